@@ -1,0 +1,5 @@
+"""`python -m icdbench`."""
+
+from icdbench.cli import main
+
+main()

@@ -1,0 +1,295 @@
+"""The command line. Results go to stdout, progress and messages to stderr; heavy imports wait until a command needs them.
+
+Exit status: 0 done, 1 a run failed, 2 the request or the data are wrong (one line says what), 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from icdbench.spec import DataError, SpecError, nearest
+
+app = typer.Typer(
+    help="Train and compare published models for automated ICD coding.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Data sets: what there is, fetching, checking, describing.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of raw data; else ICDBENCH_DATA, else ./data.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of run records.")]
+Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE; repeatable."),
+]
+
+
+def main() -> None:
+    """Run the command line; turns errors meant for the user into one line and an exit status."""
+    logging.basicConfig(level=logging.WARNING, format="icdbench: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except (SpecError, DataError) as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command continues where it was", 130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"icdbench: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    sys.exit(status)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:  # noqa: FBT002
+    if version:
+        from icdbench import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    models: Annotated[
+        str, typer.Option(help="Models by name, separated by commas; variants as jlan@no-denoise.")
+    ] = "jlan,caml",
+    dataset: Annotated[
+        str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")
+    ] = "demo",
+    seeds: Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (1,2,3; a single seed: 7,).")] = "1",
+    settings: Settings = None,
+    data: DataFolder = None,
+    results: Results = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    fmt: Format = "md",
+) -> None:
+    """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
+    tables = _tables(fmt)
+    from rich.console import Console
+
+    from icdbench import run as runner
+    from icdbench import store
+    from icdbench.progress import display
+    from icdbench.train import TrainingError
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise SpecError("--models names no model; see 'icdbench models'")
+    request = runner.Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
+    specs = runner.expand(request)
+    store.prepare(results)
+    console = Console(stderr=True)
+    records, failures = [], []
+    with display(len(specs), console) as start:
+        for number, spec in enumerate(specs, start=1):
+            try:
+                records.append(runner.execute(spec, request, start(number, spec)))
+            except TrainingError as error:
+                failures.append(f"{spec.id}: {error}")
+    if records:
+        typer.echo(tables.comparison(records, fmt))
+    if failures:
+        _fail(f"{len(failures)} of {len(specs)} runs failed: {'; '.join(failures)}", 1)
+
+
+@app.command("models")
+def show_models(
+    name: Annotated[str | None, typer.Argument(help="A model, to see its fields and variants.")] = None,
+) -> None:
+    """List the models, or describe one: paper, equations, fields with defaults and tuning ranges, variants."""
+    from icdbench import registry
+    from icdbench.spec import TrainSpec
+
+    if name is None:
+        rows = [[entry.name, entry.paper, ", ".join(entry.variants)] for entry in registry.entries().values()]
+        typer.echo(_grid(rows, ["model", "paper", "variants"]))
+        return
+    entry = registry.entry(name.partition("@")[0])
+    ranges = entry.config.ranges()
+    rows = [[field, value, str(ranges.get(field, ""))] for field, value in entry.config().model_dump().items()]
+    typer.echo(f"{entry.about}\n\n{_grid(rows, [f'{entry.name}.', 'default', 'tuning range'])}")
+    trained = TrainSpec().override(entry.train, "train")
+    ranges = trained.ranges()
+    rows = [[field, value, str(ranges.get(field, ""))] for field, value in trained.model_dump().items()]
+    typer.echo(f"\n{_grid(rows, ['train.', 'default', 'tuning range'])}")
+    if entry.variants:
+        rows = [
+            [
+                f"{entry.name}@{variant.name}",
+                variant.about,
+                _settings({**variant.model, **variant.data, **variant.train}),
+            ]
+            for variant in entry.variants.values()
+        ]
+        typer.echo(f"\n{_grid(rows, ['variant', 'what', 'sets'])}")
+
+
+@app.command("runs")
+def show_runs(results: Results = Path("results")) -> None:
+    """List stored runs, and those that were begun and can be continued."""
+    from icdbench import store
+
+    rows = []
+    for record in store.load_records(results):
+        test = record.metrics["test"]["fixed"]
+        best = max(record.history, key=lambda epoch: epoch["monitor"])["epoch"] if record.history else ""
+        minutes = record.timing["train"] / 60
+        figures = [f"{100 * test[key]:.1f}" for key in ("f1_micro", "p@5")]
+        rows.append([record.id, _settings(record.spec.changed), best, f"{minutes:.1f}", *figures, record.created[:10]])
+    rows += [[name, "", "", "", "unfinished", "", ""] for name in store.unfinished(results)]
+    if not rows:
+        raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
+    typer.echo(_grid(rows, ["run", "set", "best epoch", "minutes", "F1 micro", "P@5", "date"]))
+
+
+@app.command("tables")
+def show_tables(
+    name: Annotated[str, typer.Argument(help="Which table of the paper.")] = "table5",
+    results: Results = Path("results"),
+    fmt: Format = "md",
+) -> None:
+    """Print a table of the paper: published figures, and your own beside them."""
+    tables = _tables(fmt)
+    from icdbench import store
+
+    typer.echo(tables.table(tables.benchmark(name), store.load_records(results), fmt))
+
+
+@data_app.command("list")
+def data_list(data: DataFolder = None) -> None:
+    """List the data sets and whether their files are present."""
+    from icdbench import datasets
+
+    rows = [
+        [origin.name, _presence(origin, datasets.data_root(data)), origin.about] for origin in datasets.scan().values()
+    ]
+    typer.echo(_grid(rows, ["data set", "files", "what"]))
+    typer.echo(
+        "\nYour own data: --dataset FILE.csv (or .parquet, .jsonl) with columns id, text, codes and, if you like, split."
+    )
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="Which data to download, such as codiesp.")], data: DataFolder = None
+) -> None:
+    """Download a data set into the data folder and verify its checksums."""
+    from icdbench import datasets
+
+    known = datasets.scan()
+    choices = {key.partition("-")[0]: origin for key, origin in known.items() if origin.get} | {
+        key: origin for key, origin in known.items() if origin.get
+    }
+    if name not in choices:
+        if name in known:
+            raise SpecError(f"data set '{name}' needs no download")
+        raise SpecError(f"no download '{name}'{nearest(name, choices)}")
+    fetch = choices[name].get
+    assert fetch is not None
+    typer.echo(fetch(datasets.data_root(data)))
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A data set, or your own file.")],
+    settings: Settings = None,
+    data: DataFolder = None,
+) -> None:
+    """Say what is missing or altered, and what to do. Exit status 2 if anything is."""
+    from icdbench import datasets
+
+    origin = datasets.source(name)
+    spec = datasets.data_spec(origin, _changes(settings, only="data"))
+    problems = origin.check(datasets.data_root(data), spec)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(2)
+    typer.echo(f"{origin.name}: complete and as expected")
+
+
+@data_app.command("describe")
+def data_describe(
+    name: Annotated[str, typer.Argument(help="A data set, or your own file.")],
+    settings: Settings = None,
+    data: DataFolder = None,
+    fmt: Format = "md",
+) -> None:
+    """Print the paper's Table 2 for a data set: vocabulary, documents per split, codes, lengths."""
+    tables = _tables(fmt)
+    from icdbench import datasets, encode
+
+    origin = datasets.source(name)
+    spec = datasets.data_spec(origin, _changes(settings, only="data"))
+    typer.echo(tables.statistics(encode.corpus(origin, datasets.data_root(data), spec), fmt))
+
+
+def _tables(fmt: str) -> Any:
+    """The tables module, once the format is known to be one of its own: a typo must not cost a training run."""
+    from icdbench import tables
+
+    if fmt not in tables.FORMATS:
+        raise SpecError(f"no format '{fmt}'{nearest(fmt, tables.FORMATS)}")
+    return tables
+
+
+def _presence(origin: Any, root: Path) -> str:
+    from icdbench import datasets
+
+    try:
+        return "packaged" if origin.synthetic else f"{len(origin.files(root, datasets.data_spec(origin)))} found"
+    except DataError:
+        return "absent"
+
+
+def _seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        numbers = [int(part) for part in parts if part]
+    except ValueError:
+        numbers = []
+    if len(parts) == 1 and len(numbers) == 1 and 1 <= numbers[0] <= 1000:
+        return list(range(1, numbers[0] + 1))
+    if len(parts) > 1 and numbers and all(0 <= number < 2**31 for number in numbers):
+        return numbers
+    raise SpecError(f"--seeds {text}: give a count such as 3, or a list such as 1,2,3 (a single seed: 7,)")
+
+
+def _changes(settings: list[str] | None, only: str | None = None) -> dict[str, Any]:
+    """`train.max_epochs=5` as {"train.max_epochs": "5"}; with `only`, that part's fields alone, without its name."""
+    changes: dict[str, Any] = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise SpecError(f"--set {setting}: write it as train.max_epochs=5")
+        changes[key.strip()] = None if value.strip().lower() == "none" else value.strip()
+    if only is None:
+        return changes
+    for key in changes:
+        if not key.startswith(f"{only}."):
+            raise SpecError(f"--set {key}: only {only}.FIELD=VALUE has a meaning here")
+    return {key.removeprefix(f"{only}."): value for key, value in changes.items()}
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _grid(rows: list[list[Any]], headers: list[str]) -> str:
+    from tabulate import tabulate
+
+    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)

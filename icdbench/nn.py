@@ -1,0 +1,131 @@
+"""Layers that models share.
+
+Shapes in names: B documents, T tokens (padded), P positions of a convolution's output, E embedding width, F filters or
+feature width, H recurrent width per direction, L codes. `logits_BL` are scores before the sigmoid.
+
+Every layer is blind to padding: a document's output does not depend on the length of its batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from icdbench.types import PADDING, IntArray, Task
+
+
+def mask(lengths_B: Tensor, size: int) -> Tensor:
+    """True where a position belongs to its document: [B, size]."""
+    return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
+
+
+def embedding(task: Task, width: int) -> nn.Embedding:
+    """The word embedding [V, E], from the task's vectors if it has any; padding is row 0, zero, and stays so."""
+    layer = nn.Embedding(task.num_tokens, width, padding_idx=PADDING)
+    if task.embeddings is not None:
+        assert task.embeddings.shape == (task.num_tokens, width), (task.embeddings.shape, width)
+        layer.weight.data.copy_(torch.from_numpy(task.embeddings))
+    return layer
+
+
+def description_means(task: Task, vectors_VE: Tensor) -> Tensor:
+    """The mean word vector of each code's title [L, E].
+
+    A code without a title gets a random vector of the length the others have on average: equal (zero) vectors for all
+    such codes could not be told apart by what follows.
+    """
+    titles = task.descriptions or tuple(_NO_WORDS for _ in range(task.num_codes))
+    means_LE = torch.randn(task.num_codes, vectors_VE.shape[1])
+    means_LE /= means_LE.norm(dim=1, keepdim=True)
+    titled = [code for code, words in enumerate(titles) if len(words)]
+    for code in titled:
+        means_LE[code] = vectors_VE[torch.as_tensor(titles[code], dtype=torch.long)].mean(0)
+    if titled and len(titled) < task.num_codes:
+        untitled = torch.ones(task.num_codes, dtype=torch.bool)
+        untitled[titled] = False
+        means_LE[untitled] *= means_LE[titled].norm(dim=1).mean()
+    return means_LE
+
+
+_NO_WORDS: IntArray = np.zeros(0, np.int32)
+
+
+class LabelAttention(nn.Module):
+    """Attention with a query per code: `α_l = softmax over positions of u_lᵀ k`, `m_l = Σ α_l v`. U [L, F] has no bias.
+
+    The weights [B, L, P] are never kept: `scaled_dot_product_attention` computes the same in bounded memory.
+    """
+
+    def __init__(self, width: int, num_codes: int) -> None:
+        super().__init__()
+        self.U = nn.Linear(width, num_codes, bias=False)
+        nn.init.xavier_uniform_(self.U.weight)
+
+    def forward(self, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
+        """Code representations [B, L, H]; positions outside mask_BP get no weight (none: all are attended)."""
+        return attend(self.U.weight, keys_BPF, values_BPH, mask_BP)
+
+
+def attend(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
+    """`softmax(queries · keysᵀ) · values` over the positions of each document: [B, L, H]."""
+    queries_BLF = queries_LF.expand(len(keys_BPF), -1, -1)
+    mask_B1P = None if mask_BP is None else mask_BP[:, None]
+    return functional.scaled_dot_product_attention(queries_BLF, keys_BPF, values_BPH, mask_B1P, scale=1.0)
+
+
+class LabelwiseLinear(nn.Module):
+    """`logit_l = <v_l, m_l> + b_l`, with a vector v_l of its own for each code."""
+
+    def __init__(self, width: int, num_codes: int) -> None:
+        super().__init__()
+        self.final = nn.Linear(width, num_codes)
+        nn.init.xavier_uniform_(self.final.weight)
+
+    def forward(self, codes_BLF: Tensor) -> Tensor:
+        """logits_BL."""
+        return (codes_BLF * self.final.weight).sum(-1) + self.final.bias
+
+
+class ResidualConv(nn.Module):
+    """`ReLU(F(x) + h(x))`: F a convolution of odd kernel ("same" padding) and ReLU, h the identity or a 1×1 convolution."""
+
+    def __init__(self, width_in: int, width_out: int, kernel_size: int) -> None:
+        super().__init__()
+        assert kernel_size % 2 == 1, kernel_size
+        self.conv = nn.Conv1d(width_in, width_out, kernel_size, padding=kernel_size // 2)
+        self.shortcut = nn.Identity() if width_in == width_out else nn.Conv1d(width_in, width_out, 1)
+
+    def forward(self, hidden_BFT: Tensor, mask_BT: Tensor) -> Tensor:
+        """[B, F, T] to [B, F', T], zero outside the mask as its input must be."""
+        mapped = functional.relu(self.conv(hidden_BFT)) + self.shortcut(hidden_BFT)
+        return functional.relu(mapped) * mask_BT[:, None]
+
+
+class BiLSTM(nn.Module):
+    """A bidirectional LSTM equal to torch's on packed sequences, but over plain batches, which is far faster.
+
+    The second direction runs over each sequence reversed within its own length, so that padding only ever follows text.
+    """
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.ahead = nn.LSTM(width_in, width, batch_first=True)
+        self.back = nn.LSTM(width_in, width, batch_first=True)
+
+    def forward(self, hidden_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Forward and backward states, [B, T, H] each, zero where there is padding."""
+        order_BT1 = reversal(lengths_B, hidden_BTF.shape[1])[:, :, None]
+        ahead_BTH, _ = self.ahead(hidden_BTF)
+        back_BTH, _ = self.back(hidden_BTF.gather(1, order_BT1.expand_as(hidden_BTF)))
+        back_BTH = back_BTH.gather(1, order_BT1.expand_as(back_BTH))
+        mask_BT1 = mask(lengths_B, hidden_BTF.shape[1])[:, :, None]
+        return ahead_BTH * mask_BT1, back_BTH * mask_BT1
+
+
+def reversal(lengths_B: Tensor, size: int) -> Tensor:
+    """Positions [B, size] that reverse each sequence within its own length and leave padding where it is."""
+    positions_1T = torch.arange(size, device=lengths_B.device)[None]
+    lengths_B1 = lengths_B[:, None]
+    return torch.where(positions_1T < lengths_B1, lengths_B1 - 1 - positions_1T, positions_1T)

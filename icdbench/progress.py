@@ -1,0 +1,59 @@
+"""What a person sees while runs are in progress: on stderr, one live line on a terminal, one line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from icdbench.spec import RunSpec
+from icdbench.train import Progress as Step
+
+
+@contextlib.contextmanager
+def display(total: int, console: Console) -> Iterator[Callable[[int, RunSpec], Callable[[Step], None]]]:
+    """Yields a function (number, spec) -> report for the trainer; `total` runs are asked for."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+
+        def start(number: int, spec: RunSpec) -> Callable[[Step], None]:
+            name = f"[{number}/{total}] {spec.dataset} {spec.system} seed {spec.seed}"
+            for earlier in live.task_ids:
+                live.remove_task(earlier)
+            shown = live.add_task(name.replace("[", r"\["), total=None, figures="preparing")
+            if not console.is_terminal:
+                console.print(name, markup=False, highlight=False)
+            last_epoch = 1
+
+            def report(step: Step) -> None:
+                nonlocal last_epoch
+                live.update(shown, total=step.steps, completed=step.step, figures=figures(step, spec))
+                if step.epoch != last_epoch:
+                    last_epoch = step.epoch
+                    if not console.is_terminal:
+                        console.print(f"  {figures(step, spec)}", markup=False, highlight=False, soft_wrap=True)
+
+            return report
+
+        yield start
+
+
+def figures(step: Step, spec: RunSpec) -> str:
+    """Epoch, loss, validation metric, speed, and the time left if every epoch that may come does come."""
+    value = "" if step.value is None else f"  {step.monitor} {step.value:.3f}"
+    best = "" if step.best is None else f" (best {step.best:.3f}, epoch {step.best_epoch})"
+    stop = min(spec.train.max_epochs, max(step.best_epoch, 1) + spec.train.patience)
+    soonest = _clock((stop - step.epoch + 1 - step.step / step.steps) * step.seconds_per_epoch)
+    return f"epoch {step.epoch}/{spec.train.max_epochs}  loss {step.loss:.4f}{value}{best}  {step.rate:.0f} docs/s  ≥ {soonest} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,102 @@
+"""Models by name. A file in `models/` registers what it defines; nothing else has to be edited."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+from torch import nn
+
+from icdbench import models
+from icdbench.spec import Settings, SpecError, Variant, nearest
+from icdbench.types import Encoded, FloatArray, Task
+
+
+@runtime_checkable
+class LinearModel(Protocol):
+    """A model that is fitted as a whole, without the trainer's epochs."""
+
+    def fit(self, encoded: Encoded, max_tokens: int) -> None:
+        """Fit to the documents, cut to max_tokens."""
+
+    def scores(self, encoded: Encoded, max_tokens: int) -> FloatArray:
+        """Logits N×L."""
+
+    def weights(self) -> Mapping[str, FloatArray]:
+        """All fitted numbers by name, for storing."""
+
+
+Model = nn.Module | LinearModel
+M = TypeVar("M", bound=Callable[[Any, Task], Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered model: its class, fields, paper and what it changes of the suite's data and training defaults."""
+
+    name: str
+    cls: Callable[[Any, Task], Any]
+    config: type[Settings]
+    paper: str
+    about: str
+    variants: Mapping[str, Variant]
+    data: Mapping[str, Any]
+    train: Mapping[str, Any]
+
+    def variant(self, name: str) -> Variant:
+        """The declared variant, an empty one for no name. Raises SpecError."""
+        if not name:
+            return Variant(name="")
+        if name not in self.variants:
+            raise SpecError(f"model '{self.name}' has no variant '{name}'{nearest(name, self.variants)}")
+        return self.variants[name]
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    *,
+    config: type[Settings],
+    paper: str,
+    variants: Sequence[Variant] = (),
+    data: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+) -> Callable[[M], M]:
+    """Decorate a model class `(config, task)` to make it known. `data` and `train`: where its paper differs from the suite."""
+
+    def add(cls: M) -> M:
+        assert name not in _ENTRIES, name
+        named = {variant.name: variant for variant in variants}
+        doc = importlib.import_module(cls.__module__).__doc__ or ""
+        _ENTRIES[name] = Entry(name, cls, config, paper, doc.strip(), named, data or {}, train or {})
+        return cls
+
+    return add
+
+
+def entries() -> dict[str, Entry]:
+    """Every model, by name."""
+    for module in pkgutil.iter_modules(models.__path__):
+        importlib.import_module(f"{models.__name__}.{module.name}")
+    return dict(sorted(_ENTRIES.items()))
+
+
+def entry(name: str) -> Entry:
+    """The model registered under this name. Raises SpecError."""
+    known = entries()
+    if name not in known:
+        raise SpecError(f"no model '{name}'{nearest(name, known)}")
+    return known[name]
+
+
+def build(name: str, task: Task, **overrides: Any) -> Model:
+    """A new model, `name` being `caml` or `jlan@no-joint`, with some of its fields replaced. Raises SpecError."""
+    base, _, variant = name.partition("@")
+    found = entry(base)
+    config = found.config().override(found.variant(variant).model, name).override(overrides, base)
+    return cast("Model", found.cls(config, task))

@@ -1,0 +1,253 @@
+"""From a request to finished runs: expand it into RunSpecs, execute each that is not finished, resume what was begun."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import logging
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from icdbench import datasets, encode, metrics, registry, store, train
+from icdbench.datasets import Source
+from icdbench.embeddings import word_vectors
+from icdbench.registry import Entry
+from icdbench.spec import DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
+from icdbench.train import Progress
+from icdbench.types import Corpus, Predictions, RunRecord, Task
+
+log = logging.getLogger("icdbench")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for. `changes` maps `jlan.dropout`, `train.max_epochs`, `data.language` to values (text is parsed)."""
+
+    models: Sequence[str] = ("jlan", "caml")
+    dataset: str = "demo"
+    seeds: Sequence[int] = (1,)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    root: Path | None = None
+    results: Path = Path("results")
+    device: str = "auto"
+
+
+def expand(request: Request) -> list[RunSpec]:
+    """The request's runs: every model with every seed. Raises SpecError, DataError."""
+    origin = datasets.source(request.dataset)
+    names = list(dict.fromkeys(request.models))
+    found = {name: registry.entry(name.partition("@")[0]) for name in names}
+    _check_targets(request.changes, [entry.name for entry in found.values()])
+    specs = [
+        _spec(origin, entry, name.partition("@")[2], seed, request)
+        for name, entry in found.items()
+        for seed in dict.fromkeys(request.seeds)
+    ]
+    contents = {spec.data: datasets.fingerprint(origin, datasets.data_root(request.root), spec.data) for spec in specs}
+    return [spec.model_copy(update={"fingerprint": contents[spec.data]}) for spec in specs]
+
+
+def _check_targets(changes: Mapping[str, Any], chosen: Sequence[str]) -> None:
+    known = {"data", "train", *chosen}
+    for key in changes:
+        target, dot, name = key.partition(".")
+        if not dot or not name:
+            raise SpecError(f"--set {key}: write it as train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE")
+        if target not in known:
+            raise SpecError(
+                f"--set {key}: '{target}' is neither data, train nor a chosen model{nearest(target, known)}"
+            )
+
+
+def _spec(origin: Source, entry: Entry, variant_name: str, seed: int, request: Request) -> RunSpec:
+    """Defaults of the suite, then of the model, then of the data set, then the variant's, then the user's."""
+    variant = entry.variant(variant_name)
+    default_config = entry.config().override(variant.model, entry.name)
+    default_train = TrainSpec().override({**entry.train, **origin.train, **variant.train}, "train")
+    default_data = datasets.data_spec(origin, {**entry.data, **variant.data})
+    config = default_config.override(_asked(request, entry.name), entry.name)
+    trained = default_train.override(_asked(request, "train"), "train")
+    data = datasets.data_spec(origin, {**entry.data, **variant.data, **_asked(request, "data")})
+    if trained.monitor not in {"auto", *train.MONITORS}:
+        raise SpecError(
+            f"train.monitor='{trained.monitor}' is no metric to stop by{nearest(trained.monitor, train.MONITORS)}"
+        )
+    return RunSpec(
+        dataset=origin.name,
+        fingerprint="",
+        model=entry.name,
+        variant=variant_name,
+        seed=seed,
+        data=data,
+        train=trained,
+        config=config.model_dump(mode="json"),
+        changed={
+            **_changed("data", default_data, data),
+            **_changed("train", default_train, trained),
+            **_changed(entry.name, default_config, config),
+        },
+    )
+
+
+def _asked(request: Request, target: str) -> dict[str, Any]:
+    """The user's changes to one target, by field."""
+    prefix = f"{target}."
+    return {key.removeprefix(prefix): value for key, value in request.changes.items() if key.startswith(prefix)}
+
+
+def _changed(where: str, default: Settings, chosen: Settings) -> dict[str, Any]:
+    values = chosen.model_dump(mode="json")
+    return {f"{where}.{name}": values[name] for name in values if getattr(default, name) != getattr(chosen, name)}
+
+
+def task(corpus: Corpus, data: DataSpec, width: int | None) -> Task:
+    """What a model may know of the corpus; word vectors of the model's width, unless it has none or wants none."""
+    vectors = word_vectors(corpus, data, width) if width and data.embeddings == "word2vec" else None
+    return Task(len(corpus.vocabulary.tokens), len(corpus.vocabulary.codes), vectors, corpus.descriptions)
+
+
+def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] = lambda _: None) -> RunRecord:
+    """The finished run, computed unless it is stored already. Raises DataError, SpecError, TrainingError, KeyboardInterrupt."""
+    folder = store.folder(request.results, spec)
+    if (finished := store.load_record(folder)) is not None:
+        return finished
+    begun = time.monotonic()
+    on = train.fabric(request.device, spec.train.precision)
+    corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data)
+    train.seed_everything(spec.seed)
+    given = task(corpus, spec.data, spec.config.get("embedding_size"))
+    model = registry.build(spec.system, given, **spec.config)
+    prepared = time.monotonic()
+    log.info("%s: data ready after %.1f s", spec.id, prepared - begun)
+    if isinstance(model, nn.Module):
+        state = train.fit(
+            model,
+            corpus.splits["train"],
+            corpus.splits["validation"],
+            spec.train,
+            max_tokens=spec.data.max_tokens,
+            num_codes=given.num_codes,
+            seed=spec.seed,
+            on=on,
+            checkpoint=folder / store.CHECKPOINT,
+            report=report,
+        )
+        history, seconds = state.history, state.seconds
+        weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+        parameters = sum(value.numel() for value in model.parameters())
+    else:
+        model.fit(corpus.splits["train"], spec.data.max_tokens)
+        history, seconds = [], time.monotonic() - prepared
+        weights = dict(model.weights())
+        parameters = sum(value.size for value in weights.values())
+    fitted = time.monotonic()
+    predictions = {split: _predict(model, corpus, split, spec, on.device) for split in ("validation", "test")}
+    timing = {"prepare": prepared - begun, "train": seconds, "predict": time.monotonic() - fitted}
+    if history:
+        timing["documents_per_second"] = len(corpus.splits["train"]) * len(history) / max(seconds, 1e-9)
+    record = _record(spec, corpus, predictions, history, parameters, timing, on.device)
+    store.save_run(folder, record, predictions, weights)
+    return record
+
+
+def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, device: torch.device) -> Predictions:
+    encoded, num_codes = corpus.splits[split], len(corpus.vocabulary.codes)
+    if isinstance(model, nn.Module):
+        return train.predict(model, encoded, spec.data.max_tokens, num_codes, device)
+    scores_NL = model.scores(encoded, spec.data.max_tokens)
+    return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
+
+
+def _record(
+    spec: RunSpec,
+    corpus: Corpus,
+    predictions: Mapping[str, Predictions],
+    history: list[dict[str, float]],
+    parameters: int,
+    timing: Mapping[str, float],
+    device: torch.device,
+) -> RunRecord:
+    """Measure the predictions under both thresholds; the tuned one comes from validation alone."""
+    counts = corpus.splits["train"].labels(len(corpus.vocabulary.codes)).sum(0).A1
+    scores = {split: train.probabilities(predicted.scores_NL) for split, predicted in predictions.items()}
+    held, test = predictions["validation"], predictions["test"]
+    threshold = {
+        "fixed": 0.5,
+        "tuned": metrics.tune_threshold(scores["validation"], held.labels, unseen=held.unseen),
+    }
+    measured = {
+        split: {
+            rule: metrics.evaluate(scores[split], predicted.labels, at, unseen=predicted.unseen, train_counts=counts)
+            for rule, at in threshold.items()
+        }
+        for split, predicted in predictions.items()
+    }
+    collapsed = {rule: metrics.collapse(scores["test"], at) for rule, at in threshold.items()}
+    floor = metrics.evaluate(metrics.popularity(counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
+    ranking = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")
+    return RunRecord(
+        id=spec.id,
+        spec=spec,
+        metrics=measured,
+        threshold=threshold,
+        collapse={rule: name for rule, name in collapsed.items() if name},
+        popularity={key: floor[key] for key in ranking if key in floor},
+        history=history,
+        parameters=parameters,
+        corpus=describe(corpus),
+        timing={name: round(value, 3) for name, value in timing.items()},
+        device=_device_name(device),
+        versions=_versions(),
+        commit=_commit(),
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def describe(corpus: Corpus) -> dict[str, Any]:
+    """What a table must say about the data: sizes, the gold codes no model can know, facts of the source."""
+    splits = corpus.splits
+    return {
+        "name": corpus.name,
+        "synthetic": corpus.synthetic,
+        "fingerprint": corpus.fingerprint,
+        "documents": {split: len(encoded) for split, encoded in splits.items()},
+        "num_codes": len(corpus.vocabulary.codes),
+        "num_tokens": len(corpus.vocabulary.tokens),
+        "assignments": {split: len(encoded.codes) + int(encoded.unseen.sum()) for split, encoded in splits.items()},
+        "unseen": {split: int(encoded.unseen.sum()) for split, encoded in splits.items()},
+        "facts": dict(corpus.facts),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
+
+
+def _versions() -> dict[str, str]:
+    names = ("icdbench", "torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "gensim")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def _commit() -> str:
+    """The commit of the icdbench that ran, with `+` if files differ from it; empty outside a git checkout."""
+    place = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", place, *words], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
+
+    try:
+        if git("ls-files", "--error-unmatch", "run.py") != "run.py":
+            return ""
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,136 @@
+"""Run records, predictions and checkpoints on disk. The only module that writes below a results folder.
+
+    results/<dataset>/<model>[@variant]/<seed>-<hash>/record.json          the finished run
+                                                      predictions.npz      logits and gold labels of both splits
+                                                      model.safetensors    weights of the best epoch
+                                                      checkpoint.safetensors   only while the run is unfinished
+
+Every file is written beside its place and renamed, so that a run killed at any instant leaves whole files. Nothing is
+unpickled from disk. Nothing here holds note text, tokens or document ids: predictions are in the order of the split.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from icdbench.files import replacing
+from icdbench.spec import RunSpec, SpecError
+from icdbench.types import FloatArray, Predictions, RunRecord
+
+log = logging.getLogger("icdbench")
+
+RECORD, PREDICTIONS, WEIGHTS, CHECKPOINT = (
+    "record.json",
+    "predictions.npz",
+    "model.safetensors",
+    "checkpoint.safetensors",
+)
+
+
+def prepare(results: Path) -> None:
+    """Make the results folder. Raises SpecError if it cannot be written to."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with replacing(results / ".probe") as temporary:
+            temporary.write_text("")
+        (results / ".probe").unlink()
+    except OSError as error:
+        raise SpecError(
+            f"results folder '{results}' cannot be written: {error.strerror}; name another with --results"
+        ) from None
+
+
+def load_record(folder: Path) -> RunRecord | None:
+    """The finished run in this folder; None if there is none. A damaged record is warned of and counts as none."""
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        reason = f"{error.error_count()} fields wrong" if isinstance(error, ValidationError) else error
+        log.warning("%s is damaged or of another version and is left out (%s)", path, reason)
+        return None
+
+
+def load_records(results: Path) -> list[RunRecord]:
+    """Every finished run below a results folder, by id."""
+    found = (load_record(path.parent) for path in sorted(results.glob(f"*/*/*/{RECORD}")))
+    return sorted((record for record in found if record is not None), key=lambda record: record.id)
+
+
+def unfinished(results: Path) -> list[str]:
+    """Ids of runs that have a checkpoint and no record."""
+    folders = sorted(path.parent for path in results.glob(f"*/*/*/{CHECKPOINT}"))
+    return [str(folder.relative_to(results)) for folder in folders if not (folder / RECORD).exists()]
+
+
+def save_run(
+    folder: Path, record: RunRecord, predictions: Mapping[str, Predictions], weights: Mapping[str, Any]
+) -> None:
+    """Write a finished run. The record comes last: where it is, the rest is. Then the checkpoint goes."""
+    from safetensors.numpy import save_file
+
+    arrays: dict[str, Any] = {}
+    for split, predicted in predictions.items():
+        arrays[f"{split}.scores"] = predicted.scores_NL.astype(np.float32)
+        arrays[f"{split}.codes"] = predicted.labels.indices.astype(np.int32)
+        arrays[f"{split}.code_offsets"] = predicted.labels.indptr.astype(np.int64)
+        arrays[f"{split}.unseen"] = predicted.unseen
+    with replacing(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, temporary)
+    with replacing(folder / RECORD) as temporary:
+        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def load_predictions(folder: Path) -> dict[str, Predictions]:
+    """The stored predictions by split, without ids. Raises ValueError or OSError if the file is damaged or absent."""
+    from scipy.sparse import csr_matrix
+
+    with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+        result = {}
+        for split in sorted({name.split(".")[0] for name in stored.files}):
+            scores_NL: FloatArray = stored[f"{split}.scores"]
+            codes, offsets = stored[f"{split}.codes"], stored[f"{split}.code_offsets"]
+            labels = csr_matrix((np.ones(len(codes), np.uint8), codes, offsets), shape=scores_NL.shape)
+            result[split] = Predictions((), scores_NL, labels, stored[f"{split}.unseen"])
+    return result
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """One file for all: tensors, and the rest as JSON in its header."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        save_file(dict(tensors), temporary, metadata={"state": json.dumps(state)})
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Tensors and state; None if there is no checkpoint or it is damaged (which is warned of: training starts again)."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("checkpoint %s is damaged (%s); this run starts again", path, error)
+        return None
+
+
+def folder(results: Path, spec: RunSpec) -> Path:
+    """Where a run lives."""
+    return results / spec.id

@@ -1,0 +1,380 @@
+"""Tables: run records in, text out. The only place that formats numbers.
+
+`comparison` sets one's own systems side by side, a table for each set of comparable runs. `table` prints a table of a
+paper, the published figures as printed and below each the own mean and the difference. Formats: md, latex, csv, html.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import importlib
+import io
+import json
+import math
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import numpy as np
+from tabulate import tabulate
+
+import icdbench.benchmarks
+from icdbench.spec import Benchmark, DataSpec, SpecError, nearest
+from icdbench.types import SPLITS, Corpus, RunRecord
+
+# Fields of DataSpec that change the test documents or their codes: runs that differ here answer different questions.
+TASK_FIELDS = ("language", "top_codes", "categories", "drop_overlap", "split_seed")
+RANKING = ("auc", "p@", "r@", "map", "r_precision")  # beginnings of the metrics that no threshold enters
+NUMBER = re.compile(r"([+-]?\d+\.\d+)(?: ± (\d+\.\d+))?")  # a cell that is a figure: mean, standard deviation
+
+Column = tuple[str, str, str]  # heading, threshold rule, metric key
+
+
+class Best(str):
+    """A cell that is the best of its column."""
+
+    __slots__ = ()
+
+
+class Grid(NamedTuple):
+    """A table before it takes a format: cells and notes are plain text. The notes stand underneath, a line each."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
+class System(NamedTuple):
+    """Runs that differ in the seed alone, which are the only ones ever averaged, and a cell per column."""
+
+    label: str
+    runs: Sequence[RunRecord]
+    cells: Sequence[str]
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """Every table of a paper in `icdbench.benchmarks`, by name."""
+    modules = [module.name for module in pkgutil.iter_modules(icdbench.benchmarks.__path__) if not module.ispkg]
+    found = [getattr(importlib.import_module(f"icdbench.benchmarks.{name}"), "BENCHMARK", None) for name in modules]
+    return {each.name: each for each in found if isinstance(each, Benchmark)}
+
+
+def benchmark(name: str) -> Benchmark:
+    """The table called `name`. Raises SpecError if there is none."""
+    known = benchmarks()
+    if name not in known:
+        raise SpecError(f"no table '{name}'{nearest(name, known)}")
+    return known[name]
+
+
+def comparison(records: Sequence[RunRecord], fmt: str = "md") -> str:
+    """Own systems side by side, best precision at the smallest k first; a table for each set of comparable runs.
+
+    Rows are settings, their seeds averaged: percent, mean ± sample standard deviation; the best mean of a column is bold
+    where two rows or more compete. † marks collapsed runs and those of their figures that are worthless, which are never
+    the best. Raises SpecError for an unknown format.
+    """
+    nothing = Grid("Own runs", ["system", *(heading for heading, _, _ in _columns(50))], [], ["No runs are stored."])
+    return _write([_compared(block, "Own runs") for block in _blocks(records)] or [nothing], fmt)
+
+
+def table(benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md") -> str:
+    """A table of a paper: a row per published system, and directly under it the own runs of that model, if any.
+
+    Rows rather than columns are added, so the table keeps the paper's width and a model without own runs takes one line:
+    `published`, then per own setting the mean ± sd and the difference of the two as shown. Variants and models that the
+    paper lacks follow at the end. The best published and the best own figure are bold. Synthetic data, other data sets
+    and changed data settings never stand beside the paper's figures; they follow as `comparison` tables. Raises
+    SpecError for an unknown format.
+    """
+    own = [record for record in records if _same_data(record, benchmark)]
+    other = [record for record in records if not _same_data(record, benchmark)]
+    title = f"Other data, not comparable with {benchmark.name}: own runs"
+    grids = [_published(benchmark, block) for block in _blocks(own) or [[]]]
+    return _write([*grids, *(_compared(block, title) for block in _blocks(other))], fmt)
+
+
+def statistics(corpus: Corpus, fmt: str = "md") -> str:
+    """The paper's Table 2 for one data set, and what else decides whether label counts match. Raises SpecError."""
+    splits = [corpus.splits[split] for split in SPLITS]
+    lengths = [float(np.median(np.diff(encoded.token_offsets))) for encoded in splits]
+    codes = [(len(encoded.codes) + int(encoded.unseen.sum())) / len(encoded) for encoded in splits]
+    name = corpus.name + " (SYNTHETIC)" * corpus.synthetic
+    header = ["data set", "vocabulary", "codes", *SPLITS, "median tokens", "codes per document"]
+    counts = [len(corpus.vocabulary.tokens) - 2, len(corpus.vocabulary.codes), *map(len, splits)]
+    sizes = [f"{count:,}" for count in counts]
+    shape = [" / ".join(f"{value:.0f}" for value in lengths), " / ".join(f"{value:.1f}" for value in codes)]
+    notes = [
+        "Vocabulary: tokens known to the models, without padding and unknown. Medians and means per split.",
+        f"Fingerprint of the raw content {corpus.fingerprint}. "
+        + "; ".join(f"{fact.replace('_', ' ')}: {value}" for fact, value in corpus.facts.items()),
+    ]
+    for split, encoded in zip(SPLITS, splits, strict=True):
+        if missed := int(encoded.unseen.sum()):
+            gold = len(encoded.codes) + missed
+            notes.append(f"{split}: {missed:,} of {gold:,} gold assignments are codes that training never shows.")
+    return _write([Grid(f"Statistics of {name}", header, [[name, *sizes, *shape]], notes)], fmt)
+
+
+def _same_data(record: RunRecord, benchmark: Benchmark) -> bool:
+    altered = any(f"data.{field}" in record.spec.changed for field in TASK_FIELDS)
+    return record.spec.dataset == benchmark.dataset and not altered and not record.corpus["synthetic"]
+
+
+def _blocks(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+    """Runs that may share a table (same raw data, documents, codes), by id. A run that is given twice counts once."""
+    blocks: dict[str, list[RunRecord]] = {}
+    for record in {record.id: record for record in sorted(records, key=lambda each: (each.id, each.created))}.values():
+        task = [getattr(record.spec.data, field) for field in TASK_FIELDS]
+        corpus = [record.corpus[field] for field in ("synthetic", "num_codes", "documents", "unseen", "assignments")]
+        key = json.dumps([record.spec.dataset, record.spec.fingerprint, *task, *corpus], sort_keys=True)
+        blocks.setdefault(key, []).append(record)
+    return list(blocks.values())
+
+
+def _systems(records: Iterable[RunRecord], columns: Sequence[Column]) -> list[System]:
+    """A block's settings, by label. Where labels collide (a default has changed since) a digest tells them apart."""
+    found: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        changed = ", ".join(f"{name}={value}" for name, value in sorted(record.spec.changed.items()))
+        label = record.spec.system + (f" ({changed})" if changed else "")
+        found.setdefault((label, record.spec.setting), []).append(record)
+    keys, labels = sorted(found), [label for label, _ in found]
+    names = [label if labels.count(label) == 1 else f"{label} [{setting}]" for label, setting in keys]
+    cells = _bold([[_cell(found[key], *column[1:]) for column in columns] for key in keys])
+    return [System(name, found[key], row) for name, key, row in zip(names, keys, cells, strict=True)]
+
+
+def _cell(runs: Sequence[RunRecord], rule: str, key: str) -> str:
+    """Mean ± sample standard deviation in percent; † where a run's figure is that of a collapse."""
+    values = [run.metrics["test"].get(rule, {}).get(key) for run in runs]
+    # Scores that a threshold cuts badly may still rank well; degenerate scores collapse under every rule.
+    fatal = {"fixed", "tuned"} if key.startswith(RANKING) else {rule}
+    return _percent(values) + (" †" if any(fatal <= run.collapse.keys() for run in runs) else "")
+
+
+def _percent(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):  # a mean over some of the seeds would pass as one over all
+        return ""
+    return f"{100 * fmean(known):.1f}" + (f" ± {100 * stdev(known):.1f}" if len(known) > 1 else "")
+
+
+def _number(cell: str) -> float | None:
+    match = NUMBER.fullmatch(cell)
+    return float(match[1]) if match else None
+
+
+def _bold(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows with each column's best figures marked, if at least two compete."""
+    columns = [[number for number in map(_number, column) if number is not None] for column in zip(*rows, strict=True)]
+    best = [max(column) if len(column) > 1 else math.inf for column in columns]
+    return [[Best(cell) if _number(cell) == top else cell for cell, top in zip(row, best, strict=True)] for row in rows]
+
+
+def _columns(num_codes: int) -> list[Column]:
+    at_k = ("P@5", "R@5") if num_codes <= 50 else ("P@8", "P@15")
+    return [
+        ("AUC macro", "fixed", "auc_macro"),
+        ("AUC micro", "fixed", "auc_micro"),
+        ("F1 macro (harmonic)", "fixed", "f1_macro_harmonic"),
+        ("F1 micro", "fixed", "f1_micro"),
+        ("F1 micro tuned", "tuned", "f1_micro"),
+        *((name, "fixed", name.lower()) for name in at_k),
+        ("MAP", "fixed", "map"),
+    ]
+
+
+def _compared(records: Sequence[RunRecord], title: str) -> Grid:
+    columns = _columns(records[0].corpus["num_codes"])
+    headings, keys = [heading for heading, _, _ in columns], [key for _, _, key in columns]
+    order = [key.startswith("p@") for key in keys].index(True)
+    systems = sorted(_systems(records, columns), key=lambda system: -(_number(system.cells[order]) or 0))
+    rows = [[_marked(each), *each.cells, str(len(each.runs)), *_effort(each.runs)] for each in systems]
+    notes = [*_about_data(records), f"Percent on the test split, {_about_seeds(systems)}."]
+    notes.append("A code is predicted above 0.5, for F1 micro tuned above one threshold that is chosen on validation.")
+    notes.append("F1 macro (harmonic): 2PR/(P+R) of macro-averaged P and R, not the mean of per-code F1.")
+    devices = "; ".join(sorted({record.device for record in records}))
+    notes.append(f"Best {headings[order]} first. Means: epochs up to the best one; training time on {devices}.")
+    floor = {key: value for key, value in records[0].popularity.items() if key.startswith(("p@", "r@", "map"))}
+    if floor:
+        rows.append(["popularity (floor)", *(_percent([floor.get(key)]) for key in keys), "", "", ""])
+        notes.append("Popularity: every document gets the codes that are most frequent in training.")
+    header = ["system", *headings, "seeds", "epochs", "train time"]
+    return Grid(f"{title} on {_data_name(records[0])}", header, rows, [*notes, *_about_collapse(systems)])
+
+
+def _published(benchmark: Benchmark, records: Sequence[RunRecord]) -> Grid:
+    columns = [(heading, "fixed", key) for heading, key in benchmark.metrics]
+    systems = _systems(records, columns)
+    models = [model for model, _ in benchmark.published.values()]
+    paper = _bold([figures for _, figures in benchmark.published.values()])
+
+    def own(system: System) -> list[str]:
+        number = len(system.runs)
+        return [_marked(system), f"{benchmark.dataset}, {number} seed{'s' * (number > 1)}", *system.cells]
+
+    rows: list[list[str]] = []
+    for label, model, figures in zip(benchmark.published, models, paper, strict=True):
+        rows.append([label, "published", *figures])
+        for system in systems:
+            if system.runs[0].spec.system == model:
+                rows += [own(system), [system.label, "difference", *map(_difference, system.cells, figures)]]
+    rows += [own(system) for system in systems if system.runs[0].spec.system not in models]
+    notes = [f"Published: {benchmark.source}. {benchmark.caption}".strip()]
+    if records:
+        notes += [*_about_data(records), f"Own runs: test split, {_about_seeds(systems)}.", *_about_collapse(systems)]
+    else:
+        notes.append(f"No runs on {benchmark.dataset} are stored.")
+    return Grid(benchmark.title, ["system", "figures", *(heading for heading, _, _ in columns)], rows, notes)
+
+
+def _difference(own: str, published: str) -> str:
+    """Own minus published, of the figures as shown, so that a reader's subtraction agrees."""
+    ours, theirs = _number(own), _number(published)
+    difference = None if ours is None or theirs is None else round(ours - theirs, 1)
+    return "" if difference is None else f"{difference:+.1f}" if difference else "0.0"
+
+
+def _effort(runs: Sequence[RunRecord]) -> list[str]:
+    """Mean epoch of the best monitored validation value (the first of equals, as in training), mean training time."""
+    epochs = [max(run.history, key=lambda figures: figures["monitor"])["epoch"] for run in runs if run.history]
+    seconds = fmean(run.timing["train"] for run in runs)
+    size, unit = (3600, "h") if seconds >= 3600 else (60, "min") if seconds >= 60 else (1, "s")
+    return [f"{fmean(epochs):.1f}" if epochs else "", f"{seconds / size:.1f} {unit}"]
+
+
+def _marked(system: System) -> str:
+    return system.label + (" †" if any(run.collapse for run in system.runs) else "")
+
+
+def _seeds(runs: Iterable[RunRecord]) -> str:
+    each = sorted(run.spec.seed for run in runs)
+    return ("seed " if len(each) == 1 else "seeds ") + ", ".join(map(str, each))
+
+
+def _about_seeds(systems: Sequence[System]) -> str:
+    shared: dict[str, list[str]] = {}
+    for system in systems:
+        shared.setdefault(_seeds(system.runs), []).append(system.label)
+    several = any(len(system.runs) > 1 for system in systems)
+    which = next(iter(shared)) if len(shared) == 1 else "; ".join(f"{s}: {', '.join(of)}" for s, of in shared.items())
+    return f"mean ± sample standard deviation over seeds ({which})" if several else f"one run each ({which})"
+
+
+def _about_collapse(systems: Sequence[System]) -> list[str]:
+    found: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for system in systems:
+        for run in system.runs:
+            for rule, what in sorted(run.collapse.items()):
+                found.setdefault((system.label, rule, what), []).append(run)
+    return [f"† {label}, {_seeds(runs)}: {what} ({rule})" for (label, rule, what), runs in found.items()]
+
+
+def _data_name(record: RunRecord) -> str:
+    chosen = {field: getattr(record.spec.data, field) for field in TASK_FIELDS}
+    settings = [f"{field}={chosen[field]}" for field in chosen if chosen[field] != DataSpec.model_fields[field].default]
+    return ", ".join([record.spec.dataset + " (SYNTHETIC)" * record.corpus["synthetic"], *settings])
+
+
+def _about_data(records: Sequence[RunRecord]) -> list[str]:
+    """What the runs were measured on, and the ceiling where training never shows some of the gold codes."""
+    spec, corpus = records[0].spec, records[0].corpus
+    documents = ", ".join(f"{corpus['documents'][split]:,} {split}" for split in SPLITS)
+    size = f"documents {documents}; L = {corpus['num_codes']:,} codes; fingerprint {spec.fingerprint}"
+    notes = [f"Data: {_data_name(records[0])}; {size}."]
+    if unseen := corpus["unseen"]["test"]:
+        gold = corpus["assignments"]["test"]
+        recall = (gold - unseen) / gold
+        most = math.ceil(round(2000 * recall / (1 + recall), 6)) / 10  # at precision 1; rounded up, as it is a bound
+        never = (
+            f"{unseen:,} of {gold:,} gold assignments ({100 * unseen / gold:.1f} %) are codes that training never shows"
+        )
+        notes.append(f"{never}; they count as missed, so micro-F1 cannot exceed {most:.1f}.")
+    return notes
+
+
+def _plain(text: str) -> str:
+    """One line without control characters: names come from file names."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def _markdown(text: str) -> str:
+    # An underscore between letters is no markup, and train.max_epochs reads better without a backslash.
+    return re.sub(r"[\\`*\[\]<>|~&$]|_(?![^\W_])|(?<![^\W_])_", r"\\\g<0>", text)
+
+
+def _latex(text: str) -> str:
+    words = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "|": "bar", "<": "less", ">": "greater"}
+    special = {char: f"\\{char}" for char in "&%$#_{}"} | {char: f"\\text{word}{{}}" for char, word in words.items()}
+    special |= {"±": r"$\pm$", "†": r"\dag{}", "–": "--"}
+    escaped = "".join(special.get(char, char) for char in text)
+    return re.sub(r"^-(?=\d)", "$-$", escaped)
+
+
+class Format(NamedTuple):
+    """A text format: tabulate's name for it, how to escape, embolden and separate notes, and what stands around."""
+
+    style: str
+    escape: Callable[[str], str]
+    bold: str
+    separator: str
+    frame: str
+
+
+LATEX_FRAME = (
+    "\\begin{{table}}\n\\footnotesize\\tabcolsep=3pt\n\\caption{{{title}}}\n{body}\n\n{notes}\n\\end{{table}}\n"
+)
+HTML_FRAME = "<table>\n<caption>{title}</caption>\n{body}\n<tfoot><tr><td colspan='{width}'>{notes}</td></tr></tfoot>\n</table>\n"
+MARKUP = {
+    "md": Format("pipe", _markdown, "**{}**", "\n- ", "**{title}**\n\n{body}\n\n- {notes}\n"),
+    "latex": Format("latex_raw", _latex, r"\textbf{{{}}}", "\n\n", LATEX_FRAME),
+    "html": Format("unsafehtml", html.escape, "<strong>{}</strong>", "<br>\n", HTML_FRAME),
+}
+FORMATS = (*MARKUP, "csv")
+
+
+def _write(grids: Sequence[Grid], fmt: str) -> str:
+    if fmt not in FORMATS:
+        raise SpecError(f"no table format '{fmt}'{nearest(fmt, FORMATS)}")
+    if fmt == "csv":
+        return _csv(grids)
+    return "\n".join(_formatted(grid, MARKUP[fmt]) for grid in grids)
+
+
+def _formatted(grid: Grid, form: Format) -> str:
+    def text(cell: str) -> str:
+        escaped = form.escape(_plain(cell))
+        return form.bold.format(escaped) if isinstance(cell, Best) else escaped
+
+    header, *rows = [[text(cell) for cell in row] for row in (grid.header, *grid.rows)]
+    align = ["left" if heading in {"system", "figures"} else "right" for heading in grid.header]
+    body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
+    for rule in ("toprule", "midrule", "bottomrule"):  # tabulate's own booktabs style would escape a second time
+        body = body.replace(r"\hline", f"\\{rule}", 1)
+    inner = body.removeprefix("<table>\n").removesuffix("\n</table>")
+    notes = form.separator.join(map(text, grid.notes))
+    return form.frame.format(title=text(grid.title), body=inner, notes=notes, width=len(header))
+
+
+def _csv(grids: Sequence[Grid]) -> str:
+    """One header for all tables. Means and deviations have columns of their own; the notes stand in a table's first row."""
+    records = []
+    for grid in grids:
+        for row, notes in zip(grid.rows, [" ".join(grid.notes), *[""] * len(grid.rows)], strict=False):
+            record = {"table": grid.title, "notes": notes}
+            for heading, cell in zip(grid.header, row, strict=True):
+                match = NUMBER.fullmatch(cell)
+                record |= {heading: match[1], f"{heading} sd": match[2] or ""} if match else {heading: cell}
+            records.append({key: _plain(value) for key, value in record.items()})
+    fields = list(dict.fromkeys(key for grid in grids for heading in grid.header for key in (heading, f"{heading} sd")))
+    used = [field for field in fields if not field.endswith(" sd") or any(record.get(field) for record in records)]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["table", *used, "notes"], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()

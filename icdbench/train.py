@@ -1,0 +1,290 @@
+"""The one trainer: `fit` reads top to bottom.
+
+Lightning Fabric supplies device and precision. The order of documents is a pure function of seed and epoch, every random
+state is in the checkpoint, and a checkpoint is one file: a run stopped at any instant and started again ends, on a CPU,
+with the same bits as one never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from icdbench import metrics, store
+from icdbench.batches import batches, evaluation_order, training_order
+from icdbench.objectives import drop_rate, loss
+from icdbench.spec import SpecError, TrainSpec, nearest
+from icdbench.types import Encoded, FloatArray, Predictions
+
+# Metrics that training may be stopped by: the larger, the better.
+MONITORS = (
+    *("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map", "r_precision", "auc_macro", "auc_micro"),
+    *("f1_micro", "f1_macro", "f1_macro_present", "f1_macro_harmonic"),
+)
+CHECKPOINT_SECONDS = 300.0  # within an epoch; at its end there always is one
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: a loss or score that is not finite. Says where."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a display may show after a step: counts of this epoch, the last loss, the monitored metric so far."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    rate: float  # documents per second
+    monitor: str
+    value: float | None
+    best: float | None
+    best_epoch: int
+    seconds_per_epoch: float
+
+
+@dataclass
+class State:
+    """Where training stands; JSON beside the tensors of a checkpoint."""
+
+    epoch: int = 1
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def value(self) -> float | None:
+        return self.history[-1]["monitor"] if self.history else None
+
+
+def fabric(device: str, precision: str = "auto") -> Fabric:
+    """Fabric on `auto`, `cpu`, `cuda` or `mps`; `auto` precision is bf16 where a GPU has it. Raises SpecError."""
+    known = ("auto", "cpu", "cuda", "mps")
+    if device not in known:
+        raise SpecError(f"no device '{device}'{nearest(device, known)}")
+    present = {"cpu": True, "auto": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[device]:
+        raise SpecError(f"this machine has no '{device}' device that torch can use; leave --device out or say cpu")
+    if precision == "auto":
+        on_gpu = device in {"auto", "cuda"} and torch.cuda.is_available()
+        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a model or torch may use."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  gensim and scikit-learn may read the global state
+    torch.manual_seed(seed)
+
+
+def fit(
+    model: nn.Module,
+    train: Encoded,
+    validation: Encoded,
+    spec: TrainSpec,
+    *,
+    max_tokens: int,
+    num_codes: int,
+    seed: int,
+    on: Fabric,
+    checkpoint: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> State:
+    """Train until the monitored validation metric has not risen for `patience` epochs; the model ends with its best weights.
+
+    Continues from `checkpoint` if that exists. On Ctrl-C writes one and raises KeyboardInterrupt. Raises TrainingError.
+    """
+    optimizer = _optimizer(model, spec)
+    module, optimizer = on.setup(model, optimizer)
+    state, best_weights = _resume(checkpoint, model, optimizer)
+    lengths = train.lengths(max_tokens)
+    monitor = monitored(spec, num_codes)
+
+    with _interruptible() as interrupted:
+        started = saved = time.monotonic()
+        while state.epoch <= spec.max_epochs and state.epoch - state.best_epoch <= spec.patience:
+            order = training_order(lengths, spec.batch_size, seed, state.epoch)
+            rate = drop_rate(spec, state.epoch)
+            module.train()
+            for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
+                objective = loss(module(batch), batch.labels_BL, rate)
+                value = objective.item()
+                if not math.isfinite(value):
+                    raise TrainingError(f"the loss is {value} in epoch {state.epoch}, step {state.step + 1}")
+                optimizer.zero_grad(set_to_none=True)
+                on.backward(objective)
+                optimizer.step()
+                state.step += 1
+                state.loss_sum += value * len(batch.index_B)
+                state.loss_count += len(batch.index_B)
+                now = time.monotonic()
+                state.seconds, started = state.seconds + now - started, now
+                report(_progress(state, len(order), value, monitor, len(train)))
+                if interrupted() or now - saved > CHECKPOINT_SECONDS:
+                    _save(checkpoint, model, optimizer, state, best_weights)
+                    saved = now
+                    if interrupted():
+                        raise KeyboardInterrupt
+            scored = predict(module, validation, max_tokens, num_codes, on.device)
+            measured = metrics.evaluate(probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+            if measured[monitor] > state.best:
+                state.best, state.best_epoch = measured[monitor], state.epoch
+                best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            now = time.monotonic()
+            state.seconds, started = state.seconds + now - started, now
+            state.history.append(_epoch_figures(state, rate, measured[monitor], measured))
+            state.epoch, state.step, state.loss_sum, state.loss_count = state.epoch + 1, 0, 0.0, 0
+            _save(checkpoint, model, optimizer, state, best_weights)
+            saved = time.monotonic()
+            if interrupted():
+                raise KeyboardInterrupt
+    model.load_state_dict(best_weights)
+    return state
+
+
+def monitored(spec: TrainSpec, num_codes: int) -> str:
+    """The validation metric that decides about stopping; `auto` is that of the published protocols."""
+    if spec.monitor == "auto":
+        return "p@5" if num_codes <= 50 else "p@8"
+    return spec.monitor
+
+
+@torch.no_grad()
+def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int, device: torch.device) -> Predictions:
+    """Logits of every document, in their order. Raises TrainingError if any is not finite."""
+    model.eval()
+    scores_NL = np.empty((len(encoded), num_codes), np.float32)
+    order = evaluation_order(encoded.lengths(max_tokens))
+    for batch in batches(encoded, order, num_codes, max_tokens, device):
+        scores_NL[batch.index_B.cpu().numpy()] = model(batch).float().cpu().numpy()
+    if not np.isfinite(scores_NL).all():
+        raise TrainingError("the model's scores are not finite; a smaller train.learning_rate may help")
+    return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
+
+
+def probabilities(logits_NL: FloatArray) -> FloatArray:
+    """Sigmoid in double precision, so that distinct logits below 36 stay distinct probabilities."""
+    from scipy.special import expit
+
+    result: FloatArray = expit(logits_NL.astype(np.float64))
+    return result
+
+
+def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
+    return kind(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+
+
+def _progress(state: State, steps: int, value: float, monitor: str, documents: int) -> Progress:
+    seen = documents * (state.epoch - 1) + state.loss_count
+    best = state.best if state.best_epoch else None
+    rate = seen / max(state.seconds, 1e-9)
+    return Progress(
+        state.epoch, state.step, steps, value, rate, monitor, state.value, best, state.best_epoch, documents / rate
+    )
+
+
+def _epoch_figures(state: State, rate: float, monitored_value: float, measured: dict[str, float]) -> dict[str, float]:
+    kept = ("p@5", "p@8", "f1_micro", "f1_macro_harmonic", "auc_macro", "auc_micro", "map")
+    figures = {key: measured[key] for key in kept if key in measured}
+    mean = state.loss_sum / state.loss_count
+    return {
+        "epoch": state.epoch,
+        "loss": mean,
+        "drop_rate": rate,
+        "monitor": monitored_value,
+        **figures,
+        "seconds": round(state.seconds, 3),
+    }
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Within the block the first Ctrl-C only sets what the yielded function tells; a second one acts at once."""
+    asked = False
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, previous)
+
+    try:
+        previous = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not the main thread: Ctrl-C is somebody else's
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: dict[str, Tensor]
+) -> None:
+    """Weights, best weights, optimizer and every random state; numbers that are no tensors go into the JSON part."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"best/{name}": value for name, value in best.items()}
+    stored = optimizer.state_dict()
+    for index, slots in stored["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in slots.items()}
+    tensors["random/torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    tensors["random/numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    version, internal, gauss = random.getstate()
+    json_state = {
+        "state": vars(state) | {"best": state.best if state.best_epoch else None},
+        "groups": stored["param_groups"],
+        "numpy": [kind, *rest],
+        "python": [version, list(internal), gauss],
+    }
+    store.save_checkpoint(path, {name: value.detach().cpu().clone() for name, value in tensors.items()}, json_state)
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor]]:
+    """State and best weights so far; the model, the optimizer and all generators are set to where they were."""
+    found = store.load_checkpoint(path)
+    if found is None:
+        return State(), {name: value.detach().clone() for name, value in model.state_dict().items()}
+    tensors, stored = found
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in part("optimizer/").items():
+        index, _, slot = name.partition("/")
+        slots.setdefault(int(index), {})[slot] = value
+    model.load_state_dict(part("model/"))
+    optimizer.load_state_dict({"state": slots, "param_groups": stored["groups"]})
+    torch.set_rng_state(tensors["random/torch"])
+    if "random/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random/cuda"])
+    kind, *rest = stored["numpy"]
+    np.random.set_state((kind, tensors["random/numpy"].numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, internal, gauss = stored["python"]
+    random.setstate((version, tuple(internal), gauss))
+    values = dict(stored["state"])
+    values["best"] = -math.inf if values["best"] is None else values["best"]
+    device = next(model.parameters()).device
+    return State(**values), {name: value.to(device) for name, value in part("best/").items()}

@@ -1,0 +1,151 @@
+"""What flows from stage to stage. Each stage reads only its left neighbour's type:
+
+raw tables -> [Document] -> Vocabulary -> Encoded -> Batch -> logits_BL -> Predictions -> {metric: value} -> RunRecord
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from icdbench.spec import RunSpec, Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IntArray = NDArray[np.integer[Any]]
+FloatArray = NDArray[np.floating[Any]]
+
+PADDING, UNKNOWN = 0, 1  # positions in Vocabulary.tokens
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One note, or all notes of one admission, with its gold codes, in one of `SPLITS`."""
+
+    id: str
+    text: str
+    codes: tuple[str, ...]
+    split: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words and codes; an index is a position. Token 0 is padding, 1 unknown."""
+
+    tokens: tuple[str, ...]
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """N documents as flat integer arrays: document i has `tokens[token_offsets[i]:token_offsets[i + 1]]`.
+
+    `codes` holds positions in Vocabulary.codes in the same way. `unseen` [N] counts each document's gold codes that the
+    label set lacks because training never shows them: no model can predict them, and metrics count them as missed.
+    """
+
+    ids: tuple[str, ...]
+    tokens: IntArray
+    token_offsets: IntArray
+    codes: IntArray
+    code_offsets: IntArray
+    unseen: IntArray
+
+    def __len__(self) -> int:
+        return len(self.token_offsets) - 1
+
+    def labels(self, num_codes: int) -> csr_matrix:
+        """Gold codes as a binary N×L matrix."""
+        ones = np.ones(len(self.codes), dtype=np.uint8)
+        return csr_matrix((ones, self.codes, self.code_offsets), shape=(len(self), num_codes))
+
+    def lengths(self, max_tokens: int) -> IntArray:
+        """Tokens of each document [N], at most max_tokens."""
+        return np.minimum(np.diff(self.token_offsets), max_tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """An encoded data set: three splits, unlabelled background texts, and the title of each code as token indices.
+
+    `descriptions[l]` is empty where a code has no title. `key` names the encoding (raw content and settings);
+    `fingerprint` the raw content alone. `facts` are stated in every record: how the split was made, what was left out.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    splits: Mapping[str, Encoded]
+    background: Encoded
+    descriptions: tuple[IntArray, ...]
+    fingerprint: str
+    key: str
+    synthetic: bool
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """All that a model may know of the data: sizes, initial word vectors [V, E], code titles as token indices.
+
+    `hierarchy` gives the parents of each node of the code tree; models that do not need it never read it.
+    """
+
+    num_tokens: int
+    num_codes: int
+    embeddings: FloatArray | None = None
+    descriptions: tuple[IntArray, ...] | None = None
+    hierarchy: tuple[IntArray, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B documents padded to T tokens: tokens_BT (0 = padding), lengths_B ≥ 1, labels_BL (0 or 1), positions index_B."""
+
+    tokens_BT: Tensor
+    lengths_B: Tensor
+    labels_BL: Tensor
+    index_B: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Scores of N documents × L codes, before the sigmoid, beside their gold labels; what every model ends in.
+
+    `unseen` [N] counts gold codes outside the label set, as in `Encoded`.
+    """
+
+    ids: tuple[str, ...]
+    scores_NL: FloatArray
+    labels: csr_matrix
+    unseen: IntArray
+
+
+class RunRecord(Settings):
+    """A finished run: its spec and all that was measured. Times are seconds, rates documents per second.
+
+    `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
+    `popularity`: test metrics of ranking codes by training frequency. `collapse[rule]`: what is degenerate about the test
+    scores, if anything.
+    """
+
+    id: str
+    spec: RunSpec
+    metrics: dict[str, dict[str, dict[str, float]]]
+    threshold: dict[str, float]
+    collapse: dict[str, str] = {}
+    popularity: dict[str, float] = {}
+    history: list[dict[str, float]] = []
+    parameters: int
+    corpus: dict[str, Any]
+    timing: dict[str, float]
+    device: str
+    versions: dict[str, str]
+    commit: str = ""
+    created: str = ""

@@ -1,0 +1,1 @@
+"""One file per model family. `icdbench.registry` scans this folder; nothing else names a model."""

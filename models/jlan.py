@@ -1,0 +1,165 @@
+"""JLAN: joint learning attention network with a denoising objective.
+
+Li, Zhang, Islam, Dong, Wei, Lu: JLAN: medical code prediction via joint learning attention networks and denoising
+mechanism, BMC Bioinformatics 22:590 (2021), https://doi.org/10.1186/s12859-021-04520-x. Equation numbers are the paper's.
+
+    x = dropout(embedding)                                  [T, E]
+    x ← ReLU(F(x) + h(x)), P times                          eq. 1–2, F = Conv1d ("same") and ReLU, h = identity or 1×1
+    h = [h_f; h_b] = BiLSTM(x)                              eq. 3–5, [T, 2H]
+    S = softmax over T of (W2 tanh(W1 hᵀ)) · h              eq. 6–7, self-attention, [L, 2H]
+    M = [(C h_fᵀ) h_f; (C h_bᵀ) h_b]                        eq. 8–9, label attention, [L, 2H]
+    α, β = σ(S w3), σ(M w4), divided by α + β               eq. 11–13
+    V = α S + β M
+    logit_l = Σ over k' of W6 ReLU(W5 V_l + b5) + b6        eq. 16–17
+
+Training leaves out the positive pairs of largest loss (eq. 14–15, `icdbench.objectives`): `train.objective` is "truncated".
+
+What the paper leaves open or says twice, and what is computed here:
+- The kernel size of F is not given: `kernel_size` 9. The dropout rate is not given: `dropout` 0.2, as in CAML.
+- Eq. 6 names W1 and W2 the other way round than their shapes allow. W1, W2, w3 and w4 have no bias.
+- C [L, H] is "in the same space as the documents" while h has 2H columns: the two directions ("forward and backward
+  sides") are attended apart. C starts as the mean word vector of each code's title, which needs E = H; otherwise, and for
+  codes without a title, it starts random.
+- Eq. 8–9 have no softmax: M is a sum over tokens that grows with the document. `label_softmax` gives the other reading.
+- α + β ≤ 1 (eq. 13) is reached by dividing both by their sum. "Splice" is a sum, as in the authors' later code.
+- Eq. 16 pools a matrix of width k that the text puts behind two fully connected layers: 2H → H → k' = H, then the sum.
+  `output="label-linear"` is the field's usual alternative, a weight vector per code.
+Which readings train better on real data is measured in docs/jlan.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal
+
+import torch
+from pydantic import AfterValidator
+from torch import Tensor, nn
+
+from icdbench.nn import (
+    BiLSTM,
+    LabelAttention,
+    LabelwiseLinear,
+    ResidualConv,
+    attend,
+    description_means,
+    embedding,
+    mask,
+)
+from icdbench.registry import register
+from icdbench.spec import Positive, Rate, Settings, Variant, tunable
+from icdbench.types import Batch, Task
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError('"same" padding needs an odd kernel size')
+    return size
+
+
+class Config(Settings):
+    embedding_size: Positive = 256
+    blocks: Positive = tunable(1, 1, 3, about="residual blocks (P of Table 4)")
+    kernel_size: Annotated[Positive, AfterValidator(_odd)] = tunable(9, choices=(3, 5, 9, 15, 25))
+    hidden_size: Positive = tunable(256, 64, 512, about="recurrent width per direction")
+    attention_size: Positive = tunable(200, 50, 400, about="d of W1 and W2")
+    dropout: Rate = tunable(0.2, 0.0, 0.8)
+    attention: Literal["joint", "sum", "label", "self"] = "joint"
+    label_softmax: bool = False
+    output: Literal["mlp-sum", "label-linear"] = "mlp-sum"
+
+
+@register(
+    "jlan",
+    config=Config,
+    paper="Li et al., BMC Bioinformatics 2021",
+    train={"objective": "truncated"},
+    variants=(
+        Variant(name="label-only", about="label attention alone (L of figure 6)", model={"attention": "label"}),
+        Variant(name="self-only", about="self-attention alone (S of figure 6)", model={"attention": "self"}),
+        Variant(name="no-joint", about="plain sum of both (L+S of figures 6 and 7)", model={"attention": "sum"}),
+        Variant(name="no-denoise", about="whole cross-entropy (figure 8)", train={"objective": "bce"}),
+        Variant(name="t-loss-0.05", about="Table 3", train={"t_loss": 0.05}),
+        Variant(name="t-loss-0.1", about="Table 3", train={"t_loss": 0.1}),
+        Variant(name="t-loss-0.2", about="Table 3", train={"t_loss": 0.2}),
+        Variant(name="blocks-2", about="Table 4", model={"blocks": 2}),
+        Variant(name="blocks-3", about="Table 4", model={"blocks": 3}),
+        Variant(name="label-softmax", about="label attention with a softmax", model={"label_softmax": True}),
+        Variant(name="label-linear", about="a weight vector per code as output", model={"output": "label-linear"}),
+    ),
+)
+class Jlan(nn.Module):
+    def __init__(self, config: Config, task: Task) -> None:
+        super().__init__()
+        self.config = config
+        width, both = config.hidden_size, 2 * config.hidden_size
+        self.embedding = embedding(task, config.embedding_size)
+        self.dropout = nn.Dropout(config.dropout)
+        widths = [config.embedding_size] + [width] * config.blocks
+        self.blocks = nn.ModuleList(
+            ResidualConv(before, after, config.kernel_size) for before, after in itertools.pairwise(widths)
+        )
+        self.lstm = BiLSTM(width, width)
+        if config.attention != "label":
+            self.W1 = nn.Linear(both, config.attention_size, bias=False)
+            self.self_attention = LabelAttention(config.attention_size, task.num_codes)  # its U is W2
+        if config.attention != "self":
+            if config.embedding_size == width:
+                start_LH = description_means(task, self.embedding.weight.detach())
+            else:
+                start_LH = torch.randn(task.num_codes, width) / width**0.5
+            self.C = nn.Parameter(start_LH)
+        if config.attention == "joint":
+            self.w3 = nn.Linear(both, 1, bias=False)
+            self.w4 = nn.Linear(both, 1, bias=False)
+        if config.output == "mlp-sum":
+            self.hidden = nn.Linear(both, width)
+            self.pooled = nn.Linear(width, width)
+        else:
+            self.output = LabelwiseLinear(both, task.num_codes)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """logits_BL."""
+        mask_BT = mask(batch.lengths_B, batch.tokens_BT.shape[1])
+        hidden_BET = self.dropout(self.embedding(batch.tokens_BT)).transpose(1, 2)
+        for block in self.blocks:
+            hidden_BET = block(hidden_BET, mask_BT)
+        ahead_BTH, back_BTH = self.lstm(hidden_BET.transpose(1, 2), batch.lengths_B)
+        return self._logits(self._codes(ahead_BTH, back_BTH, mask_BT))
+
+    def _codes(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+        """V, what the document says about each code: [B, L, 2H]."""
+        if self.config.attention == "self":
+            return self._self(ahead_BTH, back_BTH, mask_BT)
+        sides = (self._label(side_BTH, mask_BT) for side_BTH in (ahead_BTH, back_BTH))
+        label_BLK = torch.cat(tuple(sides), dim=2)
+        if self.config.attention == "label":
+            return label_BLK
+        self_BLK = self._self(ahead_BTH, back_BTH, mask_BT)
+        if self.config.attention == "sum":
+            return self_BLK + label_BLK
+        alpha_BL1, beta_BL1 = self.w3(self_BLK).sigmoid(), self.w4(label_BLK).sigmoid()
+        joint_BLK: Tensor = (alpha_BL1 * self_BLK + beta_BL1 * label_BLK) / (alpha_BL1 + beta_BL1)
+        return joint_BLK
+
+    def _self(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+        hidden_BTK = torch.cat((ahead_BTH, back_BTH), dim=2)
+        attended_BLK: Tensor = self.self_attention(self.W1(hidden_BTK).tanh(), hidden_BTK, mask_BT)
+        return attended_BLK
+
+    def _label(self, side_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+        """One direction's half of M, [B, L, H]. Padding is zero, so sums over it need no mask."""
+        if self.config.label_softmax:
+            return attend(self.C, side_BTH, side_BTH, mask_BT)
+        side_BHT = side_BTH.transpose(1, 2)
+        if len(self.C) > self.config.hidden_size // 2:  # (C hᵀ) h = C (hᵀ h): cheaper once there are many codes
+            return self.C @ (side_BHT @ side_BTH)
+        return (self.C @ side_BHT) @ side_BTH
+
+    def _logits(self, codes_BLK: Tensor) -> Tensor:
+        if self.config.output == "label-linear":
+            logits_BL: Tensor = self.output(codes_BLK)
+        else:
+            # Sum-pooling a linear layer's k' outputs is a dot product with the sum of its rows.
+            logits_BL = self.hidden(codes_BLK).relu() @ self.pooled.weight.sum(0) + self.pooled.bias.sum()
+        return logits_BL

@@ -1,0 +1,145 @@
+"""LR: one logistic regression per code on the bag of words.
+
+The baseline of Mullenbach et al., NAACL 2018, https://arxiv.org/abs/1802.05695: word counts over the vocabulary, one
+L2-regularised classifier per code (C = 1), nothing learned jointly.
+
+`lr@tfidf` is a stronger linear model: TF-IDF over single words and pairs of neighbours. The unknown token counts as no
+word, and a pair is known if training has it. A code that training never shows, or always shows, gets its smoothed
+log-odds as a constant score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from joblib import Parallel, delayed
+from pydantic import Field
+from scipy.sparse import csr_matrix, hstack
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+
+from icdbench.registry import register
+from icdbench.spec import PositiveFloat, Settings, Variant, tunable
+from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray, Task
+
+
+class Config(Settings):
+    features: Literal["counts", "tfidf"] = "counts"
+    pairs: bool = Field(
+        False, description="count pairs of neighbouring words too, those in two training documents or more"
+    )
+    balanced: bool = Field(False, description="weight positive and negative documents of a code equally")
+    C: PositiveFloat = tunable(1.0, 1e-2, 1e2, log=True)
+
+
+@register(
+    "lr",
+    config=Config,
+    paper="Mullenbach et al., NAACL 2018",
+    variants=(
+        Variant(
+            name="tfidf",
+            about="TF-IDF over single words and pairs, C = 100",
+            model={"features": "tfidf", "pairs": True, "C": 100.0},
+        ),
+    ),
+)
+class LogisticRegressions:
+    def __init__(self, config: Config, task: Task) -> None:
+        self.config = config
+        self.num_tokens = task.num_tokens
+        self.num_codes = task.num_codes
+        self.pairs: IntArray = np.zeros(0, np.int64)
+        self.idf: FloatArray = np.zeros(0)
+        self.coefficients_LV: FloatArray = np.zeros((task.num_codes, 0))
+        self.intercepts_L: FloatArray = np.zeros(task.num_codes)
+
+    def fit(self, encoded: Encoded, max_tokens: int) -> None:
+        """Fit every code's classifier to the documents, cut to max_tokens."""
+        if self.config.pairs:
+            self.pairs = _in_two_documents(*self._pairs(encoded, max_tokens))
+        counts_NV = self._counts(encoded, max_tokens)
+        if self.config.features == "tfidf":
+            self.idf = TfidfTransformer().fit(counts_NV).idf_
+        features_NV = self._weighted(counts_NV)
+        labels_NL = encoded.labels(self.num_codes).tocsc()
+        fits = Parallel(n_jobs=-1, prefer="threads")(  # liblinear lets go of the interpreter's lock
+            delayed(_fit_code)(features_NV, labels_NL[:, [code]].toarray().ravel(), self.config)
+            for code in range(self.num_codes)
+        )
+        self.coefficients_LV = np.vstack([weights for weights, _ in fits])
+        self.intercepts_L = np.array([intercept for _, intercept in fits])
+
+    def scores(self, encoded: Encoded, max_tokens: int) -> FloatArray:
+        """Logits N×L."""
+        features_NV = self._weighted(self._counts(encoded, max_tokens))
+        scores_NL: FloatArray = features_NV @ self.coefficients_LV.T + self.intercepts_L
+        return scores_NL
+
+    def weights(self) -> Mapping[str, FloatArray]:
+        """Everything fitted, by name."""
+        return {
+            "coefficients": self.coefficients_LV,
+            "intercepts": self.intercepts_L,
+            "idf": self.idf,
+            "pairs": self.pairs.astype(np.float64),  # exact: below 2^53
+        }
+
+    def _counts(self, encoded: Encoded, max_tokens: int) -> csr_matrix:
+        """Counts of known words, then of known pairs, per document: N×V."""
+        documents, tokens = _kept(encoded, max_tokens)
+        known = tokens != UNKNOWN
+        words = _count(documents[known], tokens[known], (len(encoded), self.num_tokens))
+        if not self.config.pairs:
+            return words
+        documents, pairs = self._pairs(encoded, max_tokens)
+        columns = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+        known = self.pairs[columns] == pairs
+        return hstack([words, _count(documents[known], columns[known], (len(encoded), len(self.pairs)))], format="csr")
+
+    def _pairs(self, encoded: Encoded, max_tokens: int) -> tuple[IntArray, IntArray]:
+        """Neighbouring known words as one number, beside the document each pair is in."""
+        documents, tokens = _kept(encoded, max_tokens)
+        first, second = tokens[:-1].astype(np.int64), tokens[1:].astype(np.int64)
+        together = (documents[:-1] == documents[1:]) & (first != UNKNOWN) & (second != UNKNOWN)
+        return documents[:-1][together], (first * self.num_tokens + second)[together]
+
+    def _weighted(self, counts_NV: csr_matrix) -> csr_matrix:
+        if self.config.features == "counts":
+            return counts_NV
+        weighted_NV = counts_NV.copy()
+        weighted_NV.data = 1 + np.log(weighted_NV.data)
+        weighted_NV = weighted_NV.multiply(self.idf).tocsr()
+        norms_N = np.sqrt(weighted_NV.multiply(weighted_NV).sum(1)).A1
+        return csr_matrix(weighted_NV.multiply(1 / np.maximum(norms_N, 1e-12)[:, None]))
+
+
+def _kept(encoded: Encoded, max_tokens: int) -> tuple[IntArray, IntArray]:
+    """Document and token of every position below max_tokens."""
+    starts = np.asarray(encoded.token_offsets[:-1])
+    documents = np.repeat(np.arange(len(encoded)), np.diff(encoded.token_offsets))
+    kept = np.arange(len(documents)) - starts[documents] < max_tokens
+    return documents[kept], np.asarray(encoded.tokens)[kept]
+
+
+def _in_two_documents(documents: IntArray, pairs: IntArray) -> IntArray:
+    """The distinct pairs, sorted, that two documents or more have."""
+    once = np.unique(np.stack([pairs, documents]), axis=1)[0]
+    found, counts = np.unique(once, return_counts=True)
+    return found[counts > 1]
+
+
+def _count(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> csr_matrix:
+    return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+
+
+def _fit_code(features_NV: csr_matrix, labels_N: IntArray, config: Config) -> tuple[FloatArray, float]:
+    positives = int(labels_N.sum())
+    if positives in (0, len(labels_N)):
+        return np.zeros(features_NV.shape[1]), float(np.log((positives + 0.5) / (len(labels_N) - positives + 0.5)))
+    weights = "balanced" if config.balanced else None
+    solver = LogisticRegression(C=config.C, class_weight=weights, solver="liblinear", max_iter=1000)
+    fitted = solver.fit(features_NV, labels_N)
+    return fitted.coef_[0], float(fitted.intercept_[0])

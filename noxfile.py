@@ -1,0 +1,55 @@
+"""The checks, by name: `nox -s lint types tests build` is what CI runs; `nox -s bench` measures."""
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests", "build"]
+
+FOLDERS = ("icdbench", "models", "benchmarks", "tests", "noxfile.py")
+CONSTRAINED = ("--constraint", "constraints.txt")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: rules and format."""
+    session.install("ruff", *CONSTRAINED)
+    session.run("ruff", "check", *FOLDERS)
+    session.run("ruff", "format", "--check", *FOLDERS)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, over the tests too."""
+    session.install("--editable", ".[dev]", *CONSTRAINED)
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite; arguments after -- go to pytest."""
+    session.install("--editable", ".[dev]", *CONSTRAINED)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel, installed into an environment of its own, away from the sources, answers and trains."""
+    session.install("build", *CONSTRAINED)
+    wheels = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--outdir", wheels)
+    session.install("--force-reinstall", "--no-deps", f"--find-links={wheels}", "--no-index", "icdbench")
+    session.install("icdbench", *CONSTRAINED)
+    session.cd(wheels)
+    session.run("icdbench", "--version")
+    session.run("icdbench", "models")
+    session.run("icdbench", "tables", silent=True)
+    session.run("icdbench", "run", "--models", "lr", "--results", "results")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time and memory; every script of benchmarks/speed, results on stdout."""
+    session.install("--editable", ".[dev]", *CONSTRAINED)
+    for script in ("demo", "metrics"):
+        session.run("python", f"benchmarks/speed/{script}.py")
