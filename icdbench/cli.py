@@ -82,7 +82,6 @@ def run(
     from rich.console import Console
 
     from icdbench import run as runner
-    from icdbench import store
     from icdbench.progress import display
     from icdbench.train import TrainingError
 
@@ -91,7 +90,6 @@ def run(
         raise SpecError("--models names no model; see 'icdbench models'")
     request = runner.Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
     specs = runner.expand(request)
-    store.prepare(results)
     console = Console(stderr=True)
     records, failures = [], []
     with display(len(specs), console) as start:

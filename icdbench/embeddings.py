@@ -22,7 +22,8 @@ VERSION = "1"
 
 def word_vectors(corpus: Corpus, data: DataSpec, width: int) -> FloatArray:
     """Vectors [V, width] for the vocabulary, float32, from the cache if it has them."""
-    path = cache_root() / "vectors" / f"{corpus.name}-{corpus.key}-{data.embedding_corpus}-{width}-{VERSION}.npy"
+    kind = "unit" if data.unit_vectors else "raw"
+    path = cache_root() / "vectors" / f"{corpus.name}-{corpus.key}-{data.embedding_corpus}-{width}-{kind}-{VERSION}.npy"
     try:
         cached: FloatArray = np.load(path, allow_pickle=False)
         if cached.shape == (len(corpus.vocabulary.tokens), width) and cached.dtype == np.float32:
@@ -60,8 +61,10 @@ def _train(corpus: Corpus, data: DataSpec, width: int) -> FloatArray:
     # One worker: with more, gensim's result depends on the threads' timing.
     model = Word2Vec(_Sentences(parts), vector_size=width, window=5, min_count=0, epochs=5, sg=0, workers=1, seed=1)
     vectors = np.random.default_rng(0).standard_normal((len(corpus.vocabulary.tokens), width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     for word, position in model.wv.key_to_index.items():
         vectors[int(word)] = model.wv.vectors[position]
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
+    if data.unit_vectors:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
     vectors[PADDING] = 0
     return vectors

@@ -26,7 +26,7 @@ from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, IntArray,
 log = logging.getLogger("icdbench")
 
 VERSION = "1"  # changes when equal input would be encoded differently
-LATER_FIELDS = {"max_tokens", "embeddings"}  # fields of DataSpec that only later stages read
+LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors"}  # fields of DataSpec that only later stages read
 
 _WORD = re.compile(r"\w+")
 _ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")

@@ -41,7 +41,7 @@ def description_means(task: Task, vectors_VE: Tensor) -> Tensor:
     means_LE /= means_LE.norm(dim=1, keepdim=True)
     titled = [code for code, words in enumerate(titles) if len(words)]
     for code in titled:
-        means_LE[code] = vectors_VE[torch.as_tensor(titles[code], dtype=torch.long)].mean(0)
+        means_LE[code] = vectors_VE[torch.tensor(titles[code].tolist())].mean(0)
     if titled and len(titled) < task.num_codes:
         untitled = torch.ones(task.num_codes, dtype=torch.bool)
         untitled[titled] = False

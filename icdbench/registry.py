@@ -45,6 +45,7 @@ class Entry:
     variants: Mapping[str, Variant]
     data: Mapping[str, Any]
     train: Mapping[str, Any]
+    small: Mapping[str, Any]
 
     def variant(self, name: str) -> Variant:
         """The declared variant, an empty one for no name. Raises SpecError."""
@@ -66,14 +67,19 @@ def register(
     variants: Sequence[Variant] = (),
     data: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
+    small: Mapping[str, Any] | None = None,
 ) -> Callable[[M], M]:
-    """Decorate a model class `(config, task)` to make it known. `data` and `train`: where its paper differs from the suite."""
+    """Decorate a model class `(config, task)` to make it known.
+
+    `data` and `train` say where its paper differs from the suite's defaults; `small` replaces training settings on data
+    sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start.
+    """
 
     def add(cls: M) -> M:
         assert name not in _ENTRIES, name
         named = {variant.name: variant for variant in variants}
         doc = importlib.import_module(cls.__module__).__doc__ or ""
-        _ENTRIES[name] = Entry(name, cls, config, paper, doc.strip(), named, data or {}, train or {})
+        _ENTRIES[name] = Entry(name, cls, config, paper, doc.strip(), named, data or {}, train or {}, small or {})
         return cls
 
     return add

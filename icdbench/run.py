@@ -26,6 +26,8 @@ from icdbench.types import Corpus, Predictions, RunRecord, Task
 
 log = logging.getLogger("icdbench")
 
+SMALL = 2000  # training documents below which a model's settings for small data hold
+
 
 @dataclass(frozen=True)
 class Request:
@@ -51,8 +53,8 @@ def expand(request: Request) -> list[RunSpec]:
         for name, entry in found.items()
         for seed in dict.fromkeys(request.seeds)
     ]
-    contents = {spec.data: datasets.fingerprint(origin, datasets.data_root(request.root), spec.data) for spec in specs}
-    return [spec.model_copy(update={"fingerprint": contents[spec.data]}) for spec in specs]
+    store.prepare(request.results)
+    return specs
 
 
 def _check_targets(changes: Mapping[str, Any], chosen: Sequence[str]) -> None:
@@ -68,21 +70,27 @@ def _check_targets(changes: Mapping[str, Any], chosen: Sequence[str]) -> None:
 
 
 def _spec(origin: Source, entry: Entry, variant_name: str, seed: int, request: Request) -> RunSpec:
-    """Defaults of the suite, then of the model, then of the data set, then the variant's, then the user's."""
+    """Defaults of the suite, then of the model, then of the data set, then the variant's, then the user's.
+
+    On a small training split the model's `small` settings come between its own and those of the data set.
+    """
     variant = entry.variant(variant_name)
-    default_config = entry.config().override(variant.model, entry.name)
-    default_train = TrainSpec().override({**entry.train, **origin.train, **variant.train}, "train")
     default_data = datasets.data_spec(origin, {**entry.data, **variant.data})
-    config = default_config.override(_asked(request, entry.name), entry.name)
-    trained = default_train.override(_asked(request, "train"), "train")
     data = datasets.data_spec(origin, {**entry.data, **variant.data, **_asked(request, "data")})
+    default_config = entry.config().override(variant.model, entry.name)
+    config = default_config.override(_asked(request, entry.name), entry.name)
+    corpus = encode.corpus(origin, datasets.data_root(request.root), data)
+    small = entry.small if len(corpus.splits["train"]) < SMALL else {}
+    declared = {**entry.train, **small, **origin.train, **variant.train}
+    default_train = TrainSpec().override(declared, "train")
+    trained = default_train.override(_asked(request, "train"), "train")
     if trained.monitor not in {"auto", *train.MONITORS}:
         raise SpecError(
             f"train.monitor='{trained.monitor}' is no metric to stop by{nearest(trained.monitor, train.MONITORS)}"
         )
     return RunSpec(
         dataset=origin.name,
-        fingerprint="",
+        fingerprint=corpus.fingerprint,
         model=entry.name,
         variant=variant_name,
         seed=seed,
@@ -94,6 +102,7 @@ def _spec(origin: Source, entry: Entry, variant_name: str, seed: int, request: R
             **_changed("train", default_train, trained),
             **_changed(entry.name, default_config, config),
         },
+        adapted={f"train.{name}": value for name, value in small.items() if getattr(trained, name) == value},
     )
 
 

@@ -103,6 +103,7 @@ class DataSpec(Settings):
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
     embeddings: Literal["word2vec", "random"] = Field("word2vec", description="initial word vectors")
+    unit_vectors: bool = Field(True, description="scale word2vec vectors to length one, as CAML's preparation does")
     embedding_corpus: Literal["train", "train+background", "all"] = Field(
         "train", description="texts that word2vec is trained on; only 'all' lets it see validation and test texts"
     )
@@ -165,6 +166,7 @@ class RunSpec(Settings):
     train: TrainSpec
     config: dict[str, Any]
     changed: dict[str, Any] = Field({}, description="fields set by the user to another value than the default")
+    adapted: dict[str, Any] = Field({}, description="training settings replaced because the training split is small")
 
     @property
     def system(self) -> str:
@@ -174,13 +176,13 @@ class RunSpec(Settings):
     @property
     def setting(self) -> str:
         """8 hex digits of everything but the seed: runs of equal setting may be averaged."""
-        return self._digest({"seed", "changed"})
+        return self._digest("seed")
 
     @property
     def id(self) -> str:
         """The run's readable name and its folder below results: `codiesp-d50/jlan/1-3f9c2d1a`."""
-        return f"{self.dataset}/{self.system}/{self.seed}-{self._digest({'changed'})}"
+        return f"{self.dataset}/{self.system}/{self.seed}-{self._digest()}"
 
-    def _digest(self, without: set[str]) -> str:
-        content = json.dumps(self.model_dump(mode="json", exclude=without), sort_keys=True)
+    def _digest(self, *without: str) -> str:
+        content = json.dumps(self.model_dump(mode="json", exclude={"changed", "adapted", *without}), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:8]

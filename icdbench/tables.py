@@ -197,6 +197,7 @@ def _compared(records: Sequence[RunRecord], title: str) -> Grid:
     rows = [[_marked(each), *each.cells, str(len(each.runs)), *_effort(each.runs)] for each in systems]
     notes = [*_about_data(records), f"Percent on the test split, {_about_seeds(systems)}."]
     notes.append("A code is predicted above 0.5, for F1 micro tuned above one threshold that is chosen on validation.")
+    notes += _about_small(systems)
     notes.append("F1 macro (harmonic): 2PR/(P+R) of macro-averaged P and R, not the mean of per-code F1.")
     devices = "; ".join(sorted({record.device for record in records}))
     notes.append(f"Best {headings[order]} first. Means: epochs up to the best one; training time on {devices}.")
@@ -264,6 +265,14 @@ def _about_seeds(systems: Sequence[System]) -> str:
     several = any(len(system.runs) > 1 for system in systems)
     which = next(iter(shared)) if len(shared) == 1 else "; ".join(f"{s}: {', '.join(of)}" for s, of in shared.items())
     return f"mean ± sample standard deviation over seeds ({which})" if several else f"one run each ({which})"
+
+
+def _about_small(systems: Sequence[System]) -> list[str]:
+    adapted = {system.label: system.runs[0].spec.adapted for system in systems if system.runs[0].spec.adapted}
+    each = (
+        f"{label} {', '.join(f'{name}={value}' for name, value in values.items())}" for label, values in adapted.items()
+    )
+    return [f"Settings for small training sets in place of the published ones: {'; '.join(each)}."] if adapted else []
 
 
 def _about_collapse(systems: Sequence[System]) -> list[str]:

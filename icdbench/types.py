@@ -104,7 +104,7 @@ class Task:
     hierarchy: tuple[IntArray, ...] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds it field by field
 class Batch:
     """B documents padded to T tokens: tokens_BT (0 = padding), lengths_B ≥ 1, labels_BL (0 or 1), positions index_B."""
 

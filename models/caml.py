@@ -37,6 +37,7 @@ class Config(Settings):
     config=Config,
     paper="Mullenbach et al., NAACL 2018",
     train={"learning_rate": 1e-4},
+    small={"learning_rate": 3e-3},
 )
 class Caml(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:

@@ -74,6 +74,7 @@ class Config(Settings):
     config=Config,
     paper="Li et al., BMC Bioinformatics 2021",
     train={"objective": "truncated"},
+    small={"batch_size": 4},
     variants=(
         Variant(name="label-only", about="label attention alone (L of figure 6)", model={"attention": "label"}),
         Variant(name="self-only", about="self-attention alone (S of figure 6)", model={"attention": "self"}),

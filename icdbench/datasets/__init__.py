@@ -5,20 +5,25 @@ A source reads raw files, which it never writes to, and gives documents; `icdben
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from icdbench.files import digest
 from icdbench.spec import DataError, DataSpec, SpecError, nearest
-from icdbench.types import Document
+from icdbench.types import SPLITS, Document
 
 # Fields of DataSpec that every source heeds, because the stages after it do.
-COMMON_FIELDS = frozenset({"top_codes", "min_documents", "max_tokens", "embeddings", "embedding_corpus"})
+COMMON_FIELDS = frozenset(
+    {"top_codes", "min_documents", "max_tokens", "embeddings", "embedding_corpus", "unit_vectors"}
+)
 
 
 @dataclass(frozen=True)
@@ -97,26 +102,45 @@ def data_spec(origin: Source, changes: Mapping[str, Any] | None = None) -> DataS
 
 
 def fingerprint(origin: Source, root: Path, data: DataSpec) -> str:
-    """16 hex digits of the raw content: names and bytes of every file the data set consists of."""
-    digest = hashlib.sha256(f"{origin.version}".encode())
-    for path in origin.files(root, data):
-        digest.update(f"{path.parent.name}/{path.name}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    """16 hex digits of the raw content: bytes and names, below their common folder, of all files of the data set."""
+    paths = origin.files(root, data)
+    common = os.path.commonpath([path.parent for path in paths])
+    content = hashlib.sha256(origin.version.encode())
+    for path in paths:
+        with readable(path):
+            content.update(f"{path.relative_to(common).as_posix()}\0{digest(path)}\n".encode())
+    return content.hexdigest()[:16]
+
+
+def divide(name: str, documents: Sequence[Document]) -> dict[str, list[Document]]:
+    """The documents of each split. Raises DataError if nothing can be trained or measured on them."""
+    id_, times = Counter(document.id for document in documents).most_common(1)[0] if documents else ("", 0)
+    if times > 1:
+        raise DataError(f"data set '{name}': id '{id_}' occurs {times} times; ids must be unique")
+    found = {split: [document for document in documents if document.split == split] for split in SPLITS}
+    for split in SPLITS:
+        if not found[split]:
+            raise DataError(f"data set '{name}' has no {split} documents; training, validation and test each need some")
+        if not any(document.codes for document in found[split]):
+            raise DataError(f"no {split} document of data set '{name}' has a code")
+    return found
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns the system's error about a raw file into a DataError that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; see 'icdbench data check'") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def read_text(path: Path) -> str:
     """A file's text, which must be UTF-8. Raises DataError that names file and byte."""
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; see 'icdbench data check'") from None
+        with readable(path):
+            return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, or fetch the file again") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def first_missing(paths: Iterable[Path]) -> Path | None:
-    """The first path that does not exist."""
-    return next((path for path in paths if not path.exists()), None)

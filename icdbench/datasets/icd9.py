@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import as_file, files
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 DIAGNOSIS, PROCEDURE = "diagnosis", "procedure"
 

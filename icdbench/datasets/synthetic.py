@@ -12,28 +12,25 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from icdbench.datasets import Raw, Source, icd9, register
 from icdbench.types import Document
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
 T = TypeVar("T")
 
 VERSION = "1"
 SEED = 1915
-SIZES = {"train": 560, "validation": 120, "test": 160}
+SIZES = {"train": 600, "validation": 120, "test": 160}
 MOST_CODES = 9
-DISTRACTORS = 3, 6  # per document, as far as they do not contradict its codes
+DISTRACTORS = 4, 7  # per document, as far as they do not contradict its codes
 IMPLIED = 0.2  # how often a code that has signs is implied, not named
-CONTRASTED = 0.5  # how often a denied and a stated disease share a sentence
 LONG = 32  # letters; a longer title is always put in other words
 
 
@@ -67,37 +64,23 @@ dark stools = 578.9 .85 | 285.1 .70 | 45.13 .60 | 99.04 .55 | V58.61 .25 | 530.8
 fatigue after missed treatments = 585.6 .90 | 39.95 .70 | 285.21 .45 | 276.7 .35 | 250.40 .35 | 403.90 .20
 sudden weakness of one arm = 434.91 .85 | 401.9 .50 | 427.31 .35 | 272.4 .30 | 88.72 .30 | 345.90 .15
 a swollen leg = 453.41 .80 | 415.19 .45 | V58.61 .50 | V10.3 .20 | 174.9 .15
-weight loss and cough = 162.9 .85 | 511.9 .40 | 33.24 .30 | 285.9 .20 | V15.82 .40
+weight loss and cough = 162.9 .85 | 511.9 .40 | 285.9 .20 | V15.82 .40
 """).items()
 }
 WEIGHTS = dict(zip(TOPICS, (18, 16, 14, 12, 11, 9, 6, 6, 4, 4), strict=True))
 # What any patient may also have.
 BACKGROUND = chances(
     table("""
-any = 401.9 .22 | 272.4 .13 | 530.81 .16 | 250.00 .11 | 244.9 .12 | 427.31 .07 | 414.01 .08 | 311 .09 | 300.00 .06
+any = 401.9 .28 | 272.4 .18 | 530.81 .16 | 250.00 .11 | 244.9 .12 | 427.31 .07 | 414.01 .11 | 311 .09 | 300.00 .06
   | 285.9 .06 | 599.0 .06 | 276.1 .07 | 496 .05 | 584.9 .05 | 305.1 .04 | 278.00 .03 | 345.90 .03 | V12.54 .04 | V10.3 .02
   | 412 .02 | 272.0 .02 | 293.0 .02 | V45.81 .02 | 424.0 .02 | V17.3 .02 | 276.8 .03
 """)["any"]
 )
 # Of these, a document has one at most, and then speaks of no other.
-EXCLUSIVE = [
-    {"428.0", "428.22", "428.32"},
-    {"584.9", "584.5"},
-    {"401.9", "403.90"},
-    {"585.9", "585.6"},
-    {"585.9", "403.90"},
-    {"250.00", "250.40"},
-    {"272.4", "272.0"},
-    {"276.7", "276.8"},
-    {"285.1", "285.9", "285.21"},
-    {"491.21", "496"},
-    {"96.71", "96.72"},
-    {"305.1", "V15.82"},
-    {"410.71", "412"},
-    {"36.15", "V45.81"},
-    {"434.91", "V12.54"},
-    {"174.9", "V10.3"},
-]
+EXCLUSIVE = table("""
+any = 428.0 428.22 428.32 | 584.9 584.5 | 401.9 403.90 | 585.9 585.6 | 585.9 403.90 | 250.00 250.40 | 272.4 272.0 | 491.21 496
+  | 285.1 285.9 285.21 | 276.7 276.8 | 96.71 96.72 | 305.1 V15.82 | 410.71 412 | 36.15 V45.81 | 434.91 V12.54 | 174.9 V10.3
+""")["any"]
 # A mention that is not of the patient's present state can be a code of its own.
 BECOMES = {
     ("410.71", "history"): "412",
@@ -107,10 +90,11 @@ BECOMES = {
     ("414.01", "family"): "V17.3",
     ("410.71", "family"): "V17.3",
 }
-# What comes suddenly, what can be over, what relatives have.
+# What comes suddenly, what is no disease, what can be over, what relatives have.
 TRAITS = table("""
 acute = 038.9 | 276.1 | 276.51 | 276.7 | 276.8 | 285.1 | 293.0 | 410.71 | 415.19 | 434.91 | 453.41 | 486 | 491.21 | 511.9
   | 518.81 | 578.9 | 584.5 | 584.9 | 599.0 | 785.52 | 995.92
+status = 412 | V10.3 | V12.54 | V15.82 | V17.3 | V45.81 | V58.61 | V58.67
 past = 038.9 | 174.9 | 285.1 | 410.71 | 415.19 | 434.91 | 453.41 | 486 | 578.9 | 584.9 | 599.0 | 36.07 | 36.15 | 37.22 | 45.13
   | 96.04 | 99.04
 inherited = 162.9 | 174.9 | 250.00 | 272.4 | 311 | 345.90 | 401.9 | 410.71 | 414.01 | 427.31 | 428.0 | 434.91 | 453.41 | 496
@@ -175,7 +159,7 @@ epilepsy = seizure disorder | seizures
 acquired hypothyroidism = hypothyroidism | underactive thyroid
 esophageal reflux = GERD | reflux | acid reflux
 acute venous embolism and thrombosis of deep vessels of proximal lower extremity = DVT | femoral DVT | leg DVT
-other pulmonary embolism and infarction = PE | pulmonary embolism | pulmonary emboli
+other pulmonary embolism and infarction = PE | pulmonary embolism | pulmonary embolus
 delirium due to conditions classified elsewhere = delirium | acute delirium
 mitral valve disorders = mitral regurgitation | MR | mitral valve disease
 single internal mammary-coronary artery bypass = CABG | coronary bypass with a mammary graft | bypass surgery
@@ -266,18 +250,19 @@ stated acute = course: {He} was found to have {x}. | course: The course was comp
   | course: {X} was treated and improved. | course: {He} developed {x} on day {n}. | course: No cause other than {x} was found.
   | hpi: In the emergency room {he} was diagnosed with {x}. | course: {X}, not recognized at first, was confirmed.
   | course: Consultants agreed on {x}. | hpi: {He} was transferred from [**Hospital 42**] with {x}.
-stated chronic = pmh: {x} | pmh: {x} | pmh: {x} | hpi: {He} is followed for {x}. | course: {X}: home regimen continued.
+stated chronic = pmh: {x} | pmh: {x} | pmh: {x} | hpi: {He} is followed for {x}. | course: {X}: no change in management.
   | course: {X} remained stable. | hpi: {He} was never admitted for {x} before.
+stated status = pmh: {x} | pmh: {x} | hpi: {His} history is notable for {x}.
 stated procedure = procedures: {x} | procedures: {x} | course: {He} underwent {x}. | course: {X} was done without complication.
   | course: {X} went ahead on day {n}. | course: {X}, declined at first, was later done.
 negated acute = course: There was no evidence of {x}. | course: Workup was negative for {x}.
   | course: {X} was considered but ruled out. | course: {He} never developed {x}.
   | course: {X} was felt to be unlikely and was not treated. | course: Concern for {x} was not confirmed.
   | hpi: {He} was first thought to have {x}, which was not confirmed.
-negated chronic = hpi: {He} has no history of {x}. | hpi: {He} denied {x}. | pmh: no {x} | pmh: never had {x}
-  | family: No family history of {x}. | course: {X} was listed in error and removed. | course: {He} does not have {x}.
+negated chronic = hpi: {He} has no history of {x}. | hpi: {He} denied any history of {x}. | pmh: no {x} | pmh: never had {x}
+  | family: No family history of {x}. | course: {X} on an old problem list was an error. | course: {He} does not have {x}.
 negated procedure = course: {X} was discussed and deferred. | course: {X} was not required. | course: {He} declined {x}.
-  | course: The team held off on {x}. | course: {X} was planned for after discharge.
+  | course: The team held off on {x}. | course: {X} was judged unsafe and not done.
 history acute = pmh: {x} in [**2009**], resolved | pmh: remote {x} | hpi: {He} had {x} several years ago. | pmh: h/o {x}
   | hpi: {He} was admitted in [**2008-4-12**] with {x}, now resolved.
 history chronic = pmh: {x}, in remission since [**2004**] | pmh: remote {x} | hpi: {He} had {x} in the past.
@@ -288,21 +273,25 @@ implied = course: {X} | course: {X} | hpi: {X}
 contrast = course: There was concern for {x}, but the final diagnosis was {y}. | course: {X} was ruled out and {y} was confirmed.
   | course: Findings pointed to {y} rather than {x}. | course: {Y}, not {x}, explained the picture.
   | course: {He} was treated for {y}, as {x} was not found. | course: In the end not {x} but {y} was diagnosed.
-opening = hpi: {age}-year-old {man}{known} who presents with {complaint}. | hpi: {age}-year-old {man}{known} admitted for {complaint}.
-  | hpi: This {age}-year-old {man}{known} came in with {complaint}.
+opening = hpi: {age}-year-old {man}{background} who presents with {complaint}. | hpi: {age}-year-old {man}{background} admitted for {complaint}.
+  | hpi: This {age}-year-old {man}{background} came in with {complaint}.
 """)
 # Sentences without any code.
 FILLER = table("""
 hpi = Symptoms began {n} days before admission. | {He} denied chills and night sweats. | {His} appetite had been poor.
   | {His} daughter gave most of the history. | {He} reported no recent travel or sick contacts.
-social = Lives with {his} son. | Retired teacher, lives alone. | Drinks rarely and lives with family. | Moved here in [**1999**].
-family = Otherwise noncontributory. | Otherwise not known.
-exam = At discharge alert, lungs clear, abdomen soft. | Afebrile, pulse 8{n}, pressure 13{n}/76. | Walks with a cane, no rash.
-labs = Calcium 9.{n}, magnesium 2.0, albumin 3.{n}. | Liver enzymes were unremarkable. | Platelets 2{n}0, white count 9.{n}.
+  | {He} first called {his} doctor, who sent {him} here. | This had come on slowly over {n} weeks.
+social = Lives with {his} son. | Former teacher, lives alone. | Drinks rarely and lives with family. | Moved here in [**1999**].
+  | Lives on the second floor and does {his} own shopping.
+family = Noncontributory. | Not known. | {He} was adopted.
+exam = At discharge alert, lungs clear, abdomen soft. | Afebrile, pulse 8{n}, pressure 13{m}/76. | Walks with a cane, no rash.
+  | Oriented to person, place and date. | Neck supple, no nodes, good distal pulses.
+labs = Calcium 9.{n}, magnesium 2.0, albumin 3.{m}. | Liver enzymes were unremarkable. | Platelets 2{n}0, white count 9.{m}.
+  | No growth in two sets of cultures. | Coagulation tests were within limits.
 course = Diet was advanced as tolerated. | {He} worked with physical therapy. | The plan was discussed with the family.
-  | {He} had no falls and no fever overnight.
+  | {He} had no falls and no fever overnight. | Pain was well controlled. | Lines and drains were out by day {n}.
 disposition = Discharged home with services. | Discharged to [**Hospital 7**] rehab in stable condition.
-  | Follow up with Dr. [**Last Name**] in {n} weeks.
+  | Follow up with Dr. [**Last Name**] in {n} weeks. | Home with {his} daughter; return if symptoms come back.
 """)
 COMMON_DRUGS = ["acetaminophen", "aspirin", "docusate", "heparin", "metoprolol", "multivitamin", "omeprazole", "senna"]
 HEADERS = table("""
@@ -325,8 +314,11 @@ ORDERS = [
     "complaint hpi pmh family social labs exam course procedures diagnoses meds disposition",
     "diagnoses complaint hpi course pmh meds social family exam labs procedures disposition",
 ]
-WORDS = ("He", "he", "His", "his", "man")
-PEOPLE = [dict(zip(WORDS, WORDS, strict=True)), dict(zip(WORDS, ("She", "she", "Her", "her", "woman"), strict=True))]
+WORDS = ("He", "he", "him", "His", "his", "man")
+PEOPLE = [
+    dict(zip(WORDS, WORDS, strict=True)),
+    dict(zip(WORDS, ("She", "she", "her", "Her", "her", "woman"), strict=True)),
+]
 PHRASES = re.compile("|".join(re.escape(phrase) for phrase in sorted(SYNONYMS, key=len, reverse=True)))
 
 
@@ -348,7 +340,10 @@ class Mention:
 
     @property
     def kind(self) -> str:
-        return "procedure" if re.match(r"\d\d\.", self.code) else "acute" if self.code in TRAITS["acute"] else "chronic"
+        """What can be said of it: `acute` or `chronic` disease, `procedure`, or `status`, a fact of the past or for life."""
+        if re.match(r"\d\d\.", self.code):
+            return "procedure"
+        return next((kind for kind in ("acute", "status") if self.code in TRAITS[kind]), "chronic")
 
 
 @dataclass(frozen=True)
@@ -397,8 +392,8 @@ class Dice:
         return [item for _, item in sorted(((self._random(), item) for item in items), key=itemgetter(0))]
 
     def fill(self, template: str, words: Mapping[str, str]) -> str:
-        """The template with its words, and a digit for `n`."""
-        return template.format_map({**words, "n": str(self.number(2, 8))})
+        """The template with its words, and digits for `n` and `m`."""
+        return template.format_map({**words, "n": self.number(2, 8), "m": self.number(1, 9)})
 
 
 def title(code: str) -> str:
@@ -420,7 +415,7 @@ def paraphrase(official: str, dice: Dice) -> str:
 
 def excluded(code: str) -> set[str]:
     """The codes that it excludes, and itself."""
-    return {code}.union(*(group for group in EXCLUSIVE if code in group))
+    return {code}.union(*(group.split() for group in EXCLUSIVE if code in group.split()))
 
 
 def draw_codes(dice: Dice, complaint: str) -> list[str]:
@@ -435,13 +430,8 @@ def draw_codes(dice: Dice, complaint: str) -> list[str]:
 def draw_distractor(dice: Dice, complaint: str) -> tuple[str, str]:
     """A code, often one that would go with the complaint, and a sense in which it is not the patient's present state."""
     code = dice.weighted(TOPICS[complaint if dice.luck(0.6) else dice.weighted(WEIGHTS)])
-    senses = [
-        "negated",
-        "negated",
-        *["family"] * (code in TRAITS["inherited"]),
-        *["history"] * (code in TRAITS["past"]),
-    ]
-    return code, dice.pick(senses)
+    other = [sense for sense, trait in (("family", "inherited"), ("history", "past")) if code in TRAITS[trait]]
+    return code, dice.pick(["negated", "negated", *other])
 
 
 def make_plan(dice: Dice) -> Plan:
@@ -457,7 +447,7 @@ def make_plan(dice: Dice) -> Plan:
     for _ in range(dice.number(*DISTRACTORS)):
         code, status = draw_distractor(dice, complaint)
         involved = excluded(code) | excluded(BECOMES.get((code, status), code))
-        if not involved & taken and not code.startswith("V"):
+        if not involved & taken and code not in TRAITS["status"]:
             senses.append((code, status))
             taken |= involved
     breast = any(code in {"174.9", "V10.3"} and status != "family" for code, status in senses)
@@ -478,29 +468,24 @@ def write(plan: Plan, dice: Dice) -> list[Sentence]:
         section, _, text = template.partition(": ")
         return Sentence(section, dice.fill(text, {**plan.person, **words}), mentions)
 
-    def those(status: str, *kinds: str) -> list[Mention]:
-        return [mention for mention in mentions if mention.status == status and mention.kind in kinds]
+    def those(status: str, kind: str) -> list[Mention]:
+        return [mention for mention in mentions if mention.status == status and mention.kind == kind]
 
     mentions = dice.shuffled(plan.mentions)
     known = those("stated", "chronic")[: dice.number(0, 2)]
-    words = {
-        "known": " with " * bool(known) + " and ".join(mention.phrase for mention in known),
-        "complaint": plan.complaint,
-    }
-    first = [
-        Sentence("complaint", capital(plan.complaint)),
-        say(dice.pick(SAID["opening"]), *known, age=str(dice.number(41, 89)), **words),
-    ]
-    pairs = [
-        pair for pair in zip(those("negated", "acute"), those("stated", "acute"), strict=False) if dice.luck(CONTRASTED)
-    ]
-    said = {*known, *(mention for pair in pairs for mention in pair)}
+    background = " with " * bool(known) + " and ".join(mention.phrase for mention in known)
+    words = {"age": str(dice.number(41, 89)), "background": background, "complaint": plan.complaint}
+    first = [Sentence("complaint", capital(plan.complaint)), say(dice.pick(SAID["opening"]), *known, **words)]
+
+    pairs = [pair for pair in zip(those("negated", "acute"), those("stated", "acute"), strict=False) if dice.luck(0.5)]
     rest = [say(dice.pick(SAID["contrast"]), *pair) for pair in pairs]
-    for mention in mentions:
-        if mention not in said:
-            rest.append(say(dice.pick(SAID.get(mention.status) or SAID[f"{mention.status} {mention.kind}"]), mention))
-    rest += [say(f"{section}: {dice.pick(texts)}") for section, texts in FILLER.items() if dice.luck(0.7)]
-    rest += [say(f"hpi: {text}") for text in FILLER["hpi"] if dice.luck(0.2)]
+    single = [mention for mention in mentions if mention not in {*known, *chain(*pairs)}]
+    rest += [say(dice.pick(SAID.get(m.status) or SAID[f"{m.status} {m.kind}"]), m) for m in single]
+    told = {sentence.section for sentence in rest} & {"family"}
+    rest += [
+        say(f"{section}: {dice.pick(FILLER[section])}") for section in FILLER if section not in told and dice.luck(0.7)
+    ]
+    rest += [say(f"course: {text}") for text in FILLER["course"] if dice.luck(0.2)]
     return first + dice.shuffled(rest + lists(plan, dice))
 
 
@@ -512,9 +497,7 @@ def lists(plan: Plan, dice: Dice) -> list[Sentence]:
         items += [Sentence("meds", drug, (Mention(code, "implied", drug),)) for code, drug in drugs]
         items += [Sentence("meds", dice.pick(COMMON_DRUGS)) for _ in range(dice.number(0, 3))]
     if dice.luck(0.4):
-        named = [
-            mention.code for mention in plan.mentions if mention.status == "stated" and mention.kind != "procedure"
-        ]
+        named = [m.code for m in plan.mentions if m.status == "stated" and m.kind != "procedure"]
         again = [Mention(code, "stated", paraphrase(title(code), dice)) for code in dice.shuffled(named)[:2]]
         items += [Sentence("diagnoses", mention.phrase, (mention,)) for mention in again]
     return items
@@ -556,7 +539,7 @@ register(
         titles=lambda codes, *_: icd9.icd9cm_titles(codes),
         check=lambda *_: [],
         data={"top_codes": 50},
-        train={"max_epochs": 20, "patience": 5},
+        train={"max_epochs": 20, "patience": 8},
         version=VERSION,
         synthetic=True,
     )

@@ -1,0 +1,252 @@
+"""The command line from end to end, as a user types it, and what it says to bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icdbench import cli, metrics, registry, store, tables, train
+
+Answer = tuple[int, str, str]
+Call = Callable[..., Answer]
+
+FAST = ("--set", "train.max_epochs=2", "--set", "data.embeddings=random")
+
+
+@pytest.fixture
+def icdbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Runs a command in an empty folder; its exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["icdbench", *map(str, words)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """60 own documents whose codes can be read off their words, with splits."""
+    generator = np.random.default_rng(0)
+    words = {"038.9": "sepsis fever", "428.0": "heart failure edema", "0250": "diabetes insulin"}
+    path = tmp_path / "notes.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text", "codes", "split"])
+        for number in range(60):
+            codes = [code for code in words if generator.random() < 0.5] or ["038.9"]
+            text = " ".join(["the patient was admitted", *(words[code] for code in codes), "and went home"])
+            split = "train" if number < 40 else "validation" if number < 50 else "test"
+            writer.writerow([number, text, ";".join(codes), split])
+    return path
+
+
+def test_run_compares_models_and_everything_is_stored(icdbench: Call, notes: Path, tmp_path: Path) -> None:
+    words = ("run", "--models", "caml,lr", "--dataset", notes, "--seeds", "2", "--device", "cpu")
+    status, out, err = icdbench(*words, *FAST, "--set", "caml.filters=8")
+    assert status == 0, err
+    assert "notes.csv" in out
+    assert "| popularity (floor)" in out
+    assert "caml.filters=8" in out
+    assert "epoch" not in out.replace("epochs", "")  # progress is for stderr
+    assert "epoch 2/2" in err
+    records = store.load_records(tmp_path / "results")
+    assert [record.spec.system for record in records] == ["caml", "caml", "lr", "lr"]
+    for record in records:
+        folder = tmp_path / "results" / record.id
+        assert folder.name.startswith(f"{record.spec.seed}-")
+        assert {path.name for path in folder.iterdir()} == {"record.json", "predictions.npz", "model.safetensors"}
+        plain = json.loads((folder / "record.json").read_text())
+        assert plain["id"] == record.id
+        assert {"model", "variant", "dataset", "seed"} <= plain["spec"].keys()
+        assert plain["metrics"]["test"]["fixed"]["p@5"] > 0
+        assert plain["corpus"]["fingerprint"] == plain["spec"]["fingerprint"]
+        assert plain["versions"]["torch"]
+        assert plain["timing"]["train"] > 0
+        for split, predicted in store.load_predictions(folder).items():
+            again = metrics.evaluate(
+                train.probabilities(predicted.scores_NL), predicted.labels, unseen=predicted.unseen
+            )
+            stored = record.metrics[split]["fixed"]
+            assert again == {key: stored[key] for key in again}
+    assert "patient" not in "".join(path.read_text(errors="ignore") for path in tmp_path.glob("results/**/*.json"))
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/**/*.json")}
+    status, again_out, _ = icdbench(*words, *FAST, "--set", "caml.filters=8")
+    assert (status, again_out) == (0, out)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/**/*.json")}
+
+    status, out, _ = icdbench("runs")
+    assert status == 0
+    assert all(record.id in out for record in records)
+    status, out, _ = icdbench("tables")
+    assert status == 0
+    assert "Other data" in out
+    assert "notes.csv" in out
+
+
+def test_changed_data_never_reuse_a_run(icdbench: Call, notes: Path, tmp_path: Path) -> None:
+    assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
+    notes.write_text(notes.read_text(encoding="utf-8").replace("went home", "was discharged"), encoding="utf-8")
+    status, out, _ = icdbench("run", "--models", "lr", "--dataset", notes)
+    assert status == 0
+    assert len(store.load_records(tmp_path / "results")) == 2
+    assert out.count("| lr ") == 1
+
+
+@pytest.mark.parametrize("fmt", tables.FORMATS)
+def test_tables_without_any_run_print_the_published_figures(icdbench: Call, fmt: str) -> None:
+    status, out, err = icdbench("tables", "--format", fmt)
+    assert (status, err) == (0, "")
+    assert fmt == "csv" or "66.5" in out
+
+
+def test_every_model_is_listed_and_described(icdbench: Call) -> None:
+    status, out, _ = icdbench("models")
+    assert status == 0
+    for name, entry in registry.entries().items():
+        assert f"\n{name} " in out
+        status, about, _ = icdbench("models", name)
+        assert status == 0
+        assert all(field in about for field in entry.config.model_fields)
+        assert all(f"{name}@{variant}" in about for variant in entry.variants)
+    assert icdbench("models", "jlan@no-joint")[0] == 0
+
+
+def test_data_commands(icdbench: Call, notes: Path) -> None:
+    status, out, _ = icdbench("data", "list")
+    assert status == 0
+    assert "demo" in out
+    assert "absent" in out
+    assert icdbench("data", "check", "demo")[0] == 0
+    status, out, _ = icdbench("data", "check", "codiesp-d")
+    assert status == 2
+    assert "data get codiesp" in out
+    status, out, _ = icdbench("data", "describe", notes)
+    assert status == 0
+    assert "| notes.csv" in out
+    assert "40" in out
+    status, out, _ = icdbench("data", "describe", "demo")
+    assert "SYNTHETIC" in out
+
+
+BAD = [
+    (("run", "--models", "camel"), "no model 'camel'; did you mean 'caml'"),
+    (("run", "--models", "jlan@nojoint"), "no variant 'nojoint'; did you mean 'no-joint'"),
+    (("run", "--models", ","), "names no model"),
+    (("run", "--dataset", "codiesp-d500"), "no data set 'codiesp-d500'; did you mean 'codiesp-d50'"),
+    (("run", "--dataset", "codiesp-d50"), "CodiEsp is not in 'data'"),
+    (("run", "--dataset", "absent.csv"), "absent.csv does not exist"),
+    (("run", "--dataset", "notes.docx"), "no data set 'notes.docx'"),
+    (("run", "--seeds", "many"), "--seeds many: give a count"),
+    (("run", "--seeds", "0"), "--seeds 0"),
+    (("run", "--seeds", "1,-2"), "--seeds 1,-2"),
+    (("run", "--set", "train.max_epoch=3"), "'train' has no field 'max_epoch'; did you mean 'max_epochs'"),
+    (("run", "--set", "train.max_epochs=many"), "train.max_epochs='many'"),
+    (("run", "--set", "train.max_epochs=0"), "train.max_epochs='0': input should be greater than or equal to 1"),
+    (("run", "--set", "train.learning_rate=nan"), "train.learning_rate"),
+    (("run", "--set", "train.monitor=p@6"), "train.monitor='p@6' is no metric to stop by; did you mean 'p@5'"),
+    (("run", "--set", "lr.C=3"), "'lr' is neither data, train nor a chosen model"),
+    (("run", "--set", "dropout=0.3"), "--set dropout"),
+    (("run", "--set", "jlan.dropout"), "write it as"),
+    (("run", "--set", "data.language=es"), "data.language has no meaning for data set 'demo'"),
+    (("run", "--set", "data.top_codes=5000"), "data.top_codes=5000"),
+    (("run", "--device", "gpu"), "no device 'gpu'"),
+    (("run", "--format", "pdf"), "no format 'pdf'"),
+    (("tables", "table50"), "no table 'table50'; did you mean 'table5'"),
+    (("tables", "--format", "xml"), "no format 'xml'"),
+    (("models", "jlam"), "no model 'jlam'; did you mean 'jlan'"),
+    (("runs",), "no runs in 'results'"),
+    (("data", "describe", "nothing"), "no data set 'nothing'"),
+    (("data", "get", "codiespp"), "no download 'codiespp'; did you mean 'codiesp'"),
+    (("data", "get", "demo"), "needs no download"),
+    (("data", "check", "demo", "--set", "train.patience=1"), "only data.FIELD=VALUE"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_requests_get_one_line_and_status_2(icdbench: Call, words: tuple[str, ...], message: str) -> None:
+    status, out, err = icdbench(*words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("results").exists() or not list(Path("results").rglob("*.json"))
+
+
+def test_results_folder_that_cannot_be_written(icdbench: Call, notes: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    status, out, err = icdbench("run", "--models", "lr", "--dataset", notes, "--results", blocked / "results")
+    assert (status, out) == (2, "")
+    assert "cannot be written" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_damaged_record_is_named_and_its_run_done_again(icdbench: Call, notes: Path, tmp_path: Path) -> None:
+    assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
+    (path,) = tmp_path.glob("results/**/record.json")
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) // 2])
+    assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
+    ours, theirs = json.loads(path.read_text()), json.loads(whole)
+    assert ours["metrics"] == theirs["metrics"]
+
+
+def test_a_model_that_diverges_is_reported_and_the_others_are_finished(icdbench: Call, notes: Path) -> None:
+    words = ("run", "--models", "cnn,lr", "--dataset", notes, *FAST, "--set", "train.learning_rate=1e38")
+    status, out, err = icdbench(*words)
+    assert status == 1
+    assert "| lr " in out
+    assert "1 of 2 runs failed" in err
+
+
+def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(notes: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "icdbench", "run", "--models", "caml", "--dataset", str(notes), "--device", "cpu"]
+    command += ["--set", "train.max_epochs=400", "--set", "train.patience=400", "--set", "caml.filters=8"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def begin(results: Path) -> subprocess.Popen[str]:
+        words = [*command, "--results", str(results)]
+        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    straight = begin(tmp_path / "straight")
+    stopped = begin(tmp_path / "stopped")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("stopped/**/checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=60)
+    assert (stopped.returncode, out) == (130, "")
+    assert err.strip().splitlines()[-1] == "icdbench: stopped; the same command continues where it was"
+    assert not list(tmp_path.glob("stopped/**/record.json"))
+    expected, err = straight.communicate(timeout=120)
+    assert straight.returncode == 0, err
+    resumed, err = begin(tmp_path / "stopped").communicate(timeout=120)
+    one, other = (
+        json.loads(next(tmp_path.glob(f"{name}/**/record.json")).read_text()) for name in ("straight", "stopped")
+    )
+    assert one["metrics"] == other["metrics"]
+    assert one["threshold"] == other["threshold"]
+    weights = [next(tmp_path.glob(f"{name}/**/model.safetensors")).read_bytes() for name in ("straight", "stopped")]
+    assert weights[0] == weights[1]
+    assert [line for line in resumed.splitlines() if line.startswith("| caml")][0].split("|")[2:9] == [
+        line for line in expected.splitlines() if line.startswith("| caml")
+    ][0].split("|")[2:9]

@@ -1,0 +1,193 @@
+"""The trainer: early stopping, the best epoch, the denoising objective, and resuming to the same bits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import NUM_CODES, learnable, small_task
+from torch import Tensor, nn
+from torch.nn import functional
+
+from icdbench import metrics, registry, store, train
+from icdbench.objectives import drop_rate, dropped, loss
+from icdbench.spec import SpecError, TrainSpec
+from icdbench.types import Batch
+
+TRAIN, VALIDATION = learnable(70), learnable(30, seed=1)
+
+
+def small_caml(seed: int = 1) -> nn.Module:
+    train.seed_everything(seed)
+    model = registry.build("caml", small_task(16), embedding_size=16, filters=8, dropout=0.3)
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def fit(
+    model: nn.Module, path: Path, report: Callable[[train.Progress], None] = lambda _: None, **settings: object
+) -> train.State:
+    spec = TrainSpec().override({"learning_rate": 0.01, "max_epochs": 6, "monitor": "f1_micro", **settings}, "train")
+    return train.fit(
+        model,
+        TRAIN,
+        VALIDATION,
+        spec,
+        max_tokens=100,
+        num_codes=NUM_CODES,
+        seed=3,
+        on=train.fabric("cpu"),
+        checkpoint=path / store.CHECKPOINT,
+        report=report,
+    )
+
+
+def unequal(one: nn.Module, other: nn.Module) -> list[str]:
+    theirs = other.state_dict()
+    return [name for name, value in one.state_dict().items() if not torch.equal(value, theirs[name])]
+
+
+def without_times(state: train.State) -> list[dict[str, float]]:
+    return [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in state.history]
+
+
+def test_training_learns_and_ends_with_the_best_weights(tmp_path: Path) -> None:
+    model = small_caml()
+    state = fit(model, tmp_path, max_epochs=60)
+    assert state.best > 0.8
+    assert state.best == max(epoch["monitor"] for epoch in state.history)
+    scored = train.predict(model, VALIDATION, 100, NUM_CODES, torch.device("cpu"))
+    assert metrics.evaluate(train.probabilities(scored.scores_NL), scored.labels)["f1_micro"] == state.best
+
+
+def test_training_stops_when_patience_is_over(tmp_path: Path) -> None:
+    state = fit(small_caml(), tmp_path, learning_rate=1e-9, patience=3, max_epochs=50)
+    assert (state.best_epoch, len(state.history)) == (1, 4)
+
+
+def test_equal_seeds_give_equal_bits_and_other_seeds_others(tmp_path: Path) -> None:
+    models, states = [], []
+    for seed in (1, 1, 2):
+        models.append(small_caml(seed))
+        states.append(fit(models[-1], tmp_path / str(len(models))))
+    one, same, other = models
+    assert unequal(one, same) == []
+    assert without_times(states[0]) == without_times(states[1])
+    assert unequal(one, other) != []
+
+
+@pytest.mark.parametrize("objective", ["bce", "truncated"])
+def test_run_stopped_anywhere_and_resumed_equals_the_straight_run(tmp_path: Path, objective: str) -> None:
+    straight = small_caml()
+    expected = fit(straight, tmp_path / "straight", objective=objective)
+    steps = math.ceil(len(TRAIN) / 16)
+    for stop_after in (1, steps - 1, steps, 2 * steps + 3, 5 * steps + 1):
+        path = tmp_path / f"stopped {stop_after}"
+        count = itertools.count(1)
+
+        def interrupt(_: train.Progress, count: itertools.count[int] = count, at: int = stop_after) -> None:
+            if next(count) == at:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            fit(small_caml(), path, interrupt, objective=objective)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        resumed = small_caml(seed=77)  # the checkpoint alone decides
+        state = fit(resumed, path, objective=objective)
+        assert unequal(straight, resumed) == []
+        assert without_times(state) == without_times(expected)
+        assert (state.best, state.best_epoch) == (expected.best, expected.best_epoch)
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
+    first = small_caml()
+    expected = fit(first, tmp_path)
+    again = small_caml(seed=5)
+
+    def never(_: train.Progress) -> None:
+        raise AssertionError
+
+    assert without_times(fit(again, tmp_path, never)) == without_times(expected)
+    assert unequal(first, again) == []
+
+
+def test_damaged_checkpoint_is_warned_of_and_training_starts_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    straight = small_caml()
+    fit(straight, tmp_path)
+    path = tmp_path / store.CHECKPOINT
+    whole = path.read_bytes()
+    for cut in (0, 5, 100, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        caplog.clear()
+        again = small_caml()
+        fit(again, tmp_path)
+        assert "is damaged" in caplog.text
+        assert unequal(straight, again) == []
+
+
+class Broken(nn.Module):
+    """Gives `value` as every logit."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(value))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.weight.expand(len(batch.lengths_B), NUM_CODES)
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_says_where(tmp_path: Path) -> None:
+    with pytest.raises(train.TrainingError, match="the loss is nan in epoch 1, step 1"):
+        fit(Broken(math.nan), tmp_path)
+
+
+def test_unknown_or_absent_devices_are_errors() -> None:
+    with pytest.raises(SpecError, match="no device 'cdua'; did you mean 'cuda'"):
+        train.fabric("cdua")
+    if not torch.cuda.is_available():
+        with pytest.raises(SpecError, match="no 'cuda' device"):
+            train.fabric("cuda")
+
+
+def test_loss_is_mean_cross_entropy() -> None:
+    logits_BL, labels_BL = torch.randn(5, 4), (torch.rand(5, 4) < 0.4).float()
+    expected = functional.binary_cross_entropy_with_logits(logits_BL, labels_BL)
+    torch.testing.assert_close(loss(logits_BL, labels_BL), expected)
+
+
+def test_truncated_loss_drops_the_worst_positives_only() -> None:
+    logits_BL = torch.tensor([[5.0, -4.0, -3.0], [-2.0, 6.0, -1.0]])
+    labels_BL = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])  # the worst pairs of all are two negatives
+    each_BL = functional.binary_cross_entropy_with_logits(logits_BL, labels_BL, reduction="none")
+    expected_BL = torch.tensor([[False, True, True], [False, False, False]])
+    assert torch.equal(dropped(each_BL, labels_BL, 0.5), expected_BL)
+    torch.testing.assert_close(loss(logits_BL, labels_BL, 0.5), (each_BL * ~expected_BL).sum() / 6)
+    assert not dropped(each_BL, labels_BL, 0.24).any()  # floor(0.96)
+    assert dropped(each_BL, labels_BL, 0.25).sum() == 1
+    assert not dropped(each_BL, torch.zeros(2, 3), 0.9).any()
+
+
+def test_no_gradient_flows_through_dropped_pairs() -> None:
+    logits_BL = torch.tensor([[-4.0, -3.0]], requires_grad=True)
+    loss(logits_BL, torch.ones(1, 2), 0.5).backward()  # type: ignore[no-untyped-call]
+    assert logits_BL.grad is not None
+    assert logits_BL.grad[0, 0] == 0
+    assert logits_BL.grad[0, 1] != 0
+
+
+def test_drop_rate_rises_to_its_bound_and_may_end() -> None:
+    spec = TrainSpec(objective="truncated", t_loss=0.15, ramp_epochs=30, stop_epoch=50)
+    rates = [drop_rate(spec, epoch) for epoch in range(1, 61)]
+    np.testing.assert_allclose(rates[:30], [0.005 * epoch for epoch in range(1, 31)])
+    assert set(rates[30:49]) == {0.15}
+    assert set(rates[49:]) == {0.0}
+    assert drop_rate(TrainSpec(), 10) == 0.0
