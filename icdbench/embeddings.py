@@ -10,35 +10,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
-from icdbench.files import cache_root, replacing
+from icdbench.files import cache_root, cached
 from icdbench.spec import DataSpec
 from icdbench.types import PADDING, Corpus, Encoded, FloatArray
 
-VERSION = "1"
+VERSION = "1"  # changes when the same corpus would give other vectors
+LONGEST_SENTENCE = 10_000  # words; gensim ignores those that follow
 
 
 def word_vectors(corpus: Corpus, data: DataSpec, width: int) -> FloatArray:
-    """Vectors [V, width] for the vocabulary, float32, from the cache if it has them."""
+    """Vectors [V, width] for the vocabulary, float32, from the cache if it has them. Raises SpecError."""
     kind = "unit" if data.unit_vectors else "raw"
-    path = cache_root() / "vectors" / f"{corpus.name}-{corpus.key}-{data.embedding_corpus}-{width}-{kind}-{VERSION}.npy"
-    try:
-        cached: FloatArray = np.load(path, allow_pickle=False)
-        if cached.shape == (len(corpus.vocabulary.tokens), width) and cached.dtype == np.float32:
-            return cached
-    except (OSError, ValueError, EOFError):
-        pass  # absent or damaged: made anew
-    vectors = _train(corpus, data, width)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors)
+    made_by = f"{VERSION}-gensim{version('gensim')}"
+    folder = f"{corpus.name}-{corpus.key}-{data.embedding_corpus}-{width}-{kind}-{made_by}"
+    return cached(cache_root() / "vectors" / folder, lambda: _train(corpus, data, width), _save, _load)
+
+
+def _save(vectors: FloatArray, folder: Path) -> None:
+    np.save(folder / "vectors.npy", vectors, allow_pickle=False)
+
+
+def _load(folder: Path) -> FloatArray:
+    vectors: FloatArray = np.load(folder / "vectors.npy", allow_pickle=False)
     return vectors
 
 
 class _Sentences:
-    """Documents as lists of token indices in text form; gensim passes over them once per epoch."""
+    """Documents as lists of token indices in text form, which gensim passes over once per epoch.
+
+    Longer ones than gensim can read come in pieces.
+    """
 
     def __init__(self, parts: list[Encoded]) -> None:
         self.parts = parts
@@ -46,7 +52,8 @@ class _Sentences:
     def __iter__(self) -> Iterator[list[str]]:
         for part in self.parts:
             for start, end in zip(part.token_offsets[:-1], part.token_offsets[1:], strict=True):
-                yield [str(token) for token in part.tokens[start:end]]
+                for piece in range(start, end, LONGEST_SENTENCE):
+                    yield [str(token) for token in part.tokens[piece : min(piece + LONGEST_SENTENCE, end)]]
 
 
 def _train(corpus: Corpus, data: DataSpec, width: int) -> FloatArray:

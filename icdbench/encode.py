@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from unicodedata import unidata_version
 
 import numpy as np
 
-from icdbench.datasets import Raw, Source, fingerprint
-from icdbench.files import cache_root, digest, replacing_folder
+from icdbench.datasets import Raw, Source, divide, fingerprint
+from icdbench.files import cache_root, cached
 from icdbench.spec import DataError, DataSpec, SpecError
 from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, IntArray, Vocabulary
-
-log = logging.getLogger("icdbench")
 
 VERSION = "1"  # changes when equal input would be encoded differently
 LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors"}  # fields of DataSpec that only later stages read
@@ -41,29 +40,23 @@ def corpus(origin: Source, root: Path, data: DataSpec) -> Corpus:
     """The encoded data set, from the cache if it holds one of this key that is intact. Raises DataError, SpecError."""
     raw_content = fingerprint(origin, root, data)
     settings = data.model_dump(mode="json", exclude=LATER_FIELDS)
-    key = hashlib.sha256(json.dumps([VERSION, origin.name, raw_content, settings]).encode()).hexdigest()[:24]
-    folder = cache_root() / "encoded" / f"{origin.name}-{key}"
-    if folder.exists():
-        try:
-            return _load(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the cache %s is damaged (%s) and is rebuilt", folder, error)
-    built = _build(origin, root, data, raw_content, key)
-    with replacing_folder(folder) as fresh:
-        _save(built, fresh)
-    return _load(folder)
+    content = [VERSION, unidata_version, version("simple-icd-10-cm"), origin.name, raw_content, settings]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+    def build() -> Corpus:
+        built = _build(origin, root, data, raw_content, key)
+        if fingerprint(origin, root, data) != raw_content:
+            raise DataError(f"files of data set '{origin.name}' changed while they were read; start again")
+        return built
+
+    return cached(cache_root() / "encoded" / f"{origin.name}-{key}", build, _save, _load)
 
 
 def _build(origin: Source, root: Path, data: DataSpec, raw_content: str, key: str) -> Corpus:
     raw = origin.read(root, data)
-    by_split = {split: [document for document in raw.documents if document.split == split] for split in SPLITS}
-    for split, documents in by_split.items():
-        if not documents:
-            raise DataError(
-                f"data set '{origin.name}' has no {split} documents; training, validation and test need some"
-            )
+    by_split = divide(origin.name, raw.documents)
     tokens = {split: [tokenize(document.text) for document in documents] for split, documents in by_split.items()}
-    vocabulary = Vocabulary(_known_tokens(tokens["train"], data), _label_set(by_split["train"], data, origin.name))
+    vocabulary = Vocabulary(_known_tokens(tokens["train"], data), _label_set(by_split["train"], data))
     titles = origin.titles(vocabulary.codes, root, data)
     untitled = sum(code not in titles for code in vocabulary.codes)
     token_index = {token: index for index, token in enumerate(vocabulary.tokens)}
@@ -84,17 +77,22 @@ def _build(origin: Source, root: Path, data: DataSpec, raw_content: str, key: st
 def _known_tokens(documents: Sequence[Sequence[str]], data: DataSpec) -> tuple[str, ...]:
     counts = Counter(token for tokens in documents for token in set(tokens))
     known = sorted(token for token, count in counts.items() if count >= data.min_documents)
+    if not known:
+        raise SpecError(
+            f"data.min_documents={data.min_documents}: no token is in that many of the {len(documents)} training "
+            "documents; set a smaller number"
+        )
     return ("<padding>", "<unknown>", *known)
 
 
-def _label_set(train: Sequence[Document], data: DataSpec, name: str) -> tuple[str, ...]:
+def _label_set(train: Sequence[Document], data: DataSpec) -> tuple[str, ...]:
     counts = Counter(code for document in train for code in document.codes)
-    if not counts:
-        raise DataError(f"no training document of data set '{name}' has a code")
     if data.top_codes is None:
         return tuple(sorted(counts))
     if data.top_codes > len(counts):
-        raise SpecError(f"data.top_codes={data.top_codes}, but training has only {len(counts)} codes")
+        raise SpecError(
+            f"data.top_codes={data.top_codes}, but training has only {len(counts)} codes; set at most that, or none for all"
+        )
     return tuple(sorted(code for code, _ in counts.most_common(data.top_codes)))  # ties: first appearance
 
 
@@ -150,16 +148,9 @@ def _save(built: Corpus, folder: Path) -> None:
         "corpus": {name: getattr(built, name) for name in ("name", "fingerprint", "key", "synthetic", "facts")},
     }
     (folder / "corpus.json").write_text(json.dumps(text), encoding="utf-8")
-    sums = {path.name: digest(path) for path in sorted(folder.iterdir())}
-    (folder / "checksums.json").write_text(json.dumps(sums), encoding="utf-8")
 
 
 def _load(folder: Path) -> Corpus:
-    """Raises ValueError, OSError, KeyError or TypeError if anything differs from what was saved."""
-    sums = json.loads((folder / "checksums.json").read_text(encoding="utf-8"))
-    for name, expected in sums.items():
-        if digest(folder / name) != expected:
-            raise ValueError(f"{name} was altered")
     text = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
 
     def array(name: str) -> IntArray:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from icdbench import datasets, encode, metrics, registry, store, train
@@ -158,7 +159,7 @@ def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] 
         weights = dict(model.weights())
         parameters = sum(value.size for value in weights.values())
     fitted = time.monotonic()
-    predictions = {split: _predict(model, corpus, split, spec, on.device) for split in ("validation", "test")}
+    predictions = {split: _predict(model, corpus, split, spec, on) for split in ("validation", "test")}
     timing = {"prepare": prepared - begun, "train": seconds, "predict": time.monotonic() - fitted}
     if history:
         timing["documents_per_second"] = len(corpus.splits["train"]) * len(history) / max(seconds, 1e-9)
@@ -167,10 +168,10 @@ def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] 
     return record
 
 
-def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, device: torch.device) -> Predictions:
+def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, on: Fabric) -> Predictions:
     encoded, num_codes = corpus.splits[split], len(corpus.vocabulary.codes)
     if isinstance(model, nn.Module):
-        return train.predict(model, encoded, spec.data.max_tokens, num_codes, device)
+        return train.predict(model, encoded, spec.data.max_tokens, num_codes, on)
     scores_NL = model.scores(encoded, spec.data.max_tokens)
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
 

@@ -143,7 +143,7 @@ def fit(
                     saved = now
                     if interrupted():
                         raise KeyboardInterrupt
-            scored = predict(module, validation, max_tokens, num_codes, on.device)
+            scored = predict(model, validation, max_tokens, num_codes, on)
             measured = metrics.evaluate(probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
             if measured[monitor] > state.best:
                 state.best, state.best_epoch = measured[monitor], state.epoch
@@ -168,13 +168,15 @@ def monitored(spec: TrainSpec, num_codes: int) -> str:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int, device: torch.device) -> Predictions:
+def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int, on: Fabric) -> Predictions:
     """Logits of every document, in their order. Raises TrainingError if any is not finite."""
     model.eval()
     scores_NL = np.empty((len(encoded), num_codes), np.float32)
     order = evaluation_order(encoded.lengths(max_tokens))
-    for batch in batches(encoded, order, num_codes, max_tokens, device):
-        scores_NL[batch.index_B.cpu().numpy()] = model(batch).float().cpu().numpy()
+    for batch in batches(encoded, order, num_codes, max_tokens, on.device):
+        with on.autocast():
+            logits_BL = model(batch)
+        scores_NL[batch.index_B.cpu().numpy()] = logits_BL.float().cpu().numpy()
     if not np.isfinite(scores_NL).all():
         raise TrainingError("the model's scores are not finite; a smaller train.learning_rate may help")
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)

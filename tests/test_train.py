@@ -63,7 +63,7 @@ def test_training_learns_and_ends_with_the_best_weights(tmp_path: Path) -> None:
     state = fit(model, tmp_path, max_epochs=60)
     assert state.best > 0.8
     assert state.best == max(epoch["monitor"] for epoch in state.history)
-    scored = train.predict(model, VALIDATION, 100, NUM_CODES, torch.device("cpu"))
+    scored = train.predict(model, VALIDATION, 100, NUM_CODES, train.fabric("cpu"))
     assert metrics.evaluate(train.probabilities(scored.scores_NL), scored.labels)["f1_micro"] == state.best
 
 

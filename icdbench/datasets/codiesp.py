@@ -9,23 +9,26 @@ Every text file of a split is a document, also one without any code of the chose
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import logging
+import tempfile
 import zipfile
+import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from icdbench.datasets import Raw, Source, first_missing, read_text, register
+from icdbench.datasets import Raw, Source, read_text, readable, register
 from icdbench.datasets.icd10 import icd10cm_titles
-from icdbench.files import replacing_folder
+from icdbench.files import digest, replacing_folder
 from icdbench.spec import DataError, DataSpec
 from icdbench.types import Document
 
-Kind = Literal["D", "P"]
+log = logging.getLogger("icdbench")
 
+Kind = Literal["D", "P"]
 URL = "https://zenodo.org/records/3837305/files/codiesp.zip?download=1"
 FOLDER = "final_dataset_v4_to_publish"
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}
@@ -52,8 +55,9 @@ CHECKSUMS = {
 def folder(root: Path) -> Path:
     """The corpus's folder below the data root. Raises DataError if it is not there."""
     for path in (root / FOLDER, root / "codiesp" / FOLDER):
-        if path.is_dir():
-            return path
+        with readable(path):
+            if path.is_dir():
+                return path
     raise DataError(
         f"CodiEsp is not in '{root}' (no folder {FOLDER}); fetch it with 'icdbench data get codiesp --data {root}', "
         "or name the folder that has it with --data or ICDBENCH_DATA"
@@ -66,50 +70,63 @@ def texts(data: DataSpec) -> str:
 
 def text_paths(root: Path, part: str, data: DataSpec) -> list[Path]:
     """The text files of one part (train, dev, test, background), sorted by name. Raises DataError if there are none."""
-    place = folder(root) / part / texts(data)
-    paths = sorted(place.glob("*.txt"))
+    paths = _visible(folder(root) / part / texts(data))
     if not paths:
+        without = ", or do without these texts: --set data.embedding_corpus=train" if part == "background" else ""
         raise DataError(
-            f"{place} has no text files; 'icdbench data check codiesp-d --data {root}' says what is missing"
+            f"{folder(root) / part / texts(data)} has no text files; 'icdbench data check codiesp-d --data {root}' says "
+            f"what is missing{without}"
         )
     return paths
 
 
+def _visible(place: Path) -> list[Path]:
+    """A folder's text files; names that begin with a dot are file managers' notes."""
+    return sorted(path for path in place.glob("*.txt") if not path.name.startswith("."))
+
+
 def files(kind: Kind, root: Path, data: DataSpec) -> list[Path]:
-    tables = [folder(root) / part / f"{part}{kind}.tsv" for part in SPLITS.values()]
-    if missing := first_missing(tables):
-        raise DataError(f"{missing} is missing; 'icdbench data check codiesp-{kind.lower()} --data {root}' says more")
-    parts = [*SPLITS.values()]
-    if data.embedding_corpus != "train" or (folder(root) / "background" / texts(data)).is_dir():
-        parts.append("background")
+    """The background texts count even where they are not used: runs with and without them have the same raw content."""
+    tables = [_table(root, part, kind) for part in SPLITS.values()]
+    for table in tables:
+        if not table.is_file():
+            raise DataError(f"{table} is missing; 'icdbench data check codiesp-{kind.lower()} --data {root}' says more")
+    paths = [path for part in SPLITS.values() for path in text_paths(root, part, data)]
+    background = _visible(folder(root) / "background" / texts(data))
     listing = _titles_file(kind, root)
-    return tables + [path for part in parts for path in text_paths(root, part, data)] + ([listing] if listing else [])
+    return [*tables, *paths, *background, *([listing] if listing else [])]
+
+
+def _table(root: Path, part: str, kind: Kind) -> Path:
+    return folder(root) / part / f"{part}{kind}.tsv"
 
 
 def read(kind: Kind, root: Path, data: DataSpec) -> Raw:
     """Documents in the order of their ids. Raises DataError for damaged tables and for codes of unknown documents."""
     documents = []
     for split, part in SPLITS.items():
-        codes = _codes(folder(root) / part / f"{part}{kind}.tsv")
+        codes = _codes(_table(root, part, kind), root)
         paths = text_paths(root, part, data)
-        known = {path.stem for path in paths}
-        if strays := sorted(set(codes) - known):
+        if strays := sorted(set(codes) - {path.stem for path in paths}):
             raise DataError(
                 f"{part}{kind}.tsv codes {len(strays)} documents that have no text in {part}/{texts(data)}, the first "
-                f"'{strays[0]}'; fetch the corpus again"
+                f"'{strays[0]}'; {_again(root)}"
             )
         for path in paths:
             labels = codes.get(path.stem, [])
             cut = [code[:3] for code in labels] if data.categories else labels
-            documents.append(Document(path.stem, read_text(path), tuple(dict.fromkeys(cut)), split))
+            documents.append(Document(path.stem, _text(path, root), tuple(dict.fromkeys(cut)), split))
     facts: dict[str, object] = {"language": data.language}
     if data.drop_overlap:
         articles = {_article(document) for document in documents if document.split != "test"}
         kept = [document for document in documents if document.split != "test" or _article(document) not in articles]
         facts["test_cases_dropped_for_overlap"] = len(documents) - len(kept)
         documents = kept
+    if altered := [name for name in _parts(kind, data) if _digest(folder(root) / name) != CHECKSUMS[name]]:
+        facts["differs_from_version_1.4"] = ", ".join(altered)
+        log.warning("CodiEsp in %s differs from version 1.4: %s; %s", folder(root), ", ".join(altered), _again(root))
     unlabelled = text_paths(root, "background", data) if data.embedding_corpus != "train" else []
-    return Raw(documents, [read_text(path) for path in unlabelled], facts)
+    return Raw(documents, [_text(path, root) for path in unlabelled], facts)
 
 
 def _article(document: Document) -> str:
@@ -117,16 +134,25 @@ def _article(document: Document) -> str:
     return document.id.rpartition("-")[0]
 
 
-def _codes(path: Path) -> dict[str, list[str]]:
-    """Codes per document id, in file order."""
+def _text(path: Path, root: Path) -> str:
+    text = read_text(path)
+    if not text.strip():
+        raise DataError(f"{path} is empty; {_again(root)}")
+    return text
+
+
+def _codes(path: Path, root: Path) -> dict[str, list[str]]:
+    """Codes per document id, in file order. The last line ends with a line break too, or was cut off."""
     found = defaultdict(list)
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        fields = line.split("\t")
-        if len(fields) != 2 or not all(fields):
-            raise DataError(f"{path}, line {number}: expected 'articleID<TAB>code', found '{line[:60]}'")
-        found[fields[0]].append(fields[1].strip().lower())
+    for number, line in enumerate(read_text(path).splitlines(keepends=True), start=1):
+        fields = [field.strip() for field in line.split("\t")]
+        if len(fields) != 2 or not all(fields) or not line.endswith("\n"):
+            raise DataError(
+                f"{path}, line {number}: expected 'articleID<TAB>code' and a line break, found {line[:60]!r}; {_again(root)}"
+            )
+        found[fields[0]].append(fields[1].lower())
     if not found:
-        raise DataError(f"{path} is empty; fetch the corpus again")
+        raise DataError(f"{path} is empty; {_again(root)}")
     return dict(found)
 
 
@@ -136,9 +162,15 @@ def titles(kind: Kind, codes: Sequence[str], root: Path, data: DataSpec) -> Mapp
     if listing is None:
         return icd10cm_titles(codes) if kind == "D" and data.language == "en" else {}
     column = 2 if data.language == "en" else 1  # code, Spanish title, English title
-    rows = csv.reader(read_text(listing).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    rows = (line.split("\t") for line in read_text(listing).splitlines())
     listed = {row[0].lower(): row[column] for row in rows if len(row) > column and row[column]}
-    return {code: listed[code] for code in codes if code in listed}
+    found = {code: listed[code] for code in codes if code in listed}
+    if not found:
+        raise DataError(
+            f"{listing} has a title for none of the {len(codes)} codes of codiesp-{kind.lower()}; fetch it again, or move "
+            "it away to do without"
+        )
+    return found
 
 
 def _titles_file(kind: Kind, root: Path) -> Path | None:
@@ -155,26 +187,33 @@ def check(kind: Kind, root: Path, data: DataSpec) -> list[str]:
     except DataError as error:
         return [str(error)]
     problems = []
-    for name, expected in CHECKSUMS.items():
-        path = place / name
-        if name.endswith(".tsv") and not name.endswith(f"{kind}.tsv"):
-            continue
-        if not name.endswith(".tsv") and path.name != texts(data):
-            continue
-        if not path.exists():
-            problems.append(f"{path} is missing; 'icdbench data get codiesp' fetches the whole corpus")
-        elif _digest(path) != expected:
-            problems.append(
-                f"{path} differs from CodiEsp 1.4 (SHA-256); fetch it again unless you changed it on purpose"
-            )
+    for name in _parts(kind, data):
+        if not (place / name).exists():
+            problems.append(f"{place / name} is missing; {_again(root)}")
+        elif _digest(place / name) != CHECKSUMS[name]:
+            problems.append(f"{place / name} differs from version 1.4 (SHA-256); {_again(root)}")
     return problems
 
 
+def _parts(kind: Kind, data: DataSpec) -> list[str]:
+    """The tables and text folders that a data set with these settings is read from."""
+    used = [*SPLITS.values(), *(["background"] if data.embedding_corpus != "train" else [])]
+    names = {f"{part}/{name}" for part in used for name in (f"{part}{kind}.tsv", texts(data))}
+    return [name for name in CHECKSUMS if name in names]
+
+
+def _again(root: Path) -> str:
+    """What to do about a damaged corpus: files that are there are never written over."""
+    return f"unless that is on purpose, move {folder(root)} away and run 'icdbench data get codiesp --data {root}'"
+
+
 def _digest(path: Path) -> str:
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    lines = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(path.glob("*.txt")))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    """As in CHECKSUMS; of a folder that is missing, the digest of nothing."""
+    with readable(path):
+        if path.is_file():
+            return digest(path)
+        lines = "".join(f"{digest(file)}  {file.name}\n" for file in _visible(path))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def get(root: Path) -> str:
@@ -183,43 +222,53 @@ def get(root: Path) -> str:
     Zenodo publishes an MD5 that could not be read when this was written, so the archive is not pinned; what it unpacks
     to is, by CHECKSUMS, and nothing is put in place before all of it agrees.
     """
-    import pooch
-
     target = root / "codiesp" / FOLDER
     if target.exists() or (root / FOLDER).exists():
         return f"CodiEsp is already in {folder(root)}; 'icdbench data check codiesp-d' compares it with version 1.4"
     try:
-        archive = Path(pooch.retrieve(URL, known_hash=None, fname="codiesp.zip", path=root, progressbar=False))
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors
-        raise DataError(
-            f"download of {URL} failed: {str(error).splitlines()[0][:200]}; try again, or by hand"
-        ) from None
-    try:
-        with replacing_folder(target) as fresh:
-            unpack(archive, fresh)
+        with replacing_folder(target) as fresh, tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            unpack(_download(Path(temporary)), fresh)
             check_tree(fresh)
-            fresh.chmod(0o755)
-    finally:
-        archive.unlink(missing_ok=True)
+            fresh.chmod(target.parent.stat().st_mode)
+    except OSError as error:
+        raise DataError(
+            f"data folder '{root}' cannot be written: {error.strerror or error}; name another with --data"
+        ) from None
     return f"CodiEsp 1.4 is in {target}; all checksums agree"
+
+
+def _download(place: Path) -> Path:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # it would ask to pin a checksum
+    try:
+        return Path(pooch.retrieve(URL, known_hash=None, fname="codiesp.zip", path=place, progressbar=False))
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(
+            f"download of {URL} failed: {reason}; try again, or unpack it by hand so that {FOLDER} lies in the data folder"
+        ) from None
 
 
 def unpack(archive: Path, target: Path) -> None:
     """The members of the archive below FOLDER, into target. Raises DataError for a damaged archive or a hostile path."""
+    for name, content in _members(archive):
+        path = (target / name).resolve()
+        if not path.is_relative_to(target.resolve()):
+            raise DataError(f"{archive.name} holds a path outside its folder: '{name}'; not unpacked")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Names below FOLDER and contents; what a Mac's archiver adds beside FOLDER is left out."""
     try:
         with zipfile.ZipFile(archive) as opened:
             for member in opened.infolist():
-                _, found, inner = member.filename.partition(f"{FOLDER}/")
-                if not found or not inner or member.is_dir():
-                    continue
-                path = (target / inner).resolve()
-                if not path.is_relative_to(target.resolve()):
-                    raise DataError(
-                        f"{archive.name} holds a path outside its folder: '{member.filename}'; not unpacked"
-                    )
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(opened.read(member))
-    except zipfile.BadZipFile as error:
+                before, _, name = member.filename.partition(f"{FOLDER}/")
+                if name and not member.is_dir() and not before.startswith("__MACOSX"):
+                    yield name, opened.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
         raise DataError(f"{archive.name} is damaged ({error}); fetch it again") from None
 
 

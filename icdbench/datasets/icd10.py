@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 
@@ -11,13 +12,15 @@ def icd10cm_titles(codes: Sequence[str]) -> Mapping[str, str]:
     Coders cut seventh-character codes at the `X` placeholder (`w19.xxx`), so a code that is not listed is tried with
     the initial-encounter `A` appended, then shortened until an ancestor is found.
     """
-    import simple_icd_10_cm as icd10
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how the package reads its own data
+        import simple_icd_10_cm as icd10
 
     found = {}
     for code in codes:
         upper = code.upper()
         candidates = [upper, f"{upper}A", *(upper[:end].rstrip(".") for end in range(len(upper) - 1, 2, -1))]
-        listed = next((name for name in candidates if icd10.is_valid_item(name)), None)
+        listed = next((name for name in candidates if icd10.is_category_or_subcategory(name)), None)
         if listed is not None:
             found[code] = str(icd10.get_description(listed))
     return found

@@ -1,40 +1,46 @@
-"""A user's own data: one CSV, Parquet or JSON-lines file with columns id, text, codes (joined by `;`) and, optionally,
-split (train, validation, test). Without split, documents are divided 80/10/10 by a seeded shuffle of their sorted ids, so
-the order of the file does not matter. The data set's name is the
-file's with its suffix, which no other data set has.
+"""A user's own data: one CSV, Parquet or JSON-lines file, UTF-8, with columns id, text, codes (joined by `;`, or a list)
+and, optionally, split (train, validation, test). Without split, documents are divided 80/10/10 by a seeded shuffle of
+their sorted ids, so the order of the file does not matter. The data set's name is the file's with its suffix, which no
+other data set has.
+
+Cells are read as text, never guessed at: codes keep their zeros (`038.9`, `250.00`) and `null` or `NA` are words. Parquet
+columns have types, so codes must be text there, and ids text or whole numbers.
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from icdbench.datasets import Raw, Source
+from icdbench.datasets import Raw, Source, divide, readable
 from icdbench.datasets.icd9 import icd9cm_titles
 from icdbench.datasets.icd10 import icd10cm_titles
 from icdbench.spec import DataError, DataSpec, SpecError, nearest
 from icdbench.types import SPLITS, Document
 
-SUFFIXES = (".csv", ".parquet", ".jsonl")
 COLUMNS = ("id", "text", "codes")
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}  # fmt: skip
+LONGEST_NAME = 80  # characters of a data set's name, which names folders
+
+Row = tuple[str, Mapping[str, object]]  # where it stands in the file, and its cells by column
 
 
 def is_path(name: str) -> bool:
     """Whether a data set's name means a file."""
-    return Path(name).suffix.lower() in SUFFIXES or "/" in name
+    return Path(name).suffix.lower() in READERS or "/" in name
 
 
 def source(path: Path) -> Source:
     """The file as a data source. Raises SpecError for a suffix that cannot be read."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise SpecError(f"own data must be one of {', '.join(SUFFIXES)}; '{path}' is not")
+    if path.suffix.lower() not in READERS:
+        raise SpecError(f"own data must be one of {', '.join(READERS)}; '{path}' is not")
     return Source(
-        name=re.sub(r"[^A-Za-z0-9._-]+", "-", path.name).strip("-."),
+        name=re.sub(r"[^A-Za-z0-9._-]+", "-", path.name)[-LONGEST_NAME:].strip("-."),
         about=f"own data, {path.name}",
         files=lambda _root, _data: [_existing(path)],
         read=lambda _root, data: read(path, data),
@@ -45,66 +51,161 @@ def source(path: Path) -> Source:
 
 
 def read(path: Path, data: DataSpec) -> Raw:
-    """Documents in file order. Raises DataError that names file, row and value."""
-    frame = _frame(_existing(path))
-    for column in COLUMNS:
-        if column not in frame.columns:
-            raise DataError(f"{path} has no column '{column}'{nearest(column, map(str, frame.columns))}")
-    if frame.empty:
+    """Documents in file order. Raises DataError that names file, line and value."""
+    with readable(_existing(path)):
+        rows = [(where, _cells(where, row)) for where, row in READERS[path.suffix.lower()](path)]
+    if not rows:
         raise DataError(f"{path} has no rows")
-    for column in ("id", "text"):
-        for row, value in enumerate(frame[column], start=1):
-            if not value.strip():
-                raise DataError(f"{path}, row {row}: '{column}' is empty")
-    repeated = frame["id"][frame["id"].duplicated()]
-    if len(repeated):
-        raise DataError(f"{path}: id '{repeated.iloc[0]}' occurs more than once; ids must be unique")
-    codes = [tuple(dict.fromkeys(code.strip() for code in cell.split(";") if code.strip())) for cell in frame["codes"]]
-    if not any(codes):
-        raise DataError(f"{path}: no row has a code; separate codes by ';' in column 'codes'")
-    if "split" in frame.columns:
-        splits = [_split(path, row, value) for row, value in enumerate(frame["split"], start=1)]
+    if any("split" in row for _, row in rows):
+        splits = [_split(where, row.get("split", "")) for where, row in rows]
         facts = {"split": "as given in the file"}
     else:
-        splits = _seeded_split(list(frame["id"]), data.split_seed)
+        splits = _seeded_split(path, [row["id"] for _, row in rows], data.split_seed)
         facts = {"split": f"80/10/10, seed {data.split_seed}"}
-    rows = zip(frame["id"], frame["text"], codes, splits, strict=True)
-    return Raw([Document(*row) for row in rows], facts=facts)
+    pairs = zip(rows, splits, strict=True)
+    return Raw(
+        [Document(row["id"], row["text"], _codes(row["codes"]), split) for (_, row), split in pairs], facts=facts
+    )
 
 
 def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist or is not a file")
+    with readable(path):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, not a file")
+        if not path.exists():
+            beside = [other.name for other in path.parent.glob("*") if other.suffix.lower() in READERS]
+            raise DataError(f"{path} does not exist{nearest(path.name, beside) if beside else ''}")
     return path
 
 
-def _frame(path: Path) -> pd.DataFrame:
-    """Every cell as text: codes keep leading zeros, and words such as `null` stay words."""
+def _csv(path: Path) -> Iterator[Row]:
+    """Rows as RFC 4180 has them; what a lenient reader would guess at is an error. `where` is the row's first line."""
+    csv.field_size_limit(2**31 - 1)  # notes may be longer than the module's 131,072 characters
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        line = 1
+        try:
+            header = next(reader, None)
+            if header is None:
+                raise DataError(f"{path} is empty")
+            _check_columns(str(path), header)
+            line = reader.line_num + 1
+            for row in reader:
+                where = f"{path}, line {line}"
+                if row and len(row) != len(header):
+                    raise DataError(
+                        f"{where}: {len(row)} fields where the header has {len(header)}; is the file cut off, or a text "
+                        'with commas or line breaks not in "quotes"?'
+                    )
+                if row:  # else a blank line
+                    yield where, dict(zip(header, row, strict=True))
+                line = reader.line_num + 1
+        except UnicodeDecodeError:
+            raise DataError(f"{path}, line {_undecodable_line(path)} is not UTF-8; convert the file") from None
+        except csv.Error as error:
+            raise DataError(f"{path}, row from line {line} on: broken quoting ({error})") from None
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    """An object per line. Numbers stay as they are written, so that `250.00` is not `250.0`."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path}, line {number}"
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                row = json.loads(text, parse_int=str, parse_float=str, parse_constant=_missing) if text else {}
+            except UnicodeDecodeError:
+                raise DataError(f"{where} is not UTF-8; convert the file") from None
+            except (ValueError, RecursionError) as error:
+                reason = str(error).partition(":")[0]  # without its line, which is always 1
+                raise DataError(f"{where} is not JSON ({reason}); one object per line is expected") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{where}: {text[:40]} is not an object with {', '.join(COLUMNS)}")
+            if text:
+                _check_columns(where, list(row))
+                yield where, row
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
     try:
-        if path.suffix.lower() == ".csv":
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
-        elif path.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path} is empty") from None
-    except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {reason}") from None
-    return frame.fillna("").astype(str)
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            _check_columns(str(path), names)
+            wanted = [name for name in (*COLUMNS, "split") if name in names]
+            rows = (row for batch in file.iter_batches(columns=wanted) for row in batch.to_pylist())
+            yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, start=1))
+    except UnicodeDecodeError:
+        raise DataError(f"{path} holds text that is not UTF-8") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:160]}") from None
 
 
-def _split(path: Path, row: int, value: str) -> str:
+READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}
+
+
+def _missing(_constant: str) -> None:
+    """NaN, which is not JSON, is what some writers put where a value is missing."""
+
+
+def _undecodable_line(path: Path) -> int:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 0
+
+
+def _check_columns(where: str, present: Sequence[str]) -> None:
+    for column in COLUMNS:
+        if column not in present:
+            raise DataError(f"{where}: no column '{column}'{nearest(column, present)}")
+    for column in (*COLUMNS, "split"):
+        if present.count(column) > 1:
+            raise DataError(f"{where}: column '{column}' occurs {present.count(column)} times")
+
+
+def _cells(where: str, row: Mapping[str, object]) -> dict[str, str]:
+    """The row's cells as text; id and text must have some."""
+    cells = {column: _text(where, column, row[column]) for column in (*COLUMNS, "split") if column in row}
+    for column in ("id", "text"):
+        if not cells[column].strip():
+            raise DataError(f"{where}: '{column}' is empty")
+    return cells
+
+
+def _text(where: str, column: str, value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case int() if column == "id" and not isinstance(value, bool):
+            return str(value)
+        case [*parts] if column == "codes":
+            return ";".join(_text(where, column, part) for part in parts)
+    hint = "; as numbers codes lose their zeros" if column == "codes" else ""
+    raise DataError(f"{where}: '{column}' must be text, not {type(value).__name__} ({str(value)[:40]}){hint}")
+
+
+def _codes(cell: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(code.strip() for code in cell.split(";") if code.strip()))
+
+
+def _split(where: str, value: str) -> str:
     name = SPLIT_NAMES.get(value.strip().lower())
     if name is None:
-        raise DataError(f"{path}, row {row}: split '{value}'{nearest(value, SPLIT_NAMES)}")
+        raise DataError(f"{where}: split '{value}'{nearest(value, SPLIT_NAMES)}")
     return name
 
 
-def _seeded_split(ids: list[str], seed: int) -> list[str]:
+def _seeded_split(path: Path, ids: Sequence[str], seed: int) -> list[str]:
+    if len(ids) < len(SPLITS):
+        raise DataError(f"{path}: too few documents ({len(ids)}); training, validation and test need one each")
     order = np.random.default_rng(seed).permutation(len(ids))
     ranked = {name: int(position) for name, position in zip(sorted(ids), order, strict=True)}
     held = max(1, len(ids) // 10)
@@ -120,7 +221,7 @@ def titles(codes: Sequence[str], data: DataSpec) -> Mapping[str, str]:
 def check(path: Path, data: DataSpec) -> list[str]:
     """What is wrong with the file, if anything."""
     try:
-        read(path, data)
+        divide(path.name, read(path, data).documents)
     except DataError as error:
         return [str(error)]
     return []

@@ -47,7 +47,7 @@ def chances(items: Iterable[str]) -> dict[str, float]:
 
 # --- What is the matter -------------------------------------------------------------------------------------------------
 
-# Reasons for admission with the probability of each code that goes with them; without luck, a document has the first.
+# Reasons for admission with the probability of each code that goes with them.
 TOPICS = {
     complaint: chances(codes)
     for complaint, codes in table("""
@@ -63,8 +63,8 @@ productive cough = 491.21 .50 | 496 .80 | 486 .45 | 518.81 .30 | 305.1 .30 | V15
 dark stools = 578.9 .85 | 285.1 .70 | 45.13 .60 | 99.04 .55 | V58.61 .25 | 530.81 .30
 fatigue after missed treatments = 585.6 .90 | 39.95 .70 | 285.21 .45 | 276.7 .35 | 250.40 .35 | 403.90 .20
 sudden weakness of one arm = 434.91 .85 | 401.9 .50 | 427.31 .35 | 272.4 .30 | 88.72 .30 | 345.90 .15
-a swollen leg = 453.41 .80 | 415.19 .45 | V58.61 .50 | V10.3 .20 | 174.9 .15
-weight loss and cough = 162.9 .85 | 511.9 .40 | 285.9 .20 | V15.82 .40
+a swollen leg = 453.41 .80 | 415.19 .45 | V58.61 .80 | 401.9 .50 | V10.3 .20 | 174.9 .15
+weight loss and cough = 162.9 .85 | 511.9 .50 | 486 .30 | 401.9 .50 | 285.9 .20 | V15.82 .40
 """).items()
 }
 WEIGHTS = dict(zip(TOPICS, (18, 16, 14, 12, 11, 9, 6, 6, 4, 4), strict=True))
@@ -247,7 +247,7 @@ DRUGS = {code: items.pop()[2:].split() for code, items in SIGNS.items() if items
 # Sentences of each status, and the section that they belong to; an item of a list has no full stop.
 SAID = table("""
 stated acute = course: {He} was found to have {x}. | course: The course was complicated by {x}.
-  | course: {X} was treated and improved. | course: {He} developed {x} on day {n}. | course: No cause other than {x} was found.
+  | course: {X} was treated and improved. | course: {He} developed {x} on day {n}. | course: There was no doubt about {x}.
   | hpi: In the emergency room {he} was diagnosed with {x}. | course: {X}, not recognized at first, was confirmed.
   | course: Consultants agreed on {x}. | hpi: {He} was transferred from [**Hospital 42**] with {x}.
 stated chronic = pmh: {x} | pmh: {x} | pmh: {x} | hpi: {He} is followed for {x}. | course: {X}: no change in management.
@@ -259,7 +259,7 @@ negated acute = course: There was no evidence of {x}. | course: Workup was negat
   | course: {X} was considered but ruled out. | course: {He} never developed {x}.
   | course: {X} was felt to be unlikely and was not treated. | course: Concern for {x} was not confirmed.
   | hpi: {He} was first thought to have {x}, which was not confirmed.
-negated chronic = hpi: {He} has no history of {x}. | hpi: {He} denied any history of {x}. | pmh: no {x} | pmh: never had {x}
+negated chronic = hpi: {He} has no history of {x}. | hpi: {He} denied any history of {x}. | pmh: no known {x} | pmh: never had {x}
   | family: No family history of {x}. | course: {X} on an old problem list was an error. | course: {He} does not have {x}.
 negated procedure = course: {X} was discussed and deferred. | course: {X} was not required. | course: {He} declined {x}.
   | course: The team held off on {x}. | course: {X} was judged unsafe and not done.
@@ -280,14 +280,14 @@ opening = hpi: {age}-year-old {man}{background} who presents with {complaint}. |
 FILLER = table("""
 hpi = Symptoms began {n} days before admission. | {He} denied chills and night sweats. | {His} appetite had been poor.
   | {His} daughter gave most of the history. | {He} reported no recent travel or sick contacts.
-  | {He} first called {his} doctor, who sent {him} here. | This had come on slowly over {n} weeks.
+  | {He} first called {his} doctor, who sent {him} here. | {He} had felt tired for {n} weeks.
 social = Lives with {his} son. | Former teacher, lives alone. | Drinks rarely and lives with family. | Moved here in [**1999**].
   | Lives on the second floor and does {his} own shopping.
 family = Noncontributory. | Not known. | {He} was adopted.
 exam = At discharge alert, lungs clear, abdomen soft. | Afebrile, pulse 8{n}, pressure 13{m}/76. | Walks with a cane, no rash.
   | Oriented to person, place and date. | Neck supple, no nodes, good distal pulses.
 labs = Calcium 9.{n}, magnesium 2.0, albumin 3.{m}. | Liver enzymes were unremarkable. | Platelets 2{n}0, white count 9.{m}.
-  | No growth in two sets of cultures. | Coagulation tests were within limits.
+  | Amylase and lipase were normal. | Coagulation tests were within limits.
 course = Diet was advanced as tolerated. | {He} worked with physical therapy. | The plan was discussed with the family.
   | {He} had no falls and no fever overnight. | Pain was well controlled. | Lines and drains were out by day {n}.
 disposition = Discharged home with services. | Discharged to [**Hospital 7**] rehab in stable condition.
@@ -419,19 +419,19 @@ def excluded(code: str) -> set[str]:
 
 
 def draw_codes(dice: Dice, complaint: str) -> list[str]:
-    """Gold codes that go with the complaint, and some that any patient may have."""
+    """Two gold codes or more that go with the complaint, or that any patient may have."""
     codes: list[str] = []
     for code, chance in (*TOPICS[complaint].items(), *BACKGROUND.items()):
         if dice.luck(chance) and len(codes) < MOST_CODES and not excluded(code) & set(codes):
             codes.append(code)
-    return codes or [next(iter(TOPICS[complaint]))]
+    return codes if len(codes) > 1 else draw_codes(dice, complaint)
 
 
 def draw_distractor(dice: Dice, complaint: str) -> tuple[str, str]:
     """A code, often one that would go with the complaint, and a sense in which it is not the patient's present state."""
     code = dice.weighted(TOPICS[complaint if dice.luck(0.6) else dice.weighted(WEIGHTS)])
     other = [sense for sense, trait in (("family", "inherited"), ("history", "past")) if code in TRAITS[trait]]
-    return code, dice.pick(["negated", "negated", *other])
+    return code, dice.pick(["negated", *other])
 
 
 def make_plan(dice: Dice) -> Plan:
@@ -481,11 +481,12 @@ def write(plan: Plan, dice: Dice) -> list[Sentence]:
     rest = [say(dice.pick(SAID["contrast"]), *pair) for pair in pairs]
     single = [mention for mention in mentions if mention not in {*known, *chain(*pairs)}]
     rest += [say(dice.pick(SAID.get(m.status) or SAID[f"{m.status} {m.kind}"]), m) for m in single]
-    told = {sentence.section for sentence in rest} & {"family"}
-    rest += [
-        say(f"{section}: {dice.pick(FILLER[section])}") for section in FILLER if section not in told and dice.luck(0.7)
+    told = {"course"} | {sentence.section for sentence in rest} & {"family"}
+    filler = [
+        f"{section}: {dice.pick(texts)}" for section, texts in FILLER.items() if section not in told and dice.luck(0.7)
     ]
-    rest += [say(f"course: {text}") for text in FILLER["course"] if dice.luck(0.2)]
+    filler += [f"course: {text}" for text in FILLER["course"] if dice.luck(0.3)]
+    rest += [say(text) for text in filler]
     return first + dice.shuffled(rest + lists(plan, dice))
 
 
@@ -514,7 +515,7 @@ def render(sentences: Sequence[Sentence], dice: Dice) -> str:
         if section in LISTS and numbered:
             body = "\n".join(f"{i}. {capital(text)}" for i, text in enumerate(texts, 1))
         elif section in LISTS:
-            body = capital(", ".join(texts)) + "."
+            body = capital("; ".join(texts)) + "."
         if texts:
             sections.append((header.upper() if upper else header) + ("\n" if newline or numbered else " ") + body)
     return "\n\n".join(sections) + "\n"

@@ -1,0 +1,1175 @@
+"""Data: every registered source, the user's own files, CodiEsp with its known counts, the encoding, its cache, word vectors."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from icdbench import datasets, encode, files
+from icdbench.datasets import Raw, Source, codiesp, own
+from icdbench.datasets.icd10 import icd10cm_titles
+from icdbench.embeddings import word_vectors
+from icdbench.spec import DataError, DataSpec, SpecError
+from icdbench.types import PADDING, SPLITS, UNKNOWN, Corpus, Document, Encoded
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "codiesp"
+SOURCES = sorted(datasets.scan())
+FORMATS = (".csv", ".jsonl", ".parquet")
+
+Row = dict[str, Any]
+
+
+def write(path: Path, rows: Sequence[Row]) -> Path:
+    """The rows as the file's suffix asks; in CSV, lists of codes are joined."""
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.Table.from_pylist(list(rows)), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        lines = [list(rows[0]), *(row.values() for row in rows)]
+        quoted = (['"' + str(cell).replace('"', '""') + '"' for cell in line] for line in lines)
+        path.write_text("".join(",".join(line) + "\n" for line in quoted), encoding="utf-8")
+    return path
+
+
+def rows(count: int, **extra: object) -> list[Row]:
+    return [{"id": f"{i:03}", "text": f"note {i}", "codes": "A;B", **extra} for i in range(count)]
+
+
+def tree(root: Path) -> dict[str, tuple[int, bytes]]:
+    """All that is below a folder, with the times of change."""
+    found = sorted(root.rglob("*"))
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in found}
+
+
+def encoded(name: str | Path, root: Path | None = None, **changes: object) -> Corpus:
+    origin = datasets.source(str(name))
+    return encode.corpus(origin, datasets.data_root(root), datasets.data_spec(origin, changes))
+
+
+def words(corpus: Corpus, part: Encoded, document: int) -> list[str]:
+    span = slice(*part.token_offsets[document : document + 2])
+    return [corpus.vocabulary.tokens[token] for token in part.tokens[span]]
+
+
+def codes(corpus: Corpus, part: Encoded, document: int) -> list[str]:
+    span = slice(*part.code_offsets[document : document + 2])
+    return [corpus.vocabulary.codes[code] for code in part.codes[span]]
+
+
+def same(one: Corpus, other: Corpus) -> bool:
+    pairs = [(one.background, other.background), *((one.splits[s], other.splits[s]) for s in SPLITS)]
+    arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for a, b in pairs for name in encode._ARRAYS)
+    titles = all(map(np.array_equal, one.descriptions, other.descriptions))
+    return (
+        arrays and titles and one.vocabulary == other.vocabulary and one.splits["test"].ids == other.splits["test"].ids
+    )
+
+
+# --- A small CodiEsp -----------------------------------------------------------------------------------------------------
+
+TABLES = {
+    ("train", "D"): {"S1-1": ["K52.9", "r55"], "S1-2": ["r55", "r55", "w19.xxx"], "S2-1": ["k52.1"]},
+    ("dev", "D"): {"S3-1": ["r55", "z99"]},
+    ("test", "D"): {"S1-3": ["k52.9"], "S4-1": ["r55", "q00.1", "z99"]},
+    ("train", "P"): {"S1-1": ["bw03zzz", "0d11"], "S2-1": ["bw03zzz"]},
+    ("dev", "P"): {"S3-1": ["bw03zzz"]},
+    ("test", "P"): {"S4-1": ["0d11"]},
+}
+IDS = {"train": ["S1-1", "S1-2", "S2-1"], "dev": ["S3-1"], "test": ["S1-3", "S4-1"], "background": ["S8-1", "S9-1"]}
+TINY = {"min_documents": 1, "top_codes": 2}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A data folder with a CodiEsp of six documents."""
+    place = tmp_path / "raw" / codiesp.FOLDER
+    for part, ids in IDS.items():
+        for folder, greeting in (("text_files_en", "the patient"), ("text_files", "el paciente")):
+            (place / part / folder).mkdir(parents=True)
+            for number, id_ in enumerate(ids):
+                (place / part / folder / f"{id_}.txt").write_text(f"{greeting} {part}{number} 500 mg", encoding="utf-8")
+    for (part, kind), table in TABLES.items():
+        lines = [f"{id_}\t{code}\n" for id_, found in table.items() for code in found]
+        (place / part / f"{part}{kind}.tsv").write_text("".join(lines), encoding="utf-8")
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def sealed(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, with checksums that say it is version 1.4."""
+    place = small / codiesp.FOLDER
+    monkeypatch.setattr(codiesp, "CHECKSUMS", {name: codiesp._digest(place / name) for name in codiesp.CHECKSUMS})
+    return small
+
+
+# --- Every source --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_says_what_it_is_and_which_settings_it_heeds(name: str) -> None:
+    origin = datasets.source(name)
+    assert origin.name == name
+    assert origin.about
+    defaults = datasets.data_spec(origin)
+    heeded = datasets.COMMON_FIELDS | origin.fields
+    assert heeded <= set(DataSpec.model_fields)
+    others = {"language": "es", "split_seed": 1, "code_system": "icd9cm", "categories": True, "drop_overlap": True}
+    for field, value in others.items():
+        if field in heeded:
+            assert getattr(datasets.data_spec(origin, {field: value}), field) == value
+        else:
+            with pytest.raises(SpecError, match=rf"data\.{field} has no meaning for data set '{name}'"):
+                datasets.data_spec(origin, {field: value})
+            assert datasets.data_spec(origin, {field: getattr(DataSpec(), field)}) == defaults
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_absent_data_are_one_line_that_says_what_to_do(name: str, tmp_path: Path) -> None:
+    origin = datasets.source(name)
+    problems = origin.check(tmp_path / "nowhere", datasets.data_spec(origin))
+    if origin.synthetic:
+        assert not problems
+        assert all(path.is_file() for path in origin.files(tmp_path / "nowhere", datasets.data_spec(origin)))
+        return
+    with pytest.raises(DataError, match=f"not in '{tmp_path / 'nowhere'}'.*icdbench data get") as caught:
+        encoded(name, tmp_path / "nowhere")
+    assert "\n" not in str(caught.value)
+    assert problems == [str(caught.value)]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_is_encoded_alike_and_its_raw_folder_is_not_written_to(
+    name: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = datasets.source(name)
+    data = datasets.data_spec(origin, TINY)
+    try:
+        paths = origin.files(small, data)
+    except DataError as error:
+        pytest.skip(f"no small version of its raw files here: {error}")
+    assert all(path.is_file() for path in paths)
+    before = tree(small)
+    for folder in [small, *(path for path in small.rglob("*") if path.is_dir())]:
+        folder.chmod(0o555)
+    corpus = encode.corpus(origin, small, data)
+    for folder in [small, *(path for path in small.rglob("*") if path.is_dir())]:
+        folder.chmod(0o755)
+    assert tree(small) == before
+
+    vocabulary = corpus.vocabulary
+    assert vocabulary.tokens[:2] == ("<padding>", "<unknown>")
+    assert list(vocabulary.tokens[2:]) == sorted(set(vocabulary.tokens[2:]))
+    assert list(vocabulary.codes) == sorted(set(vocabulary.codes))
+    assert len(corpus.descriptions) == len(vocabulary.codes) == TINY["top_codes"]
+    assert all(title.max(initial=0) < len(vocabulary.tokens) for title in corpus.descriptions)
+    ids = [id_ for split in SPLITS for id_ in corpus.splits[split].ids]
+    assert len(ids) == len(set(ids))
+    for part in (*corpus.splits.values(), corpus.background):
+        assert (np.diff(part.token_offsets) > 0).all(), "a document without tokens cannot be read"
+        assert part.tokens.min(initial=UNKNOWN) >= UNKNOWN, "padding is not a word"
+        assert part.tokens.max(initial=0) < len(vocabulary.tokens)
+    for split in SPLITS:
+        part = corpus.splits[split]
+        assert len(part) == len(part.ids) == len(part.unseen) == len(part.code_offsets) - 1 > 0
+        labels = part.labels(len(vocabulary.codes))
+        assert labels.max() <= 1, "a code counts once"
+    assert corpus.splits["train"].labels(len(vocabulary.codes)).sum(0).min() > 0, "every code is seen in training"
+    assert corpus.splits["train"].unseen.sum() == 0
+    assert corpus.synthetic == origin.synthetic
+
+    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "other"))
+    assert same(corpus, encode.corpus(origin, small, data)), "the same input must be encoded the same"
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(SpecError, match=r"no data set 'codiesp-d5'; did you mean 'codiesp-d50'\?.*\.csv"):
+        datasets.source("codiesp-d5")
+    with pytest.raises(SpecError, match=r"must be one of \.csv, \.parquet, \.jsonl; 'a/b\.txt' is not"):
+        datasets.source("a/b.txt")
+    with pytest.raises(SpecError, match=r"'data' has no field 'langage'; did you mean 'language'"):
+        datasets.data_spec(datasets.source("codiesp-d"), {"langage": "es"})
+
+
+def test_the_data_folder_is_the_given_one_else_the_environments_else_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert datasets.data_root(None) == Path("data")
+    monkeypatch.setenv("ICDBENCH_DATA", "/elsewhere")
+    assert datasets.data_root(None) == Path("/elsewhere")
+    assert datasets.data_root(Path("given")) == Path("given")
+
+
+# --- A user's own file ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_own_cells_are_read_as_they_stand(suffix: str, tmp_path: Path) -> None:
+    listed = (lambda *found: ";".join(found)) if suffix == ".csv" else (lambda *found: list(found))
+    made: list[Row] = [
+        {"id": "007", "text": 'null, "NA"\nnan', "codes": listed("038.9", "0389", "250.00"), "split": "train"},
+        {"id": "7", "text": "None\0x \u2028 é", "codes": listed(" V30.01 ", "", "038.9", "V30.01"), "split": " Train "},
+        {"id": "7.0", "text": "NA", "codes": listed("null", "NA", "nan"), "split": "dev"},
+        {"id": "null", "text": "x" * 200_000, "codes": listed("", ""), "split": "val"},
+        {"id": "NA", "text": "a;b", "codes": listed("1;;2;"), "split": "TEST"},
+    ]
+    documents = own.read(write(tmp_path / f"notes{suffix}", made), DataSpec()).documents
+    assert [document.text for document in documents] == [row["text"] for row in made]
+    assert [document.id for document in documents] == ["007", "7", "7.0", "null", "NA"]
+    assert [document.codes for document in documents] == [
+        ("038.9", "0389", "250.00"),
+        ("V30.01", "038.9"),
+        ("null", "NA", "nan"),
+        (),
+        ("1", "2"),
+    ]
+    assert [document.split for document in documents] == ["train", "train", "validation", "validation", "test"]
+
+
+def test_json_numbers_keep_their_digits_and_missing_values_are_empty(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_text(
+        '\ufeff{"id": 10000000000000000001, "text": "a", "codes": 250.00, "more": [1]}\n\n'
+        '{"id": 2, "text": "b", "codes": [38.10, "9", null]}\r\n'
+        '{"id": "3", "text": "c", "codes": null}\n{"id": 4, "text": "d", "codes": NaN}',
+        encoding="utf-8",
+    )
+    documents = own.read(path, DataSpec()).documents
+    assert [document.id for document in documents] == ["10000000000000000001", "2", "3", "4"]
+    assert [document.codes for document in documents] == [("250.00",), ("38.10", "9"), (), ()]
+
+
+def test_parquet_ids_may_be_whole_numbers(tmp_path: Path) -> None:
+    made = [{**row, "id": number} for number, row in enumerate(rows(3), start=2**60)]
+    documents = own.read(write(tmp_path / "notes.parquet", made), DataSpec()).documents
+    assert [document.id for document in documents] == [str(2**60 + i) for i in range(3)]
+
+
+@pytest.mark.parametrize("text", ["\ufeffid,text,codes\r\n1,a,A\r\n\r\n2,b,B\r\n3,c,C", 'id,text,codes,x\n1,"a",A,\n2,b,B,\n3,c,C,'])  # fmt: skip
+def test_what_spreadsheets_write_is_read(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_bytes(text.encode())
+    documents = own.read(path, DataSpec()).documents
+    assert [(document.id, document.text, document.codes) for document in documents] == [
+        ("1", "a", ("A",)),
+        ("2", "b", ("B",)),
+        ("3", "c", ("C",)),
+    ]
+
+
+HEAD = b"id,text,codes\n"
+GOOD = b'{"id": "1", "text": "a", "codes": "A"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"", "x.csv is empty"),
+        ("x.csv", HEAD, "x.csv has no rows"),
+        ("x.csv", HEAD + b"1,a\xff,A\n", "line 2 is not UTF-8"),
+        ("x.csv", HEAD + b"1,a,A\n" * 3000 + b"1,\xe9,A\n", "line 3002 is not UTF-8"),
+        ("x.csv", "id,text,codes\n1,a,A\n".encode("utf-16"), "line 1 is not UTF-8"),
+        ("x.csv", b"\0" * 50, "no column 'id'"),
+        ("x.csv", b"id,txt,codes\n1,a,A\n", "no column 'text'; did you mean 'txt'"),
+        ("x.csv", b"id;text;codes\n1;a;A\n", "no column 'id' .known: id;text;codes."),
+        ("x.csv", b"id,text,codes,text\n1,a,A,b\n", "column 'text' occurs 2 times"),
+        ("x.csv", HEAD + b"1,a,A\n2,b", "line 3: 2 fields where the header has 3; is the file cut off"),
+        ("x.csv", HEAD + b"1,a, b,A\n", "line 2: 4 fields where the header has 3.*commas"),
+        ("x.csv", HEAD + b'1,a,A\n2,"b,B\n3,c,C\n', "row from line 3 on: broken quoting"),
+        ("x.csv", HEAD + b'1,"a,A\n2,"b",B\n', "row from line 2 on: broken quoting"),
+        ("x.csv", HEAD + b'1,"a\n\nb",A\n2, ,B\n', "line 5: 'text' is empty"),
+        ("x.csv", HEAD + b",a,A\n", "line 2: 'id' is empty"),
+        ("x.csv", HEAD + b"1,a,A\n2,b,B\n3,c,C\n2,d,D\n", "id '2' occurs 2 times"),
+        ("x.csv", HEAD + b"1,a,A\n2,b,B\n", r"too few documents \(2\)"),
+        ("x.csv", HEAD + b"1,a,;;\n2,b,\n3,c, \n", "no train document of data set 'x.csv' has a code"),
+        ("x.csv", b"id,text,codes,split\n1,a,A,train\n2,b,B,tset\n", "line 3: split 'tset'; did you mean 'test'"),
+        ("x.csv", b"id,text,codes,split\n1,a,A,train\n2,b,B,\n", "line 3: split ''"),
+        ("x.csv", b"id,text,codes,split\n1,a,A,train\n2,b,B,test\n", "'x.csv' has no validation documents"),
+        ("x.jsonl", b"", "x.jsonl has no rows"),
+        ("x.jsonl", GOOD + b'{"id": "2", "text": "b", "co', "line 2 is not JSON .Unterminated string"),
+        ("x.jsonl", b'[{"id": "1"}]\n', "line 1: .* is not an object with id, text, codes"),
+        ("x.jsonl", b"[" * 100_000, "line 1 is not JSON"),
+        ("x.jsonl", b'{"id": 0389, "text": "a", "codes": "A"}\n', "line 1 is not JSON"),
+        ("x.jsonl", GOOD + b'{"id": "2", "text": "\xff", "codes": "A"}\n', "line 2 is not UTF-8"),
+        ("x.jsonl", GOOD + b'{"id": "2", "text": "b", "code": "A"}\n', "line 2: no column 'codes'; did you mean 'code'"),
+        ("x.jsonl", b'{"id": "1", "text": ["a"], "codes": "A"}\n', "line 1: 'text' must be text, not list"),
+        ("x.jsonl", b'{"id": true, "text": "a", "codes": "A"}\n', "line 1: 'id' must be text, not bool"),
+        ("x.jsonl", b'{"id": "1", "text": "a", "codes": {"A": 1}}\n', "'codes' must be text, not dict"),
+        ("x.jsonl", b'{"id": "1", "text": null, "codes": "A"}\n', "line 1: 'text' is empty"),
+        ("x.jsonl", GOOD + b'{"id": "2", "text": "b", "codes": "A", "split": "test"}\n', "line 1: split ''"),
+        ("x.parquet", b"", "x.parquet cannot be read as Parquet"),
+        ("x.parquet", b"PAR1 and nothing else PAR1", "x.parquet cannot be read as Parquet"),
+    ],
+)  # fmt: skip
+def test_a_damaged_own_file_is_one_line_that_names_the_place(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        encoded(path)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+    origin = datasets.source(str(path))
+    assert origin.check(tmp_path, datasets.data_spec(origin)) == [str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("codes", 38.9, "'codes' must be text, not float .*lose their zeros"),
+        ("codes", [389], "'codes' must be text, not int .*lose their zeros"),
+        ("id", 1.0, "'id' must be text, not float"),
+        ("text", b"bytes", "'text' must be text, not bytes"),
+        ("text", None, "'text' is empty"),
+    ],
+)
+def test_a_parquet_column_of_another_type_is_refused(column: str, value: object, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", [{**row, column: value} for row in rows(3)])
+    with pytest.raises(DataError, match=f"x.parquet, row 1: {message}"):
+        own.read(path, DataSpec())
+
+
+def test_a_parquet_file_cut_anywhere_or_with_bad_text_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", rows(30))
+    content = path.read_bytes()
+    for length in range(0, len(content), 97):
+        path.write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"x\.parquet cannot be read as Parquet"):
+            own.read(path, DataSpec())
+    table = pa.table({"id": ["1"], "codes": ["A"], "text": pa.array([b"\xff"]).cast(pa.string(), safe=False)})
+    parquet.write_table(table, path)
+    with pytest.raises(DataError, match=r"x\.parquet holds text that is not UTF-8"):
+        own.read(path, DataSpec())
+
+
+def test_a_folder_or_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataError, match=r"folder\.csv is a folder"):
+        encoded(tmp_path / "folder.csv")
+    write(tmp_path / "notes.csv", rows(3))
+    with pytest.raises(DataError, match=r"note\.csv does not exist; did you mean 'notes\.csv'"):
+        encoded(tmp_path / "note.csv")
+    with pytest.raises(DataError, match=r"nowhere/note\.csv does not exist$"):
+        encoded(tmp_path / "nowhere" / "note.csv")
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        encoded(tmp_path / ("x" * 300 + ".csv"))
+
+
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "notes.csv", rows(3))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DataError, match=r"notes\.csv cannot be read: Permission denied"):
+        own.read(path, DataSpec())
+    with pytest.raises(DataError, match=r"notes\.csv cannot be read: Permission denied"):
+        encoded(path)
+
+
+@pytest.mark.parametrize("count", [3, 4, 9, 10, 57])
+def test_the_seeded_split_depends_on_ids_and_seed_alone(count: int, tmp_path: Path) -> None:
+    made = rows(count)
+    path = write(tmp_path / "x.csv", made)
+    raw = own.read(path, DataSpec(split_seed=3))
+    sizes = Counter(document.split for document in raw.documents)
+    held = max(1, count // 10)
+    assert sizes == {"train": count - 2 * held, "validation": held, "test": held}
+    assert raw.facts == {"split": "80/10/10, seed 3"}
+    again = own.read(write(tmp_path / "y.jsonl", made[::-1]), DataSpec(split_seed=3))
+    assert {d.id: d.split for d in raw.documents} == {d.id: d.split for d in again.documents}
+    if count > 10:
+        other = own.read(path, DataSpec(split_seed=4))
+        assert {d.id: d.split for d in raw.documents} != {d.id: d.split for d in other.documents}
+
+
+def test_a_given_split_is_stated(tmp_path: Path) -> None:
+    made = [{**row, "split": split} for row, split in zip(rows(3), ("train", "valid", "test"), strict=True)]
+    corpus = encoded(write(tmp_path / "x.csv", made), min_documents=1)
+    assert corpus.facts["split"] == "as given in the file"
+    assert [corpus.splits[split].ids for split in SPLITS] == [("000",), ("001",), ("002",)]
+
+
+def test_an_own_data_set_is_named_by_its_file(tmp_path: Path) -> None:
+    assert datasets.source("some/ my notes!.CSV").name == "my-notes-.CSV"
+    assert own.source(Path("codiesp-d50.csv")).name not in SOURCES
+    assert len(own.source(Path("n" * 200 + ".csv")).name) == own.LONGEST_NAME
+    path = write(tmp_path / "x.csv", rows(20))
+    assert encoded(path).name == "x.csv"
+
+
+def test_titles_of_own_codes_come_from_the_named_system(tmp_path: Path) -> None:
+    made = [{**row, "text": "unspecified septicemia", "codes": "038.9;486;R55"} for row in rows(30)]
+    path = write(tmp_path / "x.csv", made)
+    for system, titled in {"none": [], "icd9cm": ["038.9", "486"], "icd10cm": ["R55"]}.items():
+        corpus = encoded(path, code_system=system)
+        found = [code for code, title in zip(corpus.vocabulary.codes, corpus.descriptions, strict=True) if len(title)]
+        assert found == titled
+        assert corpus.facts["codes_without_title"] == 3 - len(titled)
+
+
+# --- CodiEsp: reading ----------------------------------------------------------------------------------------------------
+
+
+def documents(root: Path, name: str = "codiesp-d", **changes: object) -> dict[str, Document]:
+    origin = datasets.source(name)
+    return {document.id: document for document in origin.read(root, datasets.data_spec(origin, changes)).documents}
+
+
+def test_codiesp_documents_are_the_text_files_with_the_tables_codes(small: Path) -> None:
+    found = documents(small)
+    assert list(found) == ["S1-1", "S1-2", "S2-1", "S3-1", "S1-3", "S4-1"]
+    assert found["S1-1"] == Document("S1-1", "the patient train0 500 mg", ("k52.9", "r55"), "train")
+    assert found["S1-2"].codes == ("r55", "w19.xxx"), "a code counts once"
+    assert [found[id_].split for id_ in ("S3-1", "S4-1")] == ["validation", "test"]
+    procedures = documents(small, "codiesp-p")
+    assert procedures["S1-2"].codes == (), "a document without procedures stays"
+    assert procedures["S1-1"].codes == ("bw03zzz", "0d11")
+    assert documents(small, language="es")["S4-1"].text == "el paciente test1 500 mg"
+
+
+def test_codiesp_settings_change_codes_and_documents(small: Path) -> None:
+    cut = documents(small, "codiesp-d3")
+    assert [cut[id_].codes for id_ in ("S1-1", "S2-1")] == [("k52", "r55"), ("k52",)]
+    assert cut == documents(small, categories=True)
+    origin = datasets.source("codiesp-d")
+    raw = origin.read(small, datasets.data_spec(origin, {"drop_overlap": True}))
+    assert [document.id for document in raw.documents if document.split == "test"] == ["S4-1"]
+    assert raw.facts["test_cases_dropped_for_overlap"] == 1
+
+
+def test_codiesp_is_found_in_or_below_the_data_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = encoded("codiesp-d", small, **TINY)
+    (small / "codiesp").mkdir()
+    (small / codiesp.FOLDER).rename(small / "codiesp" / codiesp.FOLDER)
+    assert encoded("codiesp-d", small, **TINY).fingerprint == given.fingerprint, "the place is not the content"
+    monkeypatch.setenv("ICDBENCH_DATA", str(small))
+    assert same(encoded("codiesp-d", **TINY), given)
+    monkeypatch.delenv("ICDBENCH_DATA")
+    monkeypatch.chdir(small.parent)
+    (small.parent / "data").symlink_to(small)
+    assert same(encoded("codiesp-d", **TINY), given)
+
+
+def test_background_texts_serve_word_vectors_only(small: Path) -> None:
+    with_them = encoded("codiesp-d", small, **TINY)
+    without = encoded("codiesp-d", small, **TINY, embedding_corpus="train")
+    assert len(with_them.background) == with_them.facts["background_documents"] == 2
+    assert len(without.background) == without.facts["background_documents"] == 0
+    assert with_them.vocabulary == without.vocabulary, "the vocabulary is the training split's"
+    assert with_them.fingerprint == without.fingerprint, "both are made from the same raw content"
+    assert "<unknown>" in words(with_them, with_them.background, 0)
+
+
+def test_hidden_and_other_files_are_no_documents(small: Path) -> None:
+    origin = datasets.source("codiesp-d")
+    before, content = documents(small), datasets.fingerprint(origin, small, DataSpec())
+    texts = small / codiesp.FOLDER / "train" / "text_files_en"
+    (texts / ".DS_Store").write_bytes(b"\0\xff")
+    (texts / "._S1-1.txt").write_bytes(b"\0\xff")
+    (texts.parent / "notes.md").write_text("mine")
+    assert documents(small) == before
+    assert datasets.fingerprint(origin, small, DataSpec()) == content
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("train/trainD.tsv", Path.unlink, r"trainD\.tsv is missing; 'icdbench data check codiesp-d --data"),
+        ("train/trainD.tsv", lambda path: path.write_text(""), r"trainD\.tsv is empty; .*icdbench data get codiesp"),
+        ("train/trainD.tsv", cut, r"trainD\.tsv, line 6: expected 'articleID<TAB>code' and a line break, found"),
+        ("test/testD.tsv", lambda path: path.write_text("S4-1\tr55\nS4-1\n"), r"testD\.tsv, line 2: expected"),
+        ("test/testD.tsv", lambda path: path.write_text("S4-1\tr55\tx\n"), r"testD\.tsv, line 1: expected"),
+        ("test/testD.tsv", lambda path: path.write_text("\t\n"), r"testD\.tsv, line 1: expected"),
+        ("dev/devD.tsv", lambda path: path.write_bytes(b"S3-1\t\xff\n"), r"devD\.tsv is not UTF-8 \(byte 5\)"),
+        ("dev/devD.tsv", lambda path: path.write_text("S5-1\tr55\n"), r"devD\.tsv codes 1 documents .* the first 'S5-1'"),
+        ("dev/text_files_en/S3-1.txt", lambda path: path.write_bytes(b"caf\xe9"), r"S3-1\.txt is not UTF-8 \(byte 3\)"),
+        ("dev/text_files_en/S3-1.txt", lambda path: path.write_text(" \n"), r"S3-1\.txt is empty; "),
+        ("dev/text_files_en/S3-1.txt", Path.unlink, "dev/text_files_en has no text files; 'icdbench data check"),
+        ("train/text_files_en/S1-1.txt", Path.unlink, r"trainD\.tsv codes 1 documents that have no text in train/text"),
+        ("background/text_files_en", shutil.rmtree, "background/text_files_en has no text files.*embedding_corpus=train"),
+        ("background/text_files_en/S8-1.txt", lambda path: path.write_text(""), r"S8-1\.txt is empty"),
+        ("test/text_files_en", shutil.rmtree, "test/text_files_en has no text files"),
+        ("test/text_files_en/S2-1.txt", lambda path: path.write_text("again"), "id 'S2-1' occurs 2 times"),
+    ],
+)  # fmt: skip
+def test_a_damaged_codiesp_is_one_line_that_names_the_file(
+    name: str, damage: Callable[[Path], object], message: str, small: Path
+) -> None:
+    damage(small / codiesp.FOLDER / name)
+    with pytest.raises(DataError, match=message) as caught:
+        encoded("codiesp-d", small, **TINY)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_background_is_no_hindrance_to_who_does_not_use_it(small: Path) -> None:
+    shutil.rmtree(small / codiesp.FOLDER / "background")
+    assert len(encoded("codiesp-d", small, **TINY, embedding_corpus="train").background) == 0
+
+
+def test_codiesp_other_than_published_is_used_but_stated(
+    sealed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "differs_from_version_1.4" not in encoded("codiesp-d", sealed, **TINY).facts
+    assert not caplog.messages
+    shutil.copytree(sealed, tmp_path / "mine")
+    table = tmp_path / "mine" / codiesp.FOLDER / "train" / "trainD.tsv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))  # cut at the end of a line
+    assert encoded("codiesp-d", tmp_path / "mine", **TINY).facts["differs_from_version_1.4"] == "train/trainD.tsv"
+    assert "differs from version 1.4: train/trainD.tsv" in caplog.text
+
+
+def test_check_tells_missing_from_altered_and_looks_at_what_is_used_only(sealed: Path) -> None:
+    def check(**changes: object) -> Sequence[str]:
+        origin = datasets.source("codiesp-d")
+        return origin.check(sealed, datasets.data_spec(origin, changes))
+
+    assert check() == check(language="es") == []
+    place = sealed / codiesp.FOLDER
+    (place / "dev" / "devD.tsv").unlink()
+    cut(place / "test" / "text_files_en" / "S4-1.txt")
+    (place / "train" / "trainP.tsv").unlink()
+    (place / "train" / "text_files" / "S1-1.txt").unlink()
+    shutil.rmtree(place / "background" / "text_files_en")
+    missing, altered, background = check()
+    assert "dev/devD.tsv is missing; " in missing
+    assert "test/text_files_en differs from version 1.4" in altered
+    assert "background/text_files_en is missing" in background
+    assert f"move {place} away and run 'icdbench data get codiesp --data {sealed}'" in missing
+    assert check(embedding_corpus="train") == [missing, altered]
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "Fainting"), ("es", "Desmayo")])
+@pytest.mark.parametrize("place", [".", "codiesp_codes", "codiesp/codiesp_codes"])
+def test_titles_come_from_codiesps_own_list_where_it_is(place: str, language: str, title: str, small: Path) -> None:
+    before = encoded("codiesp-d", small, **TINY, language=language)
+    (small / place).mkdir(parents=True, exist_ok=True)
+    (small / place / "codiesp-D_codes.tsv").write_text('R55\tDesmayo\tFainting\nK52.9\t"\t\nonly\n', encoding="utf-8")
+    origin = datasets.source("codiesp-d")
+    data = datasets.data_spec(origin, {"language": language})
+    assert origin.titles(["r55", "q00.1"], small, data) == {"r55": title}
+    assert encoded("codiesp-d", small, **TINY, language=language).key != before.key
+    with pytest.raises(DataError, match=r"codiesp-D_codes\.tsv has a title for none of the 1 codes of codiesp-d"):
+        origin.titles(["q00.1"], small, data)
+
+
+def test_titles_else_come_from_icd10cm_for_english_diagnoses_only(small: Path) -> None:
+    spec = DataSpec()
+    assert codiesp.titles("D", ["r55"], small, spec) == {"r55": "Syncope and collapse"}
+    assert codiesp.titles("D", ["r55"], small, spec.override({"language": "es"}, "data")) == {}
+    assert codiesp.titles("P", ["bw03zzz"], small, spec) == {}
+
+
+def test_icd10cm_titles_of_codes_that_coders_cut() -> None:
+    titles = icd10cm_titles(["w19.xxx", "T81.4XX", "k52.9", "xx9", "1", ""])
+    assert titles == {
+        "w19.xxx": "Unspecified fall, initial encounter",  # with A
+        "T81.4XX": "Infection following a procedure",  # its ancestor T81.4
+        "k52.9": "Noninfective gastroenteritis and colitis, unspecified",
+    }
+
+
+# --- CodiEsp: fetching ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small corpus as a zip, which `get` downloads."""
+    path = tmp_path / "origin.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for file in sorted(sealed.rglob("*.t*")):
+            if file.is_file():
+                made.write(file, f"codiesp/{file.relative_to(sealed)}")
+                made.writestr(f"__MACOSX/codiesp/{file.relative_to(sealed).parent}/._{file.name}", b"\0")
+        made.writestr("README", "not of the corpus")
+
+    def retrieve(url: str, known_hash: str | None, fname: str, path: Path, progressbar: bool) -> str:  # noqa: ARG001, FBT001
+        assert url == codiesp.URL
+        return shutil.copy(tmp_path / "origin.zip", path / fname)
+
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+    return path
+
+
+def test_get_puts_a_verified_corpus_in_place_and_nothing_else(archive: Path, sealed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "data"
+    assert "all checksums agree" in codiesp.get(target)
+    assert documents(target) == documents(sealed)
+    assert [path.name for path in (target / "codiesp").iterdir()] == [codiesp.FOLDER]
+    assert not list(target.rglob("._*"))
+    assert not datasets.source("codiesp-p").check(target, DataSpec(embedding_corpus="all"))
+    before = tree(target)
+    archive.unlink()
+    assert "already in" in codiesp.get(target)
+    assert "already in" in codiesp.get(sealed)
+    assert tree(target) == before
+
+
+def test_get_leaves_a_users_own_archive_alone(archive: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    target.mkdir()
+    (target / "codiesp.zip").write_bytes(b"mine")
+    codiesp.get(target)
+    assert (target / "codiesp.zip").read_bytes() == b"mine"
+    assert archive.exists()
+
+
+def add(archive: Path, name: str) -> None:
+    with zipfile.ZipFile(archive, "a") as made:
+        made.writestr(name, "hostile")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), r"codiesp\.zip is damaged"),
+        (lambda path: path.write_bytes(b"<html>not found</html>"), r"codiesp\.zip is damaged"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"\x08\x00", b"\x63\x00")), r"codiesp\.zip is damaged"),
+        (lambda path: add(path, f"{codiesp.FOLDER}/../../../escaped"), r"holds a path outside its folder: '\.\./\.\./\.\./"),
+        (lambda path: add(path, f"{codiesp.FOLDER}//tmp/escaped"), "holds a path outside its folder: '/tmp/escaped'"),
+        (lambda path: add(path, f"{codiesp.FOLDER}/train/text_files/S7-1.txt"), "differs from CodiEsp 1.4 in train/text_"),
+        (lambda path: zipfile.ZipFile(path, "w").close(), "differs from CodiEsp 1.4 in train/trainD.tsv"),
+    ],
+)  # fmt: skip
+def test_get_keeps_nothing_of_a_bad_archive(
+    damage: Callable[[Path], object], message: str, archive: Path, tmp_path: Path
+) -> None:
+    damage(archive)
+    target = tmp_path / "new"
+    with pytest.raises(DataError, match=message) as caught:
+        codiesp.get(target)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in target.rglob("*") if path != target / "codiesp"]
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.parametrize("error", [OSError("no network\nat all"), ValueError("hash"), ConnectionResetError()])
+def test_get_says_that_a_download_failed(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pooch.retrieve", fail)
+    with pytest.raises(DataError, match=r"download of https://zenodo\S+ failed: \w.*; try again, or unpack it by hand"):
+        codiesp.get(tmp_path)
+    assert not list(tmp_path.rglob("*.zip"))
+
+
+def test_get_says_that_the_data_folder_cannot_be_written(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"data folder '.*file' cannot be written: Not a directory; name another with"):
+        codiesp.get(tmp_path / "file")
+    assert archive.exists()
+
+
+# --- CodiEsp: the real one -----------------------------------------------------------------------------------------------
+
+Load = Callable[..., Corpus]
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+    """Encodes a data set of the real corpus, without background texts unless asked for."""
+    if not (REAL / codiesp.FOLDER).is_dir():
+        pytest.skip(f"CodiEsp is not in {REAL}")
+    cache = tmp_path_factory.mktemp("cache")
+
+    def load(name: str, **changes: object) -> Corpus:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ICDBENCH_CACHE", str(cache))
+            return encoded(name, REAL, **{"embedding_corpus": "train", **changes})
+
+    yield load
+    shutil.rmtree(cache)
+
+
+# Documents; codes; assignments of training codes, and of codes that training never shows, per split.
+COUNTS = {
+    "codiesp-d": (1767, (5639, 2200, 2345), (0, 477, 497)),
+    "codiesp-d50": (50, (1709, 721, 809), (0, 0, 0)),
+    "codiesp-d3": (809, (4926, 2236, 2347), (0, 138, 129)),
+    "codiesp-p": (563, (1550, 632, 683), (0, 185, 196)),
+    "codiesp-p50": (50, (763, 373, 420), (0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_real_corpus_has_the_known_counts(name: str, real: Load) -> None:
+    corpus = real(name)
+    number, known, unseen = COUNTS[name]
+    assert [len(corpus.splits[split]) for split in SPLITS] == [500, 250, 250]
+    assert len(corpus.vocabulary.codes) == number
+    assert tuple(len(corpus.splits[split].codes) for split in SPLITS) == known
+    assert tuple(int(corpus.splits[split].unseen.sum()) for split in SPLITS) == unseen
+    assert len(corpus.vocabulary.tokens) == 2 + 4097
+    assert "differs_from_version_1.4" not in corpus.facts
+
+
+def test_the_real_label_counts_of_all_codes(real: Load) -> None:
+    diagnoses, procedures = real("codiesp-d"), real("codiesp-p")
+    rows_of = {"codiesp-d": (5639, 2677, 2842), "codiesp-p": (1550, 817, 879)}
+    for corpus in (diagnoses, procedures):
+        total = tuple(len(part.codes) + int(part.unseen.sum()) for part in map(corpus.splits.__getitem__, SPLITS))
+        assert total == rows_of[corpus.name], "rows of the tables, none of them twice"
+    test = diagnoses.splits["test"]
+    assert len(set(test.codes.tolist())) == 704, "of the 1,143 codes of the test documents"
+    assert round(100 * len(test.codes) / 2842, 1) == 82.5
+    empty = [int(((np.diff(part.code_offsets) + part.unseen) == 0).sum()) for part in procedures.splits.values()]
+    assert empty == [65, 28, 26]
+
+
+def test_the_real_top_codes_are_the_most_frequent(real: Load) -> None:
+    whole, top = real("codiesp-d"), real("codiesp-d50")
+    counts = Counter(whole.splits["train"].codes.tolist())
+    frequent = {whole.vocabulary.codes[code]: times for code, times in counts.items()}
+    least = min(frequent[code] for code in top.vocabulary.codes)
+    assert max(times for code, times in frequent.items() if code not in top.vocabulary.codes) <= least
+    assert sum(frequent[code] for code in top.vocabulary.codes) == len(top.splits["train"].codes)
+
+
+def test_the_real_overlap_is_24_test_cases(real: Load) -> None:
+    corpus = real("codiesp-d", drop_overlap=True)
+    assert corpus.facts["test_cases_dropped_for_overlap"] == 24
+    assert [len(corpus.splits[split]) for split in SPLITS] == [500, 250, 226]
+
+
+def test_the_real_spanish_texts_have_the_same_codes(real: Load) -> None:
+    english, spanish = real("codiesp-d"), real("codiesp-d", language="es")
+    assert spanish.vocabulary.codes == english.vocabulary.codes
+    assert spanish.vocabulary.tokens != english.vocabulary.tokens
+    assert "paciente" in spanish.vocabulary.tokens
+    for split in SPLITS:
+        assert spanish.splits[split].ids == english.splits[split].ids
+        assert np.array_equal(spanish.splits[split].codes, english.splits[split].codes)
+    assert spanish.facts["codes_without_title"] == 1767
+
+
+def test_the_real_background_is_2751_texts(real: Load) -> None:
+    assert len(real("codiesp-d50", embedding_corpus="train+background").background) == 2751
+
+
+def test_the_real_corpus_passes_its_check_and_is_not_written_to(real: Load) -> None:
+    del real  # present
+    before = {str(path): path.stat().st_mtime_ns for path in REAL.rglob("*")}
+    for name in ("codiesp-d", "codiesp-p"):
+        for language in ("en", "es"):
+            origin = datasets.source(name)
+            assert not origin.check(REAL, datasets.data_spec(origin, {"language": language}))
+    assert {str(path): path.stat().st_mtime_ns for path in REAL.rglob("*")} == before
+
+
+def test_every_real_diagnosis_has_a_title(real: Load) -> None:
+    del real  # present
+    icd10cm_titles([])  # imports the package without its warnings
+    import simple_icd_10_cm as icd10
+
+    tables = [REAL / codiesp.FOLDER / part / f"{part}D.tsv" for part in codiesp.SPLITS.values()]
+    all_codes = {line.split("\t")[1] for table in tables for line in table.read_text(encoding="utf-8").splitlines()}
+    listed = {code for code in all_codes if icd10.is_valid_item(code.upper())}
+    with_a = {code for code in all_codes - listed if icd10.is_valid_item(f"{code.upper()}A")}
+    titles = icd10cm_titles(sorted(all_codes))
+    assert (len(all_codes), len(listed), len(with_a), len(all_codes - listed - with_a)) == (2557, 2459, 90, 8)
+    assert set(titles) == all_codes
+    assert all(titles[code] == icd10.get_description(code.upper()) for code in listed)
+    assert all(titles[code] == icd10.get_description(f"{code.upper()}A") for code in with_a)
+    assert titles["t81.4xx"] == icd10.get_description("T81.4")
+
+
+# --- Encoding ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("500 ½ 10² ٣ 三 ", []),
+        ("250mg 1st 5µg b12 2x2", ["250mg", "1st", "5µg", "b12", "2x2"]),
+        ("admitted on ____ by", ["admitted", "on", "____", "by"]),
+        ("NA null NaN None", ["na", "null", "nan", "none"]),
+        ("[**Hospital1 18**]", ["hospital1"]),
+        ("don't stop-loss 3.5% 1,000", ["don", "t", "stop", "loss"]),
+        ("Año ÉTICA straße", ["año", "ética", "straße"]),
+        (" \n\t.,;\0", []),
+    ],
+)
+def test_tokens_are_runs_of_word_characters_that_are_no_numbers(text: str, tokens: list[str]) -> None:
+    assert encode.tokenize(text) == tokens
+
+
+@given(st.text())
+@settings(deadline=None, max_examples=200)
+def test_tokens_hold_every_letter_of_the_text_once_and_in_order(text: str) -> None:
+    letters = [character for character in text if character.isalpha()]
+    kept = "".join(encode.tokenize(text))
+    assert not any(token.isnumeric() for token in encode.tokenize(text))
+    assert all(letter.isnumeric() or letter.lower() in kept for letter in letters)
+
+
+def stub(made: Sequence[Document], background: Sequence[str] = (), titles: dict[str, str] | None = None) -> Source:
+    """A source of given documents, named by their content; its raw file is this test file."""
+    content = repr((made, background, titles))
+    return Source(
+        name=f"stub-{hashlib.sha256(content.encode()).hexdigest()[:8]}",
+        about="for tests",
+        files=lambda *_: [Path(__file__)],
+        read=lambda *_: Raw(made, background, {"made": "up"}),
+        titles=lambda *_: titles or {},
+        check=lambda *_: [],
+    )
+
+
+def notes(*train: tuple[str, str], validation: str = "a", test: str = "a") -> list[Document]:
+    made = [Document(f"t{i}", text, tuple(found.split()), "train") for i, (text, found) in enumerate(train)]
+    return [*made, Document("v", validation, ("A", "X"), "validation"), Document("e", test, ("X", "B", "Y"), "test")]
+
+
+def of(made: Sequence[Document], background: Sequence[str] = (), titles: dict[str, str] | None = None, **changes: object) -> Corpus:  # fmt: skip
+    data = DataSpec().override({"min_documents": 1, **changes}, "data")
+    return encode.corpus(stub(made, background, titles), Path(), data)
+
+
+def test_a_word_is_known_if_enough_training_documents_have_it() -> None:
+    made = notes(("b b b a", "A"), ("a c", "B"), ("a c B", "A"), validation="d d d", test="d d d c")
+    corpus = of(made, ["d d"], min_documents=2)
+    assert corpus.vocabulary.tokens == ("<padding>", "<unknown>", "a", "b", "c")
+    assert words(corpus, corpus.splits["train"], 0) == ["b", "b", "b", "a"]
+    assert words(corpus, corpus.splits["test"], 0) == ["<unknown>"] * 3 + ["c"]
+    assert of(made, min_documents=3).vocabulary.tokens[2:] == ("a",)
+    with pytest.raises(SpecError, match=r"data\.min_documents=4: no token is in that many of the 3 training documents"):
+        of(made, min_documents=4)
+
+
+def test_codes_that_training_never_shows_are_counted_as_missed() -> None:
+    corpus = of(notes(("a", "B A"), ("a", "A")))
+    assert corpus.vocabulary.codes == ("A", "B")
+    assert [codes(corpus, corpus.splits[split], 0) for split in SPLITS] == [["A", "B"], ["A"], ["B"]]
+    assert [corpus.splits[split].unseen.tolist() for split in SPLITS] == [[0, 0], [1], [2]]
+
+
+def test_top_codes_are_the_most_frequent_and_ties_go_to_the_first() -> None:
+    made = notes(("a", "C"), ("a", "D B"), ("a", "B A"))
+    assert of(made, top_codes=1).vocabulary.codes == ("B",)
+    assert of(made, top_codes=2).vocabulary.codes == ("B", "C")
+    assert of(made, top_codes=3).vocabulary.codes == ("B", "C", "D")
+    top = of(made, top_codes=3)
+    assert [top.splits[split].unseen.sum() for split in SPLITS] == [0, 0, 0], "the others are another task"
+    assert np.diff(top.splits["train"].code_offsets).tolist() == [1, 2, 1]
+    assert np.diff(top.splits["validation"].code_offsets).tolist() == [0]
+    with pytest.raises(SpecError, match=r"data\.top_codes=5, but training has only 4 codes; set at most that"):
+        of(made, top_codes=5)
+
+
+def test_a_document_without_tokens_is_one_unknown_word() -> None:
+    corpus = of(notes(("a", "A"), (" 500 ...", "A"), test="½"), ["12"])
+    assert words(corpus, corpus.splits["train"], 1) == words(corpus, corpus.splits["test"], 0) == ["<unknown>"]
+    assert words(corpus, corpus.background, 0) == ["<unknown>"]
+
+
+def test_titles_are_encoded_with_the_words_of_the_notes() -> None:
+    corpus = of(notes(("acute pain", "A B C")), titles={"A": "Acute, pain 2", "C": "rare pain"})
+    shown = [[corpus.vocabulary.tokens[token] for token in title] for title in corpus.descriptions]
+    assert shown == [["acute", "pain"], [], ["<unknown>", "pain"]]
+    assert corpus.facts == {"made": "up", "background_documents": 0, "codes_without_title": 1}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_split_needs_documents_with_codes_and_ids_of_their_own(split: str) -> None:
+    made = notes(("a", "A"))
+    with pytest.raises(DataError, match=f"has no {split} documents; training, validation and test each need some"):
+        of([document for document in made if document.split != split])
+    bare = [replace(document, codes=()) if document.split == split else document for document in made]
+    with pytest.raises(DataError, match=f"no {split} document of data set 'stub.*' has a code"):
+        of(bare)
+    with pytest.raises(DataError, match="id 't0' occurs 2 times"):
+        of([*made, replace(made[0], split=split)])
+    with pytest.raises(DataError, match="no train documents"):
+        of([])
+
+
+# --- The cache -----------------------------------------------------------------------------------------------------------
+
+
+def entry(kind: str = "encoded") -> Path:
+    (found,) = (files.cache_root() / kind).iterdir()
+    return found
+
+
+def test_encoded_data_are_read_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = datasets.source("codiesp-d")
+    data = datasets.data_spec(origin, TINY)
+    first = encode.corpus(origin, small, data)
+    unreadable = replace(origin, read=lambda *_: pytest.fail("read again"))
+    assert same(encode.corpus(unreadable, small, data), first)
+    later = data.override({"max_tokens": 7, "embeddings": "random", "unit_vectors": False}, "data")
+    assert encode.corpus(unreadable, small, later).key == first.key, (
+        "what only later stages read is no reason to encode"
+    )
+    monkeypatch.setattr(encode, "VERSION", "next")
+    assert encode.corpus(origin, small, data).key != first.key
+
+
+def test_a_change_of_settings_or_content_is_another_key(small: Path) -> None:
+    place = small / codiesp.FOLDER
+    seen = {encoded("codiesp-d", small, **TINY).key}
+
+    def fresh(**changes: object) -> None:
+        corpus = encoded("codiesp-d", small, **{**TINY, **changes})
+        assert corpus.key not in seen
+        seen.add(corpus.key)
+
+    for field, value in {"language": "es", "top_codes": 1, "categories": True, "drop_overlap": True}.items():
+        fresh(**{field: value})
+    fresh(min_documents=2)
+    fresh(embedding_corpus="train")
+    (place / "train" / "text_files_en" / "S1-1.txt").write_text("another text")
+    fresh()
+    (place / "test" / "testD.tsv").write_text("S4-1\tr55\nS1-3\tk52.9\n")
+    fresh()
+    (place / "background" / "text_files_en" / "S9-1.txt").rename(place / "background" / "text_files_en" / "S9-2.txt")
+    fresh()
+    # The last training document becomes the first validation document: same files, same order, another split.
+    lines = [line for line in (place / "train" / "trainD.tsv").read_text().splitlines() if not line.startswith("S2-1")]
+    (place / "train" / "trainD.tsv").write_text("\n".join(lines) + "\n")
+    fresh()
+    (place / "train" / "text_files_en" / "S2-1.txt").rename(place / "dev" / "text_files_en" / "S2-1.txt")
+    fresh()
+
+
+def test_own_content_is_known_by_its_bytes_and_name_not_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    path = write(tmp_path / "a" / "x.csv", rows(30))
+    shutil.copy(path, tmp_path / "b")
+    monkeypatch.chdir(tmp_path / "a")
+    first = encoded("x.csv")
+    unchanged = [encoded(name) for name in ("./x.csv", "../b/x.csv", path, tmp_path / "b" / "x.csv")]
+    assert {corpus.key for corpus in unchanged} == {first.key}
+    assert encoded(path, split_seed=1).key != first.key
+    write(path, [*rows(29), {"id": "029", "text": "note 29 ", "codes": "A;B"}])
+    assert encoded(path).key != first.key
+
+
+def test_content_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    origin = datasets.source(str(path))
+
+    def read(root: Path, data: DataSpec) -> Raw:
+        raw = origin.read(root, data)
+        write(path, rows(31))
+        return raw
+
+    with pytest.raises(DataError, match=r"files of data set 'x\.csv' changed while they were read; start again"):
+        encode.corpus(replace(origin, read=read), tmp_path, DataSpec())
+    assert not list(files.cache_root().glob("encoded/*"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a bit flipped": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "deleted": Path.unlink,
+    "nothing known": lambda path: path.write_text("{}"),
+    "another type": lambda path: path.write_text("[1]"),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["checksums.json", "corpus.json", "train.tokens.npy", "descriptions.offsets.npy"])
+def test_a_damaged_cache_is_rebuilt_with_a_warning(
+    name: str, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "x.csv", [{**row, "codes": "R55;K52.9"} for row in rows(30)])
+    kept = encoded(path, code_system="icd9cm")
+    first = {file.name: file.read_bytes() for file in entry().iterdir()}
+    del kept
+    DAMAGE[damage](entry() / name)
+    rebuilt = encoded(path, code_system="icd9cm")
+    assert f"the cache {entry()} is damaged" in caplog.text
+    assert {file.name: file.read_bytes() for file in entry().iterdir()} == first
+    assert rebuilt.splits["train"].ids
+    caplog.clear()
+    assert same(encoded(path, code_system="icd9cm"), rebuilt)
+    assert not caplog.messages
+    assert len(list((files.cache_root() / "encoded").iterdir())) == 1, "no rubbish is left"
+
+
+def test_a_cache_of_another_layout_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    first = encoded(path)
+    content = json.loads((entry() / "corpus.json").read_text())
+    (entry() / "corpus.json").write_text(json.dumps({**content, "corpus": {"name": "x"}}))
+    (entry() / files.CHECKSUMS).write_text(json.dumps(files._checksums(entry())))
+    assert same(encoded(path), first)
+    assert "is damaged" in caplog.text
+
+
+def test_the_cache_is_its_owners_alone(tmp_path: Path) -> None:
+    encoded(write(tmp_path / "x.csv", rows(30)))
+    assert (files.cache_root() / "encoded").stat().st_mode & 0o077 == 0
+    assert entry().stat().st_mode & 0o077 == 0
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        SpecError, match=r"cache folder '.*/file' cannot be written: .*; name another with ICDBENCH_CACHE"
+    ):
+        encoded(path)
+
+
+def test_a_full_disk_leaves_no_half_written_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    save, times = np.save, iter(range(5))
+
+    def full(*given: Any, **named: Any) -> None:
+        if next(times, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(SpecError, match="cannot be written: No space left on device; .*ICDBENCH_CACHE"):
+            encoded(path)
+    assert not list((files.cache_root() / "encoded").iterdir())
+    assert encoded(path).splits["train"].ids
+
+
+def test_processes_that_prepare_the_same_data_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Threads stand for processes: they meet in the file system only."""
+    folder, failures = tmp_path / "kept" / "x", []
+
+    def save(value: str, place: Path) -> None:
+        for name in "abcd":
+            (place / name).write_text(value)
+
+    def load(place: Path) -> str:
+        return "".join((place / name).read_text() for name in "abcd")
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(20):
+                assert files.cached(folder, lambda: "content", save, load) in ("content", "content" * 4)
+                if (turn + number) % 5 == 0:
+                    with files.replacing_folder(folder) as fresh:
+                        save("content", fresh)
+                        (fresh / files.CHECKSUMS).write_text(json.dumps(files._checksums(fresh)))
+        except Exception as error:  # noqa: BLE001 a thread's failure is the test's
+            failures.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert files.cached(folder, lambda: pytest.fail("lost"), save, load) == "content" * 4
+    assert [path.name for path in folder.parent.iterdir()] == ["x"]
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with files.replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(RuntimeError, match="stop"), files.replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError("stop")
+    with pytest.raises(KeyboardInterrupt), files.replacing_folder(tmp_path / "folder") as fresh:  # noqa: PT012
+        (fresh / "half").write_text("")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [str(found.relative_to(tmp_path)) for found in sorted(tmp_path.rglob("*"))] == ["new", "new/file"]
+
+
+# --- Word vectors --------------------------------------------------------------------------------------------------------
+
+TRAIN = [(f"alpha beta {'gamma' if i % 2 else 'delta'} omega" * 3, "A B") for i in range(30)]
+BACKGROUND = ["gamma delta alpha"] * 20
+
+
+def vectors(corpus: Corpus, **changes: object) -> np.ndarray[Any, Any]:
+    return word_vectors(corpus, DataSpec().override(changes, "data"), 8)
+
+
+def test_vectors_have_length_one_and_padding_is_zero() -> None:
+    corpus = of(notes(*TRAIN))
+    made = vectors(corpus)
+    assert made.shape == (len(corpus.vocabulary.tokens), 8)
+    assert made.dtype == np.float32
+    assert not made[PADDING].any()
+    np.testing.assert_allclose(np.linalg.norm(made[1:], axis=1), 1, rtol=1e-5)
+    raw = vectors(corpus, unit_vectors=False)
+    assert not raw[PADDING].any()
+    lengths = np.linalg.norm(raw[2:], axis=1, keepdims=True)
+    assert abs(lengths - 1).max() > 0.01
+    np.testing.assert_allclose(raw[2:] / lengths, made[2:], rtol=1e-5)
+
+
+def test_vectors_are_the_same_each_time_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    corpus = of(notes(*TRAIN))
+    made = vectors(corpus)
+    with monkeypatch.context() as patch:
+        patch.setattr("icdbench.embeddings._train", lambda *_: pytest.fail("trained again"))
+        np.testing.assert_array_equal(vectors(corpus), made)
+    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "other"))
+    np.testing.assert_array_equal(vectors(corpus), made)
+
+
+@pytest.mark.parametrize("damage", ["a bit flipped", "cut", "deleted"])
+def test_damaged_vectors_are_trained_anew_with_a_warning(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = of(notes(*TRAIN))
+    made = vectors(corpus)
+    DAMAGE[damage](entry("vectors") / "vectors.npy")
+    np.testing.assert_array_equal(vectors(corpus), made)
+    assert f"the cache {entry('vectors')} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("allowed", "background", "test"), [("train", False, False), ("train+background", True, False), ("all", True, True)]
+)
+def test_vectors_learn_from_the_allowed_texts_only(allowed: str, background: bool, test: bool) -> None:  # noqa: FBT001
+    made = vectors(of(notes(*TRAIN), BACKGROUND), embedding_corpus=allowed)
+    other_texts = vectors(of(notes(*TRAIN), ["omega beta"] * 20), embedding_corpus=allowed)
+    assert np.array_equal(made, other_texts) != background
+    for split in ("validation", "test"):
+        other_notes = vectors(of(notes(*TRAIN, **{split: "gamma alpha " * 50}), BACKGROUND), embedding_corpus=allowed)
+        assert np.array_equal(made, other_notes) != test
+
+
+def test_every_word_of_a_long_document_is_learned_from() -> None:
+    """gensim reads the first 10,000 words of what it takes for a sentence."""
+    long = notes(("start " * 10_000 + "alpha beta gamma " * 50, "A"), ("alpha beta", "A"))
+    corpus = of(long)
+    without = of(notes(("start " * 10_000, "A"), ("alpha beta", "A")))
+    row = corpus.vocabulary.tokens.index("alpha"), without.vocabulary.tokens.index("alpha")
+    trained = [vectors(each, unit_vectors=False)[at] for each, at in zip((corpus, without), row, strict=True)]
+    assert np.linalg.norm(trained[0]) > 1.5 * np.linalg.norm(trained[1])

@@ -1,0 +1,196 @@
+"""The packaged ICD-9-CM titles, and the demo data set that is made from them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from icdbench import datasets
+from icdbench.datasets import icd9, synthetic
+from icdbench.datasets.synthetic import Dice, Plan, Sentence
+from icdbench.spec import DataSpec
+from icdbench.types import Document
+
+ORIGINALS = Path(__file__).parents[2] / "shared" / "data" / "icd9cm_v32"
+# Documents of VERSION. If they change, so must the version, or old results would pass as results on the new documents.
+PINNED = {"1": "78a688c1d7201082bc4a3f914af7a1ca638c9cd0a8fdf2a3936f6cd5709e5f9f"}
+
+
+@cache
+def demo() -> list[Document]:
+    return list(datasets.SOURCES["demo"].read(Path("no such folder"), DataSpec()).documents)
+
+
+@cache
+def planned() -> list[tuple[Plan, list[Sentence]]]:
+    """Plans and sentences of 300 documents of another seed."""
+    dice = [Dice(7, i) for i in range(300)]
+    plans = [synthetic.make_plan(each) for each in dice]
+    return [(plan, synthetic.write(plan, each)) for plan, each in zip(plans, dice, strict=True)]
+
+
+def test_all_titles_are_packaged() -> None:
+    titles = icd9.titles()
+    assert {kind: len(of) for kind, of in titles.items()} == {"diagnosis": 14567, "procedure": 3882}
+    assert titles["diagnosis"]["486"] == "Pneumonia, organism unspecified"
+    assert titles["diagnosis"]["E916"] == "Struck accidentally by falling object"
+    assert titles["diagnosis"]["V30.01"] == "Single liveborn, born in hospital, delivered by cesarean section"
+    assert titles["procedure"]["33.1"] == "Incision of lung"
+    assert titles["procedure"]["03.31"] == "Spinal tap"
+    assert titles["diagnosis"]["386.00"] == "Ménière's disease, unspecified"
+    assert all(title and title == title.strip() for of in titles.values() for title in of.values())
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "expected"),
+    [
+        ("486", "diagnosis", "486"),
+        ("0389", "diagnosis", "038.9"),
+        ("E916", "diagnosis", "E916"),
+        ("E9160", "diagnosis", "E916.0"),
+        ("V3001", "diagnosis", "V30.01"),
+        ("331", "procedure", "33.1"),
+        ("0331", "procedure", "03.31"),
+    ],
+)
+def test_where_the_dot_goes(code: str, kind: str, expected: str) -> None:
+    assert icd9.dotted(code, kind) == expected
+
+
+def test_packaged_codes_have_their_dots_where_they_belong() -> None:
+    for kind, titles in icd9.titles().items():
+        assert all(icd9.dotted(code.replace(".", ""), kind) == code for code in titles)
+
+
+def test_the_same_digits_are_two_codes() -> None:
+    diagnoses, procedures = icd9.titles()["diagnosis"], icd9.titles()["procedure"]
+    assert diagnoses["001.0"] != procedures["00.10"]
+    assert not set(diagnoses) & set(procedures)
+    assert icd9.icd9cm_titles(["00.10", "001.0", "999.999"]) == {
+        "00.10": "Implantation of chemotherapeutic agent",
+        "001.0": "Cholera due to vibrio cholerae",
+    }
+
+
+@pytest.mark.skipif(not ORIGINALS.is_dir(), reason="the original lists are not part of the project")
+def test_the_note_of_origin_tells_how_to_make_the_packaged_file(tmp_path: Path) -> None:
+    packaged = icd9.titles_path()
+    note = packaged.with_name("icd9cm_v32.md").read_text(encoding="utf-8")
+    for original in ORIGINALS.glob("*.txt"):
+        assert f"{original.name} | " in note
+        assert hashlib.sha256(original.read_bytes()).hexdigest() in note
+    recipe, made = note.split("```python\n")[1].split("```")[0], tmp_path / "made.gz"
+    subprocess.run([sys.executable, "-c", recipe, ORIGINALS, made], check=True)
+    assert gzip.decompress(made.read_bytes()) == gzip.decompress(packaged.read_bytes())
+    assert made.read_bytes()[4:8] == packaged.read_bytes()[4:8] == bytes(4), "a time in the header"
+
+
+def test_documents_change_only_with_the_version() -> None:
+    rows = [[document.id, document.text, document.codes, document.split] for document in demo()]
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    assert digest == PINNED.get(synthetic.VERSION), "documents changed: raise synthetic.VERSION and pin the new digest"
+
+
+def test_documents_do_not_depend_on_hash_order() -> None:
+    code = "from icdbench.datasets.synthetic import documents; import hashlib; print(hashlib.sha256(repr(documents()).encode()).hexdigest())"
+    ran = [
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True)
+        for seed in ("1", "2")
+    ]
+    assert ran[0].stdout == ran[1].stdout
+
+
+def test_source_answers_without_files_or_network() -> None:
+    source, data = datasets.SOURCES["demo"], DataSpec()
+    root = Path("no such folder")
+    raw = source.read(root, data)
+    assert source.synthetic
+    assert raw.facts["synthetic"]
+    assert not raw.background
+    assert source.files(root, data) == [icd9.titles_path()]
+    assert source.check(root, data) == []
+    assert source.version == synthetic.VERSION
+
+
+def test_sizes_and_distinct_documents() -> None:
+    assert Counter(document.split for document in demo()) == synthetic.SIZES
+    assert len({document.id for document in demo()}) == len(demo())
+    assert len({document.text for document in demo()}) == len(demo())
+
+
+def test_codes_are_known_unique_and_long_tailed() -> None:
+    train = Counter(code for document in demo() if document.split == "train" for code in document.codes)
+    every = sorted({code for document in demo() for code in document.codes})
+    assert set(datasets.SOURCES["demo"].titles(every, Path(), DataSpec())) == set(every)
+    assert all(document.codes == tuple(sorted(set(document.codes))) for document in demo())
+    counts = [count for _, count in train.most_common()]
+    assert len(counts) > 50
+    assert counts[0] > 20 * counts[-1]
+    assert counts[0] > 4 * counts[len(counts) // 3] > 6 * counts[-5]
+    top = {code for code, _ in train.most_common(50)}
+    assert all(top & set(document.codes) for document in demo())
+    kinds = {kind for code in top for kind, titles in icd9.titles().items() if code in titles}
+    assert kinds == {"diagnosis", "procedure"}
+
+
+def test_gold_codes_are_those_of_the_patient_now() -> None:
+    statuses = Counter(mention.status for plan, _ in planned() for mention in plan.mentions)
+    assert set(statuses) == {"stated", "implied", "negated", "family", "history"}
+    for plan, _ in planned():
+        assert plan.codes
+        for mention in plan.mentions:
+            now = mention.status in {"stated", "implied"}
+            assert (mention.code in plan.codes) == now, (mention, plan.codes)
+            assert not (synthetic.excluded(mention.code) - {mention.code, mention.gold}) & set(plan.codes), (
+                mention,
+                plan,
+            )
+
+
+def test_some_mentions_of_relatives_and_the_past_are_codes_of_their_own() -> None:
+    became = {
+        (m.code, m.status, m.gold) for plan, _ in planned() for m in plan.mentions if m.gold not in {None, m.code}
+    }
+    assert {("410.71", "history", "412"), ("414.01", "family", "V17.3")} <= became
+
+
+def test_every_mention_is_said_in_the_document() -> None:
+    for number, (plan, sentences) in enumerate(planned()):
+        text = synthetic.render(sentences, Dice(8, number))
+        said = {mention for sentence in sentences for mention in sentence.mentions}
+        assert set(plan.mentions) <= said
+        for sentence in sentences:
+            assert sentence.text.lower() in text.lower()
+            assert all(mention.phrase.lower() in sentence.text.lower() for mention in sentence.mentions)
+        assert {mention.gold for mention in said} - {None} == set(plan.codes)
+
+
+def test_any_title_can_be_paraphrased() -> None:
+    for titles in icd9.titles().values():
+        for number, title in enumerate(titles.values()):
+            phrase = synthetic.paraphrase(title, Dice(number))
+            assert phrase, title
+            assert "{" not in phrase
+    assert synthetic.paraphrase("Pneumonia, organism unspecified", Dice(1)) in {
+        "pneumonia",
+        *synthetic.SYNONYMS["pneumonia"],
+    }
+
+
+def test_codes_of_the_tables_are_real() -> None:
+    tables: list[Iterable[str]] = [synthetic.BACKGROUND, synthetic.SIGNS, synthetic.DRUGS]
+    tables += [*synthetic.TOPICS.values(), *synthetic.TRAITS.values(), *map(str.split, synthetic.EXCLUSIVE)]
+    named = {code for table in tables for code in table}
+    named |= {code for code, _ in synthetic.BECOMES} | set(synthetic.BECOMES.values())
+    drawn = {code for table in (synthetic.BACKGROUND, *synthetic.TOPICS.values()) for code in table}
+    assert named == drawn
+    assert set(icd9.icd9cm_titles(sorted(named))) == named
