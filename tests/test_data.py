@@ -1,87 +1,29 @@
-"""Data: every registered source, the user's own files, CodiEsp with its known counts, the encoding, its cache, word vectors."""
+"""Where documents come from: every registered source, the user's own files, CodiEsp with its known counts."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
-import os
 import shutil
-import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from corpora import Row, prepared, rows, same, tree, words, write
 from pyarrow import parquet
 
-from icdbench import datasets, encode, files
-from icdbench.datasets import Raw, Source, codiesp, own
+from icdbench import datasets, encode
+from icdbench.datasets import codiesp, own
 from icdbench.datasets.icd10 import icd10cm_titles
-from icdbench.embeddings import word_vectors
 from icdbench.spec import DataError, DataSpec, SpecError
-from icdbench.types import PADDING, SPLITS, UNKNOWN, Corpus, Document, Encoded
+from icdbench.types import SPLITS, UNKNOWN, Corpus, Document
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "codiesp"
 SOURCES = sorted(datasets.scan())
 FORMATS = (".csv", ".jsonl", ".parquet")
-
-Row = dict[str, Any]
-
-
-def write(path: Path, rows: Sequence[Row]) -> Path:
-    """The rows as the file's suffix asks; in CSV, lists of codes are joined."""
-    if path.suffix == ".parquet":
-        parquet.write_table(pa.Table.from_pylist(list(rows)), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    else:
-        lines = [list(rows[0]), *(row.values() for row in rows)]
-        quoted = (['"' + str(cell).replace('"', '""') + '"' for cell in line] for line in lines)
-        path.write_text("".join(",".join(line) + "\n" for line in quoted), encoding="utf-8")
-    return path
-
-
-def rows(count: int, **extra: object) -> list[Row]:
-    return [{"id": f"{i:03}", "text": f"note {i}", "codes": "A;B", **extra} for i in range(count)]
-
-
-def tree(root: Path) -> dict[str, tuple[int, bytes]]:
-    """All that is below a folder, with the times of change."""
-    found = sorted(root.rglob("*"))
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in found}
-
-
-def encoded(name: str | Path, root: Path | None = None, **changes: object) -> Corpus:
-    origin = datasets.source(str(name))
-    return encode.corpus(origin, datasets.data_root(root), datasets.data_spec(origin, changes))
-
-
-def words(corpus: Corpus, part: Encoded, document: int) -> list[str]:
-    span = slice(*part.token_offsets[document : document + 2])
-    return [corpus.vocabulary.tokens[token] for token in part.tokens[span]]
-
-
-def codes(corpus: Corpus, part: Encoded, document: int) -> list[str]:
-    span = slice(*part.code_offsets[document : document + 2])
-    return [corpus.vocabulary.codes[code] for code in part.codes[span]]
-
-
-def same(one: Corpus, other: Corpus) -> bool:
-    pairs = [(one.background, other.background), *((one.splits[s], other.splits[s]) for s in SPLITS)]
-    arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for a, b in pairs for name in encode._ARRAYS)
-    titles = all(map(np.array_equal, one.descriptions, other.descriptions))
-    return (
-        arrays and titles and one.vocabulary == other.vocabulary and one.splits["test"].ids == other.splits["test"].ids
-    )
-
 
 # --- A small CodiEsp -----------------------------------------------------------------------------------------------------
 
@@ -150,7 +92,7 @@ def test_absent_data_are_one_line_that_says_what_to_do(name: str, tmp_path: Path
         assert all(path.is_file() for path in origin.files(tmp_path / "nowhere", datasets.data_spec(origin)))
         return
     with pytest.raises(DataError, match=f"not in '{tmp_path / 'nowhere'}'.*icdbench data get") as caught:
-        encoded(name, tmp_path / "nowhere")
+        prepared(name, tmp_path / "nowhere")
     assert "\n" not in str(caught.value)
     assert problems == [str(caught.value)]
 
@@ -322,7 +264,7 @@ def test_a_damaged_own_file_is_one_line_that_names_the_place(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        encoded(path)
+        prepared(path)
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
     origin = datasets.source(str(path))
@@ -361,14 +303,14 @@ def test_a_parquet_file_cut_anywhere_or_with_bad_text_is_refused(tmp_path: Path)
 def test_a_folder_or_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match=r"folder\.csv is a folder"):
-        encoded(tmp_path / "folder.csv")
+        prepared(tmp_path / "folder.csv")
     write(tmp_path / "notes.csv", rows(3))
     with pytest.raises(DataError, match=r"note\.csv does not exist; did you mean 'notes\.csv'"):
-        encoded(tmp_path / "note.csv")
+        prepared(tmp_path / "note.csv")
     with pytest.raises(DataError, match=r"nowhere/note\.csv does not exist$"):
-        encoded(tmp_path / "nowhere" / "note.csv")
+        prepared(tmp_path / "nowhere" / "note.csv")
     with pytest.raises(DataError, match="cannot be read: File name too long"):
-        encoded(tmp_path / ("x" * 300 + ".csv"))
+        prepared(tmp_path / ("x" * 300 + ".csv"))
 
 
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +323,7 @@ def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: py
     with pytest.raises(DataError, match=r"notes\.csv cannot be read: Permission denied"):
         own.read(path, DataSpec())
     with pytest.raises(DataError, match=r"notes\.csv cannot be read: Permission denied"):
-        encoded(path)
+        prepared(path)
 
 
 @pytest.mark.parametrize("count", [3, 4, 9, 10, 57])
@@ -402,7 +344,7 @@ def test_the_seeded_split_depends_on_ids_and_seed_alone(count: int, tmp_path: Pa
 
 def test_a_given_split_is_stated(tmp_path: Path) -> None:
     made = [{**row, "split": split} for row, split in zip(rows(3), ("train", "valid", "test"), strict=True)]
-    corpus = encoded(write(tmp_path / "x.csv", made), min_documents=1)
+    corpus = prepared(write(tmp_path / "x.csv", made), min_documents=1)
     assert corpus.facts["split"] == "as given in the file"
     assert [corpus.splits[split].ids for split in SPLITS] == [("000",), ("001",), ("002",)]
 
@@ -412,14 +354,14 @@ def test_an_own_data_set_is_named_by_its_file(tmp_path: Path) -> None:
     assert own.source(Path("codiesp-d50.csv")).name not in SOURCES
     assert len(own.source(Path("n" * 200 + ".csv")).name) == own.LONGEST_NAME
     path = write(tmp_path / "x.csv", rows(20))
-    assert encoded(path).name == "x.csv"
+    assert prepared(path).name == "x.csv"
 
 
 def test_titles_of_own_codes_come_from_the_named_system(tmp_path: Path) -> None:
     made = [{**row, "text": "unspecified septicemia", "codes": "038.9;486;R55"} for row in rows(30)]
     path = write(tmp_path / "x.csv", made)
     for system, titled in {"none": [], "icd9cm": ["038.9", "486"], "icd10cm": ["R55"]}.items():
-        corpus = encoded(path, code_system=system)
+        corpus = prepared(path, code_system=system)
         found = [code for code, title in zip(corpus.vocabulary.codes, corpus.descriptions, strict=True) if len(title)]
         assert found == titled
         assert corpus.facts["codes_without_title"] == 3 - len(titled)
@@ -456,21 +398,21 @@ def test_codiesp_settings_change_codes_and_documents(small: Path) -> None:
 
 
 def test_codiesp_is_found_in_or_below_the_data_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = encoded("codiesp-d", small, **TINY)
+    given = prepared("codiesp-d", small, **TINY)
     (small / "codiesp").mkdir()
     (small / codiesp.FOLDER).rename(small / "codiesp" / codiesp.FOLDER)
-    assert encoded("codiesp-d", small, **TINY).fingerprint == given.fingerprint, "the place is not the content"
+    assert prepared("codiesp-d", small, **TINY).fingerprint == given.fingerprint, "the place is not the content"
     monkeypatch.setenv("ICDBENCH_DATA", str(small))
-    assert same(encoded("codiesp-d", **TINY), given)
+    assert same(prepared("codiesp-d", None, **TINY), given)
     monkeypatch.delenv("ICDBENCH_DATA")
     monkeypatch.chdir(small.parent)
     (small.parent / "data").symlink_to(small)
-    assert same(encoded("codiesp-d", **TINY), given)
+    assert same(prepared("codiesp-d", None, **TINY), given)
 
 
 def test_background_texts_serve_word_vectors_only(small: Path) -> None:
-    with_them = encoded("codiesp-d", small, **TINY)
-    without = encoded("codiesp-d", small, **TINY, embedding_corpus="train")
+    with_them = prepared("codiesp-d", small, **TINY)
+    without = prepared("codiesp-d", small, **TINY, embedding_corpus="train")
     assert len(with_them.background) == with_them.facts["background_documents"] == 2
     assert len(without.background) == without.facts["background_documents"] == 0
     assert with_them.vocabulary == without.vocabulary, "the vocabulary is the training split's"
@@ -519,24 +461,24 @@ def test_a_damaged_codiesp_is_one_line_that_names_the_file(
 ) -> None:
     damage(small / codiesp.FOLDER / name)
     with pytest.raises(DataError, match=message) as caught:
-        encoded("codiesp-d", small, **TINY)
+        prepared("codiesp-d", small, **TINY)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_background_is_no_hindrance_to_who_does_not_use_it(small: Path) -> None:
     shutil.rmtree(small / codiesp.FOLDER / "background")
-    assert len(encoded("codiesp-d", small, **TINY, embedding_corpus="train").background) == 0
+    assert len(prepared("codiesp-d", small, **TINY, embedding_corpus="train").background) == 0
 
 
 def test_codiesp_other_than_published_is_used_but_stated(
     sealed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert "differs_from_version_1.4" not in encoded("codiesp-d", sealed, **TINY).facts
+    assert "differs_from_version_1.4" not in prepared("codiesp-d", sealed, **TINY).facts
     assert not caplog.messages
     shutil.copytree(sealed, tmp_path / "mine")
     table = tmp_path / "mine" / codiesp.FOLDER / "train" / "trainD.tsv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))  # cut at the end of a line
-    assert encoded("codiesp-d", tmp_path / "mine", **TINY).facts["differs_from_version_1.4"] == "train/trainD.tsv"
+    assert prepared("codiesp-d", tmp_path / "mine", **TINY).facts["differs_from_version_1.4"] == "train/trainD.tsv"
     assert "differs from version 1.4: train/trainD.tsv" in caplog.text
 
 
@@ -563,13 +505,13 @@ def test_check_tells_missing_from_altered_and_looks_at_what_is_used_only(sealed:
 @pytest.mark.parametrize(("language", "title"), [("en", "Fainting"), ("es", "Desmayo")])
 @pytest.mark.parametrize("place", [".", "codiesp_codes", "codiesp/codiesp_codes"])
 def test_titles_come_from_codiesps_own_list_where_it_is(place: str, language: str, title: str, small: Path) -> None:
-    before = encoded("codiesp-d", small, **TINY, language=language)
+    before = prepared("codiesp-d", small, **TINY, language=language)
     (small / place).mkdir(parents=True, exist_ok=True)
     (small / place / "codiesp-D_codes.tsv").write_text('R55\tDesmayo\tFainting\nK52.9\t"\t\nonly\n', encoding="utf-8")
     origin = datasets.source("codiesp-d")
     data = datasets.data_spec(origin, {"language": language})
     assert origin.titles(["r55", "q00.1"], small, data) == {"r55": title}
-    assert encoded("codiesp-d", small, **TINY, language=language).key != before.key
+    assert prepared("codiesp-d", small, **TINY, language=language).key != before.key
     with pytest.raises(DataError, match=r"codiesp-D_codes\.tsv has a title for none of the 1 codes of codiesp-d"):
         origin.titles(["q00.1"], small, data)
 
@@ -590,6 +532,33 @@ def test_icd10cm_titles_of_codes_that_coders_cut() -> None:
     }
 
 
+def test_a_change_of_settings_or_content_is_another_key(small: Path) -> None:
+    place = small / codiesp.FOLDER
+    seen = {prepared("codiesp-d", small, **TINY).key}
+
+    def fresh(**changes: object) -> None:
+        corpus = prepared("codiesp-d", small, **{**TINY, **changes})
+        assert corpus.key not in seen
+        seen.add(corpus.key)
+
+    for field, value in {"language": "es", "top_codes": 1, "categories": True, "drop_overlap": True}.items():
+        fresh(**{field: value})
+    fresh(min_documents=2)
+    fresh(embedding_corpus="train")
+    (place / "train" / "text_files_en" / "S1-1.txt").write_text("another text")
+    fresh()
+    (place / "test" / "testD.tsv").write_text("S4-1\tr55\nS1-3\tk52.9\n")
+    fresh()
+    (place / "background" / "text_files_en" / "S9-1.txt").rename(place / "background" / "text_files_en" / "S9-2.txt")
+    fresh()
+    # The last training document becomes the first validation document: same files, same order, another split.
+    lines = [line for line in (place / "train" / "trainD.tsv").read_text().splitlines() if not line.startswith("S2-1")]
+    (place / "train" / "trainD.tsv").write_text("\n".join(lines) + "\n")
+    fresh()
+    (place / "train" / "text_files_en" / "S2-1.txt").rename(place / "dev" / "text_files_en" / "S2-1.txt")
+    fresh()
+
+
 # --- CodiEsp: fetching ---------------------------------------------------------------------------------------------------
 
 
@@ -606,7 +575,7 @@ def archive(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
     def retrieve(url: str, known_hash: str | None, fname: str, path: Path, progressbar: bool) -> str:  # noqa: ARG001, FBT001
         assert url == codiesp.URL
-        return shutil.copy(tmp_path / "origin.zip", path / fname)
+        return str(shutil.copy(tmp_path / "origin.zip", path / fname))
 
     monkeypatch.setattr("pooch.retrieve", retrieve)
     return path
@@ -697,7 +666,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     def load(name: str, **changes: object) -> Corpus:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ICDBENCH_CACHE", str(cache))
-            return encoded(name, REAL, **{"embedding_corpus": "train", **changes})
+            return prepared(name, REAL, **{"embedding_corpus": "train", **changes})
 
     yield load
     shutil.rmtree(cache)
@@ -793,383 +762,3 @@ def test_every_real_diagnosis_has_a_title(real: Load) -> None:
     assert all(titles[code] == icd10.get_description(code.upper()) for code in listed)
     assert all(titles[code] == icd10.get_description(f"{code.upper()}A") for code in with_a)
     assert titles["t81.4xx"] == icd10.get_description("T81.4")
-
-
-# --- Encoding ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ("500 ½ 10² ٣ 三 ", []),
-        ("250mg 1st 5µg b12 2x2", ["250mg", "1st", "5µg", "b12", "2x2"]),
-        ("admitted on ____ by", ["admitted", "on", "____", "by"]),
-        ("NA null NaN None", ["na", "null", "nan", "none"]),
-        ("[**Hospital1 18**]", ["hospital1"]),
-        ("don't stop-loss 3.5% 1,000", ["don", "t", "stop", "loss"]),
-        ("Año ÉTICA straße", ["año", "ética", "straße"]),
-        (" \n\t.,;\0", []),
-    ],
-)
-def test_tokens_are_runs_of_word_characters_that_are_no_numbers(text: str, tokens: list[str]) -> None:
-    assert encode.tokenize(text) == tokens
-
-
-@given(st.text())
-@settings(deadline=None, max_examples=200)
-def test_tokens_hold_every_letter_of_the_text_once_and_in_order(text: str) -> None:
-    letters = [character for character in text if character.isalpha()]
-    kept = "".join(encode.tokenize(text))
-    assert not any(token.isnumeric() for token in encode.tokenize(text))
-    assert all(letter.isnumeric() or letter.lower() in kept for letter in letters)
-
-
-def stub(made: Sequence[Document], background: Sequence[str] = (), titles: dict[str, str] | None = None) -> Source:
-    """A source of given documents, named by their content; its raw file is this test file."""
-    content = repr((made, background, titles))
-    return Source(
-        name=f"stub-{hashlib.sha256(content.encode()).hexdigest()[:8]}",
-        about="for tests",
-        files=lambda *_: [Path(__file__)],
-        read=lambda *_: Raw(made, background, {"made": "up"}),
-        titles=lambda *_: titles or {},
-        check=lambda *_: [],
-    )
-
-
-def notes(*train: tuple[str, str], validation: str = "a", test: str = "a") -> list[Document]:
-    made = [Document(f"t{i}", text, tuple(found.split()), "train") for i, (text, found) in enumerate(train)]
-    return [*made, Document("v", validation, ("A", "X"), "validation"), Document("e", test, ("X", "B", "Y"), "test")]
-
-
-def of(made: Sequence[Document], background: Sequence[str] = (), titles: dict[str, str] | None = None, **changes: object) -> Corpus:  # fmt: skip
-    data = DataSpec().override({"min_documents": 1, **changes}, "data")
-    return encode.corpus(stub(made, background, titles), Path(), data)
-
-
-def test_a_word_is_known_if_enough_training_documents_have_it() -> None:
-    made = notes(("b b b a", "A"), ("a c", "B"), ("a c B", "A"), validation="d d d", test="d d d c")
-    corpus = of(made, ["d d"], min_documents=2)
-    assert corpus.vocabulary.tokens == ("<padding>", "<unknown>", "a", "b", "c")
-    assert words(corpus, corpus.splits["train"], 0) == ["b", "b", "b", "a"]
-    assert words(corpus, corpus.splits["test"], 0) == ["<unknown>"] * 3 + ["c"]
-    assert of(made, min_documents=3).vocabulary.tokens[2:] == ("a",)
-    with pytest.raises(SpecError, match=r"data\.min_documents=4: no token is in that many of the 3 training documents"):
-        of(made, min_documents=4)
-
-
-def test_codes_that_training_never_shows_are_counted_as_missed() -> None:
-    corpus = of(notes(("a", "B A"), ("a", "A")))
-    assert corpus.vocabulary.codes == ("A", "B")
-    assert [codes(corpus, corpus.splits[split], 0) for split in SPLITS] == [["A", "B"], ["A"], ["B"]]
-    assert [corpus.splits[split].unseen.tolist() for split in SPLITS] == [[0, 0], [1], [2]]
-
-
-def test_top_codes_are_the_most_frequent_and_ties_go_to_the_first() -> None:
-    made = notes(("a", "C"), ("a", "D B"), ("a", "B A"))
-    assert of(made, top_codes=1).vocabulary.codes == ("B",)
-    assert of(made, top_codes=2).vocabulary.codes == ("B", "C")
-    assert of(made, top_codes=3).vocabulary.codes == ("B", "C", "D")
-    top = of(made, top_codes=3)
-    assert [top.splits[split].unseen.sum() for split in SPLITS] == [0, 0, 0], "the others are another task"
-    assert np.diff(top.splits["train"].code_offsets).tolist() == [1, 2, 1]
-    assert np.diff(top.splits["validation"].code_offsets).tolist() == [0]
-    with pytest.raises(SpecError, match=r"data\.top_codes=5, but training has only 4 codes; set at most that"):
-        of(made, top_codes=5)
-
-
-def test_a_document_without_tokens_is_one_unknown_word() -> None:
-    corpus = of(notes(("a", "A"), (" 500 ...", "A"), test="½"), ["12"])
-    assert words(corpus, corpus.splits["train"], 1) == words(corpus, corpus.splits["test"], 0) == ["<unknown>"]
-    assert words(corpus, corpus.background, 0) == ["<unknown>"]
-
-
-def test_titles_are_encoded_with_the_words_of_the_notes() -> None:
-    corpus = of(notes(("acute pain", "A B C")), titles={"A": "Acute, pain 2", "C": "rare pain"})
-    shown = [[corpus.vocabulary.tokens[token] for token in title] for title in corpus.descriptions]
-    assert shown == [["acute", "pain"], [], ["<unknown>", "pain"]]
-    assert corpus.facts == {"made": "up", "background_documents": 0, "codes_without_title": 1}
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_every_split_needs_documents_with_codes_and_ids_of_their_own(split: str) -> None:
-    made = notes(("a", "A"))
-    with pytest.raises(DataError, match=f"has no {split} documents; training, validation and test each need some"):
-        of([document for document in made if document.split != split])
-    bare = [replace(document, codes=()) if document.split == split else document for document in made]
-    with pytest.raises(DataError, match=f"no {split} document of data set 'stub.*' has a code"):
-        of(bare)
-    with pytest.raises(DataError, match="id 't0' occurs 2 times"):
-        of([*made, replace(made[0], split=split)])
-    with pytest.raises(DataError, match="no train documents"):
-        of([])
-
-
-# --- The cache -----------------------------------------------------------------------------------------------------------
-
-
-def entry(kind: str = "encoded") -> Path:
-    (found,) = (files.cache_root() / kind).iterdir()
-    return found
-
-
-def test_encoded_data_are_read_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    origin = datasets.source("codiesp-d")
-    data = datasets.data_spec(origin, TINY)
-    first = encode.corpus(origin, small, data)
-    unreadable = replace(origin, read=lambda *_: pytest.fail("read again"))
-    assert same(encode.corpus(unreadable, small, data), first)
-    later = data.override({"max_tokens": 7, "embeddings": "random", "unit_vectors": False}, "data")
-    assert encode.corpus(unreadable, small, later).key == first.key, (
-        "what only later stages read is no reason to encode"
-    )
-    monkeypatch.setattr(encode, "VERSION", "next")
-    assert encode.corpus(origin, small, data).key != first.key
-
-
-def test_a_change_of_settings_or_content_is_another_key(small: Path) -> None:
-    place = small / codiesp.FOLDER
-    seen = {encoded("codiesp-d", small, **TINY).key}
-
-    def fresh(**changes: object) -> None:
-        corpus = encoded("codiesp-d", small, **{**TINY, **changes})
-        assert corpus.key not in seen
-        seen.add(corpus.key)
-
-    for field, value in {"language": "es", "top_codes": 1, "categories": True, "drop_overlap": True}.items():
-        fresh(**{field: value})
-    fresh(min_documents=2)
-    fresh(embedding_corpus="train")
-    (place / "train" / "text_files_en" / "S1-1.txt").write_text("another text")
-    fresh()
-    (place / "test" / "testD.tsv").write_text("S4-1\tr55\nS1-3\tk52.9\n")
-    fresh()
-    (place / "background" / "text_files_en" / "S9-1.txt").rename(place / "background" / "text_files_en" / "S9-2.txt")
-    fresh()
-    # The last training document becomes the first validation document: same files, same order, another split.
-    lines = [line for line in (place / "train" / "trainD.tsv").read_text().splitlines() if not line.startswith("S2-1")]
-    (place / "train" / "trainD.tsv").write_text("\n".join(lines) + "\n")
-    fresh()
-    (place / "train" / "text_files_en" / "S2-1.txt").rename(place / "dev" / "text_files_en" / "S2-1.txt")
-    fresh()
-
-
-def test_own_content_is_known_by_its_bytes_and_name_not_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    path = write(tmp_path / "a" / "x.csv", rows(30))
-    shutil.copy(path, tmp_path / "b")
-    monkeypatch.chdir(tmp_path / "a")
-    first = encoded("x.csv")
-    unchanged = [encoded(name) for name in ("./x.csv", "../b/x.csv", path, tmp_path / "b" / "x.csv")]
-    assert {corpus.key for corpus in unchanged} == {first.key}
-    assert encoded(path, split_seed=1).key != first.key
-    write(path, [*rows(29), {"id": "029", "text": "note 29 ", "codes": "A;B"}])
-    assert encoded(path).key != first.key
-
-
-def test_content_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", rows(30))
-    origin = datasets.source(str(path))
-
-    def read(root: Path, data: DataSpec) -> Raw:
-        raw = origin.read(root, data)
-        write(path, rows(31))
-        return raw
-
-    with pytest.raises(DataError, match=r"files of data set 'x\.csv' changed while they were read; start again"):
-        encode.corpus(replace(origin, read=read), tmp_path, DataSpec())
-    assert not list(files.cache_root().glob("encoded/*"))
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "a bit flipped": flip,
-    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
-    "emptied": lambda path: path.write_bytes(b""),
-    "deleted": Path.unlink,
-    "nothing known": lambda path: path.write_text("{}"),
-    "another type": lambda path: path.write_text("[1]"),
-    "no text": lambda path: path.write_bytes(b"\xff\xfe"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("name", ["checksums.json", "corpus.json", "train.tokens.npy", "descriptions.offsets.npy"])
-def test_a_damaged_cache_is_rebuilt_with_a_warning(
-    name: str, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = write(tmp_path / "x.csv", [{**row, "codes": "R55;K52.9"} for row in rows(30)])
-    kept = encoded(path, code_system="icd9cm")
-    first = {file.name: file.read_bytes() for file in entry().iterdir()}
-    del kept
-    DAMAGE[damage](entry() / name)
-    rebuilt = encoded(path, code_system="icd9cm")
-    assert f"the cache {entry()} is damaged" in caplog.text
-    assert {file.name: file.read_bytes() for file in entry().iterdir()} == first
-    assert rebuilt.splits["train"].ids
-    caplog.clear()
-    assert same(encoded(path, code_system="icd9cm"), rebuilt)
-    assert not caplog.messages
-    assert len(list((files.cache_root() / "encoded").iterdir())) == 1, "no rubbish is left"
-
-
-def test_a_cache_of_another_layout_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = write(tmp_path / "x.csv", rows(30))
-    first = encoded(path)
-    content = json.loads((entry() / "corpus.json").read_text())
-    (entry() / "corpus.json").write_text(json.dumps({**content, "corpus": {"name": "x"}}))
-    (entry() / files.CHECKSUMS).write_text(json.dumps(files._checksums(entry())))
-    assert same(encoded(path), first)
-    assert "is damaged" in caplog.text
-
-
-def test_the_cache_is_its_owners_alone(tmp_path: Path) -> None:
-    encoded(write(tmp_path / "x.csv", rows(30)))
-    assert (files.cache_root() / "encoded").stat().st_mode & 0o077 == 0
-    assert entry().stat().st_mode & 0o077 == 0
-
-
-def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "x.csv", rows(30))
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(
-        SpecError, match=r"cache folder '.*/file' cannot be written: .*; name another with ICDBENCH_CACHE"
-    ):
-        encoded(path)
-
-
-def test_a_full_disk_leaves_no_half_written_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "x.csv", rows(30))
-    save, times = np.save, iter(range(5))
-
-    def full(*given: Any, **named: Any) -> None:
-        if next(times, None) is None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        save(*given, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "save", full)
-        with pytest.raises(SpecError, match="cannot be written: No space left on device; .*ICDBENCH_CACHE"):
-            encoded(path)
-    assert not list((files.cache_root() / "encoded").iterdir())
-    assert encoded(path).splits["train"].ids
-
-
-def test_processes_that_prepare_the_same_data_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Threads stand for processes: they meet in the file system only."""
-    folder, failures = tmp_path / "kept" / "x", []
-
-    def save(value: str, place: Path) -> None:
-        for name in "abcd":
-            (place / name).write_text(value)
-
-    def load(place: Path) -> str:
-        return "".join((place / name).read_text() for name in "abcd")
-
-    def work(number: int) -> None:
-        try:
-            for turn in range(20):
-                assert files.cached(folder, lambda: "content", save, load) in ("content", "content" * 4)
-                if (turn + number) % 5 == 0:
-                    with files.replacing_folder(folder) as fresh:
-                        save("content", fresh)
-                        (fresh / files.CHECKSUMS).write_text(json.dumps(files._checksums(fresh)))
-        except Exception as error:  # noqa: BLE001 a thread's failure is the test's
-            failures.append(repr(error))
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert files.cached(folder, lambda: pytest.fail("lost"), save, load) == "content" * 4
-    assert [path.name for path in folder.parent.iterdir()] == ["x"]
-
-
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
-    with files.replacing(path) as temporary:
-        temporary.write_text("old")
-    with pytest.raises(RuntimeError, match="stop"), files.replacing(path) as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        raise RuntimeError("stop")
-    with pytest.raises(KeyboardInterrupt), files.replacing_folder(tmp_path / "folder") as fresh:  # noqa: PT012
-        (fresh / "half").write_text("")
-        raise KeyboardInterrupt
-    assert path.read_text() == "old"
-    assert [str(found.relative_to(tmp_path)) for found in sorted(tmp_path.rglob("*"))] == ["new", "new/file"]
-
-
-# --- Word vectors --------------------------------------------------------------------------------------------------------
-
-TRAIN = [(f"alpha beta {'gamma' if i % 2 else 'delta'} omega" * 3, "A B") for i in range(30)]
-BACKGROUND = ["gamma delta alpha"] * 20
-
-
-def vectors(corpus: Corpus, **changes: object) -> np.ndarray[Any, Any]:
-    return word_vectors(corpus, DataSpec().override(changes, "data"), 8)
-
-
-def test_vectors_have_length_one_and_padding_is_zero() -> None:
-    corpus = of(notes(*TRAIN))
-    made = vectors(corpus)
-    assert made.shape == (len(corpus.vocabulary.tokens), 8)
-    assert made.dtype == np.float32
-    assert not made[PADDING].any()
-    np.testing.assert_allclose(np.linalg.norm(made[1:], axis=1), 1, rtol=1e-5)
-    raw = vectors(corpus, unit_vectors=False)
-    assert not raw[PADDING].any()
-    lengths = np.linalg.norm(raw[2:], axis=1, keepdims=True)
-    assert abs(lengths - 1).max() > 0.01
-    np.testing.assert_allclose(raw[2:] / lengths, made[2:], rtol=1e-5)
-
-
-def test_vectors_are_the_same_each_time_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    corpus = of(notes(*TRAIN))
-    made = vectors(corpus)
-    with monkeypatch.context() as patch:
-        patch.setattr("icdbench.embeddings._train", lambda *_: pytest.fail("trained again"))
-        np.testing.assert_array_equal(vectors(corpus), made)
-    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "other"))
-    np.testing.assert_array_equal(vectors(corpus), made)
-
-
-@pytest.mark.parametrize("damage", ["a bit flipped", "cut", "deleted"])
-def test_damaged_vectors_are_trained_anew_with_a_warning(damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    corpus = of(notes(*TRAIN))
-    made = vectors(corpus)
-    DAMAGE[damage](entry("vectors") / "vectors.npy")
-    np.testing.assert_array_equal(vectors(corpus), made)
-    assert f"the cache {entry('vectors')} is damaged" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("allowed", "background", "test"), [("train", False, False), ("train+background", True, False), ("all", True, True)]
-)
-def test_vectors_learn_from_the_allowed_texts_only(allowed: str, background: bool, test: bool) -> None:  # noqa: FBT001
-    made = vectors(of(notes(*TRAIN), BACKGROUND), embedding_corpus=allowed)
-    other_texts = vectors(of(notes(*TRAIN), ["omega beta"] * 20), embedding_corpus=allowed)
-    assert np.array_equal(made, other_texts) != background
-    for split in ("validation", "test"):
-        other_notes = vectors(of(notes(*TRAIN, **{split: "gamma alpha " * 50}), BACKGROUND), embedding_corpus=allowed)
-        assert np.array_equal(made, other_notes) != test
-
-
-def test_every_word_of_a_long_document_is_learned_from() -> None:
-    """gensim reads the first 10,000 words of what it takes for a sentence."""
-    long = notes(("start " * 10_000 + "alpha beta gamma " * 50, "A"), ("alpha beta", "A"))
-    corpus = of(long)
-    without = of(notes(("start " * 10_000, "A"), ("alpha beta", "A")))
-    row = corpus.vocabulary.tokens.index("alpha"), without.vocabulary.tokens.index("alpha")
-    trained = [vectors(each, unit_vectors=False)[at] for each, at in zip((corpus, without), row, strict=True)]
-    assert np.linalg.norm(trained[0]) > 1.5 * np.linalg.norm(trained[1])

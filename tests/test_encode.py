@@ -1,0 +1,375 @@
+"""From documents to arrays: tokens, vocabulary, labels; the cache that keeps them; word vectors."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from corpora import codes, prepared, rows, same, words, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icdbench import datasets, encode, files
+from icdbench.datasets import Raw, Source
+from icdbench.embeddings import word_vectors
+from icdbench.spec import DataError, DataSpec, SpecError
+from icdbench.types import PADDING, SPLITS, Corpus, Document
+
+# --- Encoding ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("500 ½ 10² ٣ 三 ", []),
+        ("250mg 1st 5µg b12 2x2", ["250mg", "1st", "5µg", "b12", "2x2"]),
+        ("admitted on ____ by", ["admitted", "on", "____", "by"]),
+        ("NA null NaN None", ["na", "null", "nan", "none"]),
+        ("[**Hospital1 18**]", ["hospital1"]),
+        ("don't stop-loss 3.5% 1,000", ["don", "t", "stop", "loss"]),
+        ("Año ÉTICA straße", ["año", "ética", "straße"]),
+        (" \n\t.,;\0", []),
+    ],
+)
+def test_tokens_are_runs_of_word_characters_that_are_no_numbers(text: str, tokens: list[str]) -> None:
+    assert encode.tokenize(text) == tokens
+
+
+@given(st.text())
+@settings(deadline=None, max_examples=200)
+def test_tokens_by_another_way_of_saying_it(text: str) -> None:
+    runs = groupby(text, key=lambda character: character.isalnum() or character == "_")
+    found = ["".join(run) for is_word, run in runs if is_word]
+    assert encode.tokenize(text) == [word.lower() for word in found if not all(map(str.isnumeric, word))]
+
+
+def stub(made: Sequence[Document], background: Sequence[str] = (), titles: dict[str, str] | None = None) -> Source:
+    """A source of given documents, named by their content; its raw file is this test file."""
+    content = repr((made, background, titles))
+    return Source(
+        name=f"stub-{hashlib.sha256(content.encode()).hexdigest()[:8]}",
+        about="for tests",
+        files=lambda *_: [Path(__file__)],
+        read=lambda *_: Raw(made, background, {"made": "up"}),
+        titles=lambda *_: titles or {},
+        check=lambda *_: [],
+    )
+
+
+def notes(*train: tuple[str, str], validation: str = "a", test: str = "a") -> list[Document]:
+    made = [Document(f"t{i}", text, tuple(found.split()), "train") for i, (text, found) in enumerate(train)]
+    return [*made, Document("v", validation, ("A", "X"), "validation"), Document("e", test, ("X", "B", "Y"), "test")]
+
+
+def of(made: Sequence[Document], background: Sequence[str] = (), titles: dict[str, str] | None = None, **changes: object) -> Corpus:  # fmt: skip
+    data = DataSpec().override({"min_documents": 1, **changes}, "data")
+    return encode.corpus(stub(made, background, titles), Path(), data)
+
+
+def test_a_word_is_known_if_enough_training_documents_have_it() -> None:
+    made = notes(("b b b a", "A"), ("a c", "B"), ("a c B", "A"), validation="d d d", test="d d d c")
+    corpus = of(made, ["d d"], min_documents=2)
+    assert corpus.vocabulary.tokens == ("<padding>", "<unknown>", "a", "b", "c")
+    assert words(corpus, corpus.splits["train"], 0) == ["b", "b", "b", "a"]
+    assert words(corpus, corpus.splits["test"], 0) == ["<unknown>"] * 3 + ["c"]
+    assert of(made, min_documents=3).vocabulary.tokens[2:] == ("a",)
+    with pytest.raises(SpecError, match=r"data\.min_documents=4: no token is in that many of the 3 training documents"):
+        of(made, min_documents=4)
+
+
+def test_codes_that_training_never_shows_are_counted_as_missed() -> None:
+    corpus = of(notes(("a", "B A"), ("a", "A")))
+    assert corpus.vocabulary.codes == ("A", "B")
+    assert [codes(corpus, corpus.splits[split], 0) for split in SPLITS] == [["A", "B"], ["A"], ["B"]]
+    assert [corpus.splits[split].unseen.tolist() for split in SPLITS] == [[0, 0], [1], [2]]
+
+
+def test_top_codes_are_the_most_frequent_and_ties_go_to_the_first() -> None:
+    made = notes(("a", "C"), ("a", "D B"), ("a", "B A"))
+    assert of(made, top_codes=1).vocabulary.codes == ("B",)
+    assert of(made, top_codes=2).vocabulary.codes == ("B", "C")
+    assert of(made, top_codes=3).vocabulary.codes == ("B", "C", "D")
+    top = of(made, top_codes=3)
+    assert [top.splits[split].unseen.sum() for split in SPLITS] == [0, 0, 0], "the others are another task"
+    assert np.diff(top.splits["train"].code_offsets).tolist() == [1, 2, 1]
+    assert np.diff(top.splits["validation"].code_offsets).tolist() == [0]
+    with pytest.raises(SpecError, match=r"data\.top_codes=5, but training has only 4 codes; set at most that"):
+        of(made, top_codes=5)
+
+
+def test_a_document_without_tokens_is_one_unknown_word() -> None:
+    corpus = of(notes(("a", "A"), (" 500 ...", "A"), test="½"), ["12"])
+    assert words(corpus, corpus.splits["train"], 1) == words(corpus, corpus.splits["test"], 0) == ["<unknown>"]
+    assert words(corpus, corpus.background, 0) == ["<unknown>"]
+
+
+def test_titles_are_encoded_with_the_words_of_the_notes() -> None:
+    corpus = of(notes(("acute pain", "A B C")), titles={"A": "Acute, pain 2", "C": "rare pain"})
+    shown = [[corpus.vocabulary.tokens[token] for token in title] for title in corpus.descriptions]
+    assert shown == [["acute", "pain"], [], ["<unknown>", "pain"]]
+    assert corpus.facts == {"made": "up", "background_documents": 0, "codes_without_title": 1}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_split_needs_documents_with_codes_and_ids_of_their_own(split: str) -> None:
+    made = notes(("a", "A"))
+    with pytest.raises(DataError, match=f"has no {split} documents; training, validation and test each need some"):
+        of([document for document in made if document.split != split])
+    bare = [replace(document, codes=()) if document.split == split else document for document in made]
+    with pytest.raises(DataError, match=f"no {split} document of data set 'stub.*' has a code"):
+        of(bare)
+    with pytest.raises(DataError, match="id 't0' occurs 2 times"):
+        of([*made, replace(made[0], split=split)])
+    with pytest.raises(DataError, match="no train documents"):
+        of([])
+
+
+# --- The cache -----------------------------------------------------------------------------------------------------------
+
+
+def entry(kind: str = "encoded") -> Path:
+    (found,) = (files.cache_root() / kind).iterdir()
+    return found
+
+
+def test_encoded_data_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin, data = datasets.source(str(write(tmp_path / "x.csv", rows(30)))), DataSpec()
+    first = encode.corpus(origin, tmp_path, data)
+    unreadable = replace(origin, read=lambda *_: pytest.fail("read again"))
+    assert same(encode.corpus(unreadable, tmp_path, data), first)
+    later = data.override({"max_tokens": 7, "embeddings": "random", "unit_vectors": False}, "data")
+    assert encode.corpus(unreadable, tmp_path, later).key == first.key, "only later stages read these"
+    monkeypatch.setattr(encode, "VERSION", "next")
+    assert encode.corpus(origin, tmp_path, data).key != first.key
+
+
+def test_own_content_is_known_by_its_bytes_and_name_not_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    path = write(tmp_path / "a" / "x.csv", rows(30))
+    shutil.copy(path, tmp_path / "b")
+    monkeypatch.chdir(tmp_path / "a")
+    first = prepared("x.csv")
+    unchanged = [prepared(name) for name in ("./x.csv", "../b/x.csv", path, tmp_path / "b" / "x.csv")]
+    assert {corpus.key for corpus in unchanged} == {first.key}
+    assert prepared(path, split_seed=1).key != first.key
+    write(path, [*rows(29), {"id": "029", "text": "note 29 ", "codes": "A;B"}])
+    assert prepared(path).key != first.key
+
+
+def test_content_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    origin = datasets.source(str(path))
+
+    def read(root: Path, data: DataSpec) -> Raw:
+        raw = origin.read(root, data)
+        write(path, rows(31))
+        return raw
+
+    with pytest.raises(DataError, match=r"files of data set 'x\.csv' changed while they were read; start again"):
+        encode.corpus(replace(origin, read=read), tmp_path, DataSpec())
+    assert not list(files.cache_root().glob("encoded/*"))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a bit flipped": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "deleted": Path.unlink,
+    "nothing known": lambda path: path.write_text("{}"),
+    "another type": lambda path: path.write_text("[1]"),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["checksums.json", "corpus.json", "train.tokens.npy", "descriptions.offsets.npy"])
+def test_a_damaged_cache_is_rebuilt_with_a_warning(
+    name: str, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "x.csv", [{**row, "codes": "R55;K52.9"} for row in rows(30)])
+    kept = prepared(path, code_system="icd9cm")
+    first = {file.name: file.read_bytes() for file in entry().iterdir()}
+    del kept
+    DAMAGE[damage](entry() / name)
+    rebuilt = prepared(path, code_system="icd9cm")
+    assert f"the cache {entry()} is damaged" in caplog.text
+    assert {file.name: file.read_bytes() for file in entry().iterdir()} == first
+    assert rebuilt.splits["train"].ids
+    caplog.clear()
+    assert same(prepared(path, code_system="icd9cm"), rebuilt)
+    assert not caplog.messages
+    assert len(list((files.cache_root() / "encoded").iterdir())) == 1, "no rubbish is left"
+
+
+def test_a_cache_of_another_layout_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    first = prepared(path)
+    content = json.loads((entry() / "corpus.json").read_text())
+    (entry() / "corpus.json").write_text(json.dumps({**content, "corpus": {"name": "x"}}))
+    (entry() / files.CHECKSUMS).write_text(json.dumps(files._checksums(entry())))
+    assert same(prepared(path), first)
+    assert "is damaged" in caplog.text
+
+
+def test_the_cache_is_its_owners_alone(tmp_path: Path) -> None:
+    prepared(write(tmp_path / "x.csv", rows(30)))
+    assert (files.cache_root() / "encoded").stat().st_mode & 0o077 == 0
+    assert entry().stat().st_mode & 0o077 == 0
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        SpecError, match=r"cache folder '.*/file' cannot be written: .*; name another with ICDBENCH_CACHE"
+    ):
+        prepared(path)
+
+
+def test_a_full_disk_leaves_no_half_written_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.csv", rows(30))
+    save, times = np.save, iter(range(5))
+
+    def full(*given: Any, **named: Any) -> None:
+        if next(times, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(SpecError, match=r"cannot be written: No space left on device; .*ICDBENCH_CACHE"):
+            prepared(path)
+    assert not list((files.cache_root() / "encoded").iterdir())
+    assert prepared(path).splits["train"].ids
+
+
+def test_processes_that_prepare_the_same_data_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Threads stand for processes: they meet in the file system only."""
+    folder, failures = tmp_path / "kept" / "x", []
+
+    def save(value: str, place: Path) -> None:
+        for name in "abcd":
+            (place / name).write_text(value)
+
+    def load(place: Path) -> str:
+        return "".join((place / name).read_text() for name in "abcd")
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(20):
+                assert files.cached(folder, lambda: "content", save, load) in ("content", "content" * 4)
+                if (turn + number) % 5 == 0:
+                    with files.replacing_folder(folder) as fresh:
+                        save("content", fresh)
+                        (fresh / files.CHECKSUMS).write_text(json.dumps(files._checksums(fresh)))
+        except Exception as error:  # noqa: BLE001 a thread's failure is the test's
+            failures.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert files.cached(folder, lambda: pytest.fail("lost"), save, load) == "content" * 4
+    assert [path.name for path in folder.parent.iterdir()] == ["x"]
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with files.replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(RuntimeError, match="stop"), files.replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError("stop")
+    with pytest.raises(KeyboardInterrupt), files.replacing_folder(tmp_path / "folder") as fresh:  # noqa: PT012
+        (fresh / "half").write_text("")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [str(found.relative_to(tmp_path)) for found in sorted(tmp_path.rglob("*"))] == ["new", "new/file"]
+
+
+# --- Word vectors --------------------------------------------------------------------------------------------------------
+
+TRAIN = [(f"alpha beta {'gamma' if i % 2 else 'delta'} omega" * 3, "A B") for i in range(30)]
+BACKGROUND = ["gamma delta alpha"] * 20
+
+
+def vectors(corpus: Corpus, **changes: object) -> np.ndarray[Any, Any]:
+    return word_vectors(corpus, DataSpec().override(changes, "data"), 8)
+
+
+def test_vectors_have_length_one_and_padding_is_zero() -> None:
+    corpus = of(notes(*TRAIN))
+    made = vectors(corpus)
+    assert made.shape == (len(corpus.vocabulary.tokens), 8)
+    assert made.dtype == np.float32
+    assert not made[PADDING].any()
+    np.testing.assert_allclose(np.linalg.norm(made[1:], axis=1), 1, rtol=1e-5)
+    raw = vectors(corpus, unit_vectors=False)
+    assert not raw[PADDING].any()
+    lengths = np.linalg.norm(raw[2:], axis=1, keepdims=True)
+    assert abs(lengths - 1).max() > 0.01
+    np.testing.assert_allclose(raw[2:] / lengths, made[2:], rtol=1e-5)
+
+
+def test_vectors_are_the_same_each_time_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    corpus = of(notes(*TRAIN))
+    made = vectors(corpus)
+    with monkeypatch.context() as patch:
+        patch.setattr("icdbench.embeddings._train", lambda *_: pytest.fail("trained again"))
+        np.testing.assert_array_equal(vectors(corpus), made)
+    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "other"))
+    np.testing.assert_array_equal(vectors(corpus), made)
+
+
+@pytest.mark.parametrize("damage", ["a bit flipped", "cut", "deleted"])
+def test_damaged_vectors_are_trained_anew_with_a_warning(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = of(notes(*TRAIN))
+    made = vectors(corpus)
+    DAMAGE[damage](entry("vectors") / "vectors.npy")
+    np.testing.assert_array_equal(vectors(corpus), made)
+    assert f"the cache {entry('vectors')} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("allowed", "background", "test"), [("train", False, False), ("train+background", True, False), ("all", True, True)]
+)
+def test_vectors_learn_from_the_allowed_texts_only(allowed: str, background: bool, test: bool) -> None:  # noqa: FBT001
+    made = vectors(of(notes(*TRAIN), BACKGROUND), embedding_corpus=allowed)
+    other_texts = vectors(of(notes(*TRAIN), ["omega beta"] * 20), embedding_corpus=allowed)
+    assert np.array_equal(made, other_texts) != background
+    for split in ("validation", "test"):
+        other_notes = vectors(of(notes(*TRAIN, **{split: "gamma alpha " * 50}), BACKGROUND), embedding_corpus=allowed)
+        assert np.array_equal(made, other_notes) != test
+
+
+def test_every_word_of_a_long_document_is_learned_from() -> None:
+    """gensim reads the first 10,000 words of what it takes for a sentence."""
+    long = notes(("start " * 10_000 + "alpha beta gamma " * 50, "A"), ("alpha beta", "A"))
+    corpus = of(long)
+    without = of(notes(("start " * 10_000, "A"), ("alpha beta", "A")))
+    row = corpus.vocabulary.tokens.index("alpha"), without.vocabulary.tokens.index("alpha")
+    trained = [vectors(each, unit_vectors=False)[at] for each, at in zip((corpus, without), row, strict=True)]
+    assert np.linalg.norm(trained[0]) > 1.5 * np.linalg.norm(trained[1])
