@@ -41,8 +41,6 @@ def main() -> None:
         app()
     except (SpecError, DataError) as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("stopped; the same command continues where it was", 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -96,6 +94,8 @@ def run(
         for number, spec in enumerate(specs, start=1):
             try:
                 records.append(runner.execute(spec, request, start(number, spec)))
+            except KeyboardInterrupt:
+                _fail("stopped; the same command continues where it was", 130)
             except TrainingError as error:
                 failures.append(f"{spec.id}: {error}")
     if records:

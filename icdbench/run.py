@@ -44,7 +44,7 @@ class Request:
 
 
 def expand(request: Request) -> list[RunSpec]:
-    """The request's runs: every model with every seed. Raises SpecError, DataError."""
+    """The request's runs: every model with every seed. Raises SpecError, DataError: nothing is trained before all is right."""
     origin = datasets.source(request.dataset)
     names = list(dict.fromkeys(request.models))
     found = {name: registry.entry(name.partition("@")[0]) for name in names}
@@ -54,6 +54,7 @@ def expand(request: Request) -> list[RunSpec]:
         for name, entry in found.items()
         for seed in dict.fromkeys(request.seeds)
     ]
+    train.fabric(request.device)
     store.prepare(request.results)
     return specs
 

@@ -114,7 +114,7 @@ class DataSpec(Settings):
 class TrainSpec(Settings):
     """How a neural model is trained. Defaults are the suite's; a model declares where its paper differs."""
 
-    learning_rate: PositiveFloat = tunable(1e-3, 1e-5, 1e-2, log=True)
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = tunable(1e-3, 1e-5, 1e-2, log=True)
     weight_decay: Annotated[float, Field(ge=0)] = tunable(0.0, 0.0, 1e-2)
     optimizer: Literal["adam", "adamw"] = "adam"
     batch_size: Positive = Field(16, description="documents per step")
