@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -395,6 +396,7 @@ def test_codiesp_settings_change_codes_and_documents(small: Path) -> None:
     raw = origin.read(small, datasets.data_spec(origin, {"drop_overlap": True}))
     assert [document.id for document in raw.documents if document.split == "test"] == ["S4-1"]
     assert raw.facts["test_cases_dropped_for_overlap"] == 1
+    assert codiesp._article(Document("S0004-06142005000200004-2", "", (), "test")) == "S0004-06142005000200004"
 
 
 def test_codiesp_is_found_in_or_below_the_data_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,6 +431,13 @@ def test_hidden_and_other_files_are_no_documents(small: Path) -> None:
     (texts.parent / "notes.md").write_text("mine")
     assert documents(small) == before
     assert datasets.fingerprint(origin, small, DataSpec()) == content
+    assert datasets.fingerprint(replace(origin, version="next"), small, DataSpec()) != content
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(small: Path) -> None:
+    before, table = documents(small), small / codiesp.FOLDER / "train" / "trainD.tsv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
+    assert documents(small) == before
 
 
 def cut(path: Path) -> None:
@@ -483,8 +492,8 @@ def test_codiesp_other_than_published_is_used_but_stated(
 
 
 def test_check_tells_missing_from_altered_and_looks_at_what_is_used_only(sealed: Path) -> None:
-    def check(**changes: object) -> Sequence[str]:
-        origin = datasets.source("codiesp-d")
+    def check(name: str = "codiesp-d", **changes: object) -> Sequence[str]:
+        origin = datasets.source(name)
         return origin.check(sealed, datasets.data_spec(origin, changes))
 
     assert check() == check(language="es") == []
@@ -500,6 +509,8 @@ def test_check_tells_missing_from_altered_and_looks_at_what_is_used_only(sealed:
     assert "background/text_files_en is missing" in background
     assert f"move {place} away and run 'icdbench data get codiesp --data {sealed}'" in missing
     assert check(embedding_corpus="train") == [missing, altered]
+    assert ["trainP.tsv is missing" in line for line in check("codiesp-p")] == [True, False, False]
+    assert ["train/text_files differs" in line for line in check(language="es")] == [False, True]
 
 
 @pytest.mark.parametrize(("language", "title"), [("en", "Fainting"), ("es", "Desmayo")])

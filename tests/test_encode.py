@@ -147,6 +147,7 @@ def entry(kind: str = "encoded") -> Path:
 def test_encoded_data_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin, data = datasets.source(str(write(tmp_path / "x.csv", rows(30)))), DataSpec()
     first = encode.corpus(origin, tmp_path, data)
+    assert isinstance(first.splits["train"].tokens, np.memmap), "large data stay on disk"
     unreadable = replace(origin, read=lambda *_: pytest.fail("read again"))
     assert same(encode.corpus(unreadable, tmp_path, data), first)
     later = data.override({"max_tokens": 7, "embeddings": "random", "unit_vectors": False}, "data")
@@ -358,7 +359,9 @@ def test_damaged_vectors_are_trained_anew_with_a_warning(damage: str, caplog: py
     ("allowed", "background", "test"), [("train", False, False), ("train+background", True, False), ("all", True, True)]
 )
 def test_vectors_learn_from_the_allowed_texts_only(allowed: str, background: bool, test: bool) -> None:  # noqa: FBT001
-    made = vectors(of(notes(*TRAIN), BACKGROUND), embedding_corpus=allowed)
+    corpus = of(notes(*TRAIN), BACKGROUND)
+    made = vectors(corpus, embedding_corpus=allowed)
+    assert np.array_equal(made, vectors(corpus, embedding_corpus="train")) == (allowed == "train"), "kept apart"
     other_texts = vectors(of(notes(*TRAIN), ["omega beta"] * 20), embedding_corpus=allowed)
     assert np.array_equal(made, other_texts) != background
     for split in ("validation", "test"):

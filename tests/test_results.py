@@ -1,0 +1,55 @@
+"""The committed tables are what their commands print from the committed records."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from icdbench import cli, registry, store, tables, train
+from icdbench.metrics import evaluate
+from icdbench.types import RunRecord
+
+ROOT = Path(__file__).parent.parent
+COMMAND = re.compile(r"^    icdbench run --models (\S+) --dataset (\S+) --seeds (\S+)$", re.MULTILINE)
+PAGES = [
+    path for path in (*ROOT.glob("results/*.md"), ROOT / "docs" / "jlan.md") if COMMAND.search(path.read_text("utf-8"))
+]
+RECORDS = store.load_records(ROOT / "results")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_follow_from_the_records(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for models, dataset, seeds in COMMAND.findall(text):
+        systems, numbers = models.split(","), cli._seeds(seeds)
+        asked = [
+            record
+            for record in RECORDS
+            if record.spec.dataset == dataset and record.spec.system in systems and record.spec.seed in numbers
+        ]
+        assert len(asked) == len(systems) * len(numbers)
+        assert tables.comparison(asked) in text
+
+
+def test_there_are_results() -> None:
+    assert PAGES
+    assert RECORDS
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
+def test_figures_follow_from_the_predictions(record: RunRecord) -> None:
+    folder = ROOT / "results" / record.id
+    for split, predicted in store.load_predictions(folder).items():
+        again = evaluate(train.probabilities(predicted.scores_NL), predicted.labels, unseen=predicted.unseen)
+        stored = record.metrics[split]["fixed"]
+        assert again == pytest.approx({key: stored[key] for key in again}, abs=1e-12)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
+def test_records_are_of_models_and_settings_that_still_exist(record: RunRecord) -> None:
+    entry = registry.entry(record.spec.model)
+    entry.variant(record.spec.variant)
+    entry.config().override(record.spec.config, record.spec.model)
+    assert store.folder(Path(), record.spec) == Path(record.id)
