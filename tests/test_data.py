@@ -188,13 +188,13 @@ def test_json_numbers_keep_their_digits_and_missing_values_are_empty(tmp_path: P
     path = tmp_path / "notes.jsonl"
     path.write_text(
         '\ufeff{"id": 10000000000000000001, "text": "a", "codes": 250.00, "more": [1]}\n\n'
-        '{"id": 2, "text": "b", "codes": [38.10, "9", null]}\r\n'
+        '{"id": 2, "text": "b", "codes": [38.10, "9", null, 486]}\r\n'
         '{"id": "3", "text": "c", "codes": null}\n{"id": 4, "text": "d", "codes": NaN}',
         encoding="utf-8",
     )
     documents = own.read(path, DataSpec()).documents
     assert [document.id for document in documents] == ["10000000000000000001", "2", "3", "4"]
-    assert [document.codes for document in documents] == [("250.00",), ("38.10", "9"), (), ()]
+    assert [document.codes for document in documents] == [("250.00",), ("38.10", "9", "486"), (), ()]
 
 
 def test_parquet_ids_may_be_whole_numbers(tmp_path: Path) -> None:

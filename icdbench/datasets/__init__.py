@@ -128,13 +128,13 @@ def divide(name: str, documents: Sequence[Document]) -> dict[str, list[Document]
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns the system's error about a raw file into a DataError that names it."""
+    """Turns the system's error about a raw file, `path` or one below it, into a DataError that names the file."""
     try:
         yield
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; see 'icdbench data check'") from None
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename or path} is missing; see 'icdbench data check'") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
 
 
 def read_text(path: Path) -> str:

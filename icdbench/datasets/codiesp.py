@@ -88,12 +88,15 @@ def _visible(place: Path) -> list[Path]:
 def files(kind: Kind, root: Path, data: DataSpec) -> list[Path]:
     """The background texts count even where they are not used: runs with and without them have the same raw content."""
     tables = [_table(root, part, kind) for part in SPLITS.values()]
-    for table in tables:
-        if not table.is_file():
-            raise DataError(f"{table} is missing; 'icdbench data check codiesp-{kind.lower()} --data {root}' says more")
-    paths = [path for part in SPLITS.values() for path in text_paths(root, part, data)]
-    background = _visible(folder(root) / "background" / texts(data))
-    listing = _titles_file(kind, root)
+    with readable(root):
+        for table in tables:
+            if not table.is_file():
+                raise DataError(
+                    f"{table} is missing; 'icdbench data check codiesp-{kind.lower()} --data {root}' says more"
+                )
+        paths = [path for part in SPLITS.values() for path in text_paths(root, part, data)]
+        background = _visible(folder(root) / "background" / texts(data))
+        listing = _titles_file(kind, root)
     return [*tables, *paths, *background, *([listing] if listing else [])]
 
 
@@ -182,16 +185,15 @@ def _titles_file(kind: Kind, root: Path) -> Path | None:
 
 def check(kind: Kind, root: Path, data: DataSpec) -> list[str]:
     """What is missing or differs from version 1.4, a line each, with what to do."""
-    try:
-        place = folder(root)
-    except DataError as error:
-        return [str(error)]
     problems = []
-    for name in _parts(kind, data):
-        if not (place / name).exists():
-            problems.append(f"{place / name} is missing; {_again(root)}")
-        elif _digest(place / name) != CHECKSUMS[name]:
-            problems.append(f"{place / name} differs from version 1.4 (SHA-256); {_again(root)}")
+    try:
+        for name in _parts(kind, data):
+            path = folder(root) / name
+            if _digest(path) != CHECKSUMS[name]:
+                what = "differs from version 1.4 (SHA-256)" if path.exists() else "is missing"
+                problems.append(f"{path} {what}; {_again(root)}")
+    except DataError as error:
+        problems.append(str(error))
     return problems
 
 
@@ -208,7 +210,7 @@ def _again(root: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    """As in CHECKSUMS; of a folder that is missing, the digest of nothing."""
+    """As in CHECKSUMS; of what is missing, the digest of nothing."""
     with readable(path):
         if path.is_file():
             return digest(path)
@@ -223,9 +225,10 @@ def get(root: Path) -> str:
     to is, by CHECKSUMS, and nothing is put in place before all of it agrees.
     """
     target = root / "codiesp" / FOLDER
-    if target.exists() or (root / FOLDER).exists():
-        return f"CodiEsp is already in {folder(root)}; 'icdbench data check codiesp-d' compares it with version 1.4"
     try:
+        for present in (target, root / FOLDER):
+            if present.exists():
+                return f"CodiEsp is already in {present}; 'icdbench data check codiesp-d' compares it with version 1.4"
         with replacing_folder(target) as fresh, tempfile.TemporaryDirectory(dir=target.parent) as temporary:
             unpack(_download(Path(temporary)), fresh)
             check_tree(fresh)
