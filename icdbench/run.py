@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import importlib.metadata
 import logging
 import platform
@@ -21,7 +22,7 @@ from icdbench import datasets, encode, metrics, registry, store, train
 from icdbench.datasets import Source
 from icdbench.embeddings import word_vectors
 from icdbench.registry import Entry
-from icdbench.spec import DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
+from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
 from icdbench.train import Progress
 from icdbench.types import Corpus, Predictions, RunRecord, Task
 
@@ -49,12 +50,14 @@ def expand(request: Request) -> list[RunSpec]:
     names = list(dict.fromkeys(request.models))
     found = {name: registry.entry(name.partition("@")[0]) for name in names}
     _check_targets(request.changes, [entry.name for entry in found.values()])
-    specs = [
-        _spec(origin, entry, name.partition("@")[2], seed, request)
-        for name, entry in found.items()
-        for seed in dict.fromkeys(request.seeds)
-    ]
     train.fabric(request.device)
+    load = functools.cache(lambda data: encode.corpus(origin, datasets.data_root(request.root), data))
+    seeds = dict.fromkeys(request.seeds)
+    specs = [
+        _spec(origin, entry, name.partition("@")[2], request, load).model_copy(update={"seed": seed})
+        for name, entry in found.items()
+        for seed in seeds
+    ]
     store.prepare(request.results)
     return specs
 
@@ -71,7 +74,9 @@ def _check_targets(changes: Mapping[str, Any], chosen: Sequence[str]) -> None:
             )
 
 
-def _spec(origin: Source, entry: Entry, variant_name: str, seed: int, request: Request) -> RunSpec:
+def _spec(
+    origin: Source, entry: Entry, variant_name: str, request: Request, load: Callable[[DataSpec], Corpus]
+) -> RunSpec:
     """Defaults of the suite, then of the model, then of the data set, then the variant's, then the user's.
 
     On a small training split the model's `small` settings come between its own and those of the data set.
@@ -81,7 +86,7 @@ def _spec(origin: Source, entry: Entry, variant_name: str, seed: int, request: R
     data = datasets.data_spec(origin, {**entry.data, **variant.data, **_asked(request, "data")})
     default_config = entry.config().override(variant.model, entry.name)
     config = default_config.override(_asked(request, entry.name), entry.name)
-    corpus = encode.corpus(origin, datasets.data_root(request.root), data)
+    corpus = load(data)
     small = entry.small if len(corpus.splits["train"]) < SMALL else {}
     declared = {**entry.train, **small, **origin.train, **variant.train}
     default_train = TrainSpec().override(declared, "train")
@@ -95,7 +100,6 @@ def _spec(origin: Source, entry: Entry, variant_name: str, seed: int, request: R
         fingerprint=corpus.fingerprint,
         model=entry.name,
         variant=variant_name,
-        seed=seed,
         data=data,
         train=trained,
         config=config.model_dump(mode="json"),
@@ -133,6 +137,8 @@ def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] 
     begun = time.monotonic()
     on = train.fabric(request.device, spec.train.precision)
     corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data)
+    if corpus.fingerprint != spec.fingerprint:
+        raise DataError(f"the raw files of '{spec.dataset}' changed since this command began; run it again")
     train.seed_everything(spec.seed)
     given = task(corpus, spec.data, spec.config.get("embedding_size"))
     model = registry.build(spec.system, given, **spec.config)
