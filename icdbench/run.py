@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -179,7 +180,9 @@ def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, o
     encoded, num_codes = corpus.splits[split], len(corpus.vocabulary.codes)
     if isinstance(model, nn.Module):
         return train.predict(model, encoded, spec.data.max_tokens, num_codes, on)
-    scores_NL = model.scores(encoded, spec.data.max_tokens)
+    scores_NL = model.scores(encoded, spec.data.max_tokens).astype(
+        np.float32
+    )  # as stored, so that figures can be redone
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
 
 

@@ -23,14 +23,26 @@ RECORDS = store.load_records(ROOT / "results")
 def test_tables_follow_from_the_records(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for models, dataset, seeds in COMMAND.findall(text):
-        systems, numbers = models.split(","), cli._seeds(seeds)
-        asked = [
-            record
-            for record in RECORDS
-            if record.spec.dataset == dataset and record.spec.system in systems and record.spec.seed in numbers
-        ]
-        assert len(asked) == len(systems) * len(numbers)
-        assert tables.comparison(asked) in text
+        assert tables.comparison(_asked(models, dataset, seeds)) in text
+
+
+def _asked(models: str, dataset: str, seeds: str) -> list[RunRecord]:
+    """The committed records that a command on a page asks for."""
+    systems, numbers = models.split(","), cli._seeds(seeds)
+    asked = [
+        record
+        for record in RECORDS
+        if record.spec.dataset == dataset and record.spec.system in systems and record.spec.seed in numbers
+    ]
+    assert len(asked) == len(systems) * len(numbers)
+    return asked
+
+
+def test_the_table_of_the_readme_follows_from_the_records() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ((models, dataset, seeds),) = COMMAND.findall(text)
+    rows = [line for line in tables.comparison(_asked(models, dataset, seeds)).splitlines() if line.startswith("|")]
+    assert "\n".join(rows) in text
 
 
 def test_there_are_results() -> None:
