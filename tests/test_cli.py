@@ -223,7 +223,7 @@ def test_a_model_that_diverges_is_reported_and_the_others_are_finished(
 
 def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(notes: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "icdbench", "run", "--models", "caml", "--dataset", str(notes), "--device", "cpu"]
-    command += ["--set", "train.max_epochs=400", "--set", "train.patience=400", "--set", "caml.filters=8"]
+    command += ["--set", "train.max_epochs=150", "--set", "train.patience=150", "--set", "caml.filters=8"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
     def begin(results: Path) -> subprocess.Popen[str]:
