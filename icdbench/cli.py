@@ -6,7 +6,6 @@ Exit status: 0 done, 1 a run failed, 2 the request or the data are wrong (one li
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,9 +40,8 @@ def main() -> None:
         app()
     except (SpecError, DataError) as error:
         _fail(str(error), 2)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that vanished
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}; what was finished is kept", 2)
 
 
 def _fail(message: str, status: int) -> None:
@@ -87,17 +85,17 @@ def run(
     if not names:
         raise SpecError("--models names no model; see 'icdbench models'")
     request = runner.Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
-    specs = runner.expand(request)
-    console = Console(stderr=True)
     records, failures = [], []
-    with display(len(specs), console) as start:
-        for number, spec in enumerate(specs, start=1):
-            try:
-                records.append(runner.execute(spec, request, start(number, spec)))
-            except KeyboardInterrupt:
-                _fail("stopped; the same command continues where it was", 130)
-            except TrainingError as error:
-                failures.append(f"{spec.id}: {error}")
+    try:
+        specs = runner.expand(request)
+        with display(len(specs), Console(stderr=True)) as start:
+            for number, spec in enumerate(specs, start=1):
+                try:
+                    records.append(runner.execute(spec, request, start(number, spec)))
+                except TrainingError as error:
+                    failures.append(f"{spec.id}: {error}")
+    except KeyboardInterrupt:
+        _fail("stopped; the same command continues where it was", 130)
     if records:
         typer.echo(tables.comparison(records, fmt))
     if failures:
@@ -110,20 +108,28 @@ def show_models(
 ) -> None:
     """List the models, or describe one: paper, equations, fields with defaults and tuning ranges, variants."""
     from icdbench import registry
+    from icdbench.run import SMALL
     from icdbench.spec import TrainSpec
 
     if name is None:
         rows = [[entry.name, entry.paper, ", ".join(entry.variants)] for entry in registry.entries().values()]
         typer.echo(_grid(rows, ["model", "paper", "variants"]))
         return
-    entry = registry.entry(name.partition("@")[0])
+    base, _, variant_name = name.partition("@")
+    entry = registry.entry(base)
+    variant = entry.variant(variant_name)
     ranges = entry.config.ranges()
-    rows = [[field, value, str(ranges.get(field, ""))] for field, value in entry.config().model_dump().items()]
+    fields = entry.config().override(variant.model, base).model_dump()
+    rows = [[field, value, str(ranges.get(field, ""))] for field, value in fields.items()]
     typer.echo(f"{entry.about}\n\n{_grid(rows, [f'{entry.name}.', 'default', 'tuning range'])}")
-    trained = TrainSpec().override(entry.train, "train")
+    trained = TrainSpec().override({**entry.train, **variant.train}, "train")
     ranges = trained.ranges()
     rows = [[field, value, str(ranges.get(field, ""))] for field, value in trained.model_dump().items()]
     typer.echo(f"\n{_grid(rows, ['train.', 'default', 'tuning range'])}")
+    if entry.small:
+        typer.echo(
+            f"\nBelow {SMALL:,} training documents: {_settings({f'train.{k}': v for k, v in entry.small.items()})}"
+        )
     if entry.variants:
         rows = [
             [
@@ -164,6 +170,8 @@ def show_tables(
     tables = _tables(fmt)
     from icdbench import store
 
+    if results != Path("results") and not results.is_dir():
+        raise SpecError(f"--results '{results}' is no folder")
     typer.echo(tables.table(tables.benchmark(name), store.load_records(results), fmt))
 
 
@@ -264,7 +272,9 @@ def _seeds(text: str) -> list[int]:
         return list(range(1, numbers[0] + 1))
     if len(parts) > 1 and numbers and all(0 <= number < 2**31 for number in numbers):
         return numbers
-    raise SpecError(f"--seeds {text}: give a count such as 3, or a list such as 1,2,3 (a single seed: 7,)")
+    raise SpecError(
+        f"--seeds {text}: give a count such as 3 (at most 1000), or a list such as 1,2,3 (a single seed: 7,)"
+    )
 
 
 def _changes(settings: list[str] | None, only: str | None = None) -> dict[str, Any]:
@@ -274,6 +284,8 @@ def _changes(settings: list[str] | None, only: str | None = None) -> dict[str, A
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise SpecError(f"--set {setting}: write it as train.max_epochs=5")
+        if key.strip() in changes:
+            raise SpecError(f"--set {key.strip()} is given twice")
         changes[key.strip()] = None if value.strip().lower() == "none" else value.strip()
     if only is None:
         return changes

@@ -55,7 +55,7 @@ _NO_WORDS: IntArray = np.zeros(0, np.int32)
 class LabelAttention(nn.Module):
     """Attention with a query per code: `α_l = softmax over positions of u_lᵀ k`, `m_l = Σ α_l v`. U [L, F] has no bias.
 
-    The weights [B, L, P] are never kept: `scaled_dot_product_attention` computes the same in bounded memory.
+    Where keys and values are of one width the weights [B, L, P] are never kept.
     """
 
     def __init__(self, width: int, num_codes: int) -> None:
@@ -70,9 +70,12 @@ class LabelAttention(nn.Module):
 
 def attend(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
     """`softmax(queries · keysᵀ) · values` over the positions of each document: [B, L, H]."""
-    queries_BLF = queries_LF.expand(len(keys_BPF), -1, -1)
-    mask_B1P = None if mask_BP is None else mask_BP[:, None]
-    return functional.scaled_dot_product_attention(queries_BLF, keys_BPF, values_BPH, mask_B1P, scale=1.0)
+    # With a head axis torch takes its fused kernels; they never hold the weights where keys and values are equally wide.
+    queries_B1LF = queries_LF.expand(len(keys_BPF), 1, -1, -1)
+    mask_B11P = None if mask_BP is None else mask_BP[:, None, None]
+    return functional.scaled_dot_product_attention(
+        queries_B1LF, keys_BPF[:, None], values_BPH[:, None], mask_B11P, scale=1.0
+    )[:, 0]
 
 
 class LabelwiseLinear(nn.Module):

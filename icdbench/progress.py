@@ -30,15 +30,11 @@ def display(total: int, console: Console) -> Iterator[Callable[[int, RunSpec], C
             shown = live.add_task(name.replace("[", r"\["), total=None, figures="preparing")
             if not console.is_terminal:
                 console.print(name, markup=False, highlight=False)
-            last_epoch = 1
 
             def report(step: Step) -> None:
-                nonlocal last_epoch
                 live.update(shown, total=step.steps, completed=step.step, figures=figures(step, spec))
-                if step.epoch != last_epoch:
-                    last_epoch = step.epoch
-                    if not console.is_terminal:
-                        console.print(f"  {figures(step, spec)}", markup=False, highlight=False, soft_wrap=True)
+                if step.ended and not console.is_terminal:
+                    console.print(f"  {figures(step, spec)}", markup=False, highlight=False, soft_wrap=True)
 
             return report
 
@@ -46,7 +42,7 @@ def display(total: int, console: Console) -> Iterator[Callable[[int, RunSpec], C
 
 
 def figures(step: Step, spec: RunSpec) -> str:
-    """Epoch, loss, validation metric, speed, and the time left if every epoch that may come does come."""
+    """Epoch, loss, validation metric, speed, and the time left if no epoch is better than the best so far."""
     value = "" if step.value is None else f"  {step.monitor} {step.value:.3f}"
     best = "" if step.best is None else f" (best {step.best:.3f}, epoch {step.best_epoch})"
     stop = min(spec.train.max_epochs, max(step.best_epoch, 1) + spec.train.patience)

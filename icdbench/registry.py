@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast
 
 from torch import nn
 
@@ -15,7 +15,6 @@ from icdbench.spec import Settings, SpecError, Variant, nearest
 from icdbench.types import Encoded, FloatArray, Task
 
 
-@runtime_checkable
 class LinearModel(Protocol):
     """A model that is fitted as a whole, without the trainer's epochs."""
 
@@ -46,6 +45,7 @@ class Entry:
     data: Mapping[str, Any]
     train: Mapping[str, Any]
     small: Mapping[str, Any]
+    version: str
 
     def variant(self, name: str) -> Variant:
         """The declared variant, an empty one for no name. Raises SpecError."""
@@ -68,18 +68,22 @@ def register(
     data: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     small: Mapping[str, Any] | None = None,
+    version: str = "1",
 ) -> Callable[[M], M]:
     """Decorate a model class `(config, task)` to make it known.
 
     `data` and `train` say where its paper differs from the suite's defaults; `small` replaces training settings on data
-    sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start.
+    sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start. `version` changes when equal
+    settings give other results than before: stored runs of another version are not reused.
     """
 
     def add(cls: M) -> M:
         assert name not in _ENTRIES, name
         named = {variant.name: variant for variant in variants}
         doc = importlib.import_module(cls.__module__).__doc__ or ""
-        _ENTRIES[name] = Entry(name, cls, config, paper, doc.strip(), named, data or {}, train or {}, small or {})
+        _ENTRIES[name] = Entry(
+            name, cls, config, paper, doc.strip(), named, data or {}, train or {}, small or {}, version
+        )
         return cls
 
     return add

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import importlib.metadata
@@ -9,7 +10,7 @@ import logging
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from icdbench.datasets import Source
 from icdbench.embeddings import word_vectors
 from icdbench.registry import Entry
 from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
-from icdbench.train import Progress
+from icdbench.train import Progress, TrainingError
 from icdbench.types import Corpus, Predictions, RunRecord, Task
 
 log = logging.getLogger("icdbench")
 
+NOTES = {"changed", "adapted"}  # fields of RunSpec that only say where settings came from
 SMALL = 2000  # training documents below which a model's settings for small data hold
 
 
@@ -49,13 +51,17 @@ def expand(request: Request) -> list[RunSpec]:
     """The request's runs: every model with every seed. Raises SpecError, DataError: nothing is trained before all is right."""
     origin = datasets.source(request.dataset)
     names = list(dict.fromkeys(request.models))
+    if empty := next((name for name in names if name.endswith("@")), None):
+        raise SpecError(
+            f"'{empty}' names no variant after the @; leave the @ out, or see 'icdbench models {empty[:-1]}'"
+        )
     found = {name: registry.entry(name.partition("@")[0]) for name in names}
     _check_targets(request.changes, [entry.name for entry in found.values()])
-    train.fabric(request.device)
     load = functools.cache(lambda data: encode.corpus(origin, datasets.data_root(request.root), data))
+    on = train.fabric(request.device)
     seeds = dict.fromkeys(request.seeds)
     specs = [
-        _spec(origin, entry, name.partition("@")[2], request, load).model_copy(update={"seed": seed})
+        _spec(origin, entry, name.partition("@")[2], request, load, on).model_copy(update={"seed": seed})
         for name, entry in found.items()
         for seed in seeds
     ]
@@ -67,6 +73,10 @@ def _check_targets(changes: Mapping[str, Any], chosen: Sequence[str]) -> None:
     known = {"data", "train", *chosen}
     for key in changes:
         target, dot, name = key.partition(".")
+        if "@" in target:
+            raise SpecError(
+                f"--set {key}: settings hold for a model and all its variants; write {target.partition('@')[0]}.…"
+            )
         if not dot or not name:
             raise SpecError(f"--set {key}: write it as train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE")
         if target not in known:
@@ -76,7 +86,12 @@ def _check_targets(changes: Mapping[str, Any], chosen: Sequence[str]) -> None:
 
 
 def _spec(
-    origin: Source, entry: Entry, variant_name: str, request: Request, load: Callable[[DataSpec], Corpus]
+    origin: Source,
+    entry: Entry,
+    variant_name: str,
+    request: Request,
+    load: Callable[[DataSpec], Corpus],
+    on: Fabric,
 ) -> RunSpec:
     """Defaults of the suite, then of the model, then of the data set, then the variant's, then the user's.
 
@@ -102,7 +117,8 @@ def _spec(
         model=entry.name,
         variant=variant_name,
         data=data,
-        train=trained,
+        train=trained.override({"precision": train.resolved(trained.precision, on)}, "train"),
+        version=entry.version,
         config=config.model_dump(mode="json"),
         changed={
             **_changed("data", default_data, data),
@@ -134,7 +150,10 @@ def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] 
     """The finished run, computed unless it is stored already. Raises DataError, SpecError, TrainingError, KeyboardInterrupt."""
     folder = store.folder(request.results, spec)
     if (finished := store.load_record(folder)) is not None:
-        return finished
+        if finished.spec.model_dump(exclude=NOTES) == spec.model_dump(exclude=NOTES):
+            return finished
+        log.warning("%s holds a run of other settings under the same id; it is kept as record.old.json", folder)
+    store.set_aside(folder)
     begun = time.monotonic()
     on = train.fabric(request.device, spec.train.precision)
     corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data)
@@ -144,20 +163,20 @@ def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] 
     given = task(corpus, spec.data, spec.config.get("embedding_size"))
     model = registry.build(spec.system, given, **spec.config)
     prepared = time.monotonic()
-    log.info("%s: data ready after %.1f s", spec.id, prepared - begun)
     if isinstance(model, nn.Module):
-        state = train.fit(
-            model,
-            corpus.splits["train"],
-            corpus.splits["validation"],
-            spec.train,
-            max_tokens=spec.data.max_tokens,
-            num_codes=given.num_codes,
-            seed=spec.seed,
-            on=on,
-            checkpoint=folder / store.CHECKPOINT,
-            report=report,
-        )
+        with _enough_memory():
+            state = train.fit(
+                model,
+                corpus.splits["train"],
+                corpus.splits["validation"],
+                spec.train,
+                max_tokens=spec.data.max_tokens,
+                num_codes=given.num_codes,
+                seed=spec.seed,
+                on=on,
+                checkpoint=folder / store.CHECKPOINT,
+                report=report,
+            )
         history, seconds = state.history, state.seconds
         weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         parameters = sum(value.numel() for value in model.parameters())
@@ -174,6 +193,17 @@ def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] 
     record = _record(spec, corpus, predictions, history, parameters, timing, on.device)
     store.save_run(folder, record, predictions, weights)
     return record
+
+
+@contextlib.contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Turns torch's errors about memory into a TrainingError, so that the other runs of a grid go on."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
+            raise TrainingError("not enough memory; a smaller train.batch_size or data.max_tokens needs less") from None
+        raise
 
 
 def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, on: Fabric) -> Predictions:

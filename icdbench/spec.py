@@ -155,7 +155,10 @@ class Benchmark(Settings):
 
 
 class RunSpec(Settings):
-    """One training run, completely: equal specs give equal runs. `fingerprint` is that of the raw data."""
+    """One training run, completely: equal specs give equal runs. `fingerprint` is that of the raw data.
+
+    Digests leave out what has its default, so that a field added later does not rename the runs stored before.
+    """
 
     dataset: str
     fingerprint: str
@@ -165,6 +168,7 @@ class RunSpec(Settings):
     data: DataSpec
     train: TrainSpec
     config: dict[str, Any]
+    version: str = Field("1", description="of the model's code; see registry.register")
     changed: dict[str, Any] = Field({}, description="fields set by the user to another value than the default")
     adapted: dict[str, Any] = Field({}, description="training settings replaced because the training split is small")
 
@@ -184,5 +188,5 @@ class RunSpec(Settings):
         return f"{self.dataset}/{self.system}/{self.seed}-{self._digest()}"
 
     def _digest(self, *without: str) -> str:
-        content = json.dumps(self.model_dump(mode="json", exclude={"changed", "adapted", *without}), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:8]
+        content = self.model_dump(mode="json", exclude={"changed", "adapted", *without}, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

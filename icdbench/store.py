@@ -11,9 +11,13 @@ unpickled from disk. Nothing here holds note text, tokens or document ids: predi
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import json
 import logging
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +42,8 @@ def prepare(results: Path) -> None:
     """Make the results folder. Raises SpecError if it cannot be written to."""
     try:
         results.mkdir(parents=True, exist_ok=True)
-        with replacing(results / ".probe") as temporary:
-            temporary.write_text("")
-        (results / ".probe").unlink()
+        with tempfile.TemporaryFile(dir=results):
+            pass
     except OSError as error:
         raise SpecError(
             f"results folder '{results}' cannot be written: {error.strerror}; name another with --results"
@@ -53,11 +56,28 @@ def load_record(folder: Path) -> RunRecord | None:
     if not path.exists():
         return None
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        reason = f"{error.error_count()} fields wrong" if isinstance(error, ValidationError) else error
+        record = RunRecord.model_validate_json(path.read_bytes())
+        _check_inner(record)
+    except (ValidationError, OSError, KeyError) as error:
+        reason = f"{error.error_count()} fields wrong" if isinstance(error, ValidationError) else repr(error)
         log.warning("%s is damaged or of another version and is left out (%s)", path, reason)
         return None
+    return record
+
+
+def _check_inner(record: RunRecord) -> None:
+    """Raises KeyError for what every record has and tables read, below its typed fields."""
+    needed = ("synthetic", "documents", "num_codes", "unseen", "assignments")
+    _ = [record.corpus[name] for name in needed], record.timing["train"]
+    _ = [record.metrics["test"][rule]["f1_micro"] for rule in ("fixed", "tuned")]
+    _ = [figures["monitor"] + figures["epoch"] for figures in record.history]
+
+
+def set_aside(folder: Path) -> None:
+    """Keep a record that is not the run asked for, or damaged, beside the one that will take its place."""
+    path = folder / RECORD
+    if path.exists():
+        path.replace(folder / "record.old.json")
 
 
 def load_records(results: Path) -> list[RunRecord]:
@@ -86,7 +106,7 @@ def save_run(
         arrays[f"{split}.unseen"] = predicted.unseen
     with replacing(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    with replacing(folder / WEIGHTS) as temporary:
+    with replacing(folder / WEIGHTS) as temporary, _saving(folder / WEIGHTS):
         save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, temporary)
     with replacing(folder / RECORD) as temporary:
         temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -112,8 +132,9 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, 
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        save_file(dict(tensors), temporary, metadata={"state": json.dumps(state)})
+    metadata = {"state": json.dumps(state), "sha256": _sum(tensors)}
+    with replacing(path) as temporary, _saving(path):
+        save_file(dict(tensors), temporary, metadata=metadata)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -124,11 +145,37 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = json.loads(metadata["state"])
+        intact = _sum(tensors) == metadata["sha256"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         log.warning("checkpoint %s is damaged (%s); this run starts again", path, error)
         return None
+    if not intact:
+        log.warning("checkpoint %s is damaged (its bytes were altered); this run starts again", path)
+        return None
+    return tensors, state
+
+
+def _sum(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 of all tensors' bytes, by name."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].numpy().tobytes())
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def _saving(path: Path) -> Iterator[None]:
+    """safetensors reports a full disk as an error of its own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from None
 
 
 def folder(results: Path, spec: RunSpec) -> Path:

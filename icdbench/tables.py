@@ -192,7 +192,8 @@ def _columns(num_codes: int) -> list[Column]:
 def _compared(records: Sequence[RunRecord], title: str) -> Grid:
     columns = _columns(records[0].corpus["num_codes"])
     headings, keys = [heading for heading, _, _ in columns], [key for _, _, key in columns]
-    order = [key.startswith("p@") for key in keys].index(True)
+    first = "map" if records[0].corpus["num_codes"] <= 5 else next(key for key in keys if key.startswith("p@"))
+    order = keys.index(first)  # with five codes or fewer P@5 is the same for every ranking
     systems = sorted(_systems(records, columns), key=lambda system: -(_number(system.cells[order]) or 0))
     rows = [[_marked(each), *each.cells, str(len(each.runs)), *_effort(each.runs)] for each in systems]
     notes = [*_about_data(records), f"Percent on the test split, {_about_seeds(systems)}."]

@@ -8,6 +8,7 @@ with the same bits as one never stopped.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import random
 import signal
@@ -27,6 +28,8 @@ from icdbench.batches import batches, evaluation_order, training_order
 from icdbench.objectives import drop_rate, loss
 from icdbench.spec import SpecError, TrainSpec, nearest
 from icdbench.types import Encoded, FloatArray, Predictions
+
+log = logging.getLogger("icdbench")
 
 # Metrics that training may be stopped by: the larger, the better.
 MONITORS = (
@@ -54,6 +57,7 @@ class Progress:
     best: float | None
     best_epoch: int
     seconds_per_epoch: float
+    ended: bool  # the epoch is over and evaluated; its mean loss
 
 
 @dataclass
@@ -83,9 +87,15 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
     if not present[device]:
         raise SpecError(f"this machine has no '{device}' device that torch can use; leave --device out or say cpu")
     if precision == "auto":
-        on_gpu = device in {"auto", "cuda"} and torch.cuda.is_available()
-        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+        precision = resolved(precision, Fabric(accelerator=device, devices=1))
     return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def resolved(precision: str, on: Fabric) -> str:
+    """What `auto` means on this device; other precisions stay. Runs of different precision are different runs."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if on.device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def seed_everything(seed: int) -> None:
@@ -145,12 +155,18 @@ def fit(
                         raise KeyboardInterrupt
             scored = predict(model, validation, max_tokens, num_codes, on)
             measured = metrics.evaluate(probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+            if monitor not in measured:
+                raise SpecError(
+                    f"train.monitor: {monitor} is undefined on this validation split; choose another, such as p@5"
+                )
             if measured[monitor] > state.best:
                 state.best, state.best_epoch = measured[monitor], state.epoch
                 best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             now = time.monotonic()
             state.seconds, started = state.seconds + now - started, now
             state.history.append(_epoch_figures(state, rate, measured[monitor], measured))
+            mean = state.history[-1]["loss"]
+            report(_progress(state, len(order), mean, monitor, len(train), ended=True))
             state.epoch, state.step, state.loss_sum, state.loss_count = state.epoch + 1, 0, 0.0, 0
             _save(checkpoint, model, optimizer, state, best_weights)
             saved = time.monotonic()
@@ -162,21 +178,24 @@ def fit(
 
 def monitored(spec: TrainSpec, num_codes: int) -> str:
     """The validation metric that decides about stopping; `auto` is that of the published protocols."""
-    if spec.monitor == "auto":
-        return "p@5" if num_codes <= 50 else "p@8"
-    return spec.monitor
+    if spec.monitor != "auto":
+        return spec.monitor
+    if num_codes <= 5:
+        return "map"  # P@5 would be the same for every ranking
+    return "p@5" if num_codes <= 50 else "p@8"
 
 
 @torch.no_grad()
 def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int, on: Fabric) -> Predictions:
-    """Logits of every document, in their order. Raises TrainingError if any is not finite."""
+    """Logits of every document, in their order. Raises TrainingError if any is not finite.
+
+    Always in 32 bits: among thousands of codes, logits of bf16 tie in masses, and ties distort every ranking.
+    """
     model.eval()
     scores_NL = np.empty((len(encoded), num_codes), np.float32)
     order = evaluation_order(encoded.lengths(max_tokens))
     for batch in batches(encoded, order, num_codes, max_tokens, on.device):
-        with on.autocast():
-            logits_BL = model(batch)
-        scores_NL[batch.index_B.cpu().numpy()] = logits_BL.float().cpu().numpy()
+        scores_NL[batch.index_B.cpu().numpy()] = model(batch).cpu().numpy()
     if not np.isfinite(scores_NL).all():
         raise TrainingError("the model's scores are not finite; a smaller train.learning_rate may help")
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
@@ -195,12 +214,20 @@ def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     return kind(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
 
 
-def _progress(state: State, steps: int, value: float, monitor: str, documents: int) -> Progress:
-    seen = documents * (state.epoch - 1) + state.loss_count
-    best = state.best if state.best_epoch else None
-    rate = seen / max(state.seconds, 1e-9)
+def _progress(state: State, steps: int, value: float, monitor: str, documents: int, *, ended: bool = False) -> Progress:
+    rate = (documents * (state.epoch - 1) + state.loss_count) / max(state.seconds, 1e-9)
     return Progress(
-        state.epoch, state.step, steps, value, rate, monitor, state.value, best, state.best_epoch, documents / rate
+        epoch=state.epoch,
+        step=state.step,
+        steps=steps,
+        loss=value,
+        rate=rate,
+        monitor=monitor,
+        value=state.value,
+        best=state.best if state.best_epoch else None,
+        best_epoch=state.best_epoch,
+        seconds_per_epoch=documents / rate,
+        ended=ended,
     )
 
 
@@ -260,16 +287,36 @@ def _save(
         "numpy": [kind, *rest],
         "python": [version, list(internal), gauss],
     }
-    store.save_checkpoint(path, {name: value.detach().cpu().clone() for name, value in tensors.items()}, json_state)
+    store.save_checkpoint(
+        path, {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, json_state
+    )
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor]]:
-    """State and best weights so far; the model, the optimizer and all generators are set to where they were."""
+    """State and best weights so far; the model, the optimizer and all generators are set to where they were.
+
+    A checkpoint that does not fit the model is warned of, and training starts from the model as it came.
+    """
+    fresh = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    untouched = optimizer.state_dict(), torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     found = store.load_checkpoint(path)
     if found is None:
-        return State(), {name: value.detach().clone() for name, value in model.state_dict().items()}
-    tensors, stored = found
+        return State(), fresh
+    try:
+        return _restore(*found, model, optimizer)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        log.warning("checkpoint %s does not fit (%s); this run starts again", path, str(error).splitlines()[0])
+        model.load_state_dict(fresh)
+        optimizer.load_state_dict(untouched[0])
+        torch.set_rng_state(untouched[1])
+        np.random.set_state(untouched[2])  # noqa: NPY002
+        random.setstate(untouched[3])
+        return State(), fresh
 
+
+def _restore(
+    tensors: dict[str, Tensor], stored: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[State, dict[str, Tensor]]:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -277,6 +324,10 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> t
     for name, value in part("optimizer/").items():
         index, _, slot = name.partition("/")
         slots.setdefault(int(index), {})[slot] = value
+    values = dict(stored["state"])
+    values["best"] = -math.inf if values["best"] is None else values["best"]
+    state = State(**values)
+    model.load_state_dict(part("best/"))  # fails here if they do not fit, not at the end
     model.load_state_dict(part("model/"))
     optimizer.load_state_dict({"state": slots, "param_groups": stored["groups"]})
     torch.set_rng_state(tensors["random/torch"])
@@ -286,7 +337,5 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> t
     np.random.set_state((kind, tensors["random/numpy"].numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = stored["python"]
     random.setstate((version, tuple(internal), gauss))
-    values = dict(stored["state"])
-    values["best"] = -math.inf if values["best"] is None else values["best"]
     device = next(model.parameters()).device
-    return State(**values), {name: value.to(device) for name, value in part("best/").items()}
+    return state, {name: value.to(device) for name, value in part("best/").items()}

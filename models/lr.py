@@ -67,7 +67,7 @@ class LogisticRegressions:
             self.idf = TfidfTransformer().fit(counts_NV).idf_
         features_NV = self._weighted(counts_NV)
         labels_NL = encoded.labels(self.num_codes).tocsc()
-        fits = Parallel(n_jobs=-1, prefer="threads")(  # liblinear lets go of the interpreter's lock
+        fits = Parallel(n_jobs=-1, prefer="threads")(
             delayed(_fit_code)(features_NV, labels_NL[:, [code]].toarray().ravel(), self.config)
             for code in range(self.num_codes)
         )
@@ -94,7 +94,7 @@ class LogisticRegressions:
         documents, tokens = _kept(encoded, max_tokens)
         known = tokens != UNKNOWN
         words = _count(documents[known], tokens[known], (len(encoded), self.num_tokens))
-        if not self.config.pairs:
+        if not len(self.pairs):
             return words
         documents, pairs = self._pairs(encoded, max_tokens)
         columns = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -19,7 +20,7 @@ from torch.nn import functional
 from icdbench import metrics, registry, store, train
 from icdbench.objectives import drop_rate, dropped, loss
 from icdbench.spec import SpecError, TrainSpec
-from icdbench.types import Batch
+from icdbench.types import Batch, Encoded
 
 TRAIN, VALIDATION = learnable(70), learnable(30, seed=1)
 
@@ -32,13 +33,17 @@ def small_caml(seed: int = 1) -> nn.Module:
 
 
 def fit(
-    model: nn.Module, path: Path, report: Callable[[train.Progress], None] = lambda _: None, **settings: object
+    model: nn.Module,
+    path: Path,
+    report: Callable[[train.Progress], None] = lambda _: None,
+    validation: Encoded = VALIDATION,
+    **settings: object,
 ) -> train.State:
     spec = TrainSpec().override({"learning_rate": 0.01, "max_epochs": 6, "monitor": "f1_micro", **settings}, "train")
     return train.fit(
         model,
         TRAIN,
-        VALIDATION,
+        validation,
         spec,
         max_tokens=100,
         num_codes=NUM_CODES,
@@ -92,8 +97,8 @@ def test_run_stopped_anywhere_and_resumed_equals_the_straight_run(tmp_path: Path
         path = tmp_path / f"stopped {stop_after}"
         count = itertools.count(1)
 
-        def interrupt(_: train.Progress, count: itertools.count[int] = count, at: int = stop_after) -> None:
-            if next(count) == at:
+        def interrupt(step: train.Progress, count: itertools.count[int] = count, at: int = stop_after) -> None:
+            if not step.ended and next(count) == at:
                 os.kill(os.getpid(), signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
@@ -132,6 +137,51 @@ def test_damaged_checkpoint_is_warned_of_and_training_starts_again(
         fit(again, tmp_path)
         assert "is damaged" in caplog.text
         assert unequal(straight, again) == []
+
+
+def test_altered_or_foreign_checkpoint_is_warned_of_and_training_starts_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    straight = small_caml()
+    expected = fit(straight, tmp_path)
+    path = tmp_path / store.CHECKPOINT
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1000] ^= 1
+    loaded = store.load_checkpoint(path)
+    assert loaded is not None
+    tensors, state = loaded
+    wide = {**tensors, "model/embedding.weight": torch.zeros(3, 3)}
+    lacking = {name: value for name, value in tensors.items() if name != "random/torch"}
+    foreign = [(wide, state), (lacking, state), (tensors, {}), (tensors, {**state, "state": {"novel": 1}})]
+
+    def write_flipped() -> None:
+        path.write_bytes(flipped)
+
+    writes: list[Callable[[], None]] = [
+        write_flipped,
+        *(functools.partial(store.save_checkpoint, path, *each) for each in foreign),
+    ]
+    for write, what in zip(writes, ["damaged", *["does not fit"] * 4], strict=True):
+        write()
+        caplog.clear()
+        again = small_caml()
+        assert without_times(fit(again, tmp_path)) == without_times(expected)
+        assert what in caplog.text
+        assert unequal(straight, again) == []
+
+
+def test_monitor_that_the_validation_split_leaves_undefined_is_an_error(tmp_path: Path) -> None:
+    one_class = Encoded(
+        **{**vars(VALIDATION), "codes": VALIDATION.codes[:0], "code_offsets": VALIDATION.code_offsets * 0}
+    )
+    with pytest.raises(SpecError, match="auc_macro is undefined on this validation split"):
+        fit(small_caml(), tmp_path, validation=one_class, monitor="auc_macro")
+
+
+def test_automatic_monitor_is_the_published_one_and_never_a_constant() -> None:
+    assert [train.monitored(TrainSpec(), codes) for codes in (3, 5, 6, 50, 51)] == ["map", "map", "p@5", "p@5", "p@8"]
+    assert train.monitored(TrainSpec(monitor="f1_micro"), 3) == "f1_micro"
 
 
 class Broken(nn.Module):
