@@ -97,7 +97,7 @@ def run(
     except KeyboardInterrupt:
         _fail("stopped; the same command continues where it was", 130)
     if records:
-        typer.echo(tables.comparison(records, fmt))
+        typer.echo(tables.comparison(records, fmt), nl=False)
     if failures:
         _fail(f"{len(failures)} of {len(specs)} runs failed: {'; '.join(failures)}", 1)
 
@@ -172,7 +172,7 @@ def show_tables(
 
     if results != Path("results") and not results.is_dir():
         raise SpecError(f"--results '{results}' is no folder")
-    typer.echo(tables.table(tables.benchmark(name), store.load_records(results), fmt))
+    typer.echo(tables.table(tables.benchmark(name), store.load_records(results), fmt), nl=False)
 
 
 @data_app.command("list")
@@ -241,7 +241,7 @@ def data_describe(
 
     origin = datasets.source(name)
     spec = datasets.data_spec(origin, _changes(settings, only="data"))
-    typer.echo(tables.statistics(encode.corpus(origin, datasets.data_root(data), spec), fmt))
+    typer.echo(tables.statistics(encode.corpus(origin, datasets.data_root(data), spec), fmt), nl=False)
 
 
 def _tables(fmt: str) -> Any:

@@ -46,8 +46,13 @@ def test_the_table_of_the_readme_follows_from_the_records() -> None:
     assert "\n".join(rows) in text
 
 
+def test_the_papers_table_follows_from_the_records() -> None:
+    written = (ROOT / "results" / "table5.md").read_text(encoding="utf-8")
+    assert written == tables.table(tables.benchmark("table5"), RECORDS)
+
+
 def test_there_are_results() -> None:
-    assert PAGES
+    assert {page.name for page in PAGES} == {"codiesp-d50.md", "jlan.md"}
     assert RECORDS
 
 
