@@ -300,11 +300,11 @@ def _about_data(records: Sequence[RunRecord]) -> list[str]:
     if unseen := corpus["unseen"]["test"]:
         gold = corpus["assignments"]["test"]
         recall = (gold - unseen) / gold
-        most = math.ceil(round(2000 * recall / (1 + recall), 6)) / 10  # at precision 1; rounded up, as it is a bound
+        most = math.ceil(round(20000 * recall / (1 + recall), 6)) / 100  # at precision 1; rounded up, as it is a bound
         never = (
             f"{unseen:,} of {gold:,} gold assignments ({100 * unseen / gold:.1f} %) are codes that training never shows"
         )
-        notes.append(f"{never}; they count as missed, so micro-F1 cannot exceed {most:.1f}.")
+        notes.append(f"{never}; they count as missed, so micro-F1 cannot exceed {most:.2f}.")
     return notes
 
 

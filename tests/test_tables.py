@@ -321,7 +321,7 @@ def test_caption_states_what_was_measured() -> None:
 def test_ceiling_where_training_never_shows_a_code() -> None:
     text = tables.comparison([record(unseen=501)])
     assert "501 of 2,842 gold assignments (17.6 %)" in text
-    assert "cannot exceed 90.4" in text  # 2 · 2341 / (2341 + 2842) = 0.90334, rounded up
+    assert "cannot exceed 90.34." in text  # 2 · 2341 / (2341 + 2842) = 0.90334, rounded up
     assert "cannot exceed" not in tables.comparison([record()])
 
 
