@@ -19,22 +19,30 @@ def drop_rate(spec: TrainSpec, epoch: int) -> float:
     return spec.t_loss * min(1.0, epoch / spec.ramp_epochs)
 
 
-def loss(logits_BL: Tensor, labels_BL: Tensor, rate: float = 0.0) -> Tensor:
-    """Mean binary cross-entropy over all B·L pairs; the worst fraction `rate` of the positive pairs counts zero (eq. 14).
+def drop_count(rate: float, positives: int, owed: float) -> tuple[int, float]:
+    """How many positive pairs a batch leaves out, and the fraction of a pair that is owed to the next batch.
+
+    A batch may have fewer than 1/rate positive pairs; what rounding leaves behind is carried over, so that an epoch leaves
+    out `rate` of its positive pairs whatever the batch size.
+    """
+    owed += rate * positives
+    count = min(int(owed + 1e-9), positives)  # .15 · 20 is 3, not 2.999…
+    return count, owed - count
+
+
+def loss(logits_BL: Tensor, labels_BL: Tensor, count: int = 0) -> Tensor:
+    """Mean binary cross-entropy over all B·L pairs; the `count` positive pairs of largest loss count zero (eq. 14).
 
     The paper writes "BCE > ε ∪ (y = 1)"; read as "and", since with "or" every positive would go: only positive pairs are
-    ever dropped. The number dropped is rounded down, so small batches may drop none.
+    ever dropped.
     """
     each_BL = functional.binary_cross_entropy_with_logits(logits_BL.float(), labels_BL, reduction="none")
-    return (each_BL * (~dropped(each_BL.detach(), labels_BL, rate))).mean() if rate > 0 else each_BL.mean()
+    return (each_BL * (~dropped(each_BL.detach(), labels_BL, count))).mean() if count else each_BL.mean()
 
 
-def dropped(losses_BL: Tensor, labels_BL: Tensor, rate: float) -> Tensor:
-    """True for the floor(rate · positives) positive pairs of largest loss, [B, L]."""
-    positive_BL = labels_BL > 0
-    count = int(rate * int(positive_BL.sum()) + 1e-9)  # .15 · 20 is 3, not 2.999…
-    result_BL = torch.zeros_like(positive_BL)
-    if count:
-        ranked = losses_BL.masked_fill(~positive_BL, -1).flatten()
-        result_BL.view(-1)[ranked.topk(count).indices] = True
+def dropped(losses_BL: Tensor, labels_BL: Tensor, count: int) -> Tensor:
+    """True for the `count` positive pairs of largest loss, [B, L]; there must be so many."""
+    ranked = losses_BL.masked_fill(labels_BL <= 0, -1).flatten()
+    result_BL = torch.zeros_like(labels_BL, dtype=torch.bool)
+    result_BL.view(-1)[ranked.topk(count).indices] = True
     return result_BL

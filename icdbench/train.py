@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from icdbench import metrics, store
 from icdbench.batches import batches, evaluation_order, training_order
-from icdbench.objectives import drop_rate, loss
+from icdbench.objectives import drop_count, drop_rate, loss
 from icdbench.spec import SpecError, TrainSpec, nearest
 from icdbench.types import Encoded, FloatArray, Predictions
 
@@ -71,11 +71,28 @@ class State:
     best: float = -math.inf
     best_epoch: int = 0
     seconds: float = 0.0
+    owed: float = 0.0  # of a positive pair that the truncated objective has still to leave out
+    positives: int = 0  # positive pairs seen in this epoch, and how many of them were left out
+    dropped: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def value(self) -> float | None:
         return self.history[-1]["monitor"] if self.history else None
+
+    def to_drop(self, rate: float, labels_BL: Tensor) -> int:
+        """How many positive pairs of this batch the objective leaves out."""
+        if not rate:
+            return 0
+        positives = int(labels_BL.sum())
+        count, self.owed = drop_count(rate, positives, self.owed)
+        self.positives, self.dropped = self.positives + positives, self.dropped + count
+        return count
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch: its own counts start at zero."""
+        self.epoch += 1
+        self.step, self.loss_sum, self.loss_count, self.positives, self.dropped = 0, 0.0, 0, 0, 0
 
 
 def fabric(device: str, precision: str = "auto") -> Fabric:
@@ -135,7 +152,8 @@ def fit(
             rate = drop_rate(spec, state.epoch)
             module.train()
             for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
-                objective = loss(module(batch), batch.labels_BL, rate)
+                count = state.to_drop(rate, batch.labels_BL)
+                objective = loss(module(batch), batch.labels_BL, count)
                 value = objective.item()
                 if not math.isfinite(value):
                     raise TrainingError(f"the loss is {value} in epoch {state.epoch}, step {state.step + 1}")
@@ -167,7 +185,7 @@ def fit(
             state.history.append(_epoch_figures(state, rate, measured[monitor], measured))
             mean = state.history[-1]["loss"]
             report(_progress(state, len(order), mean, monitor, len(train), ended=True))
-            state.epoch, state.step, state.loss_sum, state.loss_count = state.epoch + 1, 0, 0.0, 0
+            state.next_epoch()
             _save(checkpoint, model, optimizer, state, best_weights)
             saved = time.monotonic()
             if interrupted():
@@ -239,6 +257,7 @@ def _epoch_figures(state: State, rate: float, monitored_value: float, measured: 
         "epoch": state.epoch,
         "loss": mean,
         "drop_rate": rate,
+        "dropped": state.dropped / state.positives if state.positives else 0.0,
         "monitor": monitored_value,
         **figures,
         "seconds": round(state.seconds, 3),

@@ -13,6 +13,7 @@ mechanism, BMC Bioinformatics 22:590 (2021), https://doi.org/10.1186/s12859-021-
     logit_l = Σ over k' of W6 ReLU(W5 V_l + b5) + b6        eq. 16–17
 
 Training leaves out the positive pairs of largest loss (eq. 14–15, `icdbench.objectives`): `train.objective` is "truncated".
+Version 2: what rounding leaves behind of the fraction is carried from batch to batch.
 
 What the paper leaves open or says twice, and what is computed here:
 - The kernel size of F is not given: `kernel_size` 9. The dropout rate is not given: `dropout` 0.2, as in CAML. Nor is the
@@ -77,6 +78,7 @@ class Config(Settings):
     paper="Li et al., BMC Bioinformatics 2021",
     train={"objective": "truncated"},
     small={"batch_size": 4},
+    version="2",
     variants=(
         Variant(name="label-only", about="label attention alone (L of figure 6)", model={"attention": "label"}),
         Variant(name="self-only", about="self-attention alone (S of figure 6)", model={"attention": "self"}),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icdbench import metrics, registry, store, train
-from icdbench.objectives import drop_rate, dropped, loss
+from icdbench.objectives import drop_count, drop_rate, dropped, loss
 from icdbench.spec import SpecError, TrainSpec
 from icdbench.types import Batch, Encoded
 
@@ -219,16 +219,29 @@ def test_truncated_loss_drops_the_worst_positives_only() -> None:
     labels_BL = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])  # the worst pairs of all are two negatives
     each_BL = functional.binary_cross_entropy_with_logits(logits_BL, labels_BL, reduction="none")
     expected_BL = torch.tensor([[False, True, True], [False, False, False]])
-    assert torch.equal(dropped(each_BL, labels_BL, 0.5), expected_BL)
-    torch.testing.assert_close(loss(logits_BL, labels_BL, 0.5), (each_BL * ~expected_BL).sum() / 6)
-    assert not dropped(each_BL, labels_BL, 0.24).any()  # floor(0.96)
-    assert dropped(each_BL, labels_BL, 0.25).sum() == 1
-    assert not dropped(each_BL, torch.zeros(2, 3), 0.9).any()
+    assert torch.equal(dropped(each_BL, labels_BL, 2), expected_BL)
+    torch.testing.assert_close(loss(logits_BL, labels_BL, 2), (each_BL * ~expected_BL).sum() / 6)
+    assert not dropped(each_BL, labels_BL, 0).any()
+
+
+@pytest.mark.parametrize("batches", [[200], [100, 100], [7, 3, 0, 10, 180], [1] * 200])
+def test_an_epoch_drops_the_same_fraction_whatever_the_batch_size(batches: list[int]) -> None:
+    counts, owed = [], 0.0
+    for positives in batches:
+        count, owed = drop_count(0.15, positives, owed)
+        counts.append(count)
+    assert sum(counts) == 30
+    assert all(count <= positives for count, positives in zip(counts, batches, strict=True))
+
+
+def test_no_batch_drops_more_positives_than_it_has() -> None:
+    assert drop_count(0.5, 1, 1.75) == (1, 1.25)
+    assert drop_count(0.0, 0, 0.75) == (0, 0.75)
 
 
 def test_no_gradient_flows_through_dropped_pairs() -> None:
     logits_BL = torch.tensor([[-4.0, -3.0]], requires_grad=True)
-    loss(logits_BL, torch.ones(1, 2), 0.5).backward()  # type: ignore[no-untyped-call]
+    loss(logits_BL, torch.ones(1, 2), 1).backward()  # type: ignore[no-untyped-call]
     assert logits_BL.grad is not None
     assert logits_BL.grad[0, 0] == 0
     assert logits_BL.grad[0, 1] != 0
