@@ -197,15 +197,11 @@ def data_get(
     from icdbench import datasets
 
     known = datasets.scan()
-    choices = {key.partition("-")[0]: origin for key, origin in known.items() if origin.get} | {
-        key: origin for key, origin in known.items() if origin.get
-    }
-    if name not in choices:
+    fetch = datasets.DOWNLOADS.get(known[name].download if name in known else name)
+    if fetch is None:
         if name in known:
             raise SpecError(f"data set '{name}' needs no download")
-        raise SpecError(f"no download '{name}'{nearest(name, choices)}")
-    fetch = choices[name].get
-    assert fetch is not None
+        raise SpecError(f"no download '{name}'{nearest(name, datasets.DOWNLOADS)}")
     typer.echo(fetch(datasets.data_root(data)))
 
 

@@ -1,16 +1,14 @@
 """Documents -> vocabulary -> flat arrays, cached under a key of raw content and settings.
 
-Tokens are what CAML's preparation makes of a note: runs of word characters (Unicode `\\w+`), those that are wholly
-numeric (`str.isnumeric`) dropped, the rest in lower case. A token is known if `data.min_documents` training documents
-have it. The label set is the codes seen in training, or the `data.top_codes` most frequent of them (ties by first
-appearance). A document without any token becomes a single unknown token.
+A token is known if `data.min_documents` documents have it: those of the training split, and of the background where the
+source says so. The label set is what the source says, else the codes seen in training, or the `data.top_codes` most
+frequent of them (ties by first appearance). A document without any token becomes a single unknown token.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -19,24 +17,19 @@ from unicodedata import unidata_version
 
 import numpy as np
 
-from icdbench.datasets import Raw, Source, divide, fingerprint
+from icdbench.datasets import Source, divide, fingerprint
 from icdbench.files import cache_root, cached
 from icdbench.spec import DataError, DataSpec, SpecError
-from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, IntArray, Vocabulary
+from icdbench.tokens import Lexicon, document_counts, tokenize
+from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, IntArray, Report, Vocabulary, quiet
 
 VERSION = "1"  # changes when equal input would be encoded differently
 LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors"}  # fields of DataSpec that only later stages read
 
-_WORD = re.compile(r"\w+")
 _ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")
 
 
-def tokenize(text: str) -> list[str]:
-    """The tokens of a note; see the module's docstring."""
-    return [word.lower() for word in _WORD.findall(text) if not word.isnumeric()]
-
-
-def corpus(origin: Source, root: Path, data: DataSpec) -> Corpus:
+def corpus(origin: Source, root: Path, data: DataSpec, report: Report = quiet) -> Corpus:
     """The encoded data set, from the cache if it holds one of this key that is intact. Raises DataError, SpecError."""
     raw_content = fingerprint(origin, root, data)
     settings = data.model_dump(mode="json", exclude=LATER_FIELDS)
@@ -44,7 +37,7 @@ def corpus(origin: Source, root: Path, data: DataSpec) -> Corpus:
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
     def build() -> Corpus:
-        built = _build(origin, root, data, raw_content, key)
+        built = _build(origin, root, data, report, raw_content, key)
         if fingerprint(origin, root, data) != raw_content:
             raise DataError(f"files of data set '{origin.name}' changed while they were read; start again")
         return built
@@ -52,37 +45,56 @@ def corpus(origin: Source, root: Path, data: DataSpec) -> Corpus:
     return cached(cache_root() / "encoded" / f"{origin.name}-{key}", build, _save, _load)
 
 
-def _build(origin: Source, root: Path, data: DataSpec, raw_content: str, key: str) -> Corpus:
-    raw = origin.read(root, data)
+def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_content: str, key: str) -> Corpus:
+    raw = origin.read(root, data, report)
     by_split = divide(origin.name, raw.documents)
-    tokens = {split: [tokenize(document.text) for document in documents] for split, documents in by_split.items()}
-    vocabulary = Vocabulary(_known_tokens(tokens["train"], data), _label_set(by_split["train"], data))
-    titles = origin.titles(vocabulary.codes, root, data)
-    untitled = sum(code not in titles for code in vocabulary.codes)
-    token_index = {token: index for index, token in enumerate(vocabulary.tokens)}
-    background = [tokenize(text) for text in raw.background]
+    lexicon = Lexicon(data.words)
+    words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
+    background = lexicon.read(raw.background, report)
+    counted = [words["train"], *([background] if raw.background_counts else [])]
+    tokens, positions = _known_words(lexicon.words, counted, data)
+    codes = _label_set(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
+    titles = origin.titles(codes, root, data)
+    index = {token: position for position, token in enumerate(tokens)}
+    facts = {
+        **raw.facts,
+        "background_documents": len(raw.background),
+        "codes_without_title": sum(code not in titles for code in codes),
+    }
     return Corpus(
         name=origin.name,
-        vocabulary=vocabulary,
-        splits={split: _encode(by_split[split], tokens[split], vocabulary, token_index, data) for split in SPLITS},
-        background=_encode([], background, vocabulary, token_index, data),
-        descriptions=tuple(_indices(tokenize(titles.get(code, "")), token_index) for code in vocabulary.codes),
+        vocabulary=Vocabulary(tokens, codes),
+        splits={
+            split: _encode(by_split[split], *words.pop(split), positions, codes, data, by_length=raw.by_length)
+            for split in SPLITS
+        },
+        background=_encode([], *background, positions, codes, data),
+        descriptions=tuple(
+            np.array([index.get(word, UNKNOWN) for word in tokenize(titles.get(code, ""), data.words)], np.int32)
+            for code in codes
+        ),
         fingerprint=raw_content,
         key=key,
         synthetic=origin.synthetic,
-        facts=_facts(raw, untitled),
+        facts=facts,
     )
 
 
-def _known_tokens(documents: Sequence[Sequence[str]], data: DataSpec) -> tuple[str, ...]:
-    counts = Counter(token for tokens in documents for token in set(tokens))
-    known = sorted(token for token, count in counts.items() if count >= data.min_documents)
+def _known_words(
+    words: Sequence[str], counted: Sequence[tuple[IntArray, IntArray]], data: DataSpec
+) -> tuple[tuple[str, ...], IntArray]:
+    """The vocabulary, known words in order of code points, and the position in it of each word of the lexicon."""
+    counts = sum((document_counts(*texts, len(words)) for texts in counted), np.zeros(len(words), np.int64))
+    known = sorted((words[number], number) for number in np.flatnonzero(counts >= data.min_documents))
     if not known:
+        documents = sum(len(offsets) - 1 for _, offsets in counted)
         raise SpecError(
-            f"data.min_documents={data.min_documents}: no token is in that many of the {len(documents)} training "
+            f"data.min_documents={data.min_documents}: no token is in that many of the {documents} training "
             "documents; set a smaller number"
         )
-    return ("<padding>", "<unknown>", *known)
+    positions = np.full(len(words), UNKNOWN, np.int32)
+    positions[[number for _, number in known]] = np.arange(len(known)) + UNKNOWN + 1
+    return ("<padding>", "<unknown>", *(word for word, _ in known)), positions
 
 
 def _label_set(train: Sequence[Document], data: DataSpec) -> tuple[str, ...]:
@@ -98,28 +110,34 @@ def _label_set(train: Sequence[Document], data: DataSpec) -> tuple[str, ...]:
 
 def _encode(
     documents: Sequence[Document],
-    tokens: Sequence[Sequence[str]],
-    vocabulary: Vocabulary,
-    token_index: dict[str, int],
+    words: IntArray,
+    offsets: IntArray,
+    positions: IntArray,
+    codes: Sequence[str],
     data: DataSpec,
+    *,
+    by_length: bool = False,
 ) -> Encoded:
-    code_index = {code: index for index, code in enumerate(vocabulary.codes)}
-    known = [[code_index[code] for code in document.codes if code in code_index] for document in documents]
+    """The documents with their words as positions in the vocabulary; background texts are words without documents."""
+    lengths = np.diff(offsets)
+    if by_length:
+        order = np.argsort(lengths, kind="stable")
+        documents = [documents[position] for position in order]
+        words = _flat([words[offsets[position] : offsets[position + 1]] for position in order], np.int32)
+        lengths, offsets = lengths[order], _offsets(lengths[order])
+    code_index = {code: index for index, code in enumerate(codes)}
+    listed = [set(document.codes) for document in documents]
+    known = [sorted(code_index[code] for code in row if code in code_index) for row in listed]
     # With top_codes the other codes are another task, not missed ones.
-    total = [len(document.codes) for document in documents] if data.top_codes is None else [len(row) for row in known]
-    token_arrays = [_indices(words, token_index) if words else np.array([UNKNOWN], np.int32) for words in tokens]
+    total = known if data.top_codes is not None else listed
     return Encoded(
         ids=tuple(document.id for document in documents),
-        tokens=_flat(token_arrays, np.int32),
-        token_offsets=_offsets(map(len, token_arrays)),
-        codes=_flat([sorted(row) for row in known], np.int32),
+        tokens=np.insert(positions[words], offsets[:-1][lengths == 0], UNKNOWN),
+        token_offsets=_offsets(np.maximum(lengths, 1)),
+        codes=_flat(known, np.int32),
         code_offsets=_offsets(map(len, known)),
-        unseen=np.array([count - len(row) for count, row in zip(total, known, strict=True)], dtype=np.int32),
+        unseen=np.array([len(every) - len(row) for every, row in zip(total, known, strict=True)], dtype=np.int32),
     )
-
-
-def _indices(words: Sequence[str], token_index: dict[str, int]) -> IntArray:
-    return np.fromiter((token_index.get(word, UNKNOWN) for word in words), dtype=np.int32, count=len(words))
 
 
 def _flat(rows: Sequence[Sequence[int] | IntArray], dtype: type[np.int32]) -> IntArray:
@@ -128,10 +146,6 @@ def _flat(rows: Sequence[Sequence[int] | IntArray], dtype: type[np.int32]) -> In
 
 def _offsets(lengths: Iterable[int]) -> IntArray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.fromiter(lengths, dtype=np.int64))])
-
-
-def _facts(raw: Raw, untitled: int) -> dict[str, object]:
-    return {**raw.facts, "background_documents": len(raw.background), "codes_without_title": untitled}
 
 
 def _save(built: Corpus, folder: Path) -> None:

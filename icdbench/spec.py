@@ -107,6 +107,12 @@ class DataSpec(Settings):
     embedding_corpus: Literal["train", "train+background", "all"] = Field(
         "train", description="texts that word2vec is trained on; only 'all' lets it see validation and test texts"
     )
+    protocol: Literal["released", "paper", "corrected"] = Field(
+        "released", description="which published preparation of MIMIC-III is followed (docs/data.md)"
+    )
+    words: Literal["not-numeric", "some-letter", "ascii"] = Field(
+        "not-numeric", description="which tokens count as words (icdbench.tokens)"
+    )
     split_seed: int = Field(0, ge=0, description="seed of the split of own data without a split column")
     code_system: Literal["none", "icd9cm", "icd10cm"] = Field("none", description="where titles of own codes come from")
 

@@ -5,7 +5,7 @@ raw tables -> [Document] -> Vocabulary -> Encoded -> Batch -> logits_BL -> Predi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,22 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
+Report = Callable[[str, int, int], None]  # told what is being done, how much of it is, and how much there is
 
 PADDING, UNKNOWN = 0, 1  # positions in Vocabulary.tokens
 SPLITS = ("train", "validation", "test")
 
 
+def quiet(_what: str, _done: int, _total: int) -> None:
+    """The Report of those who show nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One note, or all notes of one admission, with its gold codes, in one of `SPLITS`."""
+    """One note, or all notes of one admission, in one of `SPLITS`, with its gold codes as the source lists them.
+
+    Some sources list a code twice; labels are sets all the same.
+    """
 
     id: str
     text: str

@@ -19,6 +19,7 @@ ORDER = (
         "files",
         "types",
         "datasets",
+        "tokens",
         "encode",
         "batches",
         "embeddings",

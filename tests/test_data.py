@@ -20,7 +20,7 @@ from icdbench import datasets, encode
 from icdbench.datasets import codiesp, own
 from icdbench.datasets.icd10 import icd10cm_titles
 from icdbench.spec import DataError, DataSpec, SpecError
-from icdbench.types import SPLITS, UNKNOWN, Corpus, Document
+from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, quiet
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "codiesp"
 SOURCES = sorted(datasets.scan())
@@ -373,7 +373,9 @@ def test_titles_of_own_codes_come_from_the_named_system(tmp_path: Path) -> None:
 
 def documents(root: Path, name: str = "codiesp-d", **changes: object) -> dict[str, Document]:
     origin = datasets.source(name)
-    return {document.id: document for document in origin.read(root, datasets.data_spec(origin, changes)).documents}
+    return {
+        document.id: document for document in origin.read(root, datasets.data_spec(origin, changes), quiet).documents
+    }
 
 
 def test_codiesp_documents_are_the_text_files_with_the_tables_codes(small: Path) -> None:
@@ -393,7 +395,7 @@ def test_codiesp_settings_change_codes_and_documents(small: Path) -> None:
     assert [cut[id_].codes for id_ in ("S1-1", "S2-1")] == [("k52", "r55"), ("k52",)]
     assert cut == documents(small, categories=True)
     origin = datasets.source("codiesp-d")
-    raw = origin.read(small, datasets.data_spec(origin, {"drop_overlap": True}))
+    raw = origin.read(small, datasets.data_spec(origin, {"drop_overlap": True}), quiet)
     assert [document.id for document in raw.documents if document.split == "test"] == ["S4-1"]
     assert raw.facts["test_cases_dropped_for_overlap"] == 1
     assert codiesp._article(Document("S0004-06142005000200004-2", "", (), "test")) == "S0004-06142005000200004"

@@ -25,7 +25,8 @@ from icdbench import datasets, embeddings, encode, files
 from icdbench.datasets import Raw, Source
 from icdbench.embeddings import word_vectors
 from icdbench.spec import DataError, DataSpec, SpecError
-from icdbench.types import PADDING, SPLITS, Corpus, Document
+from icdbench.tokens import tokenize
+from icdbench.types import PADDING, SPLITS, Corpus, Document, Report
 
 # --- Encoding ------------------------------------------------------------------------------------------------------------
 
@@ -44,7 +45,7 @@ from icdbench.types import PADDING, SPLITS, Corpus, Document
     ],
 )
 def test_tokens_are_runs_of_word_characters_that_are_no_numbers(text: str, tokens: list[str]) -> None:
-    assert encode.tokenize(text) == tokens
+    assert tokenize(text) == tokens
 
 
 @given(st.text())
@@ -52,7 +53,7 @@ def test_tokens_are_runs_of_word_characters_that_are_no_numbers(text: str, token
 def test_tokens_by_another_way_of_saying_it(text: str) -> None:
     runs = groupby(text, key=lambda character: character.isalnum() or character == "_")
     found = ["".join(run) for is_word, run in runs if is_word]
-    assert encode.tokenize(text) == [word.lower() for word in found if not all(map(str.isnumeric, word))]
+    assert tokenize(text) == [word.lower() for word in found if not all(map(str.isnumeric, word))]
 
 
 def stub(made: Sequence[Document], background: Sequence[str] = (), titles: dict[str, str] | None = None) -> Source:
@@ -176,8 +177,8 @@ def test_content_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> No
     path = write(tmp_path / "x.csv", rows(30))
     origin = datasets.source(str(path))
 
-    def read(root: Path, data: DataSpec) -> Raw:
-        raw = origin.read(root, data)
+    def read(root: Path, data: DataSpec, report: Report) -> Raw:
+        raw = origin.read(root, data, report)
         write(path, rows(31))
         return raw
 

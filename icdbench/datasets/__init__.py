@@ -18,40 +18,53 @@ from typing import Any
 
 from icdbench.files import digest
 from icdbench.spec import DataError, DataSpec, SpecError, nearest
-from icdbench.types import SPLITS, Document
+from icdbench.types import SPLITS, Document, Report
 
 # Fields of DataSpec that every source heeds, because the stages after it do.
 COMMON_FIELDS = frozenset(
-    {"top_codes", "min_documents", "max_tokens", "embeddings", "embedding_corpus", "unit_vectors"}
+    {"top_codes", "min_documents", "max_tokens", "embeddings", "embedding_corpus", "unit_vectors", "words"}
 )
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What a source read: labelled documents, unlabelled background texts, and facts that a record should state."""
+    """What a source read: labelled documents, unlabelled background texts, and facts that a record should state.
+
+    `codes` is the label set in the order of its indices where the protocol fixes it; None: the codes that training shows.
+    `background_counts`: the words of the background make up the vocabulary too. `by_length`: the prepared order of each
+    split is by number of tokens, else as given.
+    """
 
     documents: Sequence[Document]
     background: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    codes: Sequence[str] | None = None
+    background_counts: bool = False
+    by_length: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
     """A data set by name.
 
-    `files(root, data)` are the raw files that decide its content (each must exist, else DataError); `read(root, data)`
+    `files(root, data)` are the raw files that decide its content (each must exist, else DataError); `read(root, data, report)`
     gives the documents; `titles(codes, root, data)` the codes' titles, absent where unknown; `check(root, data)` what is
-    missing or altered, a line each. `data` and `train` are the data set's own defaults; `fields` the fields of DataSpec it
-    heeds beyond COMMON_FIELDS. `version` changes when the same raw files would give other documents.
+    missing or altered, a line each. `data` and `train` are the data set's own defaults, `protocols` further ones under
+    `data.protocol`; `fields` the fields of DataSpec it heeds beyond COMMON_FIELDS. `version` changes when the same raw files
+    would give other documents. `download` names what `icdbench data get` fetches; `agreement` the terms that cover the
+    texts, if they may not be passed on; `known` what was published of the data (see icdbench.check).
     """
 
     name: str
     about: str
     files: Callable[[Path, DataSpec], Sequence[Path]]
-    read: Callable[[Path, DataSpec], Raw]
+    read: Callable[[Path, DataSpec, Report], Raw]
     titles: Callable[[Sequence[str], Path, DataSpec], Mapping[str, str]]
     check: Callable[[Path, DataSpec], Sequence[str]]
-    get: Callable[[Path], str] | None = None
+    download: str = ""
+    agreement: str = ""
+    known: Mapping[str, Any] = field(default_factory=dict)
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     fields: frozenset[str] = frozenset()
@@ -60,6 +73,8 @@ class Source:
 
 
 SOURCES: dict[str, Source] = {}
+# What `icdbench data get` can fetch: each puts files below the data root and says in a line what it did.
+DOWNLOADS: dict[str, Callable[[Path], str]] = {}
 
 
 def register(source: Source) -> None:
@@ -95,6 +110,9 @@ def scan() -> dict[str, Source]:
 def data_spec(origin: Source, changes: Mapping[str, Any] | None = None) -> DataSpec:
     """The data set's defaults with some fields changed. Raises SpecError, also for fields that it does not heed."""
     spec = DataSpec().override(origin.data, "data").override(changes or {}, "data")
+    if origin.protocols:
+        named = origin.protocols[spec.protocol]
+        spec = spec.override({**named, **(changes or {})}, "data")
     for name in changes or {}:
         if name not in COMMON_FIELDS | origin.fields and getattr(spec, name) != getattr(DataSpec(), name):
             raise SpecError(f"data.{name} has no meaning for data set '{origin.name}'; leave it out")

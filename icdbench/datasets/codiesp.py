@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from icdbench.datasets import Raw, Source, read_text, readable, register
+from icdbench.datasets import DOWNLOADS, Raw, Source, read_text, readable, register
 from icdbench.datasets.icd10 import icd10cm_titles
 from icdbench.files import digest, replacing_folder
 from icdbench.spec import DataError, DataSpec
-from icdbench.types import Document
+from icdbench.types import Document, Report, quiet
 
 log = logging.getLogger("icdbench")
 
@@ -104,7 +104,7 @@ def _table(root: Path, part: str, kind: Kind) -> Path:
     return folder(root) / part / f"{part}{kind}.tsv"
 
 
-def read(kind: Kind, root: Path, data: DataSpec) -> Raw:
+def read(kind: Kind, root: Path, data: DataSpec, _report: Report = quiet) -> Raw:
     """Documents in the order of their ids. Raises DataError for damaged tables and for codes of unknown documents."""
     documents = []
     for split, part in SPLITS.items():
@@ -292,13 +292,14 @@ def _register(name: str, kind: Kind, about: str, **data: object) -> None:
             read=partial(read, kind),
             titles=partial(titles, kind),
             check=partial(check, kind),
-            get=get,
+            download="codiesp",
             data={"embedding_corpus": "train+background", **data},
             fields=fields,
         )
     )
 
 
+DOWNLOADS["codiesp"] = get
 _register("codiesp-d", "D", "CodiEsp diagnoses (ICD-10-CM), all codes seen in training")
 _register("codiesp-d50", "D", "CodiEsp diagnoses, the 50 most frequent training codes", top_codes=50)
 _register("codiesp-d3", "D", "CodiEsp diagnoses cut to three-character categories", categories=True)

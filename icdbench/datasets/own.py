@@ -43,7 +43,7 @@ def source(path: Path) -> Source:
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", path.name)[-LONGEST_NAME:].strip("-."),
         about=f"own data, {path.name}",
         files=lambda _root, _data: [_existing(path)],
-        read=lambda _root, data: read(path, data),
+        read=lambda _root, data, _report: read(path, data),
         titles=lambda codes, _root, data: titles(codes, data),
         check=lambda _root, data: check(path, data),
         fields=frozenset({"split_seed", "code_system"}),

@@ -1,0 +1,146 @@
+"""Texts -> words as flat integer arrays: the work is done in compiled code, a chunk of texts at a time.
+
+`tokenize` says in plain Python what a token is; `Lexicon.read` gives the same for millions of words. It turns every
+character that belongs to no word into a space, splits and numbers the words with Arrow, and asks Python's own `lower` and
+`isnumeric` once for each distinct word, so that both agree on every character of Unicode.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from icdbench.types import IntArray, Report, quiet
+
+Rule = Literal["not-numeric", "some-letter", "ascii"]
+
+CHUNK = 8 << 20  # characters that are split at once
+BLOCK = 1 << 22  # words that are counted at once
+THREADS = 2  # more gain nothing: one lock is held half of the time
+
+_WORDS = {"not-numeric": re.compile(r"\w+"), "some-letter": re.compile(r"\w+"), "ascii": re.compile(r"[a-z0-9]+")}
+_DROPPED: dict[str, Callable[[str], bool]] = {
+    "not-numeric": str.isnumeric,
+    "some-letter": lambda word: not any(map(str.isalpha, word)),
+    "ascii": str.isnumeric,
+}
+_END = "\0"  # belongs to no word, so it can stand between texts
+_OF_TEXT, _NO_WORD = -2, -1
+
+
+def tokenize(text: str, rule: Rule = "not-numeric") -> list[str]:
+    """The tokens of a text.
+
+    "not-numeric": runs of word characters (Unicode `\\w+`), those that are wholly numeric (`str.isnumeric`) dropped, the
+    rest in lower case, as CAML's preparation does. "some-letter": the same, but tokens without any letter are dropped, as
+    the JLAN paper writes. "ascii": of the text in lower case, runs of a–z and 0–9, numbers dropped (Edin et al. 2023).
+    """
+    dropped = _DROPPED[rule]
+    found = _WORDS[rule].findall(text.lower() if rule == "ascii" else text)
+    return [word.lower() for word in found if not dropped(word)]
+
+
+class Lexicon:
+    """The distinct words of all texts read so far: `words[i]` is word number i, in order of first appearance."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self._numbers: dict[str, int] = {}  # of words in lower case
+        self._seen: dict[str, int] = {_END: _OF_TEXT, "": _NO_WORD}  # the same of words as they are written
+
+    @property
+    def words(self) -> list[str]:
+        return list(self._numbers)
+
+    def read(self, texts: Sequence[str], report: Report = quiet) -> tuple[IntArray, IntArray]:
+        """The texts' words as numbers, and where each text begins: text i is `numbers[offsets[i]:offsets[i + 1]]`."""
+        parts: list[IntArray] = []
+        lengths: list[IntArray] = []
+        chunks = list(_chunks(texts))
+        with ThreadPoolExecutor(THREADS) as pool:
+            for done, (places, distinct) in enumerate(pool.map(self._split, chunks), start=1):
+                numbers = self._number(distinct)[places]
+                ends = np.flatnonzero(numbers == _OF_TEXT)
+                words = numbers >= 0
+                lengths.append(np.add.reduceat(words, np.concatenate([[0], ends]), dtype=np.int64))
+                parts.append(numbers[words])
+                report("words", done, len(chunks))
+        offsets = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
+        return np.concatenate([np.zeros(0, np.int32), *parts]), offsets
+
+    def _split(self, texts: Sequence[str]) -> tuple[IntArray, list[str]]:
+        """The pieces of the texts with an _END between any two texts: places in a list of distinct pieces, and the list."""
+        spaced = f" {_END} ".join(_spaced(text, self.rule) for text in texts)
+        pieces = pc.ascii_split_whitespace(pa.array([spaced])).flatten().dictionary_encode()
+        return pieces.indices.to_numpy(), pieces.dictionary.to_pylist()
+
+    def _number(self, distinct: Sequence[str]) -> IntArray:
+        """The number of each piece, new words included; negative for what is no word."""
+        seen, numbers, dropped = self._seen, self._numbers, _DROPPED[self.rule]
+        result = np.empty(len(distinct), np.int32)
+        for place, piece in enumerate(distinct):
+            number = seen.get(piece)
+            if number is None:
+                number = _NO_WORD if dropped(piece) else numbers.setdefault(piece.lower(), len(numbers))
+                seen[piece] = number
+            result[place] = number
+        return result
+
+
+def document_counts(numbers: IntArray, offsets: IntArray, num_words: int) -> IntArray:
+    """In how many texts each word is [num_words]; counted a block of texts at a time, to bound the memory."""
+    counts = np.zeros(num_words, np.int64)
+    start = 0
+    while start < len(offsets) - 1:
+        end = max(start + 1, int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1)
+        texts = np.repeat(np.arange(end - start), np.diff(offsets[start : end + 1]))
+        pairs = np.sort(texts * num_words + numbers[offsets[start] : offsets[end]])
+        once = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
+        counts += np.bincount(once % num_words, minlength=num_words)
+        start = end
+    return counts
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts in order, at least one and about CHUNK characters at a time."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if size >= CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _spaced(text: str, rule: Rule) -> str:
+    """The text with a space for every character that belongs to no word."""
+    lowered = text.lower() if rule == "ascii" else text
+    if lowered.isascii():
+        return lowered.translate(_ascii_table(rule))
+    characters = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.where(_in_words(rule)[characters], characters, ord(" ")).astype(np.uint32).tobytes().decode("utf-32-le")
+
+
+@lru_cache
+def _ascii_table(rule: Rule) -> str:
+    return "".join(chr(i) if kept else " " for i, kept in enumerate(_in_words(rule)[:128]))
+
+
+@lru_cache
+def _in_words(rule: Rule) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether each character of Unicode belongs to words, that is whether it matches `\\w`."""
+    ends = 0x80 if rule == "ascii" else 0x110000
+    found = np.zeros(0x110000, np.bool_)
+    found[:ends] = np.fromiter(map(str.isalnum, map(chr, range(ends))), np.bool_, ends)
+    found[ord("_")] = rule != "ascii"
+    return found
