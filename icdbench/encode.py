@@ -85,7 +85,7 @@ def _known_words(
 ) -> tuple[tuple[str, ...], IntArray]:
     """The vocabulary, known words in order of code points, and the position in it of each word of the lexicon."""
     counts = sum((document_counts(*texts, len(words)) for texts in counted), np.zeros(len(words), np.int64))
-    known = sorted((words[number], number) for number in np.flatnonzero(counts >= data.min_documents))
+    known = sorted((words[number], number) for number in np.flatnonzero(counts >= data.min_documents).tolist())
     if not known:
         documents = sum(len(offsets) - 1 for _, offsets in counted)
         raise SpecError(

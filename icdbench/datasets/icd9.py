@@ -13,8 +13,13 @@ DIAGNOSIS, PROCEDURE = "diagnosis", "procedure"
 
 
 def dotted(code: str, kind: str) -> str:
-    """The code with its dot: diagnosis `0389` is `038.9`, `E9160` is `E916.0`, `486` stays; procedure `0331` is `03.31`."""
-    head = 2 if kind == PROCEDURE else 4 if code.startswith("E") else 3
+    """The code with its dot: diagnosis `0389` is `038.9`, `E9160` is `E916.0`, `486` stays; procedure `0331` is `03.31`.
+
+    Procedures always have one: `66`, which was `0066` before it was read as a number, becomes `66.`, as in CAML's files.
+    """
+    if kind == PROCEDURE:
+        return f"{code[:2]}.{code[2:]}"
+    head = 4 if code.startswith("E") else 3
     return f"{code[:head]}.{code[head:]}" if len(code) > head else code
 
 

@@ -1,0 +1,82 @@
+"""Hand-made tables in the schema of MIMIC-III and MIMIC-IV."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SUMMARY = "Discharge summary"
+
+
+@dataclass
+class Mimic3:
+    """Rows of the tables: notes (subject, admission, category, text), codes (subject, admission, code), titles (code, title).
+
+    `lists` holds the HADM_IDs of each file of splits, such as `train_full`.
+    """
+
+    notes: list[tuple[object, object, str, str]] = field(default_factory=list)
+    diagnoses: list[tuple[object, object, str]] = field(default_factory=list)
+    procedures: list[tuple[object, object, str]] = field(default_factory=list)
+    diagnosis_titles: list[tuple[str, str]] = field(default_factory=lambda: [("4019", "Hypertension NOS")])
+    procedure_titles: list[tuple[str, str]] = field(default_factory=lambda: [("3893", "Venous catheterization")])
+    lists: dict[str, list[int]] = field(default_factory=dict)
+
+    def write(self, folder: Path, *, packed: bool = True, lower: bool = False, end: str = "\n") -> Path:
+        """The tables as PhysioNet writes them: quoted upper-case header, empty cells without quotes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tables: Mapping[str, tuple[str, Iterable[Sequence[object]]]] = {
+            "NOTEEVENTS": (
+                "ROW_ID SUBJECT_ID HADM_ID CHARTDATE CHARTTIME STORETIME CATEGORY DESCRIPTION CGID ISERROR TEXT",
+                [(i, s, h, "2151-08-04", "", "", c, "Report", "", "", t) for i, (s, h, c, t) in enumerate(self.notes)],
+            ),
+            "DIAGNOSES_ICD": ("ROW_ID SUBJECT_ID HADM_ID SEQ_NUM ICD9_CODE", _codes(self.diagnoses)),
+            "PROCEDURES_ICD": ("ROW_ID SUBJECT_ID HADM_ID SEQ_NUM ICD9_CODE", _codes(self.procedures)),
+            "D_ICD_DIAGNOSES": ("ROW_ID ICD9_CODE SHORT_TITLE LONG_TITLE", _titles(self.diagnosis_titles)),
+            "D_ICD_PROCEDURES": ("ROW_ID ICD9_CODE SHORT_TITLE LONG_TITLE", _titles(self.procedure_titles)),
+        }
+        for name, (header, rows) in tables.items():
+            write_table(folder / f"{name.lower() if lower else name}.csv", header.split(), rows, packed=packed, end=end)
+        for name, admissions in self.lists.items():
+            (folder / f"{name}_hadm_ids.csv").write_text("".join(f"{admission}\n" for admission in admissions))
+        return folder
+
+
+def write_table(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, packed: bool = True, end: str = "\n"
+) -> Path:
+    """A CSV file, packed as `.csv.gz` if asked for."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator=end)
+    text.write(",".join(f'"{name}"' for name in header) + end)
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    path = path.with_name(path.name + ".gz") if packed else path
+    path.write_bytes(gzip.compress(content) if packed else content)
+    return path
+
+
+def small(**lists: list[int]) -> Mimic3:
+    """Five admissions of five subjects, 1 to 3 for training, 4 for development, 5 for test; all have 401.9."""
+    tables = Mimic3()
+    for number in range(1, 6):
+        tables.notes.append((number, 100 + number, SUMMARY, f"common words here only{number}x"))
+        tables.diagnoses.append((number, 100 + number, "4019"))
+    tables.lists = {
+        f"{split}_{size}": admissions
+        for size in ("full", "50")
+        for split, admissions in (("train", [101, 102, 103]), ("dev", [104]), ("test", [105]))
+    } | lists
+    return tables
+
+
+def _codes(rows: Iterable[tuple[object, object, str]]) -> list[tuple[object, ...]]:
+    return [(i, subject, admission, 1, code) for i, (subject, admission, code) in enumerate(rows)]
+
+
+def _titles(rows: Iterable[tuple[str, str]]) -> list[tuple[object, ...]]:
+    return [(i, code, title[:20], title) for i, (code, title) in enumerate(rows)]
