@@ -78,20 +78,22 @@ def run(
     from rich.console import Console
 
     from icdbench import run as runner
-    from icdbench.progress import display
+    from icdbench.progress import display, preparing
     from icdbench.train import TrainingError
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
         raise SpecError("--models names no model; see 'icdbench models'")
     request = runner.Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
+    console = Console(stderr=True)
     records, failures = [], []
     try:
-        specs = runner.expand(request)
-        with display(len(specs), Console(stderr=True)) as start:
+        with preparing(console) as prepare:
+            specs = runner.expand(request, prepare)
+        with display(len(specs), console) as start:
             for number, spec in enumerate(specs, start=1):
                 try:
-                    records.append(runner.execute(spec, request, start(number, spec)))
+                    records.append(runner.execute(spec, request, *start(number, spec)))
                 except TrainingError as error:
                     failures.append(f"{spec.id}: {error}")
     except KeyboardInterrupt:
@@ -211,12 +213,17 @@ def data_check(
     settings: Settings = None,
     data: DataFolder = None,
 ) -> None:
-    """Say what is missing or altered, and what to do. Exit status 2 if anything is."""
-    from icdbench import datasets
+    """Say what is missing or altered, or differs from the published counts, and why. Exit status 2 if anything is."""
+    from icdbench import check, datasets
 
     origin = datasets.source(name)
     spec = datasets.data_spec(origin, _changes(settings, only="data"))
-    problems = origin.check(datasets.data_root(data), spec)
+    problems = list(origin.check(datasets.data_root(data), spec))
+    if origin.known:
+        try:
+            problems += check.differences(_prepared(origin, data, spec), origin.known, spec)
+        except DataError as error:
+            problems += [] if str(error) in problems else [str(error)]
     for problem in problems:
         typer.echo(problem)
     if problems:
@@ -231,13 +238,59 @@ def data_describe(
     data: DataFolder = None,
     fmt: Format = "md",
 ) -> None:
-    """Print the paper's Table 2 for a data set: vocabulary, documents per split, codes, lengths."""
+    """Print the paper's Table 2 for a data set (vocabulary, documents per split, codes, lengths) and its figure 2."""
     tables = _tables(fmt)
-    from icdbench import datasets, encode
+    from icdbench import datasets
 
     origin = datasets.source(name)
     spec = datasets.data_spec(origin, _changes(settings, only="data"))
-    typer.echo(tables.statistics(encode.corpus(origin, datasets.data_root(data), spec), fmt), nl=False)
+    typer.echo(tables.statistics(_prepared(origin, data, spec), fmt), nl=False)
+
+
+@data_app.command("export")
+def data_export(
+    name: Annotated[str, typer.Argument(help="A data set, or your own file.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the files.")],
+    settings: Settings = None,
+    data: DataFolder = None,
+    fmt: Annotated[str, typer.Option("--format", help="csv, parquet or libmultilabel.")] = "csv",
+) -> None:
+    """Write documents as models read them, vocabulary, codes and their titles to plain files, for other programs."""
+    from rich.console import Console
+
+    from icdbench import datasets
+    from icdbench.export import export
+    from icdbench.progress import preparing
+
+    origin = datasets.source(name)
+    spec = datasets.data_spec(origin, _changes(settings, only="data"))
+    with preparing(Console(stderr=True)) as report:
+        written = export(origin, datasets.data_root(data), spec, out, fmt, report)
+    typer.echo("\n".join(map(str, written)))
+    if origin.agreement:
+        typer.echo(f"These files hold the notes: {origin.agreement} covers them as it covers the raw data.", err=True)
+
+
+@data_app.command("clear")
+def data_clear(
+    name: Annotated[str | None, typer.Argument(help="A data set; without it, all of them.")] = None,
+) -> None:
+    """Remove encoded data and word vectors from the cache; they are made again when they are needed."""
+    from icdbench import datasets, files
+
+    removed, size = files.clear(None if name is None else datasets.source(name).name)
+    typer.echo(f"{removed} entries, {size / 1e6:.1f} MB, removed from {files.cache_root()}")
+
+
+def _prepared(origin: Any, data: Path | None, spec: Any) -> Any:
+    """The encoded data set, with a progress bar on stderr while it is made."""
+    from rich.console import Console
+
+    from icdbench import datasets, encode
+    from icdbench.progress import preparing
+
+    with preparing(Console(stderr=True)) as report:
+        return encode.corpus(origin, datasets.data_root(data), spec, report)
 
 
 def _tables(fmt: str) -> Any:

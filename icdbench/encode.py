@@ -52,12 +52,16 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
     words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
     background = lexicon.read(raw.background, report)
     counted = [words["train"], *([background] if raw.background_counts else [])]
-    tokens, positions = _known_words(lexicon.words, counted, data)
+    counts = sum(
+        (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
+    )
+    tokens, positions = _known_words(lexicon.words, counts, sum(len(offsets) - 1 for _, offsets in counted), data)
     codes = _label_set(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
     titles = origin.titles(codes, root, data)
     index = {token: position for position, token in enumerate(tokens)}
     facts = {
         **raw.facts,
+        "distinct_words": int((counts > 0).sum()),
         "background_documents": len(raw.background),
         "codes_without_title": sum(code not in titles for code in codes),
     }
@@ -81,16 +85,14 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
 
 
 def _known_words(
-    words: Sequence[str], counted: Sequence[tuple[IntArray, IntArray]], data: DataSpec
+    words: Sequence[str], counts: IntArray, documents: int, data: DataSpec
 ) -> tuple[tuple[str, ...], IntArray]:
-    """The vocabulary, known words in order of code points, and the position in it of each word of the lexicon."""
-    counts = sum((document_counts(*texts, len(words)) for texts in counted), np.zeros(len(words), np.int64))
+    """The vocabulary, words that enough documents have in order of code points, and each word's position in it."""
     known = sorted((words[number], number) for number in np.flatnonzero(counts >= data.min_documents).tolist())
     if not known:
-        documents = sum(len(offsets) - 1 for _, offsets in counted)
         raise SpecError(
-            f"data.min_documents={data.min_documents}: no token is in that many of the {documents} training "
-            "documents; set a smaller number"
+            f"data.min_documents={data.min_documents}: no token is in that many of the {documents} training documents; "
+            "set a smaller number"
         )
     positions = np.full(len(words), UNKNOWN, np.int32)
     positions[[number for _, number in known]] = np.arange(len(known)) + UNKNOWN + 1

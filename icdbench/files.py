@@ -8,12 +8,15 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from icdbench.spec import SpecError
@@ -23,6 +26,9 @@ T = TypeVar("T")
 log = logging.getLogger("icdbench")
 
 CHECKSUMS = "checksums.json"  # of a cached folder's other files
+KINDS = ("encoded", "vectors", "digests")  # what the cache keeps, a folder each
+REMEMBERED = 1 << 26  # bytes; the digests of smaller files are computed each time
+SETTLED = 2.0  # seconds without a change after which a file's times can be trusted to tell of the next one
 
 
 def cache_root() -> Path:
@@ -34,22 +40,67 @@ def cached(folder: Path, build: Callable[[], T], save: Callable[[T, Path], None]
     """What `folder` keeps, which must be named by all that decides its content, or else what `build` gives, kept there.
 
     A folder that differs by a byte from what was saved is built anew, with a warning. It is readable by its owner alone.
-    Raises SpecError if the cache cannot be written.
+    Of several processes that want the same, one builds and the others wait. Raises SpecError if the cache cannot be written.
     """
     if (kept := _intact(folder, load)) is not None:
         return kept
-    built = build()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with replacing_folder(folder) as fresh:
+    with _alone(folder) as waited:
+        if waited and (kept := _intact(folder, load)) is not None:
+            return kept
+        built = build()
+        with _writable(), replacing_folder(folder) as fresh:
             save(built, fresh)
             (fresh / CHECKSUMS).write_text(json.dumps(_checksums(fresh)), encoding="utf-8")
+        kept = _intact(folder, load)
+        return built if kept is None else kept  # none: it is being cleared
+
+
+@contextlib.contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise SpecError(
             f"cache folder '{cache_root()}' cannot be written: {error.strerror or error}; name another with ICDBENCH_CACHE"
         ) from None
-    kept = _intact(folder, load)
-    return built if kept is None else kept  # none: another process is just putting its copy in place
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Keeps other processes out of the block; yields whether another one had to be waited for. It ends with the process."""
+    with _writable():
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+            waited = False
+        except Timeout:
+            log.warning("another process is preparing %s; waiting for it", folder.name)
+            lock.acquire()
+            waited = True
+    try:
+        yield waited
+    finally:
+        lock.release()
+
+
+def clear(name: str | None = None) -> tuple[int, int]:
+    """Remove what the cache keeps, of one data set or of all; how many entries that were, and their bytes."""
+    own = re.compile(rf"\.?{re.escape(name)}-[0-9a-f]{{24}}([-.].*)?" if name else r".*")
+    entries = [
+        path
+        for kind in KINDS
+        if (cache_root() / kind).is_dir()
+        for path in sorted((cache_root() / kind).iterdir())
+        if own.fullmatch(path.name)
+    ]
+    size = 0
+    with _writable():
+        for path in entries:
+            files = [below for below in path.rglob("*") if below.is_file()] if path.is_dir() else [path]
+            size += sum(below.stat().st_size for below in files)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return len([path for path in entries if not path.name.startswith(".")]), size
 
 
 def _intact(folder: Path, load: Callable[[Path], T]) -> T | None:
@@ -77,6 +128,27 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def raw_digest(path: Path) -> str:
+    """SHA-256 of a raw file's bytes; a large file is read once, and again when the system says that it may have changed.
+
+    What tells of a change are its place, number, size and both its times, the second of which no program can set back.
+    """
+    status = path.stat()
+    if status.st_size < REMEMBERED or time.time() - status.st_ctime < SETTLED:
+        return digest(path)
+    marks = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    name = hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:24]
+    note = cache_root() / "digests" / name
+    with contextlib.suppress(OSError, ValueError):
+        found = note.read_text(encoding="ascii")
+        if re.fullmatch("[0-9a-f]{64}", found):
+            return found
+    computed = digest(path)
+    with contextlib.suppress(OSError), replacing(note) as fresh:
+        fresh.write_text(computed, encoding="ascii")
+    return computed
 
 
 @contextlib.contextmanager

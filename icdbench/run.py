@@ -26,7 +26,7 @@ from icdbench.embeddings import word_vectors
 from icdbench.registry import Entry
 from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
 from icdbench.train import Progress, TrainingError
-from icdbench.types import Corpus, Predictions, RunRecord, Task
+from icdbench.types import Corpus, Predictions, Report, RunRecord, Task, quiet
 
 log = logging.getLogger("icdbench")
 
@@ -47,7 +47,7 @@ class Request:
     device: str = "auto"
 
 
-def expand(request: Request) -> list[RunSpec]:
+def expand(request: Request, prepare: Report = quiet) -> list[RunSpec]:
     """The request's runs: every model with every seed. Raises SpecError, DataError: nothing is trained before all is right."""
     origin = datasets.source(request.dataset)
     names = list(dict.fromkeys(request.models))
@@ -57,7 +57,7 @@ def expand(request: Request) -> list[RunSpec]:
         )
     found = {name: registry.entry(name.partition("@")[0]) for name in names}
     _check_targets(request.changes, [entry.name for entry in found.values()])
-    load = functools.cache(lambda data: encode.corpus(origin, datasets.data_root(request.root), data))
+    load = functools.cache(lambda data: encode.corpus(origin, datasets.data_root(request.root), data, prepare))
     on = train.fabric(request.device)
     seeds = dict.fromkeys(request.seeds)
     specs = [
@@ -146,7 +146,9 @@ def task(corpus: Corpus, data: DataSpec, width: int | None) -> Task:
     return Task(len(corpus.vocabulary.tokens), len(corpus.vocabulary.codes), vectors, corpus.descriptions)
 
 
-def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] = lambda _: None) -> RunRecord:
+def execute(
+    spec: RunSpec, request: Request, report: Callable[[Progress], None] = lambda _: None, prepare: Report = quiet
+) -> RunRecord:
     """The finished run, computed unless it is stored already. Raises DataError, SpecError, TrainingError, KeyboardInterrupt."""
     folder = store.folder(request.results, spec)
     if (finished := store.load_record(folder)) is not None:
@@ -156,7 +158,7 @@ def execute(spec: RunSpec, request: Request, report: Callable[[Progress], None] 
     store.set_aside(folder)
     begun = time.monotonic()
     on = train.fabric(request.device, spec.train.precision)
-    corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data)
+    corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data, prepare)
     if corpus.fingerprint != spec.fingerprint:
         raise DataError(f"the raw files of '{spec.dataset}' changed since this command began; run it again")
     train.seed_everything(spec.seed)

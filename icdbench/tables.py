@@ -15,6 +15,7 @@ import math
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from icdbench.spec import Benchmark, DataSpec, SpecError, nearest
 from icdbench.types import SPLITS, Corpus, RunRecord
 
 # Fields of DataSpec that change the test documents or their codes: runs that differ here answer different questions.
-TASK_FIELDS = ("language", "top_codes", "categories", "drop_overlap", "split_seed")
+TASK_FIELDS = ("language", "top_codes", "categories", "drop_overlap", "protocol", "split_seed")
 RANKING = ("auc", "p@", "r@", "map", "r_precision")  # beginnings of the metrics that no threshold enters
 NUMBER = re.compile(r"([+-]?\d+\.\d+)(?: ± (\d+\.\d+))?")  # a cell that is a figure: mean, standard deviation
 
@@ -117,7 +118,27 @@ def statistics(corpus: Corpus, fmt: str = "md") -> str:
         if missed := int(encoded.unseen.sum()):
             gold = len(encoded.codes) + missed
             notes.append(f"{split}: {missed:,} of {gold:,} gold assignments are codes that training never shows.")
-    return _write([Grid(f"Statistics of {name}", header, [[name, *sizes, *shape]], notes)], fmt)
+    return _write([Grid(f"Statistics of {name}", header, [[name, *sizes, *shape]], notes), _frequencies(corpus)], fmt)
+
+
+def _frequencies(corpus: Corpus) -> Grid:
+    """The paper's figure 2: how many codes are how frequent in training, and how much of all labels they make up."""
+    counts_L = corpus.splits["train"].labels(len(corpus.vocabulary.codes)).sum(0).A1
+    edges = [0, 1, 2, 6, 11, 51, 101, 501, 1001, 5001, len(corpus.splits["train"]) + 1]
+    rows = []
+    for low, high in pairwise(sorted({min(edge, edges[-1]) for edge in edges})):
+        chosen_L = (counts_L >= low) & (counts_L < high)
+        if chosen_L.any():
+            share = chosen_L.mean()
+            span = f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}"
+            cells = [
+                f"{chosen_L.sum():,}",
+                f"{100 * share:.1f} %",
+                f"{100 * counts_L[chosen_L].sum() / counts_L.sum():.1f} %",
+            ]
+            rows.append([span, *cells, "#" * round(40 * share)])
+    header = ["training documents", "codes", "of all codes", "of all labels", "codes, to scale"]
+    return Grid("Codes by their frequency in training", header, rows, [])
 
 
 def _same_data(record: RunRecord, benchmark: Benchmark) -> bool:

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SUMMARY = "Discharge summary"
 
@@ -19,9 +20,9 @@ class Mimic3:
     `lists` holds the HADM_IDs of each file of splits, such as `train_full`.
     """
 
-    notes: list[tuple[object, object, str, str]] = field(default_factory=list)
-    diagnoses: list[tuple[object, object, str]] = field(default_factory=list)
-    procedures: list[tuple[object, object, str]] = field(default_factory=list)
+    notes: list[tuple[Any, Any, str, str]] = field(default_factory=list)
+    diagnoses: list[tuple[Any, Any, str]] = field(default_factory=list)
+    procedures: list[tuple[Any, Any, str]] = field(default_factory=list)
     diagnosis_titles: list[tuple[str, str]] = field(default_factory=lambda: [("4019", "Hypertension NOS")])
     procedure_titles: list[tuple[str, str]] = field(default_factory=lambda: [("3893", "Venous catheterization")])
     lists: dict[str, list[int]] = field(default_factory=dict)

@@ -21,6 +21,8 @@ ORDER = (
         "datasets",
         "tokens",
         "encode",
+        "check",
+        "export",
         "batches",
         "embeddings",
         "nn",

@@ -275,15 +275,15 @@ def test_a_plain_reading_of_the_rules_agrees_on_random_tables(tmp_path: Path) ->
     labels: dict[tuple[int, int], list[str]] = {}
     for subject, hadm, code in tables.diagnoses:
         if code:
-            labels.setdefault((subject, hadm), []).append(dotted(code, 4 if code[0] == "E" else 3))  # type: ignore[arg-type]
+            labels.setdefault((subject, hadm), []).append(dotted(code, 4 if code[0] == "E" else 3))
     for subject, hadm, code in tables.procedures:
         number = str(int(code))
-        labels.setdefault((subject, hadm), []).append(number[:2] + "." + number[2:])  # type: ignore[arg-type]
+        labels.setdefault((subject, hadm), []).append(number[:2] + "." + number[2:])
     texts: dict[tuple[int, int], str] = {}
     for subject, hadm, category, text in tables.notes:
         if category == SUMMARY:
             key = (subject, hadm)
-            texts[key] = f"{texts[key]} {text}" if key in texts else text  # type: ignore[index]
+            texts[key] = f"{texts[key]} {text}" if key in texts else text
     tokens = {
         key: [word.lower() for word in re.findall(r"\w+", texts[key]) if not word.isnumeric()] for key in sorted(texts)
     }

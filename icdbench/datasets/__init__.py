@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from icdbench.files import digest
+from icdbench.files import raw_digest
 from icdbench.spec import DataError, DataSpec, SpecError, nearest
 from icdbench.types import SPLITS, Document, Report
 
@@ -126,7 +126,7 @@ def fingerprint(origin: Source, root: Path, data: DataSpec) -> str:
     content = hashlib.sha256(origin.version.encode())
     for path in paths:
         with readable(path):
-            content.update(f"{path.relative_to(common).as_posix()}\0{digest(path)}\n".encode())
+            content.update(f"{path.relative_to(common).as_posix()}\0{raw_digest(path)}\n".encode())
     return content.hexdigest()[:16]
 
 
