@@ -8,8 +8,7 @@ from typing import Any
 from icdbench.spec import DataSpec
 from icdbench.types import SPLITS, Corpus
 
-# Fields of DataSpec that change what is counted.
-COUNTING = ("top_codes", "min_documents", "words")
+COUNTING = ("min_documents", "words")  # fields of DataSpec that decide how many words there are
 
 
 def differences(corpus: Corpus, known: Mapping[str, Any], data: DataSpec) -> list[str]:
@@ -75,12 +74,11 @@ def _codes(corpus: Corpus, known: Mapping[str, Any], data: DataSpec) -> Iterator
 
 def _words(corpus: Corpus, known: Mapping[str, Any], data: DataSpec) -> Iterator[str]:
     found = {"vocabulary": len(corpus.vocabulary.tokens) - 2, "distinct words": corpus.facts["distinct_words"]}
-    settings = DataSpec()
-    changed = [
-        f"{name}={getattr(data, name)}" for name in COUNTING[1:] if getattr(data, name) != getattr(settings, name)
-    ]
+    changed = [f"{name}={getattr(data, name)}" for name in COUNTING if getattr(data, name) != getattr(DataSpec(), name)]
+    same_documents = len(corpus.splits["train"]) == known["documents"]["train"]
+    why = ", ".join(changed) or (
+        "another version of NOTEEVENTS than 1.4" if same_documents else "the training documents are not the published ones"
+    )
     for name, count in found.items():
         if name in known and count != known[name]:
-            by = "training documents" if not corpus.facts.get("listed_without_summary") else "fewer training documents"
-            why = ", ".join(changed) or f"{by} or another version of NOTEEVENTS (1.4 is the published one)"
             yield f"{name}: {count:,}, published {known[name]:,}; {why}"

@@ -306,9 +306,11 @@ def _presence(origin: Any, root: Path) -> str:
     from icdbench import datasets
 
     try:
-        return "packaged" if origin.synthetic else f"{len(origin.files(root, datasets.data_spec(origin)))} found"
+        files = origin.files(root, datasets.data_spec(origin))
     except DataError:
         return "absent"
+    packaged = Path(datasets.__file__).parent
+    return "packaged" if all(path.is_relative_to(packaged) for path in files) else f"{len(files)} found"
 
 
 def _seeds(text: str) -> list[int]:

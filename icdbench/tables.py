@@ -138,7 +138,8 @@ def _frequencies(corpus: Corpus) -> Grid:
             ]
             rows.append([span, *cells, "#" * round(40 * share)])
     header = ["training documents", "codes", "of all codes", "of all labels", "codes, to scale"]
-    return Grid("Codes by their frequency in training", header, rows, [])
+    notes = [f"{len(corpus.splits['train']):,} training documents with {counts_L.sum():,} labels."]
+    return Grid("Codes by their frequency in training", header, rows, notes)
 
 
 def _same_data(record: RunRecord, benchmark: Benchmark) -> bool:
@@ -383,7 +384,7 @@ def _formatted(grid: Grid, form: Format) -> str:
         return form.bold.format(escaped) if isinstance(cell, Best) else escaped
 
     header, *rows = [[text(cell) for cell in row] for row in (grid.header, *grid.rows)]
-    align = ["left" if heading in {"system", "figures", "data set"} else "right" for heading in grid.header]
+    align = ["left" if heading in {"system", "figures", "data set", "codes, to scale"} else "right" for heading in grid.header]
     body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
     for rule in ("toprule", "midrule", "bottomrule"):  # tabulate's own booktabs style would escape a second time
         body = body.replace(r"\hline", f"\\{rule}", 1)
