@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from icdbench import datasets
-from icdbench.datasets import icd9, synthetic
-from icdbench.datasets.synthetic import Dice, Plan, Sentence
+from icdbench.datasets import icd9, phrases, synthetic
+from icdbench.datasets.phrases import Dice
+from icdbench.datasets.synthetic import Plan, Sentence
 from icdbench.spec import DataSpec
 from icdbench.types import Document, quiet
 
@@ -151,7 +152,7 @@ def test_gold_codes_are_those_of_the_patient_now() -> None:
         for mention in plan.mentions:
             now = mention.status in {"stated", "implied"}
             assert (mention.code in plan.codes) == now, (mention, plan.codes)
-            assert not (synthetic.excluded(mention.code) - {mention.code, mention.gold}) & set(plan.codes), (
+            assert not (phrases.excluded(mention.code) - {mention.code, mention.gold}) & set(plan.codes), (
                 mention,
                 plan,
             )
@@ -178,20 +179,20 @@ def test_every_mention_is_said_in_the_document() -> None:
 def test_any_title_can_be_paraphrased() -> None:
     for titles in icd9.titles().values():
         for number, title in enumerate(titles.values()):
-            phrase = synthetic.paraphrase(title, Dice(number))
+            phrase = phrases.paraphrase(title, Dice(number))
             assert phrase, title
             assert "{" not in phrase
-    assert synthetic.paraphrase("Pneumonia, organism unspecified", Dice(1)) in {
+    assert phrases.paraphrase("Pneumonia, organism unspecified", Dice(1)) in {
         "pneumonia",
-        *synthetic.SYNONYMS["pneumonia"],
+        *phrases.SYNONYMS["pneumonia"],
     }
 
 
 def test_codes_of_the_tables_are_real() -> None:
-    tables: list[Iterable[str]] = [synthetic.BACKGROUND, synthetic.SIGNS, synthetic.DRUGS]
-    tables += [*synthetic.TOPICS.values(), *synthetic.TRAITS.values(), *map(str.split, synthetic.EXCLUSIVE)]
+    tables: list[Iterable[str]] = [synthetic.BACKGROUND, phrases.SIGNS, phrases.DRUGS]
+    tables += [*synthetic.TOPICS.values(), *phrases.TRAITS.values(), *map(str.split, phrases.EXCLUSIVE)]
     named = {code for table in tables for code in table}
-    named |= {code for code, _ in synthetic.BECOMES} | set(synthetic.BECOMES.values())
+    named |= {code for code, _ in phrases.BECOMES} | set(phrases.BECOMES.values())
     drawn = {code for table in (synthetic.BACKGROUND, *synthetic.TOPICS.values()) for code in table}
     assert named == drawn
     assert set(icd9.icd9cm_titles(sorted(named))) == named
