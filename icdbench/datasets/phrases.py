@@ -285,6 +285,10 @@ class Dice:
     def __init__(self, *seed: int) -> None:
         self._random = np.random.Generator(np.random.PCG64(seed)).random
 
+    def share(self) -> float:
+        """A number in [0, 1)."""
+        return self._random()
+
     def luck(self, chance: float) -> bool:
         return self._random() < chance
 
