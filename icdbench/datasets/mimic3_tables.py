@@ -185,7 +185,7 @@ def make_plan(size: Size) -> Plan:
     kind = draws(1)
     addendum = np.where(summary, np.where(kind < ADDENDUM_FIRST, 2, np.where(kind < ADDENDUM, 1, 0)), 0)
     twin = summary & (draws(2) < TWIN)
-    rows = summary + (addendum > 0) + twin
+    rows = summary.astype(np.int64) + (addendum > 0) + twin
     first = date(2100, 1, 1).toordinal()
     return Plan(
         hadm=100_000 + _generator(size.seed, PLAN, 3).permutation(ids)[:total],
