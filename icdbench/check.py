@@ -77,7 +77,9 @@ def _words(corpus: Corpus, known: Mapping[str, Any], data: DataSpec) -> Iterator
     changed = [f"{name}={getattr(data, name)}" for name in COUNTING if getattr(data, name) != getattr(DataSpec(), name)]
     same_documents = len(corpus.splits["train"]) == known["documents"]["train"]
     why = ", ".join(changed) or (
-        "another version of NOTEEVENTS than 1.4" if same_documents else "the training documents are not the published ones"
+        "another version of NOTEEVENTS than 1.4"
+        if same_documents
+        else "the training documents are not the published ones"
     )
     for name, count in found.items():
         if name in known and count != known[name]:

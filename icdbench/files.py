@@ -68,9 +68,11 @@ def _writable() -> Iterator[None]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
     """Keeps other processes out of the block; yields whether another one had to be waited for. It ends with the process."""
+    locks = cache_root() / "locks"
     with _writable():
+        locks.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        lock = FileLock(locks / f"{folder.parent.name}-{folder.name}.lock")
         try:
             lock.acquire(timeout=0)
             waited = False

@@ -384,7 +384,10 @@ def _formatted(grid: Grid, form: Format) -> str:
         return form.bold.format(escaped) if isinstance(cell, Best) else escaped
 
     header, *rows = [[text(cell) for cell in row] for row in (grid.header, *grid.rows)]
-    align = ["left" if heading in {"system", "figures", "data set", "codes, to scale"} else "right" for heading in grid.header]
+    align = [
+        "left" if heading in {"system", "figures", "data set", "codes, to scale"} else "right"
+        for heading in grid.header
+    ]
     body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
     for rule in ("toprule", "midrule", "bottomrule"):  # tabulate's own booktabs style would escape a second time
         body = body.replace(r"\hline", f"\\{rule}", 1)

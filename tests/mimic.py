@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pyarrow import feather
+
 SUMMARY = "Discharge summary"
 
 
@@ -81,3 +84,46 @@ def _codes(rows: Iterable[tuple[object, object, str]]) -> list[tuple[object, ...
 
 def _titles(rows: Iterable[tuple[str, str]]) -> list[tuple[object, ...]]:
     return [(i, code, title[:20], title) for i, (code, title) in enumerate(rows)]
+
+
+def write_splits(path: Path, rows: Sequence[tuple[int, str]]) -> Path:
+    """A Feather file of admissions and splits, as Edin et al. publish them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    feather.write_feather(pa.table({"_id": [row[0] for row in rows], "split": [row[1] for row in rows]}), path)
+    return path
+
+
+@dataclass
+class Mimic4:
+    """Rows of MIMIC-IV's tables: notes (admission, text), codes (admission, code, version), titles (code, version, title)."""
+
+    notes: list[tuple[Any, str]] = field(default_factory=list)
+    diagnoses: list[tuple[Any, str, int]] = field(default_factory=list)
+    procedures: list[tuple[Any, str, int]] = field(default_factory=list)
+    diagnosis_titles: list[tuple[str, int, str]] = field(default_factory=list)
+    procedure_titles: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def write(self, root: Path) -> Path:
+        """The tables in the folders of PhysioNet's two projects."""
+        note, hosp = root / "mimic-iv-note" / "note", root / "mimiciv" / "hosp"
+        for folder in (note, hosp):
+            folder.mkdir(parents=True, exist_ok=True)
+        header = "note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text".split(",")
+        rows = [(f"{a}-DS-1", 1, a, "DS", 1, "2180-01-01 00:00:00", "", text) for a, text in self.notes]
+        write_table(note / "discharge.csv", header, rows)
+        for name, codes in (("diagnoses_icd", self.diagnoses), ("procedures_icd", self.procedures)):
+            coded = [(1, admission, 1, code, version) for admission, code, version in codes]
+            write_table(hosp / f"{name}.csv", ["subject_id", "hadm_id", "seq_num", "icd_code", "icd_version"], coded)
+        for name, titles in (("d_icd_diagnoses", self.diagnosis_titles), ("d_icd_procedures", self.procedure_titles)):
+            write_table(hosp / f"{name}.csv", ["icd_code", "icd_version", "long_title"], titles)
+        return root
+
+
+def small4() -> Mimic4:
+    """Twelve admissions 1 to 12 with diagnoses 401.9 and I10 and procedures 0066 and 02HV33Z; 10 have them in test and so on."""
+    tables = Mimic4()
+    for admission in range(1, 13):
+        tables.notes.append((admission, f"Common words, 5 µg {'x' * admission}"))
+        tables.diagnoses += [(admission, "4019", 9), (admission, "I10", 10), (admission, "E119", 10)]
+        tables.procedures += [(admission, "0066", 9), (admission, "02HV33Z", 10)]
+    return tables

@@ -120,7 +120,8 @@ def test_titles_are_encoded_with_the_words_of_the_notes() -> None:
     corpus = of(notes(("acute pain", "A B C")), titles={"A": "Acute, pain 2", "C": "rare pain"})
     shown = [[corpus.vocabulary.tokens[token] for token in title] for title in corpus.descriptions]
     assert shown == [["acute", "pain"], [], ["<unknown>", "pain"]]
-    assert corpus.facts == {"made": "up", "background_documents": 0, "codes_without_title": 1}
+    facts = {"made": "up", "distinct_words": 2, "background_documents": 0, "codes_without_title": 1}
+    assert corpus.facts == facts
 
 
 @pytest.mark.parametrize("split", SPLITS)

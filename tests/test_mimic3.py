@@ -12,7 +12,8 @@ from corpora import codes, prepared, tree, words
 from mimic import SUMMARY, Mimic3, small
 
 from icdbench import datasets
-from icdbench.datasets import mimic3, splits
+from icdbench.datasets import splits
+from icdbench.datasets.mimic3_tables import MARKER
 from icdbench.spec import DataError
 from icdbench.types import SPLITS, UNKNOWN, Document, quiet
 
@@ -403,7 +404,7 @@ def test_lists_of_fifty_that_do_not_belong_to_the_full_ones(tmp_path: Path) -> N
 def test_synthetic_tables_are_not_mimic_nor_mimic_synthetic(tmp_path: Path) -> None:
     root = small().write(tmp_path)
     assert "were not made by 'icdbench data make'" in broken(root, "synth-full")
-    (root / mimic3.MARKER).write_text("{}")
+    (root / MARKER).write_text("{}")
     assert "are synthetic" in broken(root)
     assert prepared("synth-full", root).synthetic
 

@@ -35,6 +35,7 @@ from typing import Any, Literal
 
 from icdbench.datasets import Raw, Source, physionet, readable, register, splits
 from icdbench.datasets.icd9 import DIAGNOSIS, PROCEDURE, dotted, icd9cm_titles
+from icdbench.datasets.mimic3_tables import MARKER
 from icdbench.spec import DataError, DataSpec
 from icdbench.types import SPLITS, Document, Report, quiet
 
@@ -44,7 +45,7 @@ Admission = tuple[int, int]  # SUBJECT_ID, HADM_ID
 
 CODES = {DIAGNOSIS: "DIAGNOSES_ICD", PROCEDURE: "PROCEDURES_ICD"}
 TITLES = {DIAGNOSIS: "D_ICD_DIAGNOSES", PROCEDURE: "D_ICD_PROCEDURES"}
-MARKER = "synthetic.json"
+
 SUMMARY = ("CATEGORY", "Discharge summary")
 LISTS = dict(zip(SPLITS, ("train", "dev", "test"), strict=True))
 CLEAN = "mimiciii_clean_splits.feather"
@@ -138,9 +139,9 @@ def read(setting: Setting, root: Path, data: DataSpec, report: Report = quiet) -
     documents = _documents(notes, codes, split_of)
     facts["without_codes"] = sum(not document.codes for document in documents)
     facts["in_no_list"] = sum(not document.split for document in documents)
-    facts |= _unmatched(split_of, {hadm for _, hadm in notes}, lists)
+    facts |= unmatched(split_of, {hadm for _, hadm in notes}, lists)
     if setting.lists == "clean":
-        return _clean(documents, facts)
+        return _clean(documents, data, facts)
     facts = {"protocol": data.protocol, **facts}
     return _fifty(documents, lists, data, facts) if setting.lists == "50" else _full(documents, data, facts)
 
@@ -152,7 +153,7 @@ def _notes(path: Path, report: Report) -> tuple[dict[Admission, str], dict[str, 
     for batch in physionet.rows(path, ["SUBJECT_ID", "HADM_ID", "TEXT"], report, where=SUMMARY):
         for subject, admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             if admission:
-                found[_integer(subject, path), _integer(admission, path)].append(text)
+                found[integer(subject, path), integer(admission, path)].append(text)
             else:
                 without_admission += 1
     if not found:
@@ -164,7 +165,8 @@ def _notes(path: Path, report: Report) -> tuple[dict[Admission, str], dict[str, 
     return {admission: " ".join(texts) for admission, texts in found.items()}, facts
 
 
-def _integer(cell: str, path: Path) -> int:
+def integer(cell: str, path: Path) -> int:
+    """A SUBJECT_ID or HADM_ID as a number. Raises DataError."""
     try:
         return int(cell.removesuffix(".0"))  # some tools write whole numbers so
     except ValueError:
@@ -187,7 +189,7 @@ def _codes(place: Path, report: Report, *, as_text: bool, facts: dict[str, objec
             if kind == PROCEDURE and code.startswith("0"):
                 zeros.add(code)
                 code = code if as_text or not code.isdecimal() else str(int(code))
-            found[_integer(subject, path), _integer(admission, path)].append(dotted(code, kind))
+            found[integer(subject, path), integer(admission, path)].append(dotted(code, kind))
     facts["rows_without_code"] = without_code
     if not as_text:
         facts["procedures_that_lost_zeros"] = len(zeros)
@@ -211,8 +213,8 @@ def _documents(
     ]
 
 
-def _unmatched(split_of: Mapping[int, str], admissions: set[int], lists: Mapping[str, Path]) -> dict[str, object]:
-    """What is to be said of listed admissions without a summary. Raises DataError if a split has no other."""
+def unmatched(split_of: Mapping[int, str], admissions: set[int], lists: Mapping[str, Path]) -> dict[str, object]:
+    """What is to be said of listed admissions without a summary, which are left out with a warning. Raises DataError if a split has no other."""
     missing = [admission for admission in split_of if admission not in admissions]
     if not missing:
         return {}
@@ -268,16 +270,17 @@ def _fifty(documents: Sequence[Document], lists: Mapping[str, Path], data: DataS
     return Raw(kept, rest, facts, codes, background_counts=True, by_length=True)
 
 
-def _clean(documents: Sequence[Document], facts: dict[str, object]) -> Raw:
+def _clean(documents: Sequence[Document], data: DataSpec, facts: dict[str, object]) -> Raw:
     counts = Counter(code for document in documents for code in document.codes)
     known = {code for code, count in counts.items() if count >= RARE}
     kept = []
     for document in documents:
-        labels = tuple(code for code in document.codes if code in known)
-        if document.split and labels:
-            kept.append(Document(document.id, document.text, labels, document.split))
+        common = tuple(code for code in document.codes if code in known)
+        if document.split and common:
+            kept.append(Document(document.id, document.text, common, document.split))
     facts["listed_without_label"] = sum(bool(document.split) for document in documents) - len(kept)
-    return Raw(kept, facts=facts, codes=sorted({code for document in kept for code in document.codes}), by_length=True)
+    labels = sorted({code for document in kept for code in document.codes})
+    return Raw(kept, facts=facts, codes=labels if data.top_codes is None else None, by_length=True)
 
 
 def _in(documents: Iterable[Document], split: str) -> list[Document]:

@@ -8,17 +8,19 @@ shorter table. pyarrow then splits a block into cells, which stay as written: an
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icdbench.datasets import readable
 from icdbench.spec import DataError, nearest
+from icdbench.types import Report, quiet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +36,6 @@ AGAIN = "fetch the file again"
 BEFORE = np.isin(np.arange(256), list(b',\n"'))
 AFTER = np.isin(np.arange(256), list(b',\r\n"'))
 
-Report = Callable[[str, int, int], None]
 T = TypeVar("T")
 
 
@@ -61,7 +62,7 @@ def _names(table: str) -> tuple[str, str]:
     return f"{table}.csv", f"{table}.csv.gz"
 
 
-def table(path: Path, columns: Sequence[str], report: Report = lambda *_: None) -> pa.Table:
+def table(path: Path, columns: Sequence[str], report: Report = quiet) -> pa.Table:
     """As `rows`, at once: for a table that fits into memory."""
     import pyarrow as pa
 
@@ -72,7 +73,7 @@ def table(path: Path, columns: Sequence[str], report: Report = lambda *_: None) 
 def rows(
     path: Path,
     columns: Sequence[str],
-    report: Report = lambda *_: None,
+    report: Report = quiet,
     where: tuple[str, str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The columns of a table, found in upper or lower case, in batches of bounded size; every cell is text.
@@ -229,39 +230,37 @@ def _cells(path: Path, block: _Block, width: int, wanted: Sequence[int], seen: i
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    odd: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        odd.append(row)
-        return "error"
-
     names = [str(index) for index in range(width)]
     kept = sorted(set(wanted))
     try:
         return arrow.read_csv(
             pa.BufferReader(block.content),
             arrow.ReadOptions(column_names=names, block_size=len(block.content) + 1, use_threads=False),
-            arrow.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+            arrow.ParseOptions(newlines_in_values=True),
             arrow.ConvertOptions(
                 include_columns=[names[index] for index in kept],
                 column_types={names[index]: pa.string() for index in kept},
             ),
         )
     except pa.ArrowInvalid as error:
-        if odd:
-            raise DataError(
-                f"{path}, row {seen + odd[0].number} after the header: {odd[0].actual_columns} cells where the header has "
-                f"{width}; is the file cut off? {AGAIN}"
-            ) from None
-        _check_utf8(path, block)
+        _check_cells(path, block, width, seen)
         raise DataError(f"{path}, after row {seen}: {_line(error)}; {AGAIN}") from None
 
 
-def _check_utf8(path: Path, block: _Block) -> None:
+def _check_cells(path: Path, block: _Block, width: int, seen: int) -> None:
+    """Raises DataError for what pyarrow refuses, without the row that its own message shows."""
+    csv.field_size_limit(LONGEST_ROW)
     try:
-        block.content.decode()
+        text = block.content.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {block.start + error.start}); convert it, or {AGAIN}") from None
+    present = (row for row in csv.reader(io.StringIO(text, newline="")) if row)  # else a blank line
+    for number, row in enumerate(present, start=seen + 1):
+        if len(row) != width:
+            raise DataError(
+                f"{path}, row {number} after the header: {len(row)} cells where the header has {width}; is the file cut "
+                f"off? {AGAIN}"
+            )
 
 
 def _line(error: Exception) -> str:
