@@ -22,7 +22,7 @@ from torch import nn
 
 from icdbench import datasets, encode, metrics, registry, store, train
 from icdbench.datasets import Source
-from icdbench.embeddings import word_vectors
+from icdbench.embeddings import training, word_vectors
 from icdbench.registry import Entry
 from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
 from icdbench.train import Progress, TrainingError
@@ -140,9 +140,9 @@ def _changed(where: str, default: Settings, chosen: Settings) -> dict[str, Any]:
     return {f"{where}.{name}": values[name] for name in values if getattr(default, name) != getattr(chosen, name)}
 
 
-def task(corpus: Corpus, data: DataSpec, width: int | None) -> Task:
+def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet) -> Task:
     """What a model may know of the corpus; word vectors of the model's width, unless it has none or wants none."""
-    vectors = word_vectors(corpus, data, width) if width and data.embeddings == "word2vec" else None
+    vectors = word_vectors(corpus, data, width, prepare) if width and data.embeddings == "word2vec" else None
     return Task(len(corpus.vocabulary.tokens), len(corpus.vocabulary.codes), vectors, corpus.descriptions)
 
 
@@ -162,7 +162,11 @@ def execute(
     if corpus.fingerprint != spec.fingerprint:
         raise DataError(f"the raw files of '{spec.dataset}' changed since this command began; run it again")
     train.seed_everything(spec.seed)
-    given = task(corpus, spec.data, spec.config.get("embedding_size"))
+    width = spec.config.get("embedding_size")
+    given = task(corpus, spec.data, width, prepare)
+    about = describe(corpus)
+    if given.embeddings is not None:
+        about["word_vectors"] = training(corpus, spec.data, width)
     model = registry.build(spec.system, given, **spec.config)
     prepared = time.monotonic()
     if isinstance(model, nn.Module):
@@ -192,7 +196,7 @@ def execute(
     timing = {"prepare": prepared - begun, "train": seconds, "predict": time.monotonic() - fitted}
     if history:
         timing["documents_per_second"] = len(corpus.splits["train"]) * len(history) / max(seconds, 1e-9)
-    record = _record(spec, corpus, predictions, history, parameters, timing, on.device)
+    record = _record(spec, corpus, about, predictions, history, parameters, timing, on.device)
     store.save_run(folder, record, predictions, weights)
     return record
 
@@ -221,6 +225,7 @@ def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, o
 def _record(
     spec: RunSpec,
     corpus: Corpus,
+    about: dict[str, Any],
     predictions: Mapping[str, Predictions],
     history: list[dict[str, float]],
     parameters: int,
@@ -254,7 +259,7 @@ def _record(
         popularity={key: floor[key] for key in ranking if key in floor},
         history=history,
         parameters=parameters,
-        corpus=describe(corpus),
+        corpus=about,
         timing={name: round(value, 3) for name, value in timing.items()},
         device=_device_name(device),
         versions=_versions(),

@@ -26,7 +26,7 @@ from icdbench.datasets import Raw, Source
 from icdbench.embeddings import word_vectors
 from icdbench.spec import DataError, DataSpec, SpecError
 from icdbench.tokens import tokenize
-from icdbench.types import PADDING, SPLITS, Corpus, Document, Report
+from icdbench.types import PADDING, SPLITS, Corpus, Document, Encoded, Report, Vocabulary
 
 # --- Encoding ------------------------------------------------------------------------------------------------------------
 
@@ -324,6 +324,26 @@ def vectors(corpus: Corpus, **changes: object) -> np.ndarray[Any, Any]:
     return word_vectors(corpus, DataSpec().override(changes, "data"), 8)
 
 
+def indexed(train: Encoded, words: int, background: Encoded | None = None) -> Corpus:
+    """A corpus of token indices below `words`."""
+    nothing = encoded([], [])
+    return Corpus(
+        name="indexed",
+        vocabulary=Vocabulary(tuple(map(str, range(words))), ()),
+        splits={"train": train, "validation": nothing, "test": nothing},
+        background=background or nothing,
+        descriptions=(),
+        fingerprint="",
+        key="",
+        synthetic=True,
+        facts={},
+    )
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
 def test_vectors_have_length_one_and_padding_is_zero() -> None:
     corpus = of(notes(*TRAIN))
     made = vectors(corpus)
@@ -374,8 +394,126 @@ def test_vectors_learn_from_the_allowed_texts_only(allowed: str, background: boo
 def test_gensim_is_given_every_word_of_a_long_document() -> None:
     from gensim.models.word2vec import MAX_WORDS_IN_BATCH
 
-    texts = [list(range(1, 25_001)), [7], list(range(1, MAX_WORDS_IN_BATCH + 1))]
-    sentences = [list(map(int, sentence)) for sentence in embeddings._Sentences([encoded(texts, [[]] * 3)])]
+    texts = [list(range(1, 25_001)), [], [7], list(range(1, MAX_WORDS_IN_BATCH + 1))]
+    names = list(map(str, range(25_001)))
+    sentences = [list(map(int, words)) for words in embeddings._Sentences([encoded(texts, [[]] * 4)], names)]
     assert max(map(len, sentences)) <= MAX_WORDS_IN_BATCH, "it reads no further"
     assert [len(sentence) for sentence in sentences] == [10_000, 10_000, 5_000, 1, 10_000]
     assert list(chain(*sentences)) == list(chain(*texts))
+
+
+def plain_vectors(texts: Sequence[Sequence[int]], words: int, width: int) -> np.ndarray[Any, Any]:
+    """Word vectors as they were made when the first results were computed: each word a new string, one worker."""
+    from gensim.models import Word2Vec
+
+    sentences = [
+        [str(token) for token in text[at : at + 10_000]] for text in texts for at in range(0, len(text), 10_000)
+    ]
+    model = Word2Vec(sentences, vector_size=width, window=5, min_count=0, epochs=5, sg=0, workers=1, seed=1)
+    made = np.random.default_rng(0).standard_normal((words, width)).astype(np.float32)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    for word, position in model.wv.key_to_index.items():
+        made[int(word)] = model.wv.vectors[position]
+    made /= np.linalg.norm(made, axis=1, keepdims=True) + 1e-12
+    made[PADDING] = 0
+    return made
+
+
+def test_vectors_are_to_the_byte_those_of_the_plain_way(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    lengths = [0, 25_000, 1, 10_000, *generator.integers(0, 300, 50)]
+    texts = [(1 + generator.zipf(1.5, length) % 699).tolist() for length in lengths]  # many words equally frequent
+    train, background = encoded(texts[:40], [[]] * 40), encoded(texts[40:], [[]] * (len(texts) - 40))
+    np.save(tmp_path / "tokens.npy", train.tokens)
+    mapped = replace(train, tokens=np.load(tmp_path / "tokens.npy", mmap_mode="r"))
+    corpus, data = indexed(mapped, 700, background), DataSpec(embedding_corpus="train+background")
+    assert len(set(chain(*texts))) < 699, "some words are never seen"
+    assert word_vectors(corpus, data, 12).tobytes() == plain_vectors(texts, 700, 12).tobytes()
+    facts = embeddings.training(corpus, data, 12)
+    assert (facts["words"], facts["epochs"], facts["workers"]) == (sum(lengths), 5, 1)
+
+
+def test_vectors_that_were_kept_without_a_note_of_their_training_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = of(notes(*TRAIN))
+    made = vectors(corpus)
+    (entry("vectors") / "training.json").unlink()
+    (entry("vectors") / files.CHECKSUMS).write_text(json.dumps(files._checksums(entry("vectors"))))
+    monkeypatch.setattr("icdbench.embeddings._train", lambda *_: pytest.fail("trained again"))
+    np.testing.assert_array_equal(vectors(corpus), made)
+    assert embeddings.training(corpus, DataSpec(), 8) == {}
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_many_words_are_read_by_a_worker_per_core(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents are about one of ten subjects, each with ten words of its own: those should end up side by side."""
+    monkeypatch.setattr(embeddings, "REPEATABLE", 100_000)
+    monkeypatch.setattr(embeddings, "_cores", lambda: workers)
+    generator = np.random.default_rng(2)
+    texts = [(2 + 10 * (document % 10) + generator.integers(0, 10, 200)).tolist() for document in range(1_000)]
+    corpus = indexed(encoded(texts, [[]] * len(texts)), 102)
+    made = word_vectors(corpus, DataSpec(), 16)
+    assert embeddings.training(corpus, DataSpec(), 16)["workers"] == workers
+    assert made.shape == (102, 16)
+    assert np.isfinite(made).all()
+    alike = made[2:] @ made[2:].T - 2 * np.eye(100)
+    assert (alike.argmax(axis=1) // 10 == np.arange(100) // 10).all()
+    few = indexed(encoded(texts[:500], [[]] * 500), 102)
+    word_vectors(few, DataSpec(), 8)
+    assert embeddings.training(few, DataSpec(), 8)["workers"] == 1, "100,000 words are still few"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_of_word_vectors_ends_at_the_total(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "STEP", 1_000)
+    monkeypatch.setattr(embeddings, "REPEATABLE", 10_000 if workers == 1 else 0)
+    monkeypatch.setattr(embeddings, "_cores", lambda: workers)
+    corpus = indexed(encoded([[2, 3] * 150] * 10, [[]] * 10), 4)
+    heard: list[tuple[str, int, int]] = []
+    word_vectors(corpus, DataSpec(), 4, lambda *said: heard.append(said))
+    assert {(what, total) for what, _, total in heard} == {("word vectors", 15_000)}
+    done = [done for _, done, _ in heard]
+    assert (done[0], done[-1]) == (0, 15_000)
+    steps = np.diff(done)
+    assert abs(steps - 1_000).max() < 300, "a step, give or take a document"
+    word_vectors(corpus, DataSpec(), 4, lambda *_: pytest.fail("nothing was trained"))
+
+
+def test_only_the_vectors_are_written_and_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts may be protected: no copy of them is to be found on the disk, whenever training stops."""
+    monkeypatch.setattr(embeddings, "STEP", 1_000)
+    corpus, folder = of(notes(*TRAIN * 10)), files.cache_root() / "vectors"
+    seen = []
+    word_vectors(corpus, DataSpec(), 8, lambda *_: seen.append(written(folder)))
+    assert len(seen) > 5
+    assert not any(seen)
+    assert written(folder) == [files.CHECKSUMS, "training.json", "vectors.npy"]
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("stop", [RuntimeError("stop"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("when", [0, 2_000], ids=["before it", "in it"])
+def test_training_ends_where_its_progress_cannot_be_told(
+    stop: BaseException, when: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried in a thread, since gensim waits for ever for one of its own that fails."""
+    monkeypatch.setattr(embeddings, "STEP", 1_000)
+    corpus, raised, heard = of(notes(*TRAIN * 10)), [], []
+
+    def report(_: str, done: int, total: int) -> None:
+        heard.append(done)
+        if when <= done < total:
+            raise stop
+
+    def train() -> None:
+        try:
+            word_vectors(corpus, DataSpec(), 8, report)
+        except BaseException as error:  # noqa: BLE001
+            raised.append(error)
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert raised == [stop]
+    assert sum(done >= when for done in heard) == 1, "and at once"
+    assert not written(files.cache_root() / "vectors")
+    assert word_vectors(corpus, DataSpec(), 8).shape == (len(corpus.vocabulary.tokens), 8), "and can start again"
