@@ -165,7 +165,7 @@ def execute(
     width = spec.config.get("embedding_size")
     given = task(corpus, spec.data, width, prepare)
     about = describe(corpus)
-    if given.embeddings is not None:
+    if width and given.embeddings is not None:
         about["word_vectors"] = training(corpus, spec.data, width)
     model = registry.build(spec.system, given, **spec.config)
     prepared = time.monotonic()

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
 
 from icdbench.types import IntArray, Report, quiet
 
@@ -100,10 +101,14 @@ def document_counts(numbers: IntArray, offsets: IntArray, num_words: int) -> Int
     start = 0
     while start < len(offsets) - 1:
         end = max(start + 1, int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1)
-        texts = np.repeat(np.arange(end - start), np.diff(offsets[start : end + 1]))
-        pairs = np.sort(texts * num_words + numbers[offsets[start] : offsets[end]])
-        once = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
-        counts += np.bincount(once % num_words, minlength=num_words)
+        part, rows = numbers[offsets[start] : offsets[end]], offsets[start : end + 1] - offsets[start]
+        by_text = csr_matrix((np.ones(len(part), np.bool_), part, rows), shape=(end - start, num_words))
+        by_word = by_text.tocsc()  # lists the texts of each word in order, one as often as it has the word
+        first = np.ones(len(part) + 1, np.bool_)
+        first[1:-1] = by_word.indices[1:] != by_word.indices[:-1]
+        first[by_word.indptr] = True
+        seen = np.concatenate([[0], np.cumsum(first[:-1])])
+        counts += np.diff(seen[by_word.indptr])
         start = end
     return counts
 
