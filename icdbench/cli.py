@@ -207,6 +207,36 @@ def data_get(
     typer.echo(fetch(datasets.data_root(data)))
 
 
+@data_app.command("make")
+def data_make(
+    folder: Annotated[Path, typer.Argument(help="Where to put the tables: a folder that is new or empty.")],
+    admissions: Annotated[int, typer.Option(help="Admissions with a discharge summary; MIMIC-III has 52726.")] = 52_726,
+    seed: Annotated[int, typer.Option(help="Another seed, other tables.")] = 1,
+    label_noise: Annotated[float, typer.Option(help="Share of labels that are wrong, such as 0.1.")] = 0.0,
+    other_notes: Annotated[int, typer.Option(help="Notes of other kinds per admission; MIMIC-III has 38.")] = 38,
+) -> None:
+    """Make synthetic tables in MIMIC-III's schema, of any size: no patient data, for trying things out."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from icdbench.datasets import mimic3_tables
+
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
+            bars: dict[str, TaskID] = {}
+
+            def report(what: str, done: int, total: int) -> None:
+                if what not in bars:
+                    bars[what] = live.add_task(what)
+                live.update(bars[what], completed=done, total=total)
+
+            mimic3_tables.make(folder, admissions, seed, label_noise, other_notes, report)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing was written", 130)
+    typer.echo(f"{folder}: {admissions:,} admissions with a summary, synthetic")
+
+
 @data_app.command("check")
 def data_check(
     name: Annotated[str, typer.Argument(help="A data set, or your own file.")],

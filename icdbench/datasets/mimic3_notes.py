@@ -19,7 +19,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 
 from icdbench.datasets import icd9
@@ -312,7 +312,7 @@ MISSPELT = 0.04  # of mentions and of sentences
 WIDTH = 78  # letters of a line
 TOKENS, SPREAD = 1540, 0.47  # median length of a summary, and the standard deviation of its logarithm
 SHORT = 0.006  # how often a summary is a few lines
-COINED = 0.35  # of drugs: made up, as brands and misspellings look to one who counts words
+COINED = 0.12  # of names, drugs and the like: made up, as brands and misspellings look to one who counts words
 
 # Words of titles as they are often written.
 ABBREVIATIONS = table("""
@@ -391,11 +391,11 @@ exam = HEENT: {organ} normal, sclera anicteric | Neck: supple, JVP {n} cm, no br
 imaging = {test} [**{date}**]: {finding} of the {side} {organ}, measuring {size}, {change} compared with [**{date}**]. | {test}: The {organ} is {degree} enlarged. There is {degree} {finding} in the {side} {organ}.
   Recommend follow-up in {n} months. | {test} ([**Numeric Identifier {k}{big}**]): Limited by motion. Within these limits the {organ} and {organ} look {change}. | {test}: {device} in place with its tip in the {organ}.
   {Degree} {finding}, {change}. | {test}: EF {k}%. Left atrium {degree} dilated. Wall {size}. {Degree} regurgitation. Pressures of {k}mmHg.
-micro = [**{date}**] {time} {organ} culture: {organism}, {big}k colonies. | [**{date}**] blood culture x{n}: no growth at {n} days. | [**{date}**] swab of {side} {organ}: rare {organism}; sensitive to {drug}.
+micro = [**{date}**] {time} {organ} culture: {organism}, {k}k colonies. | [**{date}**] blood culture x{n}: no growth at {n} days. | [**{date}**] swab of {side} {organ}: rare {organism}; sensitive to {drug}.
   | [**{date}**] stool: negative for {organism}. | [**{date}**] sputum: {organism}, resistant to {drug} and {drug}.
 course = On [**{date}**] {service} was called for {finding}; {test} was {change}. | {His} {drug} was changed to {dose} {often}. | Overnight {he} was {mood} and got {dose} {drug}. | By [**{month}**] {he} was {able} to walk {k}ft
   with a {aid}. | Nutrition: tolerated {k}cc/hr by tube, goal {k}. | {Test} on [**{date}**] showed {finding}, thought to be {change}. | A {size} {device} was placed at {time} by {service}. | {He} was transfused for Hct {k}.{m}.
-  | Family meeting held with {relative} and Dr. [**First Name{n} (NamePattern{m}) {k}**] [**Last Name (NamePattern1) {big}**]. | {Service} advised {drug} {dose} {often} for {n} weeks. | FEN: electrolytes repleted, I/O {side} even at {big}cc.
+  | Family meeting held with {relative} and Dr. [**First Name{n} (NamePattern{m}) {k}**] [**Last Name (NamePattern1) {big}**]. | {Service} advised {drug} {dose} {often} for {n} weeks. | FEN: electrolytes repleted, I/O {side} even at {volume}cc.
   | PPX: {drug}, bowel regimen. | Access: {device}. Code: full, confirmed with {relative}. | {He} was {able} to void after the catheter came out at {time}. | The {finding} was felt to be {degree} and needed no {test}.
   | {He} was transferred to the floor on day {n} in {mood} condition. | Pain was kept at {n}/10 with {drug} {dose}. | Cultures grew {organism} in {n} of {m} bottles, felt to be a contaminant. | Dr. {name} of {service} reviewed the {test}.
   | Case was discussed with {name} at {town}. | {He} asked about "{brand}" and was told to wait. | Followed by {name}/{name}.
@@ -425,11 +425,21 @@ aid = cane | walker | rolling walker | crutch | wheelchair | brace | quad cane |
 oxygen = room air | RA | 2L NC | 3L | 4L NC | 5L face mask | 40% FM | NRB | CPAP | 6L
 often = daily | twice a day | [**Hospital1 **] | QD | BID | TID | QHS | every six hours | q8h | q4h prn | q12h | weekly | at bedtime | three times daily | every other day | prn | QID | q6h
 """)
-# Units of doses, which are one word with their number (250mg); drugs beyond COMMON_DRUGS, which stand for nothing;
-# syllables of made-up words.
+# Units of doses, which are one word with their number (250mg); drugs beyond COMMON_DRUGS, which stand for nothing, and
+# other names; syllables of made-up words.
 WORDS = table("""
 units = mg | mg | mg | mcg | g | ml | cc | l | units | meq | mg/day | mcg/hr | mg/kg | ml/hr | gtt | tabs | puffs | x
-drugs = acyclovir | allopurinol | amiodarone | ampicillin | atenolol | baclofen | bisacodyl | bumetanide | buspirone | captopril | cefazolin | cefepime | clonidine | codeine | colchicine |
+name = Smith | Lee | Brown | Walsh | Costa | Nguyen | Cohen | Murphy | Silva | Khan | Rossi | Park | Jensen | Novak | Ortiz
+  | Weber | Dubois | Patel | Kim | Olsen | Moreau | Haas | Lopez | Evans | Fischer
+town = Ashford | Milton | Quincy | Salem | Dover | Newport | Lowell | Camden | Bristol | Chester | Concord | Hudson | Medway | Norwood | Sharon
+  | Weston | Stowe | Auburn | Berlin | Canton | Easton | Foxboro | Groton | Holden
+brand = lasix | coumadin | ativan | zofran | percocet | colace | lopressor | plavix | lipitor | nexium | protonix | tylenol | dilaudid | neurontin
+  | zocor | prilosec | xanax | valium | keppra | dilantin | bactrim | levaquin | flagyl | lovenox | haldol | zoloft
+organism = escherichia coli | klebsiella | pseudomonas | MRSA | MSSA | enterococcus | candida | yeast | proteus | serratia | enterobacter
+  | acinetobacter | streptococci | coag negative staph | C. difficile | gram positive cocci | gram negative rods
+device = PICC line | foley | chest tube | NG tube | arterial line | dialysis catheter | pacemaker | port | drain | hickman | stent | filter
+  | G tube | tracheostomy | ETT | sheath | splint
+drug = acyclovir | allopurinol | amiodarone | ampicillin | atenolol | baclofen | bisacodyl | bumetanide | buspirone | captopril | cefazolin | cefepime | clonidine | codeine | colchicine |
   cyclobenzaprine | dexamethasone | diazepam | diclofenac | diphenhydramine | doxycycline | enalapril | erythromycin | famotidine | fentanyl | ferrous | fluconazole | fluoxetine |
   folate | gabapentin | gentamicin | guaifenesin | haloperidol | hydralazine | hydrocodone | hydroxyzine | ibuprofen | isosorbide | ketorolac | lactulose | latanoprost | lidocaine |
   loperamide | loratadine | meclizine | megestrol | methadone | methylprednisolone | metoclopramide | metolazone | metronidazole | mirtazapine | montelukast | morphine | naproxen |
@@ -467,7 +477,7 @@ brand = ax | ex | il | or | ia | um | ix | ol
 organism = ella | coccus | bacter | monas | ium | ia
 device = port | stent | cath | flex | lok | vac
 """)
-COINAGES = {"name": 30_000, "town": 16_000, "drug": 16_000, "brand": 12_000, "organism": 8_000, "device": 8_000}
+COINAGES = {"name": 40_000, "town": 25_000, "drug": 30_000, "brand": 25_000, "organism": 20_000, "device": 20_000}
 # Where the text that stands for nothing goes, in words per thousand.
 FILLING = {
     "labs": 270, "course": 260, "meds": 140, "exam": 80, "imaging": 90, "micro": 30, "instructions": 70, "followup": 30, "hpi": 60,
@@ -554,16 +564,16 @@ class Blanks(dict[str, str]):
     def number(self, low: int, high: int) -> str:
         return str(self.dice.number(low, high))
 
-    def coined(self, kind: str) -> str:
-        """A made-up word, by Zipf's law: the n-th most frequent has a probability proportional to 1/n."""
-        return coined(kind, int(COINAGES[kind] ** self.dice.share()) - 1)
-
-    def drug(self) -> str:
-        return self.coined("drug") if self.dice.luck(COINED) else self.dice.pick(WORDS["drugs"])
+    def called(self, kind: str) -> str:
+        """A name of that kind, some made up by Zipf's law: the n-th most frequent with a probability proportional to 1/n."""
+        if not self.dice.luck(COINED):
+            return self.dice.pick(WORDS[kind])
+        word = coined(kind, int(COINAGES[kind] ** self.dice.share()) - 1)
+        return word.capitalize() if kind in {"name", "town"} else word
 
     def dose(self) -> str:
         usual = self.dice.luck(0.6)
-        amount = self.dice.pick((5, 10, 20, 25, 40, 50, 100, 250, 500)) if usual else self.dice.number(1, 999)
+        amount = self.dice.pick((5, 10, 20, 25, 40, 50, 100, 250, 500)) if usual else 5 * self.dice.number(1, 199)
         return f"{amount}{self.dice.pick(WORDS['units'])}"
 
 
@@ -573,6 +583,7 @@ DRAWN: dict[str, Callable[[Blanks], str]] = {
     "m": lambda of: of.number(1, 9),
     "k": lambda of: of.number(10, 99),
     "big": lambda of: of.number(100, 9999),
+    "volume": lambda of: str(50 * of.dice.number(2, 90)),
     "date": lambda of: dashed(of.day - timedelta(of.dice.number(0, 9))),
     "later": lambda of: dashed(of.day + timedelta(of.dice.number(2, 60))),
     "month": lambda of: f"{of.day.year - of.dice.number(0, 3)}-{of.number(1, 12)}",
@@ -583,12 +594,7 @@ DRAWN: dict[str, Callable[[Blanks], str]] = {
     "temp": lambda of: f"{of.number(96, 102)}.{of.number(0, 9)}",
     "dose": Blanks.dose,
     "size": lambda of: f"{of.number(1, 30)}x{of.number(1, 40)}{of.dice.pick(('mm', 'cm', 'Fr', ''))}",
-    "drug": Blanks.drug,
-    "name": lambda of: of.coined("name").capitalize(),
-    "town": lambda of: of.coined("town").capitalize(),
-    "brand": lambda of: of.coined("brand"),
-    "device": lambda of: of.coined("device"),
-    "organism": lambda of: f"{of.coined('organism').capitalize()} {of.coined('organism')}",
+    **{kind: partial(Blanks.called, kind=kind) for kind in COINAGES},
 }
 
 
@@ -665,7 +671,7 @@ def mentions(code: str, dice: Dice, blanks: Blanks) -> list[tuple[str, Line]]:
         if code in SIGNS:
             found = [said(dice.pick(SAID["implied"]), blanks, code, dice.pick(SIGNS[code]).format_map(blanks))]
         elif not is_procedure(code):  # its own drug, which no other disease of the tail is treated with
-            drug = coined("drug", COINAGES["drug"] + ORDINALS()[code])
+            drug = coined("drug", COINAGES["drug"] + ordinals()[code])
             found = [said(dice.pick(MORE_SAID["implied drug"]), blanks, code, drug)]
     while not found or (len(found) < 3 and dice.luck(AGAIN)):
         found.append(said(dice.pick(sayings("stated", code)), blanks, code, spoken(code, dice)))
@@ -677,7 +683,7 @@ def mentions(code: str, dice: Dice, blanks: Blanks) -> list[tuple[str, Line]]:
 
 
 @lru_cache(maxsize=1)
-def ORDINALS() -> Mapping[str, int]:
+def ordinals() -> Mapping[str, int]:
     return {code: number for number, code in enumerate(sorted(world().weights))}
 
 
@@ -774,7 +780,9 @@ def write(case: Case, dice: Dice, day: date) -> Note:
         sections.setdefault(section, []).append(line)
     sections["complaint"] = [Line(capital(dice.pick(case.topic.complaints)))]
     age = f"{case.age}-year-old {case.person['man']}" if case.age else "newborn infant"
-    opening = f"{dice.pick(OPENINGS)} {age} {dice.pick(CAME)} {dice.pick(case.topic.complaints)}.".strip()
+    opening = (
+        f"{dice.pick(OPENINGS).format_map(blanks)} {age} {dice.pick(CAME)} {dice.pick(case.topic.complaints)}.".strip()
+    )
     sections["hpi"] = [Line(opening), *sections.get("hpi", [])]
     if not brief:
         sections["disposition"] = [Line(dice.pick(FILLER["disposition"]).format_map(blanks))]
@@ -802,7 +810,7 @@ def write(case: Case, dice: Dice, day: date) -> Note:
     return rendered(head, sections, signed, dice)
 
 
-OPENINGS = ("This is a", "Pt is a", "The patient is a", "", "Ms./Mr. [**Known lastname 5827**] is a", "The pt. is a")
+OPENINGS = ("This is a", "Pt is a", "The patient is a", "", "Ms./Mr. [**Known lastname {big}**] is a", "The pt. is a")
 CAME = ("who presents with", "admitted for", "transferred for", "brought in with", "here with", "with")
 
 
@@ -811,7 +819,7 @@ def dashed(day: date) -> str:
 
 
 def initials(dice: Dice) -> str:
-    return "".join(dice.pick("abcdefghijklmnoprstwz") for _ in range(dice.number(2, 3)))
+    return "".join(dice.pick("abcdeghjlmrst") for _ in range(dice.number(2, 3)))
 
 
 def normal(dice: Dice) -> float:

@@ -20,7 +20,7 @@ import json
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -35,11 +35,12 @@ from numpy.typing import NDArray
 
 from icdbench.datasets import icd9, mimic3_notes
 from icdbench.datasets.mimic3_notes import Case, is_procedure
-from icdbench.datasets.phrases import Dice
+from icdbench.datasets.phrases import PEOPLE, Dice
 from icdbench.files import replacing_folder
 from icdbench.spec import SpecError
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Report = Callable[[str, int, int], None]  # what is being made, how much of it is done, of how much
 
 VERSION = "1"  # changes when any byte of the files would
@@ -51,7 +52,7 @@ FULL = {"train": 47_723, "dev": 1_631, "test": 3_372}
 TOP_50 = {"train": 8_066, "dev": 1_573, "test": 1_729}
 FEWEST = 20  # admissions; fewer cannot fill six lists
 CHUNK, NOTES_CHUNK = 128, 2_000  # admissions and other notes per task; workers share tasks, so neither may change
-LEVEL = 5  # of gzip
+LEVEL = 4  # of gzip
 # Rows per category of MIMIC-III's NOTEEVENTS, in our order of blocks, with the book that a note is cut from, its mean
 # number of paragraphs, and its descriptions.
 CATEGORIES = {
@@ -73,7 +74,7 @@ CATEGORIES = {
 UNTIMED = {"Echo", "ECG"}  # have a date only, as discharge summaries have
 UNSTORED = {"Echo", "ECG", "Radiology"}  # have neither STORETIME nor CGID
 WITHOUT_ADMISSION = 0.11  # of other notes have no HADM_ID: 231,836 of 2,083,180 rows
-BOOK = 3_000  # paragraphs that other notes are cut from; much more than gzip's window of 32 KiB
+BOOK = 6_000  # paragraphs that other notes are cut from; much more than gzip's window of 32 KiB
 ADDENDUM, ADDENDUM_FIRST, TWIN = (
     0.10,
     0.03,
@@ -102,7 +103,7 @@ def make(
     """Write the tables, lists and truth to `folder`, which must not exist or be empty; all of it or nothing.
 
     `admissions` are those with a discharge summary; `other_notes` the mean number of other notes for each; `label_noise`
-    the share of labels that are wrong. Needs about 75 kB of disk per admission at 38 other notes. `workers` processes
+    the share of labels that are wrong. Needs about 20 kB of disk per admission at 38 other notes. `workers` processes
     (None: one per processor) take nothing but time away. Raises SpecError.
     """
     size = Size(admissions, seed, label_noise, other_notes)
@@ -172,16 +173,15 @@ def make_plan(size: Size) -> Plan:
         return _generator(size.seed, PLAN, number).random(total)
 
     lacking = ALL_ADMISSIONS - WITH_SUMMARY
-    total = size.admissions + size.admissions * lacking // WITH_SUMMARY
+    likely = range(size.admissions, size.admissions * 5 // 4 + 2)
+    total = max(n for n in likely if n - n * lacking // ALL_ADMISSIONS == size.admissions)
     number = np.arange(total)
     summary = (number + 1) * lacking // ALL_ADMISSIONS == number * lacking // ALL_ADMISSIONS
-    while summary.sum() < size.admissions:  # rounding
-        summary[np.flatnonzero(~summary)[-1]] = True
     patient, returns = number.copy(), draws(0)
     for i in range(1, total):
         if returns[i] < RETURNS:
             patient[i] = patient[int(returns[i] / RETURNS * i)]
-    ids = max(100_000, 2 ** (2 * total - 1).bit_length())  # six digits at MIMIC-III's size
+    ids = max(100_000, 2 ** total.bit_length())  # at MIMIC-III's size 100,000 to 199,999, as there
     kind = draws(1)
     addendum = np.where(summary, np.where(kind < ADDENDUM_FIRST, 2, np.where(kind < ADDENDUM, 1, 0)), 0)
     twin = summary & (draws(2) < TWIN)
@@ -311,24 +311,24 @@ def scattered(admissions: Sequence[list[str]], dice: Dice) -> list[str]:
     return together + apart
 
 
-@lru_cache(maxsize=1)
-def books() -> dict[str, list[str]]:
-    """Paragraphs by kind of note, the same for every seed."""
-    person = mimic3_notes.PEOPLE[0] | {"He": "Pt", "he": "pt", "him": "pt", "His": "Pt's", "his": "pt's"}
-    sections = {
-        "nursing": ("course", "exam", "hpi", "labs", "instructions"),
-        "physician": ("course", "labs", "exam", "imaging", "meds", "micro"),
-        "images": ("imaging",),
-        "ecg": ("imaging",),
-    }
-    return {name: _book(Dice(BOOK, number), person, names) for number, (name, names) in enumerate(sections.items())}
+# What the paragraphs of other notes are about, by book.
+BOOKS = {
+    "nursing": ("course", "exam", "hpi", "labs", "instructions"),
+    "physician": ("course", "labs", "exam", "imaging", "meds", "micro"),
+    "images": ("imaging", "hpi", "followup"),
+    "ecg": ("imaging",),
+}
 
 
-def _book(dice: Dice, person: dict[str, str], sections: Sequence[str]) -> list[str]:
+@lru_cache(maxsize=len(BOOKS))
+def book(name: str) -> list[str]:
+    """Paragraphs of that kind, ready to be quoted; the same for every seed."""
+    person = PEOPLE[0] | {"He": "Pt", "he": "pt", "him": "pt", "His": "Pt's", "his": "pt's"}
+    dice = Dice(BOOK, list(BOOKS).index(name))
     blanks = mimic3_notes.Blanks(dice, person, date(2150, 6, 15))
     pages = []
     for _ in range(BOOK):
-        section = dice.pick(sections)
+        section = dice.pick(BOOKS[name])
         lines = [mimic3_notes.filler(section, dice, blanks) for _ in range(dice.number(2, 4))]
         pages.append(mimic3_notes.broken(" ".join(lines)).replace('"', '""'))
     return pages
@@ -338,8 +338,8 @@ def make_notes(task: tuple[Size, str, int, int, int]) -> bytes:
     """Rows of NOTEEVENTS of one category, a gzip member: the notes from `start` to `stop`, the first with `row_id`."""
     size, category, start, stop, row_id = task
     plan, count = make_plan(size), stop - start
-    _, book, paragraphs, descriptions = CATEGORIES[category]
-    pages = books()[book]
+    _, name, paragraphs, descriptions = CATEGORIES[category]
+    pages = book(name)
     random = _generator(size.seed, NOTES, list(CATEGORIES).index(category), start)
     admission = random.integers(0, len(plan), count)
     hadm = [
@@ -472,7 +472,8 @@ def lists(plan: Plan, labels: Sequence[Sequence[str]], size: Size) -> dict[str, 
     split: dict[str, list[int]] = {}
     for name in ("test", "dev"):
         quota = max(1, round(FULL[name] * size.admissions / WITH_SUMMARY))
-        first = next(group for group in waiting if frequent & set(group))  # else a small list of 50 could be empty
+        # Else a short list could be without any of the 50 labels.
+        first = next((group for group in waiting if frequent & set(group)), waiting[0])
         waiting.remove(first)
         split[name], rest = list(first), []
         for group in waiting:
@@ -532,7 +533,7 @@ def _header(columns: str) -> str:
     return ",".join(f'"{column}"' for column in columns.split()) + "\n"
 
 
-def _in_order(work: Callable[[T], R], tasks: Sequence[T], workers: int | None) -> Iterator[R]:
+def _in_order(work: Callable[[T], R], tasks: Sequence[T], workers: int | None) -> Generator[R, None, None]:
     """What `work` makes of each task, in order; never many more than needed, as each fills memory until it is written."""
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
