@@ -10,6 +10,7 @@ import multiprocessing
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -406,13 +407,13 @@ def test_made_up_words_are_distinct() -> None:
 
 
 def test_every_template_can_be_filled() -> None:
-    blanks = mimic3_notes.Blanks(Dice(1), phrases.PEOPLE[0], mimic3_tables.date(2150, 1, 1))
+    blanks = mimic3_notes.Blanks(Dice(1), phrases.PEOPLE[0], date(2150, 1, 1))
     tables = (mimic3_notes.CHATTER, mimic3_notes.MORE_SAID, phrases.SAID, phrases.FILLER)
     for template in [template for table in tables for templates in table.values() for template in templates]:
         if not re.search(r"\{(y|Y|background|age|man)\}", template):
             _, line = mimic3_notes.said(f"hpi: {template}", blanks, "486", "pneumonia")
-            assert not re.search(r"[{}]|\*\* ?\*\*", line.text), line
-    assert set(mimic3_notes.CHATTER) >= set(mimic3_notes.FILLING) - {"labs", "meds", "homemeds"}
+            assert not re.search(r"[{}]", line.text), line
+    assert set(mimic3_notes.CHATTER) >= set(mimic3_notes.FILLING) - {"labs"}
     sections = {name for order in mimic3_notes.SECTION_ORDERS for name in order.split()}
     assert sections == set(mimic3_notes.ALL_HEADERS)
 

@@ -403,10 +403,18 @@ instructions = You were admitted for {finding} and had {test}. | Please take {dr
   | Keep the {side} {organ} dry for {n} days. | You may eat as before; drink {n} liters a day. | We stopped {drug} and started {brand}. | Weigh yourself each morning, call if you gain {n}lbs. | Your {device} must be flushed {often}. | No lifting over {k}lbs for {n} weeks.
 followup = Dr. [**First Name8 (NamePattern2) {big}**] [**Last Name (NamePattern1) {k}**], [**{later}**] {time}, phone [**Telephone/Fax (1) {big}**] | {Service} clinic, {town}, [**{later}**] {time} | {test} in {n} weeks at [**Hospital{m} {k}**]
   | Please call {name} at [**Telephone/Fax (3) {big}**] | Provider: [**Name6 (MD) {big}**] {service} Date/Time:[**{later}**] {time}
+meds = {Medication} {dose} {form} {often} | {Medication} {dose} {form} {often}. | {Medication} {dose} {form} {often} for {n} days.
+  | {Medication} {dose} {form} {often} as needed for {finding}. | {Medication} {dose} {form} {often} until [**{later}**].
+  | {Medication} {dose} {form} {often}, hold for SBP below {k}. | {Medication} {dose} {form} {often} #{k}, no refills.
+  | {Medication} {dose} {form} {often} ({brand}).
+homemeds = {Medication} {dose} {often} | {Medication} {dose} {form} {often} | {Medication} {often}
 condition = Stable | Good, {mood} | Fair, {able} to walk with a {aid} | Mental status: {mood}. Walks with {aid}. | Afebrile, {mood}, {oxygen}
 """)
 # What stands in the braces. Capitalized names ({Drug}) capitalize.
 SLOTS = table("""
+form = tablet by mouth | PO | tab PO | capsule | capsule by mouth | IV | SC | solution by mouth | patch | puffs | drops
+opening = This is a | Pt is a | The patient is a | Briefly, a | Ms./Mr. [**Known lastname **] is a | The pt. is a
+came = who presents with | admitted for | transferred for | brought in with | here with | with
 side = left | right | left | right | upper | lower | bilateral
 organ = lung | liver | spleen | kidney | bladder | colon | groin | thigh | arm | forearm | shoulder | knee | ankle | chest wall | frontal lobe | parietal lobe | pelvis | sinus | orbit | thyroid | aorta | femoral vein | pancreas
   | gallbladder | neck | hip | wrist | heel | sacrum | abdomen
@@ -478,10 +486,10 @@ organism = ella | coccus | bacter | monas | ium | ia
 device = port | stent | cath | flex | lok | vac
 """)
 COINAGES = {"name": 40_000, "town": 25_000, "drug": 30_000, "brand": 25_000, "organism": 20_000, "device": 20_000}
-# Where the text that stands for nothing goes, in words per thousand.
+# Where the text that stands for nothing goes: groups of lines per thousand.
 FILLING = {
-    "labs": 270, "course": 260, "meds": 140, "exam": 80, "imaging": 90, "micro": 30, "instructions": 70, "followup": 30, "hpi": 60,
-    "homemeds": 60, "social": 15,
+    "labs": 190, "course": 330, "meds": 130, "exam": 60, "imaging": 90, "micro": 30, "instructions": 70, "followup": 25,
+    "hpi": 90, "homemeds": 60, "social": 15,
 }  # fmt: skip
 MORE_HEADERS = table("""
 allergies = Allergies | Allergies/Reactions | Drug allergies
@@ -498,7 +506,7 @@ SECTION_ORDERS = [
     "allergies complaint procedures hpi pmh social family exam labs micro imaging course homemeds meds disposition diagnoses condition instructions followup",
     "allergies complaint hpi pmh homemeds social family exam labs imaging micro course procedures diagnoses condition disposition meds instructions followup",
     "complaint diagnoses procedures hpi pmh allergies homemeds social family exam labs micro imaging course meds condition disposition followup instructions",
-    "hpi pmh homemeds allergies family social exam labs imaging course condition disposition diagnoses meds followup",
+    "hpi pmh homemeds allergies family social procedures exam labs imaging course condition disposition diagnoses meds followup",
 ]
 LINES = {
     "procedures",
@@ -593,6 +601,7 @@ DRAWN: dict[str, Callable[[Blanks], str]] = {
     "sat": lambda of: of.number(86, 100),
     "temp": lambda of: f"{of.number(96, 102)}.{of.number(0, 9)}",
     "dose": Blanks.dose,
+    "medication": lambda of: of.dice.pick(COMMON_DRUGS) if of.dice.luck(0.4) else of["drug"],
     "size": lambda of: f"{of.number(1, 30)}x{of.number(1, 40)}{of.dice.pick(('mm', 'cm', 'Fr', ''))}",
     **{kind: partial(Blanks.called, kind=kind) for kind in COINAGES},
 }
@@ -670,7 +679,7 @@ def mentions(code: str, dice: Dice, blanks: Blanks) -> list[tuple[str, Line]]:
     if dice.luck(IMPLIED):
         if code in SIGNS:
             found = [said(dice.pick(SAID["implied"]), blanks, code, dice.pick(SIGNS[code]).format_map(blanks))]
-        elif not is_procedure(code):  # its own drug, which no other disease of the tail is treated with
+        elif kind(code) in {"acute", "chronic"}:  # its own drug, which nothing else is treated with
             drug = coined("drug", COINAGES["drug"] + ordinals()[code])
             found = [said(dice.pick(MORE_SAID["implied drug"]), blanks, code, drug)]
     while not found or (len(found) < 3 and dice.luck(AGAIN)):
@@ -693,19 +702,13 @@ def distractors(case: Case, dice: Dice, blanks: Blanks, size: int) -> list[tuple
     found = []
     for _ in range(size):
         procedure = dice.luck(0.15)
-        code = (
-            dice.weighted(case.topic.codes)
-            if dice.luck(0.5)
-            else (world().own[case.topic.name, procedure] if dice.luck(0.7) else world().everything[procedure]).draw(
-                dice
-            )
-        )
-        kind_ = kind(code)
-        statuses = ["negated", "negated", "history"] + ["family"] * (kind_ in {"acute", "chronic"})
-        status = dice.pick(statuses)
+        tail = world().own[case.topic.name, procedure] if dice.luck(0.7) else world().everything[procedure]
+        code = dice.weighted(case.topic.codes) if dice.luck(0.5) else tail.draw(dice)
+        inherited = kind(code) in {"acute", "chronic"} and code < "780"  # no injury is
+        status = dice.pick(("negated", "negated", "history", *["family"] * inherited))
         templates = sayings(status, code)
-        free = category(code) not in taken and code not in taken and BECOMES.get((code, status)) not in case.codes
-        if templates and free and (code, status) not in BECOMES:
+        # A past or a relative's disease can be a code of its own, which would then have to be gold.
+        if templates and category(code) not in taken and code not in taken and (code, status) not in BECOMES:
             section, line = said(dice.pick(templates), blanks, code, spoken(code, dice))
             found.append((section, Line(line.text)))
     return found
@@ -727,42 +730,9 @@ def filler(section: str, dice: Dice, blanks: Blanks) -> str:
     """A line of that section that stands for no code."""
     if section == "labs":
         return panel(dice, blanks)
-    if section in {"meds", "homemeds"}:
-        drug = dice.pick(COMMON_DRUGS) if dice.luck(0.4) else blanks["drug"]
-        return (
-            f"{capital(drug)} {blanks['dose']} {dice.pick(FORMS)} {blanks['often']}{dice.pick(ENDS).format_map(blanks)}"
-        )
-    lines = CHATTER[section]
-    if section in FILLER and dice.luck(0.15):
-        lines = FILLER[section]
+    lines = FILLER[section] if section in FILLER and (section not in CHATTER or dice.luck(0.15)) else CHATTER[section]
     text = dice.pick(lines).format_map(blanks)
     return misspelt(text, dice) if dice.luck(MISSPELT) else text
-
-
-FORMS = (
-    "tablet by mouth",
-    "PO",
-    "tab PO",
-    "capsule",
-    "capsule by mouth",
-    "IV",
-    "SC",
-    "solution by mouth",
-    "patch",
-    "puffs",
-    "drops",
-)
-ENDS = (
-    "",
-    "",
-    ".",
-    " for {n} days.",
-    " as needed for {finding}.",
-    ", hold for SBP below {k}.",
-    " until [**{later}**].",
-    " #{k}, no refills.",
-    " ({brand}).",
-)
 
 
 def write(case: Case, dice: Dice, day: date) -> Note:
@@ -775,43 +745,37 @@ def write(case: Case, dice: Dice, day: date) -> Note:
         lines = lines[:: 1 + len(lines) // 8]
     else:
         lines += distractors(case, dice, blanks, dice.number(3, 6 + int(target) // 250))
-    sections: dict[str, list[Line]] = {}
-    for section, line in dice.shuffled(lines):
-        sections.setdefault(section, []).append(line)
-    sections["complaint"] = [Line(capital(dice.pick(case.topic.complaints)))]
-    age = f"{case.age}-year-old {case.person['man']}" if case.age else "newborn infant"
-    opening = (
-        f"{dice.pick(OPENINGS).format_map(blanks)} {age} {dice.pick(CAME)} {dice.pick(case.topic.complaints)}.".strip()
-    )
-    sections["hpi"] = [Line(opening), *sections.get("hpi", [])]
-    if not brief:
-        sections["disposition"] = [Line(dice.pick(FILLER["disposition"]).format_map(blanks))]
-        sections["condition"] = [Line(filler("condition", dice, blanks))]
-        sections["allergies"] = [Line(filler("allergies", dice, blanks))]
-    words = sum(line.text.count(" ") + 3 for found in sections.values() for line in found)
+        lines += [
+            (section, Line(filler(section, dice, blanks))) for section in ("disposition", "condition", "allergies")
+        ]
+    words = sum(line.text.count(" ") + 3 for _, line in lines)
     while words < target:
         section = dice.weighted(FILLING)
         for _ in range(dice.number(1, 4)):
             text = filler(section, dice, blanks)
             words += text.count(" ") + 1
-            sections.setdefault(section, []).append(Line(text))
-    for section in ("course", "hpi", "meds", "homemeds"):
-        if section in sections:
-            sections[section] = sections[section][:1] * (section == "hpi") + dice.shuffled(
-                sections[section][section == "hpi" :]
-            )
-    admitted = day - timedelta(dice.number(1, 14))
+            lines.append((section, Line(text)))
+    sections = arranged(dice.shuffled(lines))
+    age = f"{case.age}-year-old {case.person['man']}" if case.age else "newborn infant"
+    complaint = dice.pick(case.topic.complaints)
+    sections["complaint"] = [Line(capital(complaint))]
+    sections["hpi"] = [Line(f"{blanks['opening']} {age} {blanks['came']} {complaint}."), *sections.get("hpi", [])]
+    admitted, born = day - timedelta(dice.number(1, 14)), day - timedelta(365 * case.age + dice.number(0, 300))
     head = (
         f"Admission Date:  [**{dashed(admitted)}**]     Discharge Date:   [**{dashed(day)}**]\n\n"
-        f"Date of Birth:  [**{max(day.year - case.age, 1)}-{dice.number(1, 12)}-{dice.number(1, 28)}**]     Sex:   {'MF'[case.person['He'] == 'She']}\n\n"
+        f"Date of Birth:  [**{dashed(born)}**]     Sex:   {'MF'[case.person['He'] == 'She']}\n\n"
         f"Service: {case.topic.service.upper()}\n\n"
     )
-    signed = f"\n\nDictated by {blanks['name']}, {blanks['service']}\nJob#: {dice.number(10000, 99999)} {initials(dice)}/{initials(dice)}\n"
-    return rendered(head, sections, signed, dice)
+    by = f"{blanks['name']}, {blanks['service']}\nJob#: {dice.number(10000, 99999)} {initials(dice)}/{initials(dice)}"
+    return rendered(head, sections, f"\n\nDictated by {by}\n", dice)
 
 
-OPENINGS = ("This is a", "Pt is a", "The patient is a", "", "Ms./Mr. [**Known lastname {big}**] is a", "The pt. is a")
-CAME = ("who presents with", "admitted for", "transferred for", "brought in with", "here with", "with")
+def arranged(lines: Iterable[tuple[str, Line]]) -> dict[str, list[Line]]:
+    """The lines by section."""
+    sections: dict[str, list[Line]] = {}
+    for section, line in lines:
+        sections.setdefault(section, []).append(line)
+    return sections
 
 
 def dashed(day: date) -> str:
@@ -831,15 +795,15 @@ def addendum(case: Case, dice: Dice, day: date) -> Note:
     """A second, short summary of the same stay, which may name codes that the first one does not."""
     blanks = Blanks(dice, case.person, day)
     codes = dice.shuffled(case.codes)[: dice.number(0, 2)]
-    lines = [(section, line) for code in codes for section, line in mentions(code, dice, blanks)]
-    sections: dict[str, list[Line]] = {}
-    for section, line in lines:
-        sections.setdefault(section, []).append(line)
+    lines = [line for code in codes for line in mentions(code, dice, blanks)]
     for _ in range(dice.number(2, 12)):
         section = dice.pick(("course", "meds", "followup", "labs", "course", "instructions"))
-        sections.setdefault(section, []).append(Line(filler(section, dice, blanks)))
-    head = f"Name:  [**Known lastname {dice.number(1000, 19999)}**]     Unit No:  [**Numeric Identifier {dice.number(1000, 9999)}**]\n\n"
-    return rendered(f"{head}Service: {case.topic.service.upper()}\n\nAddendum:\n", sections, "\n", dice)
+        lines.append((section, Line(filler(section, dice, blanks))))
+    head = (
+        f"Name:  [**Known lastname {blanks['big']}**]     Unit No:  [**Numeric Identifier {blanks['big']}**]\n\n"
+        f"Service: {case.topic.service.upper()}\n\nAddendum:\n"
+    )
+    return rendered(head, arranged(lines), "\n", dice)
 
 
 def rendered(head: str, sections: Mapping[str, Sequence[Line]], signed: str, dice: Dice) -> Note:

@@ -52,13 +52,13 @@ FULL = {"train": 47_723, "dev": 1_631, "test": 3_372}
 TOP_50 = {"train": 8_066, "dev": 1_573, "test": 1_729}
 FEWEST = 20  # admissions; fewer cannot fill six lists
 CHUNK, NOTES_CHUNK = 128, 2_000  # admissions and other notes per task; workers share tasks, so neither may change
-LEVEL = 4  # of gzip
+LEVEL = 3  # of gzip
 # Rows per category of MIMIC-III's NOTEEVENTS, in our order of blocks, with the book that a note is cut from, its mean
 # number of paragraphs, and its descriptions.
 CATEGORIES = {
     "Echo": (45_794, "images", 10, ("Report",)),
     "ECG": (209_051, "ecg", 1, ("Report",)),
-    "Nursing": (223_556, "nursing", 10, ("Nursing Progress Note", "Nursing Transfer Note", "Generic Note")),
+    "Nursing": (223_556, "nursing", 13, ("Nursing Progress Note", "Nursing Transfer Note", "Generic Note")),
     "Physician ": (141_624, "physician", 25, ("Physician Resident Progress Note", "Intensivist Note", "Physician Attending Note")),
     "Rehab Services": (5_431, "nursing", 12, ("Bedside Swallowing Evaluation", "Physical Therapy Evaluation Note")),
     "Case Management ": (967, "nursing", 6, ("Case Management Initial Patient Assessment", "Generic Note")),
@@ -69,7 +69,7 @@ CATEGORIES = {
     "Pharmacy": (103, "physician", 8, ("Generic Note",)),
     "Consult": (98, "physician", 22, ("Generic Note",)),
     "Radiology": (522_279, "images", 7, ("CHEST (PORTABLE AP)", "CT HEAD W/O CONTRAST", "CHEST (PA & LAT)", "ABDOMEN (SUPINE ONLY)")),
-    "Nursing/other": (822_497, "nursing", 4, ("Report",)),
+    "Nursing/other": (822_497, "nursing", 7, ("Report",)),
 }  # fmt: skip
 UNTIMED = {"Echo", "ECG"}  # have a date only, as discharge summaries have
 UNSTORED = {"Echo", "ECG", "Radiology"}  # have neither STORETIME nor CGID
