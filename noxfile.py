@@ -50,5 +50,6 @@ def build(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Time and memory; every script of benchmarks/speed, results on stdout."""
-    session.install("--editable", ".[dev]", *CONSTRAINED)
-    session.run("python", "benchmarks/speed/demo.py")
+    session.install("--editable", ".[dev,bench]", *CONSTRAINED)
+    for script in ("demo", "prepare", "vectors"):
+        session.run("python", f"benchmarks/speed/{script}.py")

@@ -309,7 +309,8 @@ def data_clear(
     from icdbench import datasets, files
 
     removed, size = files.clear(None if name is None else datasets.source(name).name)
-    typer.echo(f"{removed} entries, {size / 1e6:.1f} MB, removed from {files.cache_root()}")
+    entries = "entry" if removed == 1 else "entries"
+    typer.echo(f"{removed} {entries}, {size / 1e6:.1f} MB, removed from {files.cache_root()}")
 
 
 def _prepared(origin: Any, data: Path | None, spec: Any) -> Any:

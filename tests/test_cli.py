@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mimic import small
 
 from icdbench import cli, metrics, registry, store, tables, train
 
@@ -293,3 +295,56 @@ def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(notes: Path, tmp_p
 def _figures(table: str) -> list[str]:
     """The metrics of caml's row, without the training time."""
     return next(line for line in table.splitlines() if line.startswith("| caml")).split("|")[2:9]
+
+
+# --- MIMIC's schema ------------------------------------------------------------------------------------------------------
+
+
+def test_synthetic_tables_from_making_to_clearing(icdbench: Call) -> None:
+    """What a user does with a new MIMIC, on tables that the suite makes itself."""
+    status, _, err = icdbench("data", "make", "synth", "--admissions", 60, "--other-notes", 1, "--seed", 3)
+    assert (status, err) == (0, "")
+    status, out, _ = icdbench("data", "list", "--data", "synth")
+    assert re.search(r"synth-full +\d+ found", out)
+    assert re.search(r"mimic-full +absent", out)
+    status, out, _ = icdbench("data", "describe", "synth-full", "--data", "synth", "--set", "data.protocol=corrected")
+    assert status == 0
+    assert "protocol: corrected" in out
+    assert "Codes by their frequency in training" in out
+    assert icdbench("data", "check", "synth50", "--data", "synth")[:2] == (0, "synth50: complete and as expected\n")
+    status, out, err = icdbench("data", "export", "synth50", "--data", "synth", "--out", "plain")
+    assert (status, out.splitlines()[-1], err) == (0, "plain/vocabulary.txt", "")
+    status, out, _ = icdbench("run", "--models", "lr", "--dataset", "synth50", "--data", "synth", *FAST)
+    assert status == 0
+    assert "SYNTHETIC" in out
+    assert icdbench("data", "clear", "synth50")[1].startswith("1 entry, ")
+    assert icdbench("data", "clear")[1].startswith("1 entry, ")
+
+
+def test_mistakes_with_tables(icdbench: Call, tmp_path: Path) -> None:
+    small().write(tmp_path / "raw")
+    for words, said in (
+        (("data", "check", "mimic-fill"), "did you mean 'mimic-full'?"),
+        (("data", "describe", "mimic50", "--data", "nowhere"), "MIMIC-III is not in 'nowhere'"),
+        (("data", "describe", "synth50", "--data", "raw"), "were not made by 'icdbench data make'"),
+        (("data", "describe", "mimic50", "--data", "raw", "--set", "data.protocol=papre"), "data.protocol='papre'"),
+        (("data", "describe", "demo", "--set", "data.protocol=paper"), "data.protocol has no meaning"),
+        (("data", "make", "raw"), "raw"),
+        (("data", "make", "new", "--admissions", 2), "20"),
+        (("data", "export", "mimic50", "--data", "raw", "--out", "raw"), "is there already"),
+        (("data", "export", "mimic50", "--data", "raw", "--out", "new", "--format", "cvs"), "did you mean 'csv'?"),
+        (("data", "clear", "mimic5"), "did you mean 'mimic50'?"),
+        (("data", "get", "mimic-splits"), "did you mean 'mimic4-splits'?"),
+    ):
+        status, out, err = icdbench(*words)
+        assert (status, out) == (2, ""), words
+        assert said in err
+        assert err.count("\n") == 1
+    status, out, err = icdbench("data", "check", "mimic-full", "--data", "raw")
+    assert (status, err) == (2, "")
+    assert "train documents: 3, published 47,723" in out
+    status, _, err = icdbench("data", "export", "mimic-full", "--data", "raw", "--out", "new")
+    assert (status, err) == (
+        0,
+        "These files hold the notes: MIMIC's data-use agreement covers them as it covers the raw data.\n",
+    )

@@ -105,7 +105,7 @@ def reference(folder: Path, scratch: Path) -> dict[str, Any]:
     clock("join labels", lambda: _join(folder, scratch))
     clock("split", lambda: _split(folder, scratch))
     known = clock("count documents", lambda: _count(scratch / "train.csv", scratch / "vocabulary.csv"))
-    clock("sort by length", lambda: [_by_length(scratch / f"{split}.csv") for split in SPLITS])
+    clock("sort by length", lambda: _sort_by_length(scratch))
     tokens = clock("load an epoch", lambda: sum(_load(scratch / f"{split}.csv", known) for split in SPLITS))
     return {"seconds": clock.seconds, "peak": peak_gib(), "tokens": tokens, "documents": 0}
 
@@ -138,9 +138,8 @@ def _join(folder: Path, scratch: Path) -> None:
     labels: dict[tuple[str, str], list[str]] = {}
     for name, head in (("DIAGNOSES_ICD", 3), ("PROCEDURES_ICD", 2)):
         with gzip.open(folder / f"{name}.csv.gz", "rt", encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                code = row["ICD9_CODE"]
-                labels.setdefault((row["SUBJECT_ID"], row["HADM_ID"]), []).append(f"{code[:head]}.{code[head:]}")
+            for _, subject, admission, _, code in csv.reader(file):
+                labels.setdefault((subject, admission), []).append(f"{code[:head]}.{code[head:]}")
     with (scratch / "sorted.csv").open(newline="") as file, (scratch / "labelled.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["SUBJECT_ID", "HADM_ID", "TEXT", "LABELS"])
@@ -194,12 +193,13 @@ def _count(path: Path, out: Path) -> dict[str, int]:
     return {word: number for number, word in enumerate(known, start=1)}
 
 
-def _by_length(path: Path) -> None:
+def _sort_by_length(scratch: Path) -> None:
     import pandas as pd
 
-    table = pd.read_csv(path, keep_default_na=False)
-    table["length"] = [len(str(text).split()) for text in table["TEXT"]]
-    table.sort_values("length", kind="stable").to_csv(path, index=False)
+    for split in SPLITS:
+        table = pd.read_csv(scratch / f"{split}.csv", keep_default_na=False)
+        table["length"] = [len(str(text).split()) for text in table["TEXT"]]
+        table.sort_values("length", kind="stable").to_csv(scratch / f"{split}.csv", index=False)
 
 
 def _load(path: Path, known: dict[str, int]) -> int:
