@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from unicodedata import unidata_version
@@ -51,6 +52,9 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
     lexicon = Lexicon(data.words)
     words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
     background = lexicon.read(raw.background, report)
+    # The texts are as large as all that is made of them: they go before more is made.
+    by_split = {split: [replace(document, text="") for document in documents] for split, documents in by_split.items()}
+    raw = replace(raw, documents=(), background=())
     counted = [words["train"], *([background] if raw.background_counts else [])]
     counts = sum(
         (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
@@ -62,7 +66,7 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
     facts = {
         **raw.facts,
         "distinct_words": int((counts > 0).sum()),
-        "background_documents": len(raw.background),
+        "background_documents": len(background[1]) - 1,
         "codes_without_title": sum(code not in titles for code in codes),
     }
     return Corpus(
@@ -134,12 +138,17 @@ def _encode(
     total = known if data.top_codes is not None else listed
     return Encoded(
         ids=tuple(document.id for document in documents),
-        tokens=np.insert(positions[words], offsets[:-1][lengths == 0], UNKNOWN),
+        tokens=_with_unknown(positions[words], offsets[:-1][lengths == 0]),
         token_offsets=_offsets(np.maximum(lengths, 1)),
         codes=_flat(known, np.int32),
         code_offsets=_offsets(map(len, known)),
         unseen=np.array([len(every) - len(row) for every, row in zip(total, known, strict=True)], dtype=np.int32),
     )
+
+
+def _with_unknown(tokens: IntArray, places: IntArray) -> IntArray:
+    """The tokens with an unknown one at each of the places."""
+    return np.insert(tokens, places, UNKNOWN) if len(places) else tokens
 
 
 def _flat(rows: Sequence[Sequence[int] | IntArray], dtype: type[np.int32]) -> IntArray:
