@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 22  # bytes, unpacked, that are worked on at a time
 LONGEST_ROW = 1 << 26  # bytes; more without an end is no note but a quote that is not closed
-DEPTH = 4  # physionet.org/files/mimiciii/1.4, as wget leaves it
+DEPTH = 4  # levels below the data root: physionet.org/files/mimiciii/1.4, as wget leaves it
 GZIP = b"\x1f\x8b"
 AGAIN = "fetch the file again"
 
@@ -62,6 +62,21 @@ def _names(table: str) -> tuple[str, str]:
     return f"{table}.csv", f"{table}.csv.gz"
 
 
+def folders(root: Path, table: str) -> list[Path]:
+    """The folders at or below the data root, DEPTH levels deep, that hold a table, in order of depth and name."""
+    found: list[Path] = []
+    level = [root] if root.is_dir() else []
+    for _ in range(DEPTH + 1):
+        with readable(root):
+            found += [place for place in level if find(place, table)]
+            level = [below for place in level for below in sorted(place.iterdir()) if _may_hold_tables(below)]
+    return found
+
+
+def _may_hold_tables(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".") and os.access(path, os.R_OK | os.X_OK)
+
+
 def table(path: Path, columns: Sequence[str], report: Report = quiet) -> pa.Table:
     """As `rows`, at once: for a table that fits into memory."""
     import pyarrow as pa
@@ -84,8 +99,8 @@ def rows(
     import pyarrow as pa
     from pyarrow import compute
 
-    with readable(path), pa.OSFile(str(path)) as file:
-        total = file.size()
+    with readable(path), path.open("rb", buffering=0) as file:
+        total = path.stat().st_size
         chunks = _chunks(path, file)
         header, first = _header(path, chunks)
         wanted = [_index(path, header, name) for name in (*columns, *(where or ())[:1])]
@@ -111,7 +126,7 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
 
 
-def _chunks(path: Path, file: pa.NativeFile) -> Iterator[tuple[bytes, int]]:
+def _chunks(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """The unpacked bytes, and how many bytes of the file they took so far."""
     import pyarrow as pa
 
@@ -140,8 +155,10 @@ def _header(path: Path, chunks: Iterator[tuple[bytes, int]]) -> tuple[list[str],
     while b"\n" not in content and len(content) <= LONGEST_ROW and (more := next(chunks, None)):
         content, done = content + more[0], more[1]
     line, end, rest = content.partition(b"\n")
+    if len(line) > LONGEST_ROW:
+        raise DataError(f"{path}: the header does not end within {LONGEST_ROW} bytes; {AGAIN}")
     try:
-        header = next(csv.reader([line.decode("utf-8-sig").rstrip("\r")], strict=True), [])
+        header = next(csv.reader([line.decode("utf-8-sig")], strict=True), [])
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, or {AGAIN}") from None
     except csv.Error as error:
@@ -265,18 +282,3 @@ def _check_cells(path: Path, block: _Block, width: int, seen: int) -> None:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:100]
-
-
-def folders(root: Path, table: str) -> list[Path]:
-    """The folders at or below the data root, DEPTH levels deep, that hold a table, in order of depth and name."""
-    found: list[Path] = []
-    level = [root] if root.is_dir() else []
-    for _ in range(DEPTH + 1):
-        with readable(root):
-            found += [place for place in level if find(place, table)]
-            level = [below for place in level for below in sorted(place.iterdir()) if _may_hold_tables(below)]
-    return found
-
-
-def _may_hold_tables(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".") and os.access(path, os.R_OK | os.X_OK)
