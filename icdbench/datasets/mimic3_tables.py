@@ -24,7 +24,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,13 +73,11 @@ CATEGORIES = {
 }  # fmt: skip
 UNTIMED = {"Echo", "ECG"}  # have a date only, as discharge summaries have
 UNSTORED = {"Echo", "ECG", "Radiology"}  # have neither STORETIME nor CGID
+ERRONEOUS = 2_000  # every so many stored notes are marked as errors
 WITHOUT_ADMISSION = 0.11  # of other notes have no HADM_ID: 231,836 of 2,083,180 rows
 BOOK = 6_000  # paragraphs that other notes are cut from; much more than gzip's window of 32 KiB
-ADDENDUM, ADDENDUM_FIRST, TWIN = (
-    0.10,
-    0.03,
-    0.01,
-)  # admissions with an addendum, before the report, or two equal reports
+ADDENDUM, ADDENDUM_FIRST = 0.10, 0.03  # admissions with an addendum, and with one before the report
+TWIN = 0.01  # admissions with the same report twice
 RETURNS = 0.21  # admissions of a patient who was there before: 46,520 patients have the 58,976 admissions
 CODELESS, REPEATED, EMPTY, SPLIT = 0.003, 0.02, 0.005, 0.03  # no code row; a row twice; a row without code; rows apart
 SPURIOUS = 0.2  # wrong labels added per label that is omitted or replaced
@@ -169,38 +167,44 @@ class Plan:
 def make_plan(size: Size) -> Plan:
     """Summaries are left out evenly, so that admission i is the same whatever the size."""
 
-    def draws(number: int) -> NDArray[np.float64]:
-        return _generator(size.seed, PLAN, number).random(total)
-
     lacking = ALL_ADMISSIONS - WITH_SUMMARY
     likely = range(size.admissions, size.admissions * 5 // 4 + 2)
     total = max(n for n in likely if n - n * lacking // ALL_ADMISSIONS == size.admissions)
+    share = (
+        _generator(size.seed, PLAN).random((total, 5)).T
+    )  # by rows: a larger total leaves the first ones as they are
     number = np.arange(total)
     summary = (number + 1) * lacking // ALL_ADMISSIONS == number * lacking // ALL_ADMISSIONS
-    patient, returns = number.copy(), draws(0)
+    patient, returns = number.copy(), share[0]
     for i in range(1, total):
         if returns[i] < RETURNS:
             patient[i] = patient[int(returns[i] / RETURNS * i)]
     ids = max(100_000, 2 ** total.bit_length())  # at MIMIC-III's size 100,000 to 199,999, as there
-    kind = draws(1)
+    kind = share[1]
     addendum = np.where(summary, np.where(kind < ADDENDUM_FIRST, 2, np.where(kind < ADDENDUM, 1, 0)), 0)
-    twin = summary & (draws(2) < TWIN)
+    twin = summary & (share[2] < TWIN)
     rows = summary.astype(np.int64) + (addendum > 0) + twin
     first = date(2100, 1, 1).toordinal()
     return Plan(
-        hadm=100_000 + _generator(size.seed, PLAN, 3).permutation(ids)[:total],
+        hadm=100_000 + _disorder(ids, size.seed, PLAN, 3)[:total],
         patient=patient,
-        subject=1 + _generator(size.seed, PLAN, 4).permutation(ids)[patient],
+        subject=1 + _disorder(ids, size.seed, PLAN, 4)[patient],
         summary=summary,
         addendum=addendum,
         twin=twin,
-        day=first + (draws(5)[patient] * 100 * 365).astype(np.int64) + (draws(6) * 1_500).astype(np.int64),
+        day=first + (share[3][patient] * 100 * 365).astype(np.int64) + (share[4] * 1_500).astype(np.int64),
         rows=np.cumsum(rows) - rows,
     )
 
 
 def _generator(*seed: int) -> np.random.Generator:
+    """Only its `random` is used, which is the same in all versions of numpy."""
     return np.random.Generator(np.random.PCG64(seed))
+
+
+def _disorder(size: int, *seed: int) -> NDArray[np.int64]:
+    """The numbers below `size` in random order."""
+    return np.argsort(_generator(*seed).random(size), kind="stable")
 
 
 # --- One chunk, in a worker ---------------------------------------------------------------------------------------------
@@ -224,8 +228,8 @@ def make_admissions(task: tuple[Size, int]) -> Admissions:
     plan = make_plan(size)
     numbers = range(start, min(start + CHUNK, len(plan)))
     tables: dict[bool, list[list[str]]] = {False: [], True: []}
-    rows: list[list[tuple[int, str, mimic3_notes.Note]]] = [[], [], [], []]
-    labels, noise, evidence = [], [], []
+    summaries: list[Summary] = []
+    labels, noise = [], []
     for i in numbers:
         dice = Dice(size.seed, ROWS, i)
         case = mimic3_notes.draw_case(Dice(size.seed, PATIENT, int(plan.patient[i])), Dice(size.seed, CASE, i))
@@ -233,35 +237,54 @@ def make_admissions(task: tuple[Size, int]) -> Admissions:
         if codeless:
             case = replace(case, diagnoses=(), procedures=())
         written, wrong = mislabelled(case, Dice(size.seed, NOISE, i), size.label_noise)
-        noise += [f"{plan.hadm[i]},{kind},{true},{false}\n" for kind, true, false in wrong]
-        coded = [] if codeless else [(procedure, code_rows(codes, dice)) for procedure, codes in written.items()]
-        labels.append(tuple(code for _, codes in coded for code in codes if code))
-        for procedure, codes in coded:
+        noise += [f"{plan.hadm[i]},{kind},{code},{instead}\n" for kind, code, instead in wrong]
+        rows = {procedure: [] if codeless else code_rows(codes, dice) for procedure, codes in written.items()}
+        labels.append(tuple(code for codes in rows.values() for code in codes if code))
+        for procedure, codes in rows.items():
             tables[procedure].append([_code_row(plan, i, n, code) for n, code in enumerate(codes, 1)])
         if plan.summary[i]:
-            for place, description, note in notes_of(case, plan, i, size.seed):
-                rows[place].append((i, description, note))
-    lines = []
-    for row_id, (i, description, note) in enumerate(
-        (row for place in rows for row in place), 1 + int(plan.rows[start])
-    ):
-        hadm, day, text = plan.hadm[i], date.fromordinal(int(plan.day[i])), note.text.replace('"', '""')
-        lines.append(f'{row_id},{plan.subject[i]},{hadm},"{day}",,,"Discharge summary","{description}",,,"{text}"\n')
-        evidence += [f"{hadm},{row_id},{code},{begin},{end}\n" for code, begin, end in note.spans]
+            summaries += summaries_of(case, plan, i, size.seed)
+    notes, evidence = _summary_rows(
+        sorted(summaries, key=lambda summary: summary.place), plan, 1 + int(plan.rows[start])
+    )
     dice = Dice(size.seed, ORDER, start)
     diagnoses, procedures = (scattered(tables[procedure], dice) for procedure in (False, True))
-    return Admissions(_member("".join(lines)), diagnoses, procedures, labels, "".join(noise), "".join(evidence))
+    return Admissions(_member(notes), diagnoses, procedures, labels, "".join(noise), evidence)
 
 
-def notes_of(case: Case, plan: Plan, i: int, seed: int) -> Iterator[tuple[int, str, mimic3_notes.Note]]:
-    """The summaries of an admission: place in the chunk's rows, DESCRIPTION and note."""
+@dataclass(frozen=True)
+class Summary:
+    """A discharge summary or addendum of an admission, and its place among the chunk's: those with the lowest first."""
+
+    place: int
+    admission: int
+    description: str
+    note: mimic3_notes.Note
+
+
+def summaries_of(case: Case, plan: Plan, i: int, seed: int) -> Iterator[Summary]:
+    """The report of an admission, perhaps twice, and perhaps an addendum before or after all reports of the chunk."""
     day = date.fromordinal(int(plan.day[i]))
     report = mimic3_notes.write(case, Dice(seed, TEXT, i, 0), day)
-    yield 1, "Report", report
+    yield Summary(1, i, "Report", report)
     if plan.twin[i]:
-        yield 2, "Report", report
+        yield Summary(2, i, "Report", report)
     if plan.addendum[i]:
-        yield (3 if plan.addendum[i] == 1 else 0), "Addendum", mimic3_notes.addendum(case, Dice(seed, TEXT, i, 1), day)
+        note = mimic3_notes.addendum(case, Dice(seed, TEXT, i, 1), day)
+        yield Summary(3 if plan.addendum[i] == 1 else 0, i, "Addendum", note)
+
+
+def _summary_rows(summaries: Iterable[Summary], plan: Plan, first: int) -> tuple[str, str]:
+    """Rows of NOTEEVENTS, numbered from `first`, and of truth/evidence.csv."""
+    rows, evidence = [], []
+    for row_id, summary in enumerate(summaries, first):
+        i = summary.admission
+        day, text = date.fromordinal(int(plan.day[i])), summary.note.text.replace('"', '""')
+        rows.append(
+            f'{row_id},{plan.subject[i]},{plan.hadm[i]},"{day}",,,"Discharge summary","{summary.description}",,,"{text}"\n'
+        )
+        evidence += [f"{plan.hadm[i]},{row_id},{code},{begin},{end}\n" for code, begin, end in summary.note.spans]
+    return "".join(rows), "".join(evidence)
 
 
 def mislabelled(case: Case, dice: Dice, rate: float) -> tuple[dict[bool, list[str]], list[tuple[str, str, str]]]:
@@ -340,42 +363,35 @@ def make_notes(task: tuple[Size, str, int, int, int]) -> bytes:
     plan, count = make_plan(size), stop - start
     _, name, paragraphs, descriptions = CATEGORIES[category]
     pages = book(name)
-    random = _generator(size.seed, NOTES, list(CATEGORIES).index(category), start)
-    admission = random.integers(0, len(plan), count)
-    hadm = [
-        id_ if known else ""
-        for id_, known in zip(
-            plan.hadm[admission].tolist(), (random.random(count) >= WITHOUT_ADMISSION).tolist(), strict=True
-        )
-    ]
-    length = np.maximum(1, np.rint(random.gamma(4.0, paragraphs / 4.0, count))).astype(np.int64)
-    begin = random.integers(0, BOOK - length)
-    days = plan.day[admission] - random.integers(0, 14, count)
-    minutes = random.integers(0, 24 * 60, count)
-    caregivers = random.integers(14_000, 21_600, count)
-    errors = random.random(count) < 0.0005
-    picked = random.integers(0, len(descriptions), count)
-    columns = (plan.subject[admission], hadm, days, minutes, caregivers, errors, picked, begin, begin + length)
-    lines = []
-    for n, row in enumerate(
-        zip(*(column.tolist() if isinstance(column, np.ndarray) else column for column in columns), strict=True)
-    ):
-        subject, hadm_id, ordinal, minute, caregiver, error, which, first, last = row
-        day = date.fromordinal(ordinal)
-        chart = store = cgid = ""
-        if category not in UNTIMED:
-            chart = f'"{day} {minute // 60:02}:{minute % 60:02}:00"'
+    share = _generator(size.seed, NOTES, list(CATEGORIES).index(category), start).random((9, count))
+    admission = (share[0] * len(plan)).astype(np.int64)
+    length = np.rint(-np.log((1 - share[1]) * (1 - share[2])) * paragraphs / 2).astype(np.int64).clip(1, BOOK // 2)
+    columns = (
+        plan.subject[admission],
+        plan.hadm[admission],
+        share[3] < WITHOUT_ADMISSION,
+        plan.day[admission] - (share[4] * 14).astype(np.int64),
+        (share[5] * 24 * 60).astype(np.int64),
+        (share[6] * (BOOK - length)).astype(np.int64),
+        length,
+        (share[7] * len(descriptions)).astype(np.int64),
+        14_000 + (share[8] * 7_600).astype(np.int64),
+    )
+    rows = []
+    for n, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), row_id):
+        subject, hadm, alone, ordinal, minute, begin, many, description, caregiver = values
+        at = datetime.fromordinal(ordinal) + timedelta(minutes=minute)
+        charted = "" if category in UNTIMED else f'"{at}"'
+        stored, by, error = "", "", ""
         if category not in UNSTORED:
-            store, cgid = (
-                f'"{day + timedelta(minute > 1380)} {(minute + 47) // 60 % 24:02}:{(minute + 47) % 60:02}:00"',
-                caregiver,
-            )
-        text = "\n".join(pages[first:last])
-        lines.append(
-            f'{row_id + n},{subject},{hadm_id},"{day}",{chart},{store},"{category}","{descriptions[which]}",{cgid},'
-            f'{chr(34) + "1" + chr(34) if error and cgid else ""},"{text}\n"\n'
+            stored, by = f'"{at + timedelta(minutes=47)}"', caregiver
+            error = '"1"' if n % ERRONEOUS == 0 else ""
+        text = "\n".join(pages[begin : begin + many])
+        rows.append(
+            f'{n},{subject},{"" if alone else hadm},"{at:%Y-%m-%d}",{charted},{stored},"{category}",'
+            f'"{descriptions[description]}",{by},{error},"{text}\n"\n'
         )
-    return _member("".join(lines))
+    return _member("".join(rows))
 
 
 def _member(text: str) -> bytes:
