@@ -260,6 +260,25 @@ def test_chapters(code: str, ranges: list[str], inside: bool) -> None:  # noqa: 
     assert mimic3_notes.within(code, ranges) == inside
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"), [("427.31", "427"), ("36.15", "36.1"), ("E885.9", "E885"), ("V10.3", "V10"), ("486", "486")]
+)
+def test_categories(code: str, expected: str) -> None:
+    assert mimic3_notes.category(code) == expected
+
+
+def test_rare_codes_are_mostly_of_the_topic() -> None:
+    cases = [mimic3_notes.draw_case(Dice(1, i), Dice(2, i)) for i in range(300)]
+    rare = [
+        (case.topic, code)
+        for case in cases
+        for code in case.diagnoses
+        if code not in case.topic.codes and code not in mimic3_notes.BACKGROUND
+    ]
+    assert len(rare) > 500
+    assert 0.6 < sum(mimic3_notes.within(code, topic.diagnoses) for topic, code in rare) / len(rare) < 0.95
+
+
 def test_lengths(clean: Made) -> None:
     lengths: Counter[str] = Counter()
     for row in clean.summaries:
@@ -454,6 +473,16 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     make(tmp_path / "empty", 20, 1, other_notes=0, workers=1)
     assert (tmp_path / "empty" / mimic3_tables.MARKER).exists()
+
+
+def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
+    def put(*_: object) -> None:
+        (tmp_path / "made").mkdir(exist_ok=True)
+        (tmp_path / "made" / "mine.txt").write_text("mine")
+
+    with pytest.raises(SpecError, match="not empty"):
+        make(tmp_path / "made", 20, 1, other_notes=0, report=put, workers=1)
+    assert [path.name for path in tmp_path.rglob("*")] == ["made", "mine.txt"]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
