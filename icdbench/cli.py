@@ -5,8 +5,10 @@ Exit status: 0 done, 1 a run failed, 2 the request or the data are wrong (one li
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -217,23 +219,12 @@ def data_make(
 ) -> None:
     """Make synthetic tables in MIMIC-III's schema, of any size: no patient data, for trying things out."""
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
     from icdbench.datasets import mimic3_tables
+    from icdbench.progress import preparing
 
-    console = Console(stderr=True)
-    try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
-            bars: dict[str, TaskID] = {}
-
-            def report(what: str, done: int, total: int) -> None:
-                if what not in bars:
-                    bars[what] = live.add_task(what)
-                live.update(bars[what], completed=done, total=total)
-
-            mimic3_tables.make(folder, admissions, seed, label_noise, other_notes, report)
-    except KeyboardInterrupt:
-        _fail("stopped; nothing was written", 130)
+    with _stoppable(), preparing(Console(stderr=True)) as report:
+        mimic3_tables.make(folder, admissions, seed, label_noise, other_notes, report)
     typer.echo(f"{folder}: {admissions:,} admissions with a summary, synthetic")
 
 
@@ -294,7 +285,7 @@ def data_export(
 
     origin = datasets.source(name)
     spec = datasets.data_spec(origin, _changes(settings, only="data"))
-    with preparing(Console(stderr=True)) as report:
+    with _stoppable(), preparing(Console(stderr=True)) as report:
         written = export(origin, datasets.data_root(data), spec, out, fmt, report)
     typer.echo("\n".join(map(str, written)))
     if origin.agreement:
@@ -313,6 +304,15 @@ def data_clear(
     typer.echo(f"{removed} {entries}, {size / 1e6:.1f} MB, removed from {files.cache_root()}")
 
 
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turns Ctrl-C into a line and its exit status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail("stopped; nothing half-written is kept", 130)
+
+
 def _prepared(origin: Any, data: Path | None, spec: Any) -> Any:
     """The encoded data set, with a progress bar on stderr while it is made."""
     from rich.console import Console
@@ -320,7 +320,7 @@ def _prepared(origin: Any, data: Path | None, spec: Any) -> Any:
     from icdbench import datasets, encode
     from icdbench.progress import preparing
 
-    with preparing(Console(stderr=True)) as report:
+    with _stoppable(), preparing(Console(stderr=True)) as report:
         return encode.corpus(origin, datasets.data_root(data), spec, report)
 
 

@@ -61,7 +61,8 @@ def _writable() -> Iterator[None]:
         yield
     except OSError as error:
         raise SpecError(
-            f"cache folder '{cache_root()}' cannot be written: {error.strerror or error}; name another with ICDBENCH_CACHE"
+            f"cache folder '{cache_root()}' cannot be written: {error.strerror or f'{error} (is the disk full?)'}; "
+            "name another with ICDBENCH_CACHE"
         ) from None
 
 

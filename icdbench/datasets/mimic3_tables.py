@@ -19,6 +19,7 @@ import io
 import json
 import os
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -555,9 +556,10 @@ def _in_order(work: Callable[[T], R], tasks: Sequence[T], workers: int | None) -
     if workers <= 1:
         yield from map(work, tasks)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         try:
-            futures = deque(pool.submit(work, task) for task in tasks[: 3 * workers])
+            with _interrupts_ignored():
+                futures = deque(pool.submit(work, task) for task in tasks[: 3 * workers])
             for task in tasks[3 * workers :]:
                 yield futures.popleft().result()
                 futures.append(pool.submit(work, task))
@@ -567,6 +569,14 @@ def _in_order(work: Callable[[T], R], tasks: Sequence[T], workers: int | None) -
             pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone deals with it, and ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """For what is started in the block. Ctrl-C reaches every process of a terminal; the parent alone is to deal with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
