@@ -13,9 +13,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError('"same" padding needs an odd kernel size')
+    return size
+
 
 Positive = Annotated[int, Field(ge=1)]
+Odd = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -131,6 +139,14 @@ class TrainSpec(Settings):
     t_loss: Rate = tunable(0.15, 0.0, 0.3, about="largest fraction of positive pairs dropped (D_max)")
     ramp_epochs: Positive = Field(30, description="epochs until t_loss is reached (its slope is D_max / ramp_epochs)")
     stop_epoch: Positive | None = Field(None, description="epoch from which nothing is dropped any more; none: never")
+    scheduler: Literal["none", "plateau"] = Field(
+        "none", description="plateau: a smaller learning rate once the monitored metric no longer rises"
+    )
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.9, description="what it is multiplied by")
+    plateau_patience: int = Field(5, ge=0, description="epochs without a better metric that are borne before that")
+    plateau_floor: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="the learning rate is never lowered below this"
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where the GPU has it")
 
 

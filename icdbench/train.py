@@ -13,7 +13,7 @@ import math
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from icdbench import metrics, store
 from icdbench.batches import batches, evaluation_order, training_order
 from icdbench.objectives import drop_count, drop_rate, loss
 from icdbench.spec import SpecError, TrainSpec, nearest
-from icdbench.types import Encoded, FloatArray, Predictions
+from icdbench.types import Batch, Encoded, FloatArray, Predictions
 
 log = logging.getLogger("icdbench")
 
@@ -137,6 +137,7 @@ def fit(
 ) -> State:
     """Train until the monitored validation metric has not risen for `patience` epochs; the model ends with its best weights.
 
+    A model may have a method `penalty(batch)`, a scalar that is added to the objective (and so is in the reported loss).
     Continues from `checkpoint` if that exists. On Ctrl-C writes one and raises KeyboardInterrupt. Raises TrainingError.
     """
     optimizer = _optimizer(model, spec)
@@ -150,10 +151,12 @@ def fit(
         while state.epoch <= spec.max_epochs and state.epoch - state.best_epoch <= spec.patience:
             order = training_order(lengths, spec.batch_size, seed, state.epoch)
             rate = drop_rate(spec, state.epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(spec, [past["monitor"] for past in state.history])
             module.train()
             for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
                 count = state.to_drop(rate, batch.labels_BL)
-                objective = loss(module(batch), batch.labels_BL, count)
+                objective = _objective(module, batch, count)
                 value = objective.item()
                 if not math.isfinite(value):
                     raise TrainingError(f"the loss is {value} in epoch {state.epoch}, step {state.step + 1}")
@@ -203,6 +206,22 @@ def monitored(spec: TrainSpec, num_codes: int) -> str:
     return "p@5" if num_codes <= 50 else "p@8"
 
 
+def learning_rate(spec: TrainSpec, values: Sequence[float]) -> float:
+    """The rate of the next epoch, given the monitored metric of each epoch so far.
+
+    `plateau` computes what torch's ReduceLROnPlateau does (better is better by a factor of 1.0001). As a function of the
+    history it needs no state of its own in a checkpoint.
+    """
+    rate, best, waited = spec.learning_rate, -math.inf, 0
+    if spec.scheduler == "none":
+        return rate
+    for value in values:
+        best, waited = (value, 0) if value > best * 1.0001 else (best, waited + 1)
+        if waited > spec.plateau_patience:
+            rate, waited = max(rate * spec.plateau_factor, min(rate, spec.plateau_floor)), 0
+    return rate
+
+
 @torch.no_grad()
 def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int, on: Fabric) -> Predictions:
     """Logits of every document, in their order. Raises TrainingError if any is not finite.
@@ -225,6 +244,14 @@ def probabilities(logits_NL: FloatArray) -> FloatArray:
 
     result: FloatArray = expit(logits_NL.astype(np.float64))
     return result
+
+
+def _objective(module: nn.Module, batch: Batch, count: int) -> Tensor:
+    """The loss of a batch, plus the model's own penalty if it has one."""
+    objective = loss(module(batch), batch.labels_BL, count)
+    # Fabric's wrapper lets only `forward` through; the model beneath computes its penalty, in 32 bits.
+    penalty = getattr(module.module, "penalty", None)
+    return objective if penalty is None else objective + penalty(batch)
 
 
 def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
