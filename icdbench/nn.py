@@ -3,22 +3,30 @@
 Shapes in names: B documents, T tokens (padded), P positions of a convolution's output, E embedding width, F filters or
 feature width, H recurrent width per direction, L codes. `logits_BL` are scores before the sigmoid.
 
-Every layer is blind to padding: a document's output does not depend on the length of its batch.
+Every layer is blind to padding: a document's output does not depend on the length of its batch. What counts as padding
+is the caller's word: with the lengths of `lengths(batch, attend_padding=True)` nothing does.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench.types import PADDING, IntArray, Task
+from icdbench.types import PADDING, Batch, IntArray, Task
 
 
 def mask(lengths_B: Tensor, size: int) -> Tensor:
     """True where a position belongs to its document: [B, size]."""
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
+
+
+def lengths(batch: Batch, *, attend_padding: bool) -> Tensor:
+    """How far each document reaches [B]: all of the batch's width where padding is to be read as text."""
+    return torch.full_like(batch.lengths_B, batch.tokens_BT.shape[1]) if attend_padding else batch.lengths_B
 
 
 def embedding(task: Task, width: int) -> nn.Embedding:
@@ -106,16 +114,80 @@ class ResidualConv(nn.Module):
         return functional.relu(mapped) * mask_BT[:, None]
 
 
-class BiLSTM(nn.Module):
-    """A bidirectional LSTM equal to torch's on packed sequences, but over plain batches, which is far faster.
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm over the positions inside a mask: in training, padding enters neither the statistics nor the output."""
+
+    def forward(self, hidden_BFT: Tensor, mask_BT: Tensor) -> Tensor:  # type: ignore[override]
+        """[B, F, T] to [B, F, T], zero outside the mask."""
+        if not self.training:
+            normed_BFT: Tensor = super().forward(hidden_BFT) * mask_BT[:, None]
+            return normed_BFT
+        inside_NF = hidden_BFT.transpose(1, 2)[mask_BT]
+        if len(inside_NF) > 1:
+            inside_NF = super().forward(inside_NF)
+        else:  # the variance of one position is undefined, so it is normed as in evaluation
+            inside_NF = functional.batch_norm(
+                inside_NF, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        normed_BTF = inside_NF.new_zeros(*mask_BT.shape, self.num_features)
+        normed_BTF[mask_BT] = inside_NF
+        return normed_BTF.transpose(1, 2)
+
+
+class MultiFilterEncoder(nn.Module):
+    """MultiResCNN's encoder: for each kernel size a convolution and a residual block, side by side.
+
+        x = tanh(Conv(e))                                          [E, T]
+        h = tanh(BN(Conv(tanh(BN(Conv(x))))) + BN(Conv_1(x)))      [F, T]   the inner convolutions have no bias
+
+    All kernels are odd ("same" padding). The outputs are concatenated: F · len(kernel_sizes) features.
+    """
+
+    def __init__(self, width: int, filters: int, kernel_sizes: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        self.channels = nn.ModuleList(_FilterChannel(width, filters, size, dropout) for size in kernel_sizes)
+
+    def forward(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
+        """[B, T, E], zero outside the mask, to [B, T, F'], of no meaning outside it."""
+        embedded_BET = embedded_BTE.transpose(1, 2)
+        return torch.cat([channel(embedded_BET, mask_BT) for channel in self.channels], dim=1).transpose(1, 2)
+
+
+class _FilterChannel(nn.Module):
+    def __init__(self, width: int, filters: int, kernel_size: int, dropout: float) -> None:
+        super().__init__()
+        assert kernel_size % 2 == 1, kernel_size
+        same = kernel_size // 2
+        self.base = nn.Conv1d(width, width, kernel_size, padding=same)
+        nn.init.xavier_uniform_(self.base.weight)
+        self.conv1 = nn.Conv1d(width, filters, kernel_size, padding=same, bias=False)
+        self.norm1 = BatchNorm(filters)
+        self.conv2 = nn.Conv1d(filters, filters, kernel_size, padding=same, bias=False)
+        self.norm2 = BatchNorm(filters)
+        self.shortcut = nn.Conv1d(width, filters, 1, bias=False)
+        self.shortcut_norm = BatchNorm(filters)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, embedded_BET: Tensor, mask_BT: Tensor) -> Tensor:
+        # What a convolution reads beyond a document's end must be the zeros that it reads beyond a batch's.
+        base_BET = self.base(embedded_BET).tanh() * mask_BT[:, None]
+        inner_BFT = self.norm1(self.conv1(base_BET), mask_BT).tanh()
+        mapped_BFT = self.norm2(self.conv2(inner_BFT), mask_BT)
+        passed_BFT = self.shortcut_norm(self.shortcut(base_BET), mask_BT)
+        result_BFT: Tensor = self.dropout((mapped_BFT + passed_BFT).tanh())
+        return result_BFT
+
+
+class BiRNN(nn.Module):
+    """A bidirectional LSTM or GRU equal to torch's on packed sequences, but over plain batches, which is far faster.
 
     The second direction runs over each sequence reversed within its own length, so that padding only ever follows text.
     """
 
-    def __init__(self, width_in: int, width: int) -> None:
+    def __init__(self, kind: type[nn.LSTM | nn.GRU], width_in: int, width: int) -> None:
         super().__init__()
-        self.ahead = nn.LSTM(width_in, width, batch_first=True)
-        self.back = nn.LSTM(width_in, width, batch_first=True)
+        self.ahead = kind(width_in, width, batch_first=True)
+        self.back = kind(width_in, width, batch_first=True)
 
     def forward(self, hidden_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Forward and backward states, [B, T, H] each, zero where there is padding."""

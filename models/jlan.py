@@ -33,14 +33,13 @@ Readings compared on real data: docs/jlan.md.
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from icdbench.nn import (
-    BiLSTM,
+    BiRNN,
     LabelAttention,
     LabelwiseLinear,
     ResidualConv,
@@ -50,20 +49,14 @@ from icdbench.nn import (
     mask,
 )
 from icdbench.registry import register
-from icdbench.spec import Positive, Rate, Settings, Variant, tunable
+from icdbench.spec import Odd, Positive, Rate, Settings, Variant, tunable
 from icdbench.types import Batch, Task
-
-
-def _odd(size: int) -> int:
-    if size % 2 == 0:
-        raise ValueError('"same" padding needs an odd kernel size')
-    return size
 
 
 class Config(Settings):
     embedding_size: Positive = 256
     blocks: Positive = tunable(1, 1, 3, about="residual blocks (P of Table 4)")
-    kernel_size: Annotated[Positive, AfterValidator(_odd)] = tunable(9, choices=(3, 5, 9, 15, 25))
+    kernel_size: Odd = tunable(9, choices=(3, 5, 9, 15, 25))
     hidden_size: Positive = tunable(256, 64, 512, about="recurrent width per direction")
     attention_size: Positive = tunable(200, 50, 400, about="d of W1 and W2")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
@@ -104,7 +97,7 @@ class Jlan(nn.Module):
         self.blocks = nn.ModuleList(
             ResidualConv(before, after, config.kernel_size) for before, after in itertools.pairwise(widths)
         )
-        self.lstm = BiLSTM(width, width)
+        self.lstm = BiRNN(nn.LSTM, width, width)
         if config.attention != "label":
             self.W1 = nn.Linear(both, config.attention_size, bias=False)
             self.self_attention = LabelAttention(config.attention_size, task.num_codes)  # its U is W2
