@@ -152,7 +152,7 @@ def fit(
             order = training_order(lengths, spec.batch_size, seed, state.epoch)
             rate = drop_rate(spec, state.epoch)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(spec, [past["monitor"] for past in state.history])
+                group.update(lr=learning_rate(spec, [past["monitor"] for past in state.history]))
             module.train()
             for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
                 count = state.to_drop(rate, batch.labels_BL)

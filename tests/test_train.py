@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,10 +89,18 @@ def test_equal_seeds_give_equal_bits_and_other_seeds_others(tmp_path: Path) -> N
     assert unequal(one, other) != []
 
 
-@pytest.mark.parametrize("objective", ["bce", "truncated"])
-def test_run_stopped_anywhere_and_resumed_equals_the_straight_run(tmp_path: Path, objective: str) -> None:
+# A rate so high that the metric soon fails to rise, and then a lower one.
+FALLING = {"scheduler": "plateau", "plateau_patience": 0, "plateau_factor": 0.5, "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize("settings", [{}, {"objective": "truncated"}, FALLING], ids=["bce", "truncated", "plateau"])
+def test_run_stopped_anywhere_and_resumed_equals_the_straight_run(tmp_path: Path, settings: dict[str, Any]) -> None:
     straight = small_caml()
-    expected = fit(straight, tmp_path / "straight", objective=objective)
+    expected = fit(straight, tmp_path / "straight", **settings)
+    if settings == FALLING:
+        values = [epoch["monitor"] for epoch in expected.history]
+        rates = [train.learning_rate(TrainSpec().override(FALLING, "train"), values[:seen]) for seen in range(6)]
+        assert rates[-1] < rates[0]
     steps = math.ceil(len(TRAIN) / 16)
     for stop_after in (1, steps - 1, steps, 2 * steps + 3, 5 * steps + 1):
         path = tmp_path / f"stopped {stop_after}"
@@ -102,10 +111,10 @@ def test_run_stopped_anywhere_and_resumed_equals_the_straight_run(tmp_path: Path
                 os.kill(os.getpid(), signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
-            fit(small_caml(), path, interrupt, objective=objective)
+            fit(small_caml(), path, interrupt, **settings)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         resumed = small_caml(seed=77)  # the checkpoint alone decides
-        state = fit(resumed, path, objective=objective)
+        state = fit(resumed, path, **settings)
         assert unequal(straight, resumed) == []
         assert without_times(state) == without_times(expected)
         assert (state.best, state.best_epoch) == (expected.best, expected.best_epoch)
