@@ -7,7 +7,8 @@ Clinical Text, NAACL 2018, https://arxiv.org/abs/1802.05695, whose figures the J
     logits = W [h_f at the last word; h_b at the first] + b       [L]
 
 512 units in all, so H = 256 for each direction; no dropout. Variant `unidirectional` is what the script published for 50
-codes runs: it leaves the program's option for two directions out, so that one has all 512 units.
+codes runs: it leaves the program's option for two directions out, so that one has all 512 units. (The 200 in that script
+is a number of epochs; word vectors have 100 dimensions as everywhere.)
 
 Deviation: the published code runs over padding too, and reads h_f at the end of the batch; here padding is never read
 unless `attend_padding` is set.

@@ -91,6 +91,7 @@ class DescribedConfig(Config):
     config=DescribedConfig,
     paper="Mullenbach et al., NAACL 2018",
     train={"learning_rate": 1e-4},
+    small={"learning_rate": 3e-3},
 )
 class DrCaml(Caml):
     title_tokens_LT: Tensor
@@ -112,7 +113,7 @@ class DrCaml(Caml):
         # They come from the task, so they are not stored with the weights.
         self.register_buffer("title_tokens_LT", tokens_LT, persistent=False)
         self.register_buffer("title_lengths_L", lengths_L, persistent=False)
-        self.weight = config.description_weight or (10.0 if task.num_codes <= 50 else 0.01)
+        self.description_weight = config.description_weight or (10.0 if task.num_codes <= 50 else 0.01)
         self.title_embedding = embedding(task, config.embedding_size)
         self.title_embedding.weight.data.copy_(self.embedding.weight)
         width, kernel = config.filters, config.kernel_size
@@ -135,5 +136,5 @@ class DrCaml(Caml):
         running_CFP = hidden_CFP.cummax(2).values  # at p, the maximum over positions up to p
         title_NF = self.title_linear(running_CFP[place_N, :, reach_N + extra - 1])
         distance_N = (self.output.final.weight[code_N] - title_NF).square().mean(1)
-        penalty: Tensor = self.weight * distance_N.sum() / len(batch.labels_BL)
+        penalty: Tensor = self.description_weight * distance_N.sum() / len(batch.labels_BL)
         return penalty

@@ -2,7 +2,7 @@
 
 Li, Zhang, Islam, Dong, Wei, Lu: JLAN: medical code prediction via joint learning attention networks and denoising
 mechanism, BMC Bioinformatics 22:590 (2021), https://doi.org/10.1186/s12859-021-04520-x. The paper itself is model `jlan`;
-the public code has MultiResCNN's encoder, no recurrence, no code titles and plain cross-entropy:
+the public code, which does not run as it stands (it builds a class by a name that it does not define), has MultiResCNN's encoder, no recurrence, no code titles and plain cross-entropy:
 
     h = MultiResCNN's six filters                            [6F, T]
     M = softmax over T of (U h) · h                          label attention, [L, 6F]

@@ -15,7 +15,7 @@ Xavier-uniform, as in the published code; dropout is on the embeddings and on ea
 
 Deviations: the published code attends to padding and lets it into the batch norm; here each convolution reads zeros beyond
 a document's end as beyond a batch's, training statistics are those of words alone, and padding gets no weight, unless
-`attend_padding` is set. The published command for 50 codes stops by P@5, the suite's default too.
+`attend_padding` is set.
 """
 
 from __future__ import annotations

@@ -341,9 +341,9 @@ def test_dr_caml_without_a_titled_gold_code_has_no_penalty_but_a_gradient_everyw
 def test_dr_caml_weighs_the_penalty_as_published() -> None:
     few, many = small_task(8), small_task(8)
     many = dataclasses.replace(many, num_codes=51, descriptions=(*(few.descriptions or ()), *[np.array([2])] * 44))
-    assert registry.build("dr-caml", few, embedding_size=8).weight == 10  # type: ignore[union-attr]
-    assert registry.build("dr-caml", many, embedding_size=8).weight == 0.01  # type: ignore[union-attr]
-    assert registry.build("dr-caml", few, embedding_size=8, description_weight=2.0).weight == 2  # type: ignore[union-attr]
+    assert registry.build("dr-caml", few, embedding_size=8).description_weight == 10  # type: ignore[union-attr]
+    assert registry.build("dr-caml", many, embedding_size=8).description_weight == 0.01  # type: ignore[union-attr]
+    assert registry.build("dr-caml", few, embedding_size=8, description_weight=2.0).description_weight == 2  # type: ignore[union-attr]
 
 
 def test_dr_caml_says_what_titles_it_lacks(caplog: pytest.LogCaptureFixture) -> None:
