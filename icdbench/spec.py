@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 def _odd(size: int) -> int:
@@ -22,8 +22,14 @@ def _odd(size: int) -> int:
     return size
 
 
+def _listed(sizes: Any) -> Any:
+    """`3,5,9` as it stands on a command line."""
+    return sizes.split(",") if isinstance(sizes, str) else sizes
+
+
 Positive = Annotated[int, Field(ge=1)]
 Odd = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+OddSizes = Annotated[tuple[Odd, ...], Field(min_length=1), BeforeValidator(_listed)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -20,20 +20,17 @@ a document's end as beyond a batch's, training statistics are those of words alo
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 
 from icdbench.nn import LabelAttention, LabelwiseLinear, MultiFilterEncoder, embedding, lengths, mask
 from icdbench.registry import register
-from icdbench.spec import Odd, Positive, Rate, Settings, tunable
+from icdbench.spec import OddSizes, Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
 
 
 class Config(Settings):
     embedding_size: Positive = 100
-    kernel_sizes: Annotated[tuple[Odd, ...], Field(min_length=1)] = (3, 5, 9, 15, 19, 25)
+    kernel_sizes: OddSizes = (3, 5, 9, 15, 19, 25)
     filters: Positive = tunable(50, 30, 100, about="of each kernel size")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
     attend_padding: bool = False

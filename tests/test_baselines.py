@@ -404,10 +404,12 @@ def test_laat_leaves_word_vectors_as_they_are(name: str, fixed: bool) -> None:  
     assert random.embedding.weight.requires_grad  # type: ignore[union-attr]
 
 
-def test_kernels_of_the_six_filters_must_be_odd() -> None:
-    for name in ("multirescnn", "jlan-released"):
-        with pytest.raises(SpecError, match="odd kernel size"):
-            registry.build(name, small_task(8), kernel_sizes=(3, 4))
+@pytest.mark.parametrize("name", ["multirescnn", "jlan-released"])
+def test_kernels_of_the_filters_are_odd_and_may_be_given_as_text(name: str) -> None:
+    assert built(name, kernel_sizes="3, 5").config.kernel_sizes == (3, 5)
+    for sizes, problem in (((3, 4), "odd kernel size"), ("3,x", "valid integer"), ((), "at least 1 item")):
+        with pytest.raises(SpecError, match=problem):
+            registry.build(name, small_task(8), kernel_sizes=sizes)
 
 
 @pytest.mark.parametrize(("patience", "floor"), [(0, 0.0), (2, 0.0), (1, 4e-4)])
