@@ -77,33 +77,78 @@ def run(
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
     tables = _tables(fmt)
+    from icdbench.run import Request
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise SpecError("--models names no model; see 'icdbench models'")
+    request = Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
+    (records,), failures = _carry_out([request])
+    if records:
+        typer.echo(tables.comparison(records, fmt), nl=False)
+    if failures:
+        _fail(failures, 1)
+
+
+def _carry_out(requests: list[Any]) -> tuple[list[list[Any]], str]:
+    """The finished runs of each request, and a line about those that failed. What several ask for is run once."""
     from rich.console import Console
 
     from icdbench import run as runner
     from icdbench.progress import display, preparing
     from icdbench.train import TrainingError
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names:
-        raise SpecError("--models names no model; see 'icdbench models'")
-    request = runner.Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
     console = Console(stderr=True)
-    records, failures = [], []
+    records, failures = {}, []
     try:
         with preparing(console) as prepare:
-            specs = runner.expand(request, prepare)
-        with display(len(specs), console) as start:
-            for number, spec in enumerate(specs, start=1):
+            expanded = [runner.expand(request, prepare) for request in requests]
+        asked = {spec.id: (spec, request) for specs, request in zip(expanded, requests, strict=True) for spec in specs}
+        with display(len(asked), console) as start:
+            for number, (spec, request) in enumerate(asked.values(), start=1):
                 try:
-                    records.append(runner.execute(spec, request, *start(number, spec)))
+                    records[spec.id] = runner.execute(spec, request, *start(number, spec))
                 except TrainingError as error:
                     failures.append(f"{spec.id}: {error}")
     except KeyboardInterrupt:
         _fail("stopped; the same command continues where it was", 130)
-    if records:
-        typer.echo(tables.comparison(records, fmt), nl=False)
+    found = [[records[spec.id] for spec in specs if spec.id in records] for specs in expanded]
+    return found, f"{len(failures)} of {len(asked)} runs failed: {'; '.join(failures)}" if failures else ""
+
+
+@app.command("ablate")
+def run_ablation(
+    model: Annotated[str, typer.Argument(help="A model with variants, such as jlan.")],
+    dataset: Annotated[
+        str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")
+    ] = "demo",
+    study: Annotated[
+        str,
+        typer.Option(help="A study of the model's paper (of jlan: attention, joint, denoise, t-loss, blocks), or all."),
+    ] = "all",
+    seeds: Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (1,2,3; a single seed: 7,).")] = "1",
+    settings: Settings = None,
+    data: DataFolder = None,
+    results: Results = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    fmt: Format = "md",
+) -> None:
+    """Run the studies of a model's paper, or all its variants, and print each as its table or a figure's data."""
+    tables = _tables(fmt)
+    from icdbench import ablate
+    from icdbench.run import Request
+
+    request = Request([model], dataset, _seeds(seeds), _changes(settings), data, results, device)
+    planned = ablate.plan(request, model, study)
+    found, failures = _carry_out([each for _, each in planned])
+    shown = [(benchmark, records) for (benchmark, _), records in zip(planned, found, strict=True) if records]
+    texts = [
+        tables.table(benchmark, records, fmt) if benchmark else tables.comparison(records, fmt)
+        for benchmark, records in shown
+    ]
+    typer.echo("\n".join(texts), nl=False)
     if failures:
-        _fail(f"{len(failures)} of {len(specs)} runs failed: {'; '.join(failures)}", 1)
+        _fail(failures, 1)
 
 
 @app.command("models")
@@ -166,7 +211,7 @@ def show_runs(results: Results = Path("results")) -> None:
 
 @app.command("tables")
 def show_tables(
-    name: Annotated[str, typer.Argument(help="Which table of the paper.")] = "table5",
+    name: Annotated[str, typer.Argument(help="Which table or figure of the paper.")] = "table5",
     results: Results = Path("results"),
     fmt: Format = "md",
 ) -> None:
@@ -176,7 +221,8 @@ def show_tables(
 
     if results != Path("results") and not results.is_dir():
         raise SpecError(f"--results '{results}' is no folder")
-    typer.echo(tables.table(tables.benchmark(name), store.load_records(results), fmt), nl=False)
+    shown = tables.benchmark(name)
+    typer.echo(tables.table(shown, tables.of_study(shown, store.load_records(results)), fmt), nl=False)
 
 
 @data_app.command("list")

@@ -97,7 +97,8 @@ def _spec(
 
     On a small training split the model's `small` settings come between its own and those of the data set.
     """
-    variant = entry.variant(variant_name)
+    stored = variant_name == store.TUNED  # the one variant that is found, not declared
+    variant = store.load_tuned(request.results, origin.name, entry.name) if stored else entry.variant(variant_name)
     default_data = datasets.data_spec(origin, {**entry.data, **variant.data})
     data = datasets.data_spec(origin, {**entry.data, **variant.data, **_asked(request, "data")})
     default_config = entry.config().override(variant.model, entry.name)
@@ -167,10 +168,10 @@ def execute(
     about = describe(corpus)
     if width and given.embeddings is not None:
         about["word_vectors"] = training(corpus, spec.data, width)
-    model = registry.build(spec.system, given, **spec.config)
+    model = registry.build(spec.model, given, **spec.config)
     prepared = time.monotonic()
     if isinstance(model, nn.Module):
-        with _enough_memory():
+        with enough_memory():
             state = train.fit(
                 model,
                 corpus.splits["train"],
@@ -202,7 +203,7 @@ def execute(
 
 
 @contextlib.contextmanager
-def _enough_memory() -> Iterator[None]:
+def enough_memory() -> Iterator[None]:
     """Turns torch's errors about memory into a TrainingError, so that the other runs of a grid go on."""
     try:
         yield
@@ -262,7 +263,7 @@ def _record(
         corpus=about,
         timing={name: round(value, 3) for name, value in timing.items()},
         device=_device_name(device),
-        versions=_versions(),
+        versions=versions(),
         commit=_commit(),
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     )
@@ -291,7 +292,7 @@ def _device_name(device: torch.device) -> str:
     return f"{device.type}, {threads} thread{'s' * (threads > 1)}, {platform.machine()}"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     names = ("icdbench", "torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "gensim")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 

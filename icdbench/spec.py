@@ -171,6 +171,10 @@ class Benchmark(Settings):
 
     `metrics` are (heading, metric key) pairs; `published` gives per row label the registered model it belongs to and
     one text per metric, as printed in the source (a dash where the source has a dash, empty where it has nothing).
+    A figure that prints no numbers gives no texts at all: what it compares is still named.
+
+    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what it sets for them as --set does;
+    with `per_epoch` the metrics are those of a run's history, a row for each epoch.
     """
 
     name: str
@@ -180,6 +184,9 @@ class Benchmark(Settings):
     published: dict[str, tuple[str, tuple[str, ...]]]
     source: str
     caption: str = ""
+    study: str = ""
+    overrides: dict[str, Any] = {}
+    per_epoch: bool = False
 
 
 class RunSpec(Settings):

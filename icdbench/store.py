@@ -4,6 +4,7 @@
                                                       predictions.npz      logits and gold labels of both splits
                                                       model.safetensors    weights of the best epoch
                                                       checkpoint.safetensors   only while the run is unfinished
+    results/tuning/<dataset>/<model>.json          the best setting found, the variant `<model>@tuned`
 
 Every file is written beside its place and renamed, so that a run killed at any instant leaves whole files. Nothing is
 unpickled from disk. Nothing here holds note text, tokens or document ids: predictions are in the order of the split.
@@ -25,7 +26,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from icdbench.files import replacing
-from icdbench.spec import RunSpec, SpecError
+from icdbench.spec import RunSpec, SpecError, Variant
 from icdbench.types import FloatArray, Predictions, RunRecord
 
 log = logging.getLogger("icdbench")
@@ -36,6 +37,7 @@ RECORD, PREDICTIONS, WEIGHTS, CHECKPOINT = (
     "model.safetensors",
     "checkpoint.safetensors",
 )
+TUNING, TUNED = "tuning", "tuned"
 
 
 def prepare(results: Path) -> None:
@@ -125,6 +127,38 @@ def load_predictions(folder: Path) -> dict[str, Predictions]:
             labels = csr_matrix((np.ones(len(codes), np.uint8), codes, offsets), shape=scores_NL.shape)
             result[split] = Predictions((), scores_NL, labels, stored[f"{split}.unseen"])
     return result
+
+
+def tuning_folder(results: Path, dataset: str) -> Path:
+    """Where the tuning of a data set's models lives."""
+    return results / TUNING / dataset
+
+
+def save_tuned(results: Path, found: Mapping[str, Any]) -> Path:
+    """Write the outcome of tuning; `found` has dataset, model, settings (by `model` and `train`) and what is worth knowing."""
+    path = tuning_folder(results, found["dataset"]) / f"{found['model']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def load_tuned(results: Path, dataset: str, model: str) -> Variant:
+    """The variant `<model>@tuned` of a data set. Raises SpecError if it was never made or its file is damaged."""
+    path = tuning_folder(results, dataset) / f"{model}.json"
+    makes = f"'icdbench tune {model} --dataset {dataset}' with --results {results} makes it"
+    if not path.exists():
+        raise SpecError(f"no tuned setting of '{model}' for '{dataset}' ({path} is missing); {makes}")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        whose, settings = (stored["model"], stored["dataset"]), stored["settings"]
+        variant = Variant(name=TUNED, model=settings["model"], train=settings["train"])
+    except (ValueError, KeyError, TypeError, OSError) as error:  # pydantic's is a ValueError
+        reason = f"no '{error.args[0]}'" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise SpecError(f"{path} is damaged ({reason}); remove it, and {makes} anew") from None
+    if whose != (model, dataset):
+        raise SpecError(f"{path} is of '{whose[0]}' for '{whose[1]}'; remove it, and {makes} anew")
+    return variant
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:

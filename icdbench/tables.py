@@ -58,10 +58,12 @@ class System(NamedTuple):
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """Every table of a paper in `icdbench.benchmarks`, by name."""
-    modules = [module.name for module in pkgutil.iter_modules(icdbench.benchmarks.__path__) if not module.ispkg]
-    found = [getattr(importlib.import_module(f"icdbench.benchmarks.{name}"), "BENCHMARK", None) for name in modules]
-    return {each.name: each for each in found if isinstance(each, Benchmark)}
+    """Every table and figure of a paper in `icdbench.benchmarks`, by name. One file may hold several, a data set each."""
+    names = [module.name for module in pkgutil.iter_modules(icdbench.benchmarks.__path__)]
+    papers = [name for name in names if name.startswith(("table", "figure"))]  # beside them stand scripts
+    modules = [importlib.import_module(f"icdbench.benchmarks.{name}") for name in papers]
+    found = [each for module in modules for each in vars(module).values() if isinstance(each, Benchmark)]
+    return {each.name: each for each in found}
 
 
 def benchmark(name: str) -> Benchmark:
@@ -89,14 +91,42 @@ def table(benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md") -
     Rows rather than columns are added, so the table keeps the paper's width and a model without own runs takes one line:
     `published`, then per own setting the mean ± sd and the difference of the two as shown. Variants and models that the
     paper lacks follow at the end. The best published and the best own figure are bold. Synthetic data, other data sets
-    and changed data settings never stand beside the paper's figures; they follow as `comparison` tables. Raises
-    SpecError for an unknown format.
+    and changed data settings never stand beside the paper's figures; they follow in tables of their own. A study has no rows
+    but those of its own systems. Raises SpecError for an unknown format.
     """
+    if benchmark.study:
+        records = [record for record in records if record.spec.system in systems_of(benchmark)]
+    if benchmark.study and not _has_figures(benchmark):
+        grid = _curves if benchmark.per_epoch else _study
+        return _write([grid(benchmark, block, benchmark.title) for block in _blocks(records) or [[]]], fmt)
     own = [record for record in records if _same_data(record, benchmark)]
     other = [record for record in records if not _same_data(record, benchmark)]
     title = f"Other data, not comparable with {benchmark.name}: own runs"
     grids = [_published(benchmark, block) for block in _blocks(own) or [[]]]
-    return _write([*grids, *(_compared(block, title) for block in _blocks(other))], fmt)
+    grids += [
+        _study(benchmark, block, title) if benchmark.study else _compared(block, title) for block in _blocks(other)
+    ]
+    return _write(grids, fmt)
+
+
+def systems_of(benchmark: Benchmark) -> list[str]:
+    """The systems that a benchmark compares, in its order."""
+    return [system for system, _ in benchmark.published.values()]
+
+
+def of_study(benchmark: Benchmark, records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The stored runs that were made as the study makes them: those with all its overrides."""
+    return [record for record in records if all(_has(record, *each) for each in benchmark.overrides.items())]
+
+
+def _has(record: RunRecord, key: str, value: object) -> bool:
+    target, _, name = key.partition(".")
+    settings = {"train": record.spec.train.model_dump(), "data": record.spec.data.model_dump()}
+    return bool(settings.get(target, record.spec.config).get(name) == value)
+
+
+def _has_figures(benchmark: Benchmark) -> bool:
+    return any(figures for _, figures in benchmark.published.values())
 
 
 def statistics(corpus: Corpus, fmt: str = "md") -> str:
@@ -257,6 +287,84 @@ def _published(benchmark: Benchmark, records: Sequence[RunRecord]) -> Grid:
     return Grid(benchmark.title, ["system", "figures", *(heading for heading, _, _ in columns)], rows, notes)
 
 
+def _study(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> Grid:
+    """Own runs of a study, in its order and with its metrics."""
+    columns = [(heading, "fixed", key) for heading, key in benchmark.metrics]
+    shared, records = _shared(records)
+    systems = _systems(records, columns)
+    rows = [
+        [label, _marked(system), *system.cells, str(len(system.runs)), *_effort(system.runs)]
+        for label, system in _labelled(benchmark, systems)
+    ]
+    header = ["config", "system", *(heading for heading, _, _ in columns), "seeds", "epochs", "train time"]
+    return Grid(_titled(title, records), header, rows, [*_about_study(benchmark, systems, records), *shared])
+
+
+def _curves(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> Grid:
+    """Own runs of a study epoch by epoch: means over seeds, blank where one of them had stopped before."""
+    shared, records = _shared(records)
+    labelled = _labelled(benchmark, _systems(records, []))
+    rows = []
+    for position in range(max((len(record.history) for record in records), default=0)):
+        for label, system in labelled:
+            epochs = [run.history[position] if position < len(run.history) else {} for run in system.runs]
+            if any(epochs):
+                cells = [_epoch_cell([epoch.get(key) for epoch in epochs], key) for _, key in benchmark.metrics]
+                rows.append([str(position + 1), label, *cells])
+    header = ["epoch", "config", *(heading for heading, _ in benchmark.metrics)]
+    notes = _about_study(benchmark, [system for _, system in labelled], records)
+    which = [f"{label}: {system.label}, {_seeds(system.runs)}." for label, system in labelled]
+    return Grid(_titled(title, records), header, rows, [*notes, *shared, *which])
+
+
+def _shared(records: Sequence[RunRecord]) -> tuple[list[str], list[RunRecord]]:
+    """A note on what the user set for all runs alike, and the runs without that, so that labels say what differs."""
+    changed = [record.spec.changed for record in records] or [{}]
+    same = {
+        key: value for key, value in changed[0].items() if all(key in each and each[key] == value for each in changed)
+    }
+    specs = [
+        record.spec.override({"changed": {k: v for k, v in record.spec.changed.items() if k not in same}}, "changed")
+        for record in records
+    ]
+    notes = (
+        [f"Set for all runs: {', '.join(f'{name}={value}' for name, value in sorted(same.items()))}."] if same else []
+    )
+    return notes, [record.model_copy(update={"spec": spec}) for record, spec in zip(records, specs, strict=True)]
+
+
+def _epoch_cell(values: Sequence[float | None], key: str) -> str:
+    """Percent, or a loss as it is."""
+    if not key.endswith("loss"):
+        return _percent(values)
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return ""
+    return f"{fmean(known):.4f}" + (f" ± {stdev(known):.4f}" if len(known) > 1 else "")
+
+
+def _labelled(benchmark: Benchmark, systems: Sequence[System]) -> list[tuple[str, System]]:
+    """The study's label beside each system, in its order; several settings of one system are told apart."""
+    found = []
+    for label, name in zip(benchmark.published, systems_of(benchmark), strict=True):
+        settings = [system for system in systems if system.runs[0].spec.system == name]
+        found += [(label if len(settings) == 1 else f"{label}: {each.label}", each) for each in settings]
+    return found
+
+
+def _titled(title: str, records: Sequence[RunRecord]) -> str:
+    return f"{title} on {_data_name(records[0])}" if records else title
+
+
+def _about_study(benchmark: Benchmark, systems: Sequence[System], records: Sequence[RunRecord]) -> list[str]:
+    notes = [f"Study: {benchmark.source}. {'Metrics as there.' if _has_figures(benchmark) else benchmark.caption}"]
+    if not records:
+        return [*notes, f"No runs of it are stored; 'icdbench ablate MODEL --study {benchmark.study}' makes them."]
+    split = "Validation split" if benchmark.per_epoch else "Test split"
+    notes += [*_about_data(records), f"{split}, {_about_seeds(systems)}.", *_about_small(systems)]
+    return notes if benchmark.per_epoch else [*notes, *_about_collapse(systems)]
+
+
 def _difference(own: str, published: str) -> str:
     """Own minus published, of the figures as shown, so that a reader's subtraction agrees."""
     ours, theirs = _number(own), _number(published)
@@ -385,7 +493,7 @@ def _formatted(grid: Grid, form: Format) -> str:
 
     header, *rows = [[text(cell) for cell in row] for row in (grid.header, *grid.rows)]
     align = [
-        "left" if heading in {"system", "figures", "data set", "codes, to scale"} else "right"
+        "left" if heading in {"system", "figures", "data set", "codes, to scale", "config", "parameter"} else "right"
         for heading in grid.header
     ]
     body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)

@@ -185,6 +185,7 @@ def fit(
                 best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             now = time.monotonic()
             state.seconds, started = state.seconds + now - started, now
+            measured["validation_loss"] = _whole_loss(scored)
             state.history.append(_epoch_figures(state, rate, measured[monitor], measured))
             mean = state.history[-1]["loss"]
             report(_progress(state, len(order), mean, monitor, len(train), ended=True))
@@ -238,6 +239,12 @@ def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int,
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
 
 
+def _whole_loss(predicted: Predictions) -> float:
+    """Mean binary cross-entropy of all pairs, whatever the objective leaves out: softplus(z), less z where y = 1."""
+    gold = predicted.labels.multiply(predicted.scores_NL).sum(dtype=np.float64)
+    return float((np.logaddexp(0, predicted.scores_NL).sum(dtype=np.float64) - gold) / predicted.scores_NL.size)
+
+
 def probabilities(logits_NL: FloatArray) -> FloatArray:
     """Sigmoid in double precision, so that distinct logits below 36 stay distinct probabilities."""
     from scipy.special import expit
@@ -277,7 +284,7 @@ def _progress(state: State, steps: int, value: float, monitor: str, documents: i
 
 
 def _epoch_figures(state: State, rate: float, monitored_value: float, measured: dict[str, float]) -> dict[str, float]:
-    kept = ("p@5", "p@8", "f1_micro", "f1_macro_harmonic", "auc_macro", "auc_micro", "map")
+    kept = ("p@5", "p@8", "f1_micro", "f1_macro_harmonic", "auc_macro", "auc_micro", "map", "validation_loss")
     figures = {key: measured[key] for key in kept if key in measured}
     mean = state.loss_sum / state.loss_count
     return {

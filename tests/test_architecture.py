@@ -30,7 +30,7 @@ ORDER = (
         "registry",
         "objectives",
     ),
-    *("metrics", "store", "train", "run", "progress", "benchmarks", "tables", "cli", "__main__"),
+    *("metrics", "store", "train", "run", "tune", "progress", "benchmarks", "tables", "ablate", "cli", "__main__"),
 )
 MODELS_MAY_USE = {"spec", "types", "nn", "registry"}
 

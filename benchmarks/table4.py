@@ -1,0 +1,43 @@
+"""Table 4 of the JLAN paper: the number of residual blocks (P).
+
+The paper prints fractions; here they are percent, with all their digits. Columns in its order, a table for each of its
+two data sets. JLAN's micro-F1 with one block is 63.7 here, 62.7 in Table 3 and 69.7 in Table 5: other settings each.
+"""
+
+from __future__ import annotations
+
+from icdbench.spec import Benchmark
+
+CAPTION = (
+    "Percent; the paper prints fractions. F1 macro is harmonic: 2PR/(P+R) of macro-averaged P and R (the paper's eq. 21), "
+    "not the mean of per-code F1. Threshold: fixed at 0.5. The paper's Tables 3 and 4 come from other settings than its "
+    "Tables 5 and 6, which it does not tell, and must not be compared with them."
+)
+FIFTY = Benchmark(
+    name="table4",
+    title="Table 4: different numbers of residual blocks in JLAN, MIMIC-III-50",
+    dataset="mimic50",
+    study="blocks",
+    metrics=(("F1 micro", "f1_micro"), ("F1 macro", "f1_macro_harmonic")),
+    published={
+        "P = 1": ("jlan", ("63.7", "58.5")),
+        "P = 2": ("jlan@blocks-2", ("59.7", "55.8")),
+        "P = 3": ("jlan@blocks-3", ("58.2", "52.4")),
+    },
+    source="Li X. et al., BMC Bioinformatics 2021, 22:590, Table 4",
+    caption=f"L = 50 codes. {CAPTION}",
+)
+FULL = FIFTY.override(
+    {
+        "name": "table4-full",
+        "title": "Table 4: different numbers of residual blocks in JLAN, MIMIC-III-full",
+        "dataset": "mimic-full",
+        "published": {
+            "P = 1": ("jlan", ("54.3", "6.2")),
+            "P = 2": ("jlan@blocks-2", ("54.1", "5.9")),
+            "P = 3": ("jlan@blocks-3", ("54.0", "5.9")),
+        },
+        "caption": f"L = 8,921 codes in the paper. {CAPTION}",
+    },
+    "table4",
+)
