@@ -57,6 +57,7 @@ class Progress:
     best: float | None
     best_epoch: int
     seconds_per_epoch: float
+    dropped: int  # positive pairs that this epoch has left out so far
     ended: bool  # the epoch is over and evaluated; its mean loss
 
 
@@ -279,6 +280,7 @@ def _progress(state: State, steps: int, value: float, monitor: str, documents: i
         best=state.best if state.best_epoch else None,
         best_epoch=state.best_epoch,
         seconds_per_epoch=documents / rate,
+        dropped=state.dropped,
         ended=ended,
     )
 

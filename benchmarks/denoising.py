@@ -1,0 +1,227 @@
+"""Does denoising (eq. 14–15 of the JLAN paper) leave out the wrong labels, where it is known which are wrong?
+
+    python benchmarks/denoising.py > denoising.md
+
+Labels of `demo` are made wrong with a seed, in training and validation: as `icdbench data make --label-noise` does it, a
+code is omitted, or replaced by a sibling, or one is added that nothing in the text stands for. The test labels stay clean.
+Every step of training is watched: which positive pairs the objective leaves out, and whether they were wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+from torch.nn import functional
+
+from icdbench import datasets, encode, metrics, registry, train
+from icdbench.objectives import dropped
+from icdbench.run import SMALL, task
+from icdbench.spec import TrainSpec
+from icdbench.types import Corpus, Encoded, IntArray
+
+RATES = (0.0, 0.05, 0.1, 0.2)
+EPOCHS = 40  # the fraction left out grows for 30 of them
+SPURIOUS_SHARE = 0.2  # added per label that is omitted or replaced, as in the synthetic tables
+RIGHT, SIBLING, SPURIOUS = 0, 1, 2
+SHOWN = (1, 5, 10, 15, 20, 25, 30, 40)
+METRICS = {"F1 micro": "f1_micro", "F1 macro (harmonic)": "f1_macro_harmonic", "P@5": "p@5", "MAP": "map"}
+
+
+def corrupt(encoded: Encoded, codes: Sequence[str], rate: float, seed: int) -> tuple[Encoded, IntArray, int]:
+    """The documents as a careless coder labels them, what each written label is [N, L], and how many were omitted.
+
+    A wrong code is replaced by another of its category that the document has not, half of the time and if there is one.
+    """
+    generator = np.random.default_rng(seed)
+    counts_L = np.bincount(encoded.codes, minlength=len(codes))
+    kinds_NL = np.zeros((len(encoded), len(codes)), np.int8)
+    rows, omitted = [], 0
+    for document, (start, end) in enumerate(zip(encoded.code_offsets, encoded.code_offsets[1:], strict=False)):
+        gold = encoded.codes[start:end].tolist()
+        written: list[int] = []
+        for code in gold:
+            taken = {*gold, *written}
+            category = codes[code].partition(".")[0]
+            siblings = [
+                other for other, name in enumerate(codes) if name.startswith(f"{category}.") and other not in taken
+            ]
+            wrong, by_sibling, extra = generator.random(3)
+            if wrong >= rate:
+                written.append(code)
+            elif by_sibling < 0.5 and siblings:
+                written.append(int(generator.choice(siblings)))
+                kinds_NL[document, written[-1]] = SIBLING
+            else:
+                omitted += 1
+            if extra < rate * SPURIOUS_SHARE:
+                other = int(generator.choice(len(codes), p=counts_L / counts_L.sum()))
+                if other not in {*gold, *written}:
+                    written.append(other)
+                    kinds_NL[document, other] = SPURIOUS
+        rows.append(sorted(written))
+    offsets = np.cumsum([0, *map(len, rows)])
+    flat = np.array([code for row in rows for code in row], dtype=encoded.codes.dtype)
+    return replace(encoded, codes=flat, code_offsets=offsets), kinds_NL, omitted
+
+
+@dataclass
+class Watch:
+    """Sees each step of training and counts, by epoch, the pairs left out: right ones, siblings, spurious ones."""
+
+    kinds_NL: IntArray
+    epochs: list[list[int]] = field(default_factory=list)
+    counts: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def forward(self, module: nn.Module, inputs: tuple[Any, ...], logits_BL: Tensor) -> None:
+        """Hook of the model: what the objective is about to be computed from."""
+        if module.training:
+            self.batch, self.logits_BL = inputs[0], logits_BL.detach().float()
+
+    def report(self, step: train.Progress) -> None:
+        """Called by the trainer after each step; it says how many pairs were left out, the logits say which."""
+        if step.ended:
+            self.epochs.append(self.counts)
+            self.counts = [0, 0, 0]
+        elif new := step.dropped - sum(self.counts):
+            labels_BL = self.batch.labels_BL
+            losses_BL = functional.binary_cross_entropy_with_logits(self.logits_BL, labels_BL, reduction="none")
+            left_out_BL = dropped(losses_BL, labels_BL, new).numpy()
+            kinds = self.kinds_NL[self.batch.index_B.numpy()][left_out_BL]
+            self.counts = [count + int((kinds == kind).sum()) for kind, count in enumerate(self.counts)]
+
+
+@dataclass
+class Result:
+    """One training run: counts by epoch, the wrong pairs there were, and figures on the clean test labels."""
+
+    epochs: list[list[int]]
+    wrong: list[int]  # right, sibling, spurious pairs among those written
+    omitted: int
+    best_epoch: int
+    test: dict[str, float]
+
+
+def trained(corpus: Corpus, name: str, rate: float, seed: int, objective: str) -> Result:
+    """Train on labels of which `rate` are wrong, choose the epoch on validation labels that are as wrong, test on clean ones."""
+    codes = corpus.vocabulary.codes
+    noisy, kinds_NL, omitted = corrupt(corpus.splits["train"], codes, rate, 1000 + seed)
+    held, _, _ = corrupt(corpus.splits["validation"], codes, rate, 2000 + seed)
+    entry, origin = registry.entry(name), datasets.source(corpus.name)
+    small = entry.small if len(noisy) < SMALL else {}
+    changes = {"objective": objective, "max_epochs": EPOCHS, "patience": EPOCHS, "precision": "32-true"}
+    spec = TrainSpec().override({**entry.train, **small, **changes}, "train")
+    data = datasets.data_spec(origin, entry.data)
+    train.seed_everything(seed)
+    model = registry.build(name, task(corpus, data, entry.config().model_dump()["embedding_size"]))
+    assert isinstance(model, nn.Module)
+    watch, on = Watch(kinds_NL), train.fabric("cpu", "32-true")
+    with tempfile.TemporaryDirectory() as folder, model.register_forward_hook(watch.forward):
+        state = train.fit(
+            model,
+            noisy,
+            held,
+            spec,
+            max_tokens=data.max_tokens,
+            num_codes=len(codes),
+            seed=seed,
+            on=on,
+            checkpoint=Path(folder) / "checkpoint",
+            report=watch.report,
+        )
+    scored = train.predict(model, corpus.splits["test"], data.max_tokens, len(codes), on)
+    measured = metrics.evaluate(train.probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+    written = noisy.labels(len(codes)).toarray() > 0
+    wrong = [int((kinds_NL[written] == kind).sum()) for kind in (RIGHT, SIBLING, SPURIOUS)]
+    return Result(watch.epochs, wrong, omitted, state.best_epoch, measured)
+
+
+def mean(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
+    """Mean ± sample standard deviation."""
+    spread = f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{scale * fmean(values):.{digits}f}{spread}"
+
+
+def found_table(results: dict[tuple[float, str], list[Result]]) -> str:
+    """Precision and recall of what is left out, by epoch; chance is the precision of leaving out pairs at random."""
+    rows = []
+    for (rate, objective), runs in results.items():
+        if objective != "truncated" or not rate:
+            continue
+        chance = fmean(sum(run.wrong[1:]) / sum(run.wrong) for run in runs)
+        for epoch in SHOWN:
+            counts = [run.epochs[epoch - 1] for run in runs]
+            share = fmean(sum(each) / sum(run.wrong) for each, run in zip(counts, runs, strict=True))
+            precision = [sum(each[1:]) / sum(each) for each in counts]
+            recall = [sum(each[1:]) / sum(run.wrong[1:]) for each, run in zip(counts, runs, strict=True)]
+            kinds = [
+                mean([each[kind] / run.wrong[kind] for each, run in zip(counts, runs, strict=True)])
+                for kind in (SIBLING, SPURIOUS)
+            ]
+            cells = [f"{100 * share:.1f}", mean(precision), f"{100 * chance:.1f}", mean(recall), *kinds]
+            rows.append([f"{rate:g}", epoch, *cells])
+    header = ["noise", "epoch", "left out", "precision", "chance", "recall", "recall sibling", "recall spurious"]
+    return tabulate(rows, header, "pipe", disable_numparse=True, colalign=["right"] * len(header))
+
+
+def effect_table(results: dict[tuple[float, str], list[Result]]) -> str:
+    """Test figures on clean labels with and without denoising."""
+    rows = []
+    for (rate, objective), runs in results.items():
+        cells = [mean([run.test[key] for run in runs]) for key in METRICS.values()]
+        name = "denoising" if objective == "truncated" else "whole loss"
+        rows.append([f"{rate:g}", name, *cells, mean([run.best_epoch for run in runs], 1, 0)])
+    for rate in dict.fromkeys(rate for rate, _ in results):
+        plain, without = results[rate, "truncated"], results[rate, "bce"]
+        pairs = list(zip(plain, without, strict=True))
+        gains = [mean([ours.test[key] - theirs.test[key] for ours, theirs in pairs]) for key in METRICS.values()]
+        rows.append([f"{rate:g}", "difference by seed", *gains, ""])
+    rows.sort(key=lambda row: float(row[0]))
+    header = ["noise", "objective", *METRICS, "best epoch"]
+    return tabulate(rows, header, "pipe", disable_numparse=True, colalign=["right", "left"] + ["right"] * 5)
+
+
+def labels_table(results: dict[tuple[float, str], list[Result]]) -> str:
+    """What was made wrong, per training set."""
+    rows = [
+        [
+            f"{rate:g}",
+            *(f"{fmean(each):.0f}" for each in zip(*([*run.wrong, run.omitted] for run in runs), strict=True)),
+        ]
+        for (rate, objective), runs in results.items()
+        if objective == "truncated"
+    ]
+    header = ["noise", "right", "sibling", "spurious", "omitted"]
+    return tabulate(rows, header, "pipe", disable_numparse=True, colalign=["right"] * 5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="caml")
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    origin = datasets.source("demo")
+    corpus = encode.corpus(origin, datasets.data_root(None), datasets.data_spec(origin))
+    results: dict[tuple[float, str], list[Result]] = {}
+    for rate in RATES:
+        for objective in ("truncated", "bce"):
+            for seed in range(1, asked.seeds + 1):
+                results.setdefault((rate, objective), []).append(trained(corpus, asked.model, rate, seed, objective))
+                sys.stderr.write(f"{asked.model} noise {rate:g} {objective} seed {seed}\n")
+    tables = (labels_table(results), found_table(results), effect_table(results))
+    sys.stdout.write("\n\n".join(tables) + "\n")
+
+
+if __name__ == "__main__":
+    main()
