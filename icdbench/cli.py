@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,48 @@ def run_ablation(
     typer.echo("\n".join(texts), nl=False)
     if failures:
         _fail(failures, 1)
+
+
+@app.command("tune")
+def run_tuning(
+    model: Annotated[str, typer.Argument(help="A model, such as jlan.")],
+    dataset: Annotated[
+        str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")
+    ] = "demo",
+    trials: Annotated[int, typer.Option(help="Trials in all; the same command continues up to that number.")] = 50,
+    storage: Annotated[
+        str | None, typer.Option(help="Where trials are kept: a database URL; else SQLite in the results folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0,
+    settings: Settings = None,
+    data: DataFolder = None,
+    results: Results = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    fmt: Format = "md",
+) -> None:
+    """Search the tuning ranges for the best validation metric; the setting found is run as MODEL@tuned."""
+    tables = _tables(fmt)
+    from rich.console import Console
+
+    from icdbench import progress
+    from icdbench.run import Request
+    from icdbench.train import TrainingError
+    from icdbench.tune import tune
+
+    request = Request([model], dataset, changes=_changes(settings), root=data, results=results, device=device)
+    console = Console(stderr=True)
+    try:
+        with progress.preparing(console) as prepare, progress.tuning(console) as show:
+            found = tune(request, trials, storage, seed, show, prepare)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command continues with the next trial", 130)
+    except TrainingError as error:
+        _fail(str(error), 1)
+    words = ["icdbench", "run", "--models", f"{model},{model}@tuned", "--dataset", dataset]
+    words += [word for setting in settings or [] if setting.startswith("data.") for word in ("--set", setting)]
+    words += ["--data", str(data)] if data else []
+    words += ["--results", str(results)] if results != Path("results") else []
+    typer.echo(tables.tuned(found, shlex.join(words), fmt), nl=False)
 
 
 @app.command("models")

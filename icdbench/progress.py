@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from icdbench.types import Report
 
 if TYPE_CHECKING:  # torch is slow to import, and preparing data needs none
     from icdbench.train import Progress as Step
+    from icdbench.tune import Standing
 
 
 @contextlib.contextmanager
@@ -67,6 +69,42 @@ def display(total: int, console: Console) -> Iterator[Callable[[int, RunSpec], t
                     console.print(f"  {figures(step, spec)}", markup=False, highlight=False, soft_wrap=True)
 
             return report, prepare
+
+        yield start
+
+
+@contextlib.contextmanager
+def tuning(console: Console) -> Iterator[Callable[[Standing], Callable[[Step], None]]]:
+    """Yields a function that is told where a study stands as a trial begins, and gives the trainer's report for the trial."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+        shown = live.add_task("tuning", total=None, figures="")
+        first, began = 0, time.monotonic()
+
+        def start(standing: Standing) -> Callable[[Step], None]:
+            nonlocal first
+            first = first or standing.number
+            so_far = (
+                ""
+                if standing.best is None
+                else f"  best {standing.monitor} {standing.best:.3f} (trial {standing.best_trial})"
+            )
+            left = ""
+            if done := standing.number - first:
+                each = (time.monotonic() - began) / done
+                left = f"  {_clock(each * (standing.total - standing.number + 1))} left"
+            line = f"[trial {standing.number}/{standing.total}]{so_far}{left}"
+            live.update(
+                shown, description=line.replace("[", r"\["), completed=standing.number - 1, total=standing.total
+            )
+            if not console.is_terminal:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+            def report(step: Step) -> None:
+                value = "" if step.best is None else f"  {step.monitor} {step.best:.3f}"
+                live.update(shown, figures=f"epoch {step.epoch}  loss {step.loss:.4f}{value}")
+
+            return report
 
         yield start
 

@@ -104,7 +104,8 @@ def _spec(
     default_config = entry.config().override(variant.model, entry.name)
     config = default_config.override(_asked(request, entry.name), entry.name)
     corpus = load(data)
-    small = entry.small if len(corpus.splits["train"]) < SMALL else {}
+    few = len(corpus.splits["train"]) < SMALL
+    small = {name: value for name, value in entry.small.items() if few and name not in variant.train}
     declared = {**entry.train, **small, **origin.train, **variant.train}
     default_train = TrainSpec().override(declared, "train")
     trained = default_train.override(_asked(request, "train"), "train")

@@ -1,4 +1,5 @@
-"""Run records, predictions and checkpoints on disk. The only module that writes below a results folder.
+"""Run records, predictions and checkpoints on disk. The only module that writes below a results folder, but for
+the trials and plots of `icdbench.tune`.
 
     results/<dataset>/<model>[@variant]/<seed>-<hash>/record.json          the finished run
                                                       predictions.npz      logits and gold labels of both splits

@@ -14,10 +14,10 @@ import json
 import math
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tabulate import tabulate
@@ -25,6 +25,9 @@ from tabulate import tabulate
 import icdbench.benchmarks
 from icdbench.spec import Benchmark, DataSpec, SpecError, nearest
 from icdbench.types import SPLITS, Corpus, RunRecord
+
+if TYPE_CHECKING:  # Optuna and torch are slow to import
+    from icdbench.tune import Outcome
 
 # Fields of DataSpec that change the test documents or their codes: runs that differ here answer different questions.
 TASK_FIELDS = ("language", "top_codes", "categories", "drop_overlap", "protocol", "split_seed")
@@ -107,6 +110,40 @@ def table(benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md") -
         _study(benchmark, block, title) if benchmark.study else _compared(block, title) for block in _blocks(other)
     ]
     return _write(grids, fmt)
+
+
+def tuned(found: Outcome, command: str, fmt: str = "md") -> str:
+    """What tuning found: a row per parameter, and the command that runs it. Raises SpecError for an unknown format."""
+    rows = []
+    for each in found.parameters:
+        share = "" if each.importance is None else f"{100 * each.importance:.1f}"
+        rows.append([each.name, _setting(each.default), _setting(each.best), str(each.range), share])
+    before = "" if found.first is None else f", untuned {100 * found.first:.1f}"
+    trials = ", ".join(f"{number} {name}" for name, number in found.counts.items())
+    notes = [
+        f"Validation {found.monitor} {100 * found.value:.1f} in trial {found.trial}{before}; trials: {trials}; seed {found.seed}."
+    ]
+    if found.fixed:
+        notes.append(f"Held fixed, and part of the tuned setting: {_listed(found.fixed)}.")
+    if found.spec.adapted:
+        notes.append(f"Untuned runs on this small training set have {_listed(found.spec.adapted)}.")
+    if not any(each.importance is not None for each in found.parameters):
+        notes.append("Importance: too few trials were completed to tell.")
+    else:
+        notes.append("Importance: percent of the variance between trials that the parameter explains (fANOVA).")
+    notes += [f"Failed: {failure}." for failure in found.failures[:5]]
+    notes += [f"Stored in {found.path}. To run it beside the paper's setting:", command]
+    header = ["parameter", "paper's value", "best value", "range", "importance"]
+    title = f"Tuning of {found.spec.model} on {found.spec.dataset}"
+    return _write([Grid(title, header, rows, notes)], fmt)
+
+
+def _setting(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _listed(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={_setting(value)}" for name, value in settings.items())
 
 
 def systems_of(benchmark: Benchmark) -> list[str]:
