@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from icdbench import cli
 from icdbench.types import Batch, Encoded, Task
 
 NUM_TOKENS, NUM_CODES, WIDEST = 60, 7, 256
+Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,37 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _one_thread() -> None:
     """Small models run fastest, and reproducibly, on one thread."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def icdbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Runs a command in an empty folder; its exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["icdbench", *map(str, words)])
+        capsys.readouterr()
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 0
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def few_notes(tmp_path: Path) -> Path:
+    """40 own documents with splits, whose codes are words of theirs."""
+    path = tmp_path / "notes.csv"
+    lines = ["id,text,codes,split"]
+    for number in range(40):
+        word, code = [("fever", "038.9"), ("edema", "428.0"), ("insulin", "0250")][number % 3]
+        split = "train" if number < 20 else "validation" if number < 30 else "test"
+        lines.append(f"{number},the {word} was treated,{code},{split}")
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 def encoded(texts: Sequence[Sequence[int]], codes: Sequence[Sequence[int]]) -> Encoded:

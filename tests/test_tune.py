@@ -1,0 +1,387 @@
+"""Tuning from end to end: what is searched, what is kept, what a trial may see, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from conftest import Call
+
+from icdbench import encode, registry, run, store, train, tune
+from icdbench.run import Request
+from icdbench.spec import Range, SpecError
+from icdbench.train import TrainingError
+from icdbench.tune import Parameter, Standing
+from icdbench.types import Corpus
+
+FAST: dict[str, Any] = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}
+FAST |= {"data.embeddings": "random", "data.max_tokens": 8}
+FIXED = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
+WORDS = ("tune", "caml", *FIXED, "--device", "cpu", "--dataset")
+
+
+def request(notes: Path, tmp_path: Path, **changes: Any) -> Request:
+    asked = {**FAST, **{name.replace("__", "."): value for name, value in changes.items()}}
+    return Request(["caml"], str(notes), changes=asked, results=tmp_path / "results", device="cpu")
+
+
+def trials(tmp_path: Path) -> list[optuna.trial.FrozenTrial]:
+    """All trials of the one study below the results folder."""
+    (path,) = (tmp_path / "results").glob("tuning/*/*.db")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    try:
+        (study,) = optuna.get_all_study_summaries(storage)
+        return optuna.load_study(study_name=study.study_name, storage=storage).trials
+    finally:
+        storage.engine.dispose()
+
+
+# --- What is searched ----------------------------------------------------------------------------------------------------
+
+
+def test_all_fields_with_a_range_are_searched_but_those_that_are_set(few_notes: Path, tmp_path: Path) -> None:
+    def names(model: str, **changes: Any) -> set[str]:
+        asked = {name.replace("__", "."): value for name, value in changes.items()}
+        (base,) = run.expand(Request([model], str(few_notes), changes=asked, results=tmp_path / "results"))
+        return {each.name for each in tune.parameters(registry.entry(model), base, asked)}
+
+    training = {"train.learning_rate", "train.weight_decay"}
+    assert names("caml") >= training | {"caml.filters", "caml.kernel_size", "caml.dropout"}
+    assert not names("caml", caml__filters="50") & {"caml.filters", "train.t_loss"}
+    assert names("jlan") >= training | {"jlan.blocks", "train.t_loss"}
+    assert "train.t_loss" not in names("jlan", train__objective="bce")
+    assert names("lr") == {"lr.C"}  # it is fitted as a whole
+
+
+def test_every_range_can_be_drawn_from_and_gives_valid_settings() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for name, entry in registry.entries().items():
+        config = entry.config()
+        for field, each in config.ranges().items():
+            parameter = Parameter(f"{name}.{field}", each, getattr(config, field))
+            for _ in range(5):
+                value = parameter.draw(study.ask())
+                assert parameter.holds(value)
+                assert type(value) is type(parameter.default)
+                config.override({field: value}, name)
+
+
+def test_a_value_outside_its_range_cannot_be_drawn() -> None:
+    assert not Parameter("train.t_loss", Range(0.0, 0.3), 0.15).holds(0.31)
+    assert not Parameter("jlan.kernel_size", Range(choices=(3, 5)), 3).holds(4)
+
+
+# --- What is found -------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
+    status, out, err = icdbench(*WORDS, few_notes, "--trials", 5)
+    assert status == 0, err
+    assert "[trial 5/5]" in err
+    assert "left" in err
+    assert "trial" not in "".join(line for line in out.splitlines() if line.startswith("|"))
+    folder = tmp_path / "results" / "tuning" / "notes.csv"
+    plots = [f"caml.{what}.{kind}" for what in ("history", "importance") for kind in ("png", "svg")]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["caml.db", "caml.json", *plots])
+    assert not list(tmp_path.rglob("*.safetensors"))
+    stored = json.loads((folder / "caml.json").read_text())
+    done = trials(tmp_path)
+    best = max(done, key=lambda trial: trial.value or 0)
+    assert stored["value"] == best.value
+    assert stored["trials"] == {"complete": 5, "pruned": 0, "failed": 0}
+    assert stored["settings"]["train"]["learning_rate"] == best.params["train.learning_rate"]
+    assert stored["settings"]["train"]["max_epochs"] == 2  # what was held fixed belongs to the setting
+    assert stored["settings"]["model"]["filters"] == 4
+    assert stored["versions"]["optuna"] == optuna.__version__
+    cells = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in out.splitlines() if line[:2] == "| "}
+    assert (cells["caml.kernel_size"], cells["train.learning_rate"]) == ("10", "0.0001")  # the paper's
+
+    command = shlex.split(out.splitlines()[-1].removeprefix("- "))
+    assert command[:4] == ["icdbench", "run", "--models", "caml,caml@tuned"]
+    status, out, err = icdbench(*command[1:], "--device", "cpu", "--seeds", "0,1")
+    assert status == 0, err
+    assert "| caml@tuned " in out
+    assert "| caml (" in out or "| caml " in out
+    tuned = [record for record in store.load_records(tmp_path / "results") if record.spec.system == "caml@tuned"]
+    assert {record.spec.train.learning_rate for record in tuned} == {best.params["train.learning_rate"]}
+    assert {record.spec.config["dropout"] for record in tuned} == {best.params["caml.dropout"]}
+    assert max(epoch["monitor"] for epoch in tuned[0].history) == best.value  # the same run
+    assert all("caml@tuned" in record.id and not record.spec.adapted for record in tuned)
+
+
+def test_the_first_trial_is_the_setting_to_be_improved(few_notes: Path, tmp_path: Path) -> None:
+    found = tune.tune(request(few_notes, tmp_path), 1)
+    small = registry.entry("caml").small["learning_rate"]  # what a run on 20 documents has
+    assert trials(tmp_path)[0].params == {
+        "caml.kernel_size": 10,
+        "caml.dropout": 0.2,
+        "train.learning_rate": small,
+        "train.weight_decay": 0.0,
+    }
+    assert found.first == found.value
+
+
+def test_a_model_that_is_fitted_whole(few_notes: Path, tmp_path: Path) -> None:
+    asked = replace(request(few_notes, tmp_path), models=["lr"], changes={})
+    found = tune.tune(asked, 3)
+    assert [each.name for each in found.parameters] == ["lr.C"]
+    assert found.counts["complete"] == 3
+    assert store.load_tuned(asked.results, "notes.csv", "lr").model["C"] == found.parameters[0].best
+
+
+def test_the_objective_never_sees_test(few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encode.corpus
+
+    def found(name: str, change: Callable[[Corpus], Corpus]) -> list[tuple[dict[str, Any], float | None]]:
+        monkeypatch.setattr(encode, "corpus", lambda *given: change(whole(*given)))
+        tune.tune(request(few_notes, tmp_path / name), 3)
+        return [(trial.params, trial.value) for trial in trials(tmp_path / name)]
+
+    def shuffled(split: str) -> Callable[[Corpus], Corpus]:
+        def change(corpus: Corpus) -> Corpus:
+            part = corpus.splits[split]
+            codes = np.random.default_rng(1).permutation(part.codes)
+            return replace(corpus, splits={**corpus.splits, split: replace(part, codes=codes)})
+
+        return change
+
+    def without(corpus: Corpus) -> Corpus:
+        """The trials' own corpus, which lacks the split altogether."""
+        assert set(corpus.splits) == {"train", "validation", "test"}
+        return corpus
+
+    plain = found("plain", without)
+    assert found("test", shuffled("test")) == plain
+    assert found("validation", shuffled("validation")) != plain  # the labels that it does see
+
+
+def test_no_split_but_training_and_validation_reaches_a_trial(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    whole = run.task
+
+    def task(corpus: Corpus, *rest: Any, **named: Any) -> Any:
+        seen.append(set(corpus.splits))
+        return whole(corpus, *rest, **named)
+
+    monkeypatch.setattr(run, "task", task)
+    tune.tune(request(few_notes, tmp_path), 2)
+    assert seen == [{"train", "validation"}] * 2
+
+
+# --- How it goes on ------------------------------------------------------------------------------------------------------
+
+
+def test_stopped_and_continued_equals_never_stopped(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = tune.tune(request(few_notes, tmp_path / "straight"), 13)  # TPE proposes from the eleventh on
+    tune.tune(request(few_notes, tmp_path / "stopped"), 4)
+    fit = train.fit
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tune.tune(request(few_notes, tmp_path / "stopped"), 13)
+    monkeypatch.setattr(train, "fit", fit)
+    shown: list[Standing] = []
+
+    def show(standing: Standing) -> Callable[[train.Progress], None]:
+        shown.append(standing)
+        return lambda _: None
+
+    continued = tune.tune(request(few_notes, tmp_path / "stopped"), 13, show=show)
+    assert [each.number for each in shown] == list(range(5, 14))
+    assert shown[0].best is not None
+    ours, theirs = ([t for t in trials(tmp_path / name) if t.value is not None] for name in ("stopped", "straight"))
+    assert [trial.params for trial in ours] == [trial.params for trial in theirs]
+    assert len({json.dumps(trial.params) for trial in theirs}) == 13  # nothing is drawn twice
+    assert continued.parameters == straight.parameters
+    assert continued.counts == straight.counts
+
+
+def test_enough_trials_are_not_added_to(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
+    status, out, _ = icdbench(*WORDS, few_notes, "--trials", 2)
+    assert status == 0
+    assert icdbench(*WORDS, few_notes, "--trials", 2)[:2] == (0, out)
+    assert len(trials(tmp_path)) == 2
+
+
+def test_other_settings_are_another_study(few_notes: Path, tmp_path: Path) -> None:
+    shown: list[int] = []
+
+    def show(standing: Standing) -> Callable[[train.Progress], None]:
+        shown.append(standing.number)
+        return lambda _: None
+
+    tune.tune(request(few_notes, tmp_path), 1, show=show)
+    tune.tune(request(few_notes, tmp_path, caml__dropout="0.2"), 1, show=show)  # the default, but held fixed
+    tune.tune(request(few_notes, tmp_path, train__max_epochs=1), 1, show=show)
+    tune.tune(request(few_notes, tmp_path), 1, seed=7, show=show)
+    tune.tune(request(few_notes, tmp_path), 1, show=show)
+    assert shown == [1, 1, 1, 1]
+
+
+def test_a_failed_trial_is_recorded_and_the_study_goes_on(
+    icdbench: Call, few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, calls = train.fit, []
+
+    def third(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise TrainingError("the loss is nan in epoch 1, step 1")
+        if len(calls) == 3:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
+        return fit(*given, **named)
+
+    monkeypatch.setattr(train, "fit", third)
+    status, out, err = icdbench(*WORDS, few_notes, "--trials", 4)
+    assert status == 0, err
+    assert "2 complete, 0 pruned, 2 failed" in out
+    assert "trial 2: the loss is nan" in out
+    assert "trial 3: not enough memory" in out
+    states = [trial.state.name for trial in trials(tmp_path)]
+    assert states == ["COMPLETE", "FAIL", "FAIL", "COMPLETE"]
+
+
+def test_values_that_exclude_each_other_count_as_failed(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = registry.entry("caml")
+
+    class Odd(entry.config):  # type: ignore[name-defined, misc]
+        def override(self, changes: Any, where: str) -> Any:
+            if changes.get("kernel_size", 10) != 10:
+                raise SpecError(f"{where}.kernel_size: only 10")
+            return super().override(changes, where)
+
+    monkeypatch.setitem(registry._ENTRIES, "caml", replace(entry, config=Odd))
+    found = tune.tune(request(few_notes, tmp_path), 3)
+    assert found.counts == {"complete": 1, "pruned": 0, "failed": 2}
+    assert found.failures[0] == "trial 2: impossible: caml.kernel_size: only 10"
+
+
+def test_nothing_but_failures_is_status_1(
+    icdbench: Call, few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "loss", lambda logits_BL, *_: logits_BL.sum() * float("nan"))
+    status, out, err = icdbench(*WORDS, few_notes, "--trials", 2)
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1].startswith(
+        "icdbench: none of 2 trials was finished: trial 1: the loss is nan in epoch 1"
+    )
+    assert not list(tmp_path.glob("results/tuning/*/*.json"))
+
+
+def test_hopeless_trials_are_ended(few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "WARMUP", 0)
+    fit, calls = train.fit, []
+
+    def worse(*given: Any, **named: Any) -> Any:
+        """From the seventh trial on the metric reported is below all others."""
+        calls.append(1)
+        report = named["report"]
+
+        def told(step: train.Progress) -> None:
+            report(replace(step, value=0.0) if step.ended and len(calls) > 6 else step)
+
+        return fit(*given, **{**named, "report": told})
+
+    monkeypatch.setattr(train, "fit", worse)
+    found = tune.tune(request(few_notes, tmp_path), 8)
+    assert found.counts == {"complete": 6, "pruned": 2, "failed": 0}
+    assert [len(trial.intermediate_values) for trial in trials(tmp_path)] == [2] * 6 + [1, 1]
+
+
+# --- What is wrong -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("caml", "--trials", "0"), "--trials 0: give the number of trials, 1 or more"),
+        (("caml", "--seed", "-1"), "--seed -1"),
+        (("camel",), "no model 'camel'; did you mean 'caml'"),
+        (("jlan@no-joint",), "is a variant; tune takes a model, such as 'jlan'"),
+        (("lr", "--set", "lr.C=2"), "nothing is left to tune"),
+        (("caml", "--set", "caml.filter=2"), "did you mean 'filters'"),
+        (("caml", "--dataset", "demi"), "did you mean 'demo'"),
+        (("caml", "--format", "markdwn"), "no format 'markdwn'"),
+        (
+            ("caml", "--storage", "sqlite:////nowhere/at/all.db"),
+            "storage 'sqlite:////nowhere/at/all.db' cannot be opened",
+        ),
+        (("caml", "--storage", "nowhere"), "storage 'nowhere' cannot be opened"),
+        (("caml", "--storage", "no-such://me:secret@host/x"), "storage 'no-such://…@host/x' cannot be opened"),
+    ],
+)
+def test_bad_requests_get_one_line_and_status_2(
+    icdbench: Call, few_notes: Path, words: tuple[str, ...], message: str
+) -> None:
+    data = () if "--dataset" in words else ("--dataset", few_notes)
+    status, out, err = icdbench("tune", *words, *data)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert "secret" not in err
+    assert err.count("\n") == 1
+
+
+def test_a_storage_that_is_no_database(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.db").write_text("no database")
+    status, out, err = icdbench(*WORDS, few_notes, "--storage", "sqlite:///bad.db")
+    assert (status, out) == (2, "")
+    assert err == "icdbench: storage 'sqlite:///bad.db' cannot be opened: file is not a database\n"
+
+
+def test_a_storage_of_ones_own(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
+    assert icdbench(*WORDS, few_notes, "--trials", 1, "--storage", "sqlite:///mine.db")[0] == 0
+    assert (tmp_path / "mine.db").exists()
+    assert not list(tmp_path.glob("results/tuning/*/*.db"))
+
+
+def test_a_tuned_setting_that_is_absent_names_the_command(icdbench: Call, few_notes: Path) -> None:
+    status, out, err = icdbench("run", "--models", "caml@tuned", "--dataset", few_notes)
+    assert (status, out) == (2, "")
+    assert "no tuned setting of 'caml' for 'notes.csv'" in err
+    assert "'icdbench tune caml --dataset notes.csv'" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"model": "caml", "dataset": "notes.csv"}', "is damaged (no 'settings')"),
+        ('{"model": "caml", "dataset": "notes.csv", "settings": {"model": 3, "train": {}}}', "is damaged"),
+        ('{"model": "cnn", "dataset": "notes.csv", "settings": {"model": {}, "train": {}}}', "is of 'cnn'"),
+        (
+            '{"model": "caml", "dataset": "notes.csv", "settings": {"model": {"filter": 3}, "train": {}}}',
+            "has no field 'filter'",
+        ),
+        (
+            '{"model": "caml", "dataset": "notes.csv", "settings": {"model": {"filters": -3}, "train": {}}}',
+            "filters=-3",
+        ),
+    ],
+)
+def test_a_tuned_setting_that_is_damaged(
+    icdbench: Call, few_notes: Path, tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "results" / "tuning" / "notes.csv" / "caml.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    status, out, err = icdbench("run", "--models", "caml@tuned", "--dataset", few_notes)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
