@@ -152,8 +152,7 @@ def fit(
         while state.epoch <= spec.max_epochs and state.epoch - state.best_epoch <= spec.patience:
             order = training_order(lengths, spec.batch_size, seed, state.epoch)
             rate = drop_rate(spec, state.epoch)
-            for group in optimizer.param_groups:
-                group.update(lr=learning_rate(spec, [past["monitor"] for past in state.history]))
+            _set_rate(optimizer, learning_rate(spec, [past["monitor"] for past in state.history]))
             module.train()
             for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
                 count = state.to_drop(rate, batch.labels_BL)
@@ -260,6 +259,11 @@ def _objective(module: nn.Module, batch: Batch, count: int) -> Tensor:
     # Fabric's wrapper lets only `forward` through; the model beneath computes its penalty, in 32 bits.
     penalty = getattr(module.module, "penalty", None)
     return objective if penalty is None else objective + penalty(batch)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ import pytest
 from conftest import Call
 from test_tables import PAPER, record
 
-from icdbench import ablate, registry, store, tables, train
+from icdbench import ablate, objectives, registry, store, tables, train
 from icdbench.run import Request
 from icdbench.spec import Benchmark, SpecError
 
@@ -231,7 +231,7 @@ def test_a_model_without_studies_is_compared_with_all_its_variants(
 def test_a_run_that_diverges_is_told_and_the_others_are_shown(
     icdbench: Call, few_notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train.loss
+    whole = objectives.loss
 
     def loss(logits_BL: object, labels_BL: object, count: int = 0) -> object:
         return whole(logits_BL, labels_BL, count) * (float("nan") if count else 1)  # type: ignore[arg-type]
