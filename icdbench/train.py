@@ -174,8 +174,7 @@ def fit(
                     saved = now
                     if interrupted():
                         raise KeyboardInterrupt
-            scored = predict(model, validation, max_tokens, num_codes, on)
-            measured = metrics.evaluate(probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+            measured = _measured(predict(model, validation, max_tokens, num_codes, on))
             if monitor not in measured:
                 raise SpecError(
                     f"train.monitor: {monitor} is undefined on this validation split; choose another, such as p@5"
@@ -239,6 +238,12 @@ def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int,
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
 
 
+def _measured(scored: Predictions) -> dict[str, float]:
+    """What an epoch's history keeps comes from these."""
+    figures = metrics.evaluate(probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+    return figures | {"validation_loss": _whole_loss(scored)}
+
+
 def _whole_loss(predicted: Predictions) -> float:
     """Mean binary cross-entropy of all pairs, whatever the objective leaves out: softplus(z), less z where y = 1."""
     gold = predicted.labels.multiply(predicted.scores_NL).sum(dtype=np.float64)
@@ -263,7 +268,7 @@ def _objective(module: nn.Module, batch: Batch, count: int) -> Tensor:
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group.update(lr=rate)
 
 
 def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
