@@ -184,7 +184,6 @@ def fit(
                 best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             now = time.monotonic()
             state.seconds, started = state.seconds + now - started, now
-            measured["validation_loss"] = _whole_loss(scored)
             state.history.append(_epoch_figures(state, rate, measured[monitor], measured))
             mean = state.history[-1]["loss"]
             report(_progress(state, len(order), mean, monitor, len(train), ended=True))
