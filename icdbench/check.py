@@ -29,7 +29,7 @@ def _documents(corpus: Corpus, known: Mapping[str, Any]) -> Iterator[str]:
         causes = [
             f"{what}: {facts[name]}"
             for name, what in (
-                ("listed_without_summary", "listed admissions that NOTEEVENTS has no discharge summary of"),
+                ("listed_without_summary", "listed admissions without a discharge summary in the table of notes"),
                 ("listed_without_label", "listed documents without any code of the label set, in all splits"),
             )
             if facts.get(name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import shlex
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ Settings = Annotated[
 def main() -> None:
     """Run the command line; turns errors meant for the user into one line and an exit status."""
     logging.basicConfig(level=logging.WARNING, format="icdbench: %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is half-written is removed, as at Ctrl-C
     try:
         app()
     except (SpecError, DataError) as error:

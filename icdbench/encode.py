@@ -19,7 +19,8 @@ from unicodedata import unidata_version
 import numpy as np
 
 from icdbench.datasets import Source, divide, fingerprint
-from icdbench.files import cache_root, cached
+from icdbench.datasets.icd9 import titles_path
+from icdbench.files import cache_root, cached, digest
 from icdbench.spec import DataError, DataSpec, SpecError
 from icdbench.tokens import Lexicon, document_counts, tokenize
 from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, IntArray, Report, Vocabulary, quiet
@@ -34,7 +35,8 @@ def corpus(origin: Source, root: Path, data: DataSpec, report: Report = quiet) -
     """The encoded data set, from the cache if it holds one of this key that is intact. Raises DataError, SpecError."""
     raw_content = fingerprint(origin, root, data)
     settings = data.model_dump(mode="json", exclude=LATER_FIELDS)
-    content = [VERSION, unidata_version, version("simple-icd-10-cm"), origin.name, raw_content, settings]
+    titles = [version("simple-icd-10-cm"), digest(titles_path())]
+    content = [VERSION, unidata_version, *titles, origin.name, raw_content, settings]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
     def build() -> Corpus:
@@ -55,7 +57,7 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
     # The texts are as large as all that is made of them: they go before more is made.
     by_split = {split: [replace(document, text="") for document in documents] for split, documents in by_split.items()}
     raw = replace(raw, documents=(), background=())
-    counted = [words["train"], *([background] if raw.background_counts else [])]
+    counted = [words["train"], (background[0], background[1][: raw.counted_background + 1])]
     counts = sum(
         (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
     )

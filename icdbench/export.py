@@ -23,6 +23,8 @@ BATCH = 1000  # documents that are written at once
 class Row(NamedTuple):
     """A document as it is exported: its tokens joined by spaces, its codes as the source lists them joined by `;`.
 
+    With `data.top_codes` the other codes are another task, and left out.
+
     `length` counts all tokens; a model reads the first `data.max_tokens` of them, and those that vocabulary.txt lacks as
     unknown.
     """
@@ -64,6 +66,8 @@ def export(
 def _rows(built: Corpus, documents: Mapping[str, Document], data: DataSpec, report: Report) -> Iterator[Row]:
     total = sum(map(len, built.splits.values()))
     done = 0
+    left_out = set() if data.top_codes is None else {code for each in documents.values() for code in each.codes}
+    left_out -= set(built.vocabulary.codes)
     for split in SPLITS:
         for name in built.splits[split].ids:
             document = documents[name]
@@ -71,7 +75,13 @@ def _rows(built: Corpus, documents: Mapping[str, Document], data: DataSpec, repo
             done += 1
             if done % BATCH == 0 or done == total:
                 report("documents", done, total)
-            yield Row(name, split, " ".join(words), ";".join(document.codes), len(words))
+            yield Row(
+                name,
+                split,
+                " ".join(words),
+                ";".join(code for code in document.codes if code not in left_out),
+                len(words),
+            )
 
 
 def _csv(rows: Iterable[Row], folder: Path) -> None:

@@ -71,8 +71,8 @@ def _alone(folder: Path) -> Iterator[bool]:
     """Keeps other processes out of the block; yields whether another one had to be waited for. It ends with the process."""
     locks = cache_root() / "locks"
     with _writable():
-        locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _own_folder(locks)
+        _own_folder(folder.parent)
         lock = FileLock(locks / f"{folder.parent.name}-{folder.name}.lock")
         try:
             lock.acquire(timeout=0)
@@ -136,7 +136,8 @@ def digest(path: Path) -> str:
 def raw_digest(path: Path) -> str:
     """SHA-256 of a raw file's bytes; a large file is read once, and again when the system says that it may have changed.
 
-    What tells of a change are its place, number, size and both its times, the second of which no program can set back.
+    What tells of a change are its place, number, size and both its times, the second of which no program can set back on
+    a local file system.
     """
     status = path.stat()
     if status.st_size < REMEMBERED or time.time() - status.st_ctime < SETTLED:
@@ -149,9 +150,17 @@ def raw_digest(path: Path) -> str:
         if re.fullmatch("[0-9a-f]{64}", found):
             return found
     computed = digest(path)
-    with contextlib.suppress(OSError), replacing(note) as fresh:
-        fresh.write_text(computed, encoding="ascii")
+    with contextlib.suppress(OSError):
+        _own_folder(note.parent)
+        with replacing(note) as fresh:
+            fresh.write_text(computed, encoding="ascii")
     return computed
+
+
+def _own_folder(path: Path) -> None:
+    """Make a folder of the cache, and the cache, for their owner alone."""
+    cache_root().mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 @contextlib.contextmanager

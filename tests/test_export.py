@@ -150,7 +150,7 @@ def test_causes(tmp_path: Path) -> None:
     made.lists["train_full"].append(999)
     root = made.write(tmp_path)
     known = KNOWN | {"documents": {"train": 4, "validation": 1, "test": 1}}
-    assert "has no discharge summary of: train 1" in compared(root, known)[0]
+    assert "in the table of notes: train 1" in compared(root, known)[0]
     (line,) = compared(root, KNOWN, protocol="paper", min_documents=1)
     assert line == "vocabulary: 9, published 3; min_documents=1, words=some-letter"
     (line,) = compared(root, KNOWN, protocol="corrected")

@@ -31,7 +31,7 @@ class Raw:
     """What a source read: labelled documents, unlabelled background texts, and facts that a record should state.
 
     `codes` is the label set in the order of its indices where the protocol fixes it; None: the codes that training shows.
-    `background_counts`: the words of the background make up the vocabulary too. `by_length`: the prepared order of each
+    The words of the first `counted_background` background texts make up the vocabulary too. `by_length`: the prepared order of each
     split is by number of tokens, else as given.
     """
 
@@ -39,7 +39,7 @@ class Raw:
     background: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     codes: Sequence[str] | None = None
-    background_counts: bool = False
+    counted_background: int = 0
     by_length: bool = False
 
 

@@ -18,7 +18,7 @@ the same code. Protocols of the first two (`data.protocol`):
 Left out on purpose: reading the procedures in chunks, the original makes floats of some (39.50 becomes 39.5), depending on
 the chunks' sizes. What breaks the original does not break this: a summary without a code row is a document without codes
 (left out of `mimic50`), a summary without any token a document of one unknown token. Word vectors are trained on training
-documents (of the full list for `mimic50`), on all with data.embedding_corpus=all as in the original.
+documents (of the full list for `mimic50`), on all summaries with data.embedding_corpus=all as in the original.
 
 `mimic-clean`: codes as text, each once, those that at least ten documents have; documents without any are left out.
 """
@@ -36,7 +36,7 @@ from typing import Any, Literal
 from icdbench.datasets import Raw, Source, physionet, readable, register, splits
 from icdbench.datasets.icd9 import DIAGNOSIS, PROCEDURE, dotted, icd9cm_titles
 from icdbench.datasets.mimic3_tables import MARKER
-from icdbench.spec import DataError, DataSpec
+from icdbench.spec import DataError, DataSpec, SpecError
 from icdbench.types import SPLITS, Document, Report, quiet
 
 log = logging.getLogger("icdbench")
@@ -139,7 +139,7 @@ def read(setting: Setting, root: Path, data: DataSpec, report: Report = quiet) -
     documents = _documents(notes, codes, split_of)
     facts["without_codes"] = sum(not document.codes for document in documents)
     facts["in_no_list"] = sum(not document.split for document in documents)
-    facts |= unmatched(split_of, {hadm for _, hadm in notes}, lists)
+    facts |= unmatched(split_of, {hadm for _, hadm in notes}, lists, physionet.required(place, "NOTEEVENTS"))
     if setting.lists == "clean":
         return _clean(documents, data, facts)
     facts = {"protocol": data.protocol, **facts}
@@ -213,7 +213,9 @@ def _documents(
     ]
 
 
-def unmatched(split_of: Mapping[int, str], admissions: set[int], lists: Mapping[str, Path]) -> dict[str, object]:
+def unmatched(
+    split_of: Mapping[int, str], admissions: set[int], lists: Mapping[str, Path], notes: Path
+) -> dict[str, object]:
     """What is to be said of listed admissions without a summary, which are left out with a warning. Raises DataError if a split has no other."""
     missing = [admission for admission in split_of if admission not in admissions]
     if not missing:
@@ -224,7 +226,7 @@ def unmatched(split_of: Mapping[int, str], admissions: set[int], lists: Mapping[
             path = lists.get(split, lists.get("all"))
             raise DataError(
                 f"none of the {len(listed)} {split} admissions of {path}, the first {listed[:1]}, has a discharge summary in "
-                "NOTEEVENTS; do the lists belong to these tables?"
+                f"{notes}; do the lists belong to these tables?"
             )
     counts = Counter(split_of[admission] for admission in missing)
     listed_without = ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
@@ -234,7 +236,7 @@ def unmatched(split_of: Mapping[int, str], admissions: set[int], lists: Mapping[
         listed_without,
         missing[0],
     )
-    return {"listed_without_summary": listed_without, "first_listed_without_summary": missing[0]}
+    return {"listed_without_summary": listed_without}
 
 
 def _full(documents: Sequence[Document], data: DataSpec, facts: dict[str, object]) -> Raw:
@@ -245,19 +247,25 @@ def _full(documents: Sequence[Document], data: DataSpec, facts: dict[str, object
         codes = sorted({code for document in _in(listed, "train") for code in document.codes})
     else:
         codes = sorted({code for document in listed for code in document.codes})
-    return Raw(listed, facts=facts, codes=codes, by_length=True)
+    rest = [document.text for document in documents if not document.split] if data.embedding_corpus == "all" else []
+    return Raw(listed, rest, facts, codes, by_length=True)
 
 
 def _fifty(documents: Sequence[Document], lists: Mapping[str, Path], data: DataSpec, facts: dict[str, object]) -> Raw:
+    if data.top_codes is None:
+        raise SpecError(
+            "data.top_codes=None: mimic50's lists are made for the 50 codes; use mimic-full for all of them"
+        )
     full = splits.admission_lists({"train": lists["vocabulary"]})
     training = [document for document in documents if _hadm(document) in full]
-    if strays := [document.id for document in _in(documents, "train") if _hadm(document) not in full]:
-        raise DataError(
-            f"{len(strays)} admissions of {lists['train']}, the first {strays[0]}, are not in {lists['vocabulary'].name}; "
-            "the lists do not belong together"
-        )
-    counted = training if data.protocol == "corrected" else documents
-    codes = _most_frequent(counted, data.top_codes or 50)
+    for split in SPLITS:
+        fitting = split == "train"
+        if strays := [document.id for document in _in(documents, split) if (_hadm(document) in full) != fitting]:
+            raise DataError(
+                f"{len(strays)} admissions of {lists[split]}, the first {strays[0]}, are {'not ' * fitting}in "
+                f"{lists['vocabulary'].name}; the lists do not belong together"
+            )
+    codes = _most_frequent(training if data.protocol == "corrected" else documents, data.top_codes)
     known = set(codes)
     kept = []
     for document in documents:
@@ -267,7 +275,11 @@ def _fifty(documents: Sequence[Document], lists: Mapping[str, Path], data: DataS
     facts["listed_without_label"] = sum(bool(document.split) for document in documents) - len(kept)
     chosen = {document.id for document in _in(kept, "train")}
     rest = [document.text for document in training if document.id not in chosen]
-    return Raw(kept, rest, facts, codes, background_counts=True, by_length=True)
+    counted = len(rest)
+    if data.embedding_corpus == "all":
+        taken = {document.id for document in (*training, *kept)}
+        rest += [document.text for document in documents if document.id not in taken]
+    return Raw(kept, rest, facts, codes, counted_background=counted, by_length=True)
 
 
 def _clean(documents: Sequence[Document], data: DataSpec, facts: dict[str, object]) -> Raw:
@@ -292,8 +304,10 @@ def _hadm(document: Document) -> int:
 
 
 def _most_frequent(documents: Iterable[Document], count: int) -> list[str]:
-    """The codes with most label rows, ties by first appearance, sorted as text; fewer if there are no more."""
+    """The codes with most label rows, ties by first appearance, sorted as text; fewer, with a warning, if there are no more."""
     counts = Counter(code for document in documents for code in document.codes)
+    if count > len(counts):
+        log.warning("data.top_codes=%d, but there are only %d codes; all of them are taken", count, len(counts))
     return sorted(code for code, _ in counts.most_common(count))
 
 

@@ -28,6 +28,7 @@ from icdbench.types import Document, Report, quiet
 
 Version = Literal["9", "10"]
 
+HOSP = tuple(map(str.lower, (*CODES.values(), *TITLES.values())))
 KNOWN = {
     "9": {"train": 154_542, "validation": 21_980, "test": 32_804},
     "10": {"train": 89_099, "validation": 13_378, "test": 19_802},
@@ -41,42 +42,49 @@ def dotted(code: str, kind: str, version: Version) -> str:
     return f"{code[:3]}.{code[3:]}" if kind == DIAGNOSIS and len(code) > 3 else code
 
 
-def place(root: Path, table: str) -> Path:
-    """The file of a table, at or below the data root. Raises DataError if it is in no folder, or in several."""
-    found = physionet.folders(root, table)
-    if len(found) > 1:
-        raise DataError(f"{table} is in {found[0]} and in {found[1]}; name a folder with one of them with --data")
-    if found:
-        return physionet.required(found[0], table)
-    if table == "discharge" and (other := physionet.folders(root, "NOTEEVENTS")):
+def _folders(root: Path) -> tuple[Path, Path]:
+    """The folders of the notes and of the codes, at or below the data root. Raises DataError without one of each."""
+    notes = physionet.folders(root, "discharge")
+    codes = [place for place in physionet.folders(root, *HOSP) if not physionet.find(place, "NOTEEVENTS")]
+    if not notes and (other := physionet.folders(root, "NOTEEVENTS")):
         raise DataError(
             f"{other[0]} holds MIMIC-III's notes, not MIMIC-IV; use --dataset mimic-full, mimic50 or mimic-clean"
         )
-    project = "mimic-iv-note (note/discharge.csv.gz)" if table == "discharge" else "mimiciv (hosp)"
-    raise DataError(
-        f"MIMIC-IV's table {table} is not in '{root}' or below; get it from PhysioNet's project {project} and name the "
-        "folder with --data or ICDBENCH_DATA"
-    )
+    for found, what, project in (
+        (notes, "table discharge", "mimic-iv-note (note)"),
+        (codes, f"tables {', '.join(HOSP)}, in one folder,", "mimiciv (hosp)"),
+    ):
+        if not found:
+            raise DataError(
+                f"MIMIC-IV's {what} not in '{root}' or below; get it from PhysioNet's project {project} and name the folder "
+                "with --data or ICDBENCH_DATA"
+            )
+        if len(found) > 1:
+            raise DataError(f"MIMIC-IV's {what} in {found[0]} and in {found[1]}; keep one of them below '{root}'")
+    return notes[0], codes[0]
 
 
 def files(version: Version, root: Path, _data: DataSpec) -> list[Path]:
     """All that decides about the content."""
-    tables = [place(root, name) for name in ("discharge", *map(str.lower, (*CODES.values(), *TITLES.values())))]
-    return [*tables, _split_file(version, root)]
+    notes, codes = _folders(root)
+    tables = [physionet.required(codes, name) for name in HOSP]
+    return [physionet.required(notes, "discharge"), *tables, _split_file(version, notes, root)]
 
 
-def _split_file(version: Version, root: Path) -> Path:
-    return splits.required(f"mimiciv_icd{version}_split.feather", place(root, "discharge").parent, root)
+def _split_file(version: Version, notes: Path, root: Path) -> Path:
+    return splits.required(f"mimiciv_icd{version}_split.feather", notes, root)
 
 
 def read(version: Version, root: Path, data: DataSpec, report: Report = quiet) -> Raw:
     """Documents sorted by their hadm_id. Raises DataError for damaged tables and for splits that do not fit."""
-    split_of = splits.feather(_split_file(version, root))
-    notes = _notes(place(root, "discharge"), report)
-    codes = _codes(version, root, set(notes), report)
+    note, hosp = _folders(root)
+    listing, path = _split_file(version, note, root), physionet.required(note, "discharge")
+    split_of = splits.feather(listing)
+    notes = _notes(path, split_of, report)
+    codes = _codes(version, hosp, set(notes), report)
     counts = Counter(code for listed in codes.values() for code in listed)
     facts: dict[str, object] = {"admissions": len(notes), "admissions_with_codes": len(codes)}
-    facts |= unmatched(split_of, set(notes), {"all": _split_file(version, root)})
+    facts |= unmatched(split_of, set(notes), {"all": listing}, path)
     documents = []
     for admission in sorted(set(codes) & set(split_of)):
         known = tuple(code for code in codes[admission] if counts[code] >= RARE)
@@ -87,22 +95,24 @@ def read(version: Version, root: Path, data: DataSpec, report: Report = quiet) -
     return Raw(documents, facts=facts, codes=labels if data.top_codes is None else None, by_length=True)
 
 
-def _notes(path: Path, report: Report) -> dict[int, str]:
+def _notes(path: Path, listed: Mapping[int, str], report: Report) -> dict[int, str]:
+    """The summaries of each admission; of those in no split, which only count, an empty text."""
     found: dict[int, list[str]] = defaultdict(list)
     for batch in physionet.rows(path, ["hadm_id", "text"], report):
         for admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             if admission and text:
-                found[integer(admission, path)].append(text)
+                number = integer(admission, path)
+                found[number].append(text if number in listed else "")
     if not found:
         raise DataError(f"{path} has no discharge summary")
     return {admission: " ".join(dict.fromkeys(texts)) for admission, texts in found.items()}
 
 
-def _codes(version: Version, root: Path, admissions: set[int], report: Report) -> dict[int, list[str]]:
+def _codes(version: Version, hosp: Path, admissions: set[int], report: Report) -> dict[int, list[str]]:
     """Codes of one version of ICD of each admission with a summary, diagnoses in file order, then procedures, each once."""
     found: dict[int, dict[str, None]] = defaultdict(dict)
     for kind, name in CODES.items():
-        path = place(root, name.lower())
+        path = physionet.required(hosp, name.lower())
         table = physionet.table(path, ["hadm_id", "icd_code", "icd_version"], report)
         for cell, code, of in zip(*(column.to_pylist() for column in table.columns), strict=True):
             if of.strip() == version and code.strip() and cell and (admission := integer(cell, path)) in admissions:
@@ -114,7 +124,9 @@ def titles(version: Version, codes: Sequence[str], root: Path, _data: DataSpec) 
     """Long titles of the user's tables, then of ICD-9-CM version 32 or of ICD-10-CM."""
     found: dict[str, str] = {}
     for kind, name in TITLES.items():
-        table = physionet.table(place(root, name.lower()), ["icd_code", "icd_version", "long_title"], quiet)
+        table = physionet.table(
+            physionet.required(_folders(root)[1], name.lower()), ["icd_code", "icd_version", "long_title"], quiet
+        )
         for code, of, title in zip(*(column.to_pylist() for column in table.columns), strict=True):
             if of.strip() == version:
                 found.setdefault(dotted("".join(code.split(".")).strip(), kind, version), title)
@@ -128,8 +140,7 @@ def titles(version: Version, codes: Sequence[str], root: Path, _data: DataSpec) 
 def check(version: Version, root: Path, data: DataSpec) -> list[str]:
     """What is missing, and a split that differs from the published one."""
     try:
-        files(version, root, data)
-        path = _split_file(version, root)
+        *_, path = files(version, root, data)
     except DataError as error:
         return [str(error)]
     return (

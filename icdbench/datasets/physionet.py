@@ -62,19 +62,39 @@ def _names(table: str) -> tuple[str, str]:
     return f"{table}.csv", f"{table}.csv.gz"
 
 
-def folders(root: Path, table: str) -> list[Path]:
-    """The folders at or below the data root, DEPTH levels deep, that hold a table, in order of depth and name."""
-    found: list[Path] = []
-    level = [root] if root.is_dir() else []
-    for _ in range(DEPTH + 1):
-        with readable(root):
-            found += [place for place in level if find(place, table)]
-            level = [below for place in level for below in sorted(place.iterdir()) if _may_hold_tables(below)]
+def folders(root: Path, *tables: str) -> list[Path]:
+    """The folders at or below the data root, DEPTH levels deep, that hold all these tables, in order of depth and name.
+
+    A folder that is met twice, by way of a link, counts once. Raises DataError if there is no such root.
+    """
+    with readable(root):
+        if not root.is_dir():
+            what = "is no folder" if root.exists() else "does not exist"
+            raise DataError(f"data folder '{root}' {what}; name the folder of raw data with --data or ICDBENCH_DATA")
+        found: list[Path] = []
+        seen: set[tuple[int, int]] = set()
+        level = [root]
+        for _ in range(DEPTH + 1):
+            new = [place for place in level if _number(place) not in seen]
+            seen |= {_number(place) for place in new}
+            entries = {place: sorted(place.iterdir()) for place in new}
+            names = {place: {path.name.lower() for path in inside} for place, inside in entries.items()}
+            found += [place for place in new if all(names[place].intersection(_lower(table)) for table in tables)]
+            level = [path for inside in entries.values() for path in inside if _may_hold_tables(path)]
     return found
 
 
+def _number(place: Path) -> tuple[int, int]:
+    status = place.stat()
+    return status.st_dev, status.st_ino
+
+
+def _lower(table: str) -> set[str]:
+    return {name.lower() for name in _names(table)}
+
+
 def _may_hold_tables(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".") and os.access(path, os.R_OK | os.X_OK)
+    return not path.name.startswith(".") and path.is_dir() and os.access(path, os.R_OK | os.X_OK)
 
 
 def table(path: Path, columns: Sequence[str], report: Report = quiet) -> pa.Table:

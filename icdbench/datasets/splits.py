@@ -101,8 +101,12 @@ def feather(path: Path) -> dict[int, str]:
         raise DataError(
             f"{path} is no Feather file with columns _id and split ({str(error).splitlines()[0][:120]})"
         ) from None
+    if not admissions:
+        raise DataError(f"{path} has no rows; fetch it again")
     found: dict[int, str] = {}
     for admission, name in zip(admissions, names, strict=True):
+        if admission is None:
+            raise DataError(f"{path}: a row has no _id; fetch it again")
         if name not in SPLIT_NAMES:
             raise DataError(f"{path}: admission {admission} is in split '{name}'; train, val and test are known")
         if admission in found:
@@ -117,6 +121,13 @@ def get(what: str, root: Path) -> str:
 
     pooch.get_logger().setLevel("WARNING")
     folder, names = FETCHED[what]
+    try:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{root / folder} cannot be made: {error.strerror or error}; name a folder of your own with --data, and put a link to "
+            "the read-only tables into it"
+        ) from None
     for name in names:
         address, checksum = FILES[name]
         target = root / folder / name
