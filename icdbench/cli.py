@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,14 +18,14 @@ from unicodedata import unidata_version
 
 import numpy as np
 
-from icdbench.datasets import Source, divide, fingerprint
+from icdbench.datasets import Source, Tree, divide, fingerprint
 from icdbench.datasets.icd9 import titles_path
 from icdbench.files import cache_root, cached, digest
 from icdbench.spec import DataError, DataSpec, SpecError
 from icdbench.tokens import Lexicon, document_counts, tokenize
-from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, IntArray, Report, Vocabulary, quiet
+from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, Hierarchy, IntArray, Report, Vocabulary, quiet
 
-VERSION = "1"  # changes when equal input would be encoded differently
+VERSION = "2"  # changes when equal input would be encoded differently
 LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors"}  # fields of DataSpec that only later stages read
 
 _ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")
@@ -64,12 +64,14 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
     tokens, positions = _known_words(lexicon.words, counts, sum(len(offsets) - 1 for _, offsets in counted), data)
     codes = _label_set(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
     titles = origin.titles(codes, root, data)
+    tree = origin.tree(codes, root, data)
     index = {token: position for position, token in enumerate(tokens)}
     facts = {
         **raw.facts,
         "distinct_words": int((counts > 0).sum()),
         "background_documents": len(background[1]) - 1,
         "codes_without_title": sum(code not in titles for code in codes),
+        **({"codes_outside_hierarchy": tree.strange} if tree and tree.strange else {}),
     }
     return Corpus(
         name=origin.name,
@@ -79,15 +81,29 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
             for split in SPLITS
         },
         background=_encode([], *background, positions, codes, data),
-        descriptions=tuple(
-            np.array([index.get(word, UNKNOWN) for word in tokenize(titles.get(code, ""), data.words)], np.int32)
-            for code in codes
-        ),
+        descriptions=_titles(codes, titles, index, data),
         fingerprint=raw_content,
         key=key,
         synthetic=origin.synthetic,
         facts=facts,
+        hierarchy=_hierarchy(codes, tree, index, data) if tree else None,
     )
+
+
+def _titles(
+    names: Sequence[str], titles: Mapping[str, str], index: Mapping[str, int], data: DataSpec
+) -> tuple[IntArray, ...]:
+    """The title of each name as token indices."""
+    words = (tokenize(titles.get(name, ""), data.words) for name in names)
+    return tuple(np.array([index.get(word, UNKNOWN) for word in title], np.int32) for title in words)
+
+
+def _hierarchy(codes: Sequence[str], tree: Tree, index: Mapping[str, int], data: DataSpec) -> Hierarchy:
+    nodes = tuple(dict.fromkeys((*codes, *tree.parents, *tree.parents.values())))
+    number = {name: position for position, name in enumerate(nodes)}
+    parents = np.array([number[tree.parents[name]] if name in tree.parents else -1 for name in nodes], np.int32)
+    ancestors = nodes[len(codes) :]
+    return Hierarchy(parents, ancestors, _titles(ancestors, tree.titles, index, data))
 
 
 def _known_words(
@@ -166,15 +182,23 @@ def _save(built: Corpus, folder: Path) -> None:
     for part, encoded in parts.items():
         for name in _ARRAYS:
             np.save(folder / f"{part}.{name}.npy", getattr(encoded, name), allow_pickle=False)
-    np.save(folder / "descriptions.tokens.npy", _flat(built.descriptions, np.int32))
-    np.save(folder / "descriptions.offsets.npy", _offsets(map(len, built.descriptions)))
+    _save_titles(folder, "descriptions", built.descriptions)
+    if built.hierarchy is not None:
+        np.save(folder / "hierarchy.parents.npy", built.hierarchy.parents)
+        _save_titles(folder, "hierarchy", built.hierarchy.descriptions)
     text = {
         "tokens": built.vocabulary.tokens,
         "codes": built.vocabulary.codes,
         "ids": {part: encoded.ids for part, encoded in parts.items()},
+        "ancestors": built.hierarchy and built.hierarchy.ancestors,
         "corpus": {name: getattr(built, name) for name in ("name", "fingerprint", "key", "synthetic", "facts")},
     }
     (folder / "corpus.json").write_text(json.dumps(text), encoding="utf-8")
+
+
+def _save_titles(folder: Path, name: str, titles: Sequence[IntArray]) -> None:
+    np.save(folder / f"{name}.tokens.npy", _flat(titles, np.int32))
+    np.save(folder / f"{name}.offsets.npy", _offsets(map(len, titles)))
 
 
 def _load(folder: Path) -> Corpus:
@@ -187,11 +211,17 @@ def _load(folder: Path) -> Corpus:
     def part(name: str) -> Encoded:
         return Encoded(tuple(text["ids"][name]), *(array(f"{name}.{field}") for field in _ARRAYS))
 
-    offsets = array("descriptions.offsets")
+    def titles(name: str) -> tuple[IntArray, ...]:
+        return tuple(np.split(array(f"{name}.tokens"), array(f"{name}.offsets")[1:-1]))
+
+    ancestors = text["ancestors"]
     return Corpus(
         vocabulary=Vocabulary(tuple(text["tokens"]), tuple(text["codes"])),
         splits={split: part(split) for split in SPLITS},
         background=part("background"),
-        descriptions=tuple(np.split(array("descriptions.tokens"), offsets[1:-1])),
+        descriptions=titles("descriptions"),
+        hierarchy=Hierarchy(array("hierarchy.parents"), tuple(ancestors), titles("hierarchy"))
+        if ancestors is not None
+        else None,
         **text["corpus"],
     )

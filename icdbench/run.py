@@ -145,7 +145,8 @@ def _changed(where: str, default: Settings, chosen: Settings) -> dict[str, Any]:
 def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet) -> Task:
     """What a model may know of the corpus; word vectors of the model's width, unless it has none or wants none."""
     vectors = word_vectors(corpus, data, width, prepare) if width and data.embeddings == "word2vec" else None
-    return Task(len(corpus.vocabulary.tokens), len(corpus.vocabulary.codes), vectors, corpus.descriptions)
+    words, codes = corpus.vocabulary.tokens, corpus.vocabulary.codes
+    return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy)
 
 
 def execute(

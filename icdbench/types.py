@@ -80,6 +80,19 @@ class Encoded:
 
 
 @dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """The tree of N nodes above the label set: nodes 0 to L - 1 are its codes in their order, the rest are `ancestors`.
+
+    `parents` [N] gives each node's parent, -1 for a root; a code may be the parent of another. `descriptions` are the titles
+    of the ancestors alone, as token indices, empty where there is none.
+    """
+
+    parents: IntArray
+    ancestors: tuple[str, ...]
+    descriptions: tuple[IntArray, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """An encoded data set: three splits, unlabelled background texts, and the title of each code as token indices.
 
@@ -96,20 +109,18 @@ class Corpus:
     key: str
     synthetic: bool
     facts: Mapping[str, Any]
+    hierarchy: Hierarchy | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """All that a model may know of the data: sizes, initial word vectors [V, E], code titles as token indices.
-
-    `hierarchy` gives the parents of each node of the code tree; models that do not need it never read it.
-    """
+    """All that a model may know of the data: sizes, initial word vectors [V, E], code titles as token indices, their tree."""
 
     num_tokens: int
     num_codes: int
     embeddings: FloatArray | None = None
     descriptions: tuple[IntArray, ...] | None = None
-    hierarchy: tuple[IntArray, ...] | None = None
+    hierarchy: Hierarchy | None = None
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds it field by field

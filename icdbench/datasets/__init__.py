@@ -44,12 +44,29 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """The code hierarchy by names: the parent of each code and ancestor (roots have none), and titles of ancestors.
+
+    `strange` counts the codes that are not of the coding system.
+    """
+
+    parents: Mapping[str, str]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    strange: int = 0
+
+
+def no_tree(_codes: Sequence[str], _root: Path, _data: DataSpec) -> Tree | None:
+    """The hierarchy of codes about whose system nothing is known: none."""
+    return None
+
+
+@dataclass(frozen=True)
 class Source:
     """A data set by name.
 
     `files(root, data)` are the raw files that decide its content (each must exist, else DataError); `read(root, data, report)`
-    gives the documents; `titles(codes, root, data)` the codes' titles, absent where unknown; `check(root, data)` what is
-    missing or altered, a line each. `data` and `train` are the data set's own defaults, `protocols` further ones under
+    gives the documents; `titles(codes, root, data)` the codes' titles, absent where unknown; `tree(codes, root, data)` their
+    hierarchy, if they have one; `check(root, data)` what is missing or altered, a line each. `data` and `train` are the data set's own defaults, `protocols` further ones under
     `data.protocol`; `fields` the fields of DataSpec it heeds beyond COMMON_FIELDS. `version` changes when the same raw files
     would give other documents. `download` names what `icdbench data get` fetches; `agreement` the terms that cover the
     texts, if they may not be passed on; `known` what was published of the data (see icdbench.check).
@@ -61,6 +78,7 @@ class Source:
     read: Callable[[Path, DataSpec, Report], Raw]
     titles: Callable[[Sequence[str], Path, DataSpec], Mapping[str, str]]
     check: Callable[[Path, DataSpec], Sequence[str]]
+    tree: Callable[[Sequence[str], Path, DataSpec], Tree | None] = no_tree
     download: str = ""
     agreement: str = ""
     known: Mapping[str, Any] = field(default_factory=dict)

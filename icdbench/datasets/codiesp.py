@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from icdbench.datasets import DOWNLOADS, Raw, Source, read_text, readable, register
-from icdbench.datasets.icd10 import icd10cm_titles
+from icdbench.datasets import DOWNLOADS, Raw, Source, Tree, hierarchy, read_text, readable, register
+from icdbench.datasets.icd10 import icd10cm_headings, icd10cm_titles
 from icdbench.files import digest, replacing_folder
 from icdbench.spec import DataError, DataSpec
 from icdbench.types import Document, Report, quiet
@@ -176,6 +176,13 @@ def titles(kind: Kind, codes: Sequence[str], root: Path, data: DataSpec) -> Mapp
     return found
 
 
+def tree(kind: Kind, codes: Sequence[str], _root: Path, data: DataSpec) -> Tree:
+    """Headings have titles in English alone, and those of procedures none."""
+    if kind == "P":
+        return hierarchy.grow(codes, hierarchy.icd10pcs_line)
+    return hierarchy.grow(codes, hierarchy.icd10cm_line, icd10cm_headings if data.language == "en" else lambda _: {})
+
+
 def _titles_file(kind: Kind, root: Path) -> Path | None:
     """The list of valid codes and titles (Zenodo record 3706838), if the user has it."""
     name = f"codiesp-{kind}_codes.tsv"
@@ -291,6 +298,7 @@ def _register(name: str, kind: Kind, about: str, **data: object) -> None:
             files=partial(files, kind),
             read=partial(read, kind),
             titles=partial(titles, kind),
+            tree=partial(tree, kind),
             check=partial(check, kind),
             download="codiesp",
             data={"embedding_corpus": "train+background", **data},

@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from icdbench.datasets import Raw, Source, physionet, readable, register, splits
+from icdbench.datasets import Raw, Source, Tree, hierarchy, physionet, register, splits
 from icdbench.datasets.icd9 import DIAGNOSIS, PROCEDURE, dotted, icd9cm_titles
 from icdbench.datasets.mimic3_tables import MARKER
 from icdbench.spec import DataError, DataSpec, SpecError
@@ -322,14 +322,13 @@ def titles(setting: Setting, codes: Sequence[str], root: Path, _data: DataSpec) 
         table = physionet.table(physionet.required(place, name), ["ICD9_CODE", "LONG_TITLE"], quiet)
         for cell, title in zip(*(column.to_pylist() for column in table.columns), strict=True):
             found.setdefault(dotted("".join(cell.split(".")).strip(), kind), title)
-    if path := splits.find(splits.TITLES, place, root):
-        with readable(path):
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        for line in lines:
-            code, _, title = line.partition("\t")
-            found.setdefault(code, title.strip())
+    found = {**splits.titles(splits.find(splits.TITLES, place, root)), **found}
     chosen = {code: found[code] for code in codes if found.get(code)}
     return {**icd9cm_titles([code for code in codes if code not in chosen]), **chosen}
+
+
+def tree(setting: Setting, codes: Sequence[str], root: Path, data: DataSpec) -> Tree:
+    return hierarchy.grow(codes, hierarchy.icd9cm_line, lambda headings: titles(setting, headings, root, data))
 
 
 def check(setting: Setting, root: Path, data: DataSpec) -> list[str]:
@@ -355,6 +354,7 @@ def _register(name: str, setting: Setting, about: str, data: Mapping[str, Any]) 
             files=partial(files, setting),
             read=partial(read, setting),
             titles=partial(titles, setting),
+            tree=partial(tree, setting),
             check=partial(check, setting),
             download="" if setting.synthetic else "mimic-clean-splits" if clean else "mimic3-splits",
             agreement="" if setting.synthetic else AGREEMENT,

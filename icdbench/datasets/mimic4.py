@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from icdbench.datasets import Raw, Source, physionet, register, splits
+from icdbench.datasets import Raw, Source, Tree, hierarchy, physionet, register, splits
 from icdbench.datasets.icd9 import DIAGNOSIS, icd9cm_titles
 from icdbench.datasets.icd9 import dotted as icd9_dotted
-from icdbench.datasets.icd10 import icd10cm_titles
+from icdbench.datasets.icd10 import icd10cm_headings, icd10cm_titles
 from icdbench.datasets.mimic3 import AGREEMENT, CODES, RARE, TITLES, integer, unmatched
 from icdbench.spec import DataError, DataSpec
 from icdbench.types import Document, Report, quiet
@@ -68,7 +68,14 @@ def files(version: Version, root: Path, _data: DataSpec) -> list[Path]:
     """All that decides about the content."""
     notes, codes = _folders(root)
     tables = [physionet.required(codes, name) for name in HOSP]
-    return [physionet.required(notes, "discharge"), *tables, _split_file(version, notes, root)]
+    headings = _headings(notes, root) if version == "9" else None
+    found = [physionet.required(notes, "discharge"), *tables, _split_file(version, notes, root)]
+    return [*found, *([headings] if headings else [])]
+
+
+def _headings(notes: Path, root: Path) -> Path | None:
+    """CAML's file of titles, if the user has it."""
+    return splits.find(splits.TITLES, notes, root)
 
 
 def _split_file(version: Version, notes: Path, root: Path) -> Path:
@@ -137,10 +144,18 @@ def titles(version: Version, codes: Sequence[str], root: Path, _data: DataSpec) 
     return {**(icd10cm_titles([code for code in rest if "." in code or len(code) == 3]) if rest else {}), **chosen}
 
 
+def tree(version: Version, codes: Sequence[str], root: Path, _data: DataSpec) -> Tree:
+    """Headings of ICD-9-CM have the titles of CAML's file, of ICD-10 those of diagnoses."""
+    if version == "10":
+        return hierarchy.grow(codes, hierarchy.icd10_line, icd10cm_headings)
+    return hierarchy.grow(codes, hierarchy.icd9cm_line, lambda _: splits.titles(_headings(root)))
+
+
 def check(version: Version, root: Path, data: DataSpec) -> list[str]:
     """What is missing, and a split that differs from the published one."""
     try:
-        *_, path = files(version, root, data)
+        files(version, root, data)
+        path = _split_file(version, _folders(root)[0], root)
     except DataError as error:
         return [str(error)]
     return (
@@ -156,6 +171,7 @@ def _register(name: str, version: Version, about: str) -> None:
             files=partial(files, version),
             read=partial(read, version),
             titles=partial(titles, version),
+            tree=partial(tree, version),
             check=partial(check, version),
             download="mimic4-splits",
             agreement=AGREEMENT,

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from icdbench.datasets import Raw, Source, divide, readable
+from icdbench.datasets import Raw, Source, Tree, divide, hierarchy, readable
 from icdbench.datasets.icd9 import icd9cm_titles
-from icdbench.datasets.icd10 import icd10cm_titles
+from icdbench.datasets.icd10 import icd10cm_headings, icd10cm_titles
 from icdbench.spec import DataError, DataSpec, SpecError, nearest
 from icdbench.types import SPLITS, Document
 
@@ -45,6 +45,7 @@ def source(path: Path) -> Source:
         files=lambda _root, _data: [_existing(path)],
         read=lambda _root, data, _report: read(path, data),
         titles=lambda codes, _root, data: titles(codes, data),
+        tree=lambda codes, _root, data: tree(codes, data),
         check=lambda _root, data: check(path, data),
         fields=frozenset({"split_seed", "code_system"}),
     )
@@ -216,6 +217,13 @@ def titles(codes: Sequence[str], data: DataSpec) -> Mapping[str, str]:
     if data.code_system == "icd9cm":
         return icd9cm_titles(codes)
     return icd10cm_titles(codes) if data.code_system == "icd10cm" else {}
+
+
+def tree(codes: Sequence[str], data: DataSpec) -> Tree | None:
+    """None if the coding system is not said: codes of no system are all equally far apart."""
+    if data.code_system == "icd9cm":
+        return hierarchy.grow(codes, hierarchy.icd9cm_line)
+    return hierarchy.grow(codes, hierarchy.icd10_line, icd10cm_headings) if data.code_system == "icd10cm" else None
 
 
 def check(path: Path, data: DataSpec) -> list[str]:

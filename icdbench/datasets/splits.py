@@ -8,6 +8,7 @@ code titles comes with its lists.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,15 @@ def admission_lists(paths: Mapping[str, Path]) -> dict[int, str]:
         if not lines:
             raise DataError(f"{path} is empty; fetch it again")
     return found
+
+
+def titles(path: Path | None) -> dict[str, str]:
+    """CAML's titles of codes and headings; nothing without the file. Ranges are called `240-279`, there `240-279.99`."""
+    if path is None:
+        return {}
+    with readable(path):
+        rows = [line.partition("\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return {re.sub(r"(-\w+)\.9+$", r"\1", code): title.strip() for code, _, title in reversed(rows)}
 
 
 def feather(path: Path) -> dict[int, str]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from icdbench.datasets import Raw, Source, icd9, register
+from icdbench.datasets import Raw, Source, hierarchy, icd9, register
 from icdbench.datasets.phrases import (
     BECOMES,
     COMMON_DRUGS,
@@ -245,6 +245,7 @@ register(
         files=lambda *_: [icd9.titles_path()],
         read=lambda *_: Raw(documents(), facts={"synthetic": f"generator version {VERSION}, seed {SEED}"}),
         titles=lambda codes, *_: icd9.icd9cm_titles(codes),
+        tree=lambda codes, *_: hierarchy.grow(codes, hierarchy.icd9cm_line),
         check=lambda *_: [],
         data={"top_codes": 50},
         train={"max_epochs": 20, "patience": 8},
