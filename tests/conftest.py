@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from icdbench import cli
-from icdbench.types import Batch, Encoded, Task
+from icdbench.types import Batch, Encoded, Hierarchy, Task
 
 NUM_TOKENS, NUM_CODES, WIDEST = 60, 7, 256
 Call = Callable[..., tuple[int, str, str]]
@@ -97,11 +97,17 @@ def padded(texts: Sequence[Sequence[int]], width: int | None = None) -> Batch:
 
 
 def small_task(width: int | None = None, *, described: bool = True) -> Task:
-    """A task of NUM_TOKENS words and NUM_CODES codes; the last code has no title."""
+    """A task of NUM_TOKENS words and NUM_CODES codes; the last code has no title.
+
+    Codes 0 and 1 stand below code 2, that and 3 and 4 below a heading with a title, this and 5 below a root; 6 has another.
+    """
     vectors = None
     if width is not None:
         vectors = np.random.default_rng(1).standard_normal((NUM_TOKENS, width)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors[0] = 0
     titles = tuple(np.array([2 + 3 * code, 40 + code], np.int32) for code in range(NUM_CODES - 1))
-    return Task(NUM_TOKENS, NUM_CODES, vectors, (*titles, np.zeros(0, np.int32)) if described else None)
+    none = np.zeros(0, np.int32)
+    parents = np.array([2, 2, 7, 7, 7, 8, 9, 8, -1, -1], np.int32)
+    tree = Hierarchy(parents, ("heading", "(root)", "(other)"), (np.array([50, 51], np.int32), none, none))
+    return Task(NUM_TOKENS, NUM_CODES, vectors, (*titles, none) if described else None, tree)

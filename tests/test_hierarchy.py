@@ -16,6 +16,7 @@ from mimic import small4, write_splits
 from icdbench import datasets, run
 from icdbench.datasets import Tree, hierarchy, icd9, splits
 from icdbench.datasets.icd10 import icd10cm, icd10cm_headings
+from icdbench.spec import DataSpec
 from icdbench.types import Corpus
 
 ROOTS = {hierarchy.DIAGNOSES, hierarchy.PROCEDURES, hierarchy.OTHER}
@@ -213,7 +214,7 @@ def test_the_hierarchy_is_the_same_from_the_cache_and_in_every_order_of_document
             "250.0 250 249-259 240-279 39.9 39 35-39 (diagnoses) (procedures)".split()
         )
         assert [len(words) for words in corpus.hierarchy.descriptions] == [0] * 9
-        assert run.task(corpus, datasets.DataSpec(), None).hierarchy is corpus.hierarchy
+        assert run.task(corpus, DataSpec(), None).hierarchy is corpus.hierarchy
 
 
 def test_demo_and_mimic_have_theirs(tmp_path: Path) -> None:

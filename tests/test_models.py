@@ -26,7 +26,7 @@ SYSTEMS = [
     for entry in registry.entries().values()
     for variant in ("", *entry.variants)
 ]
-SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12}
+SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5}
 NEURAL = [name for name in SYSTEMS if issubclass(registry.entry(name.partition("@")[0]).cls, nn.Module)]  # type: ignore[arg-type]
 LINEAR = [name for name in SYSTEMS if name not in NEURAL]
 

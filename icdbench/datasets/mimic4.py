@@ -148,7 +148,7 @@ def tree(version: Version, codes: Sequence[str], root: Path, _data: DataSpec) ->
     """Headings of ICD-9-CM have the titles of CAML's file, of ICD-10 those of diagnoses."""
     if version == "10":
         return hierarchy.grow(codes, hierarchy.icd10_line, icd10cm_headings)
-    return hierarchy.grow(codes, hierarchy.icd9cm_line, lambda _: splits.titles(_headings(root)))
+    return hierarchy.grow(codes, hierarchy.icd9cm_line, lambda _: splits.titles(_headings(_folders(root)[0], root)))
 
 
 def check(version: Version, root: Path, data: DataSpec) -> list[str]:

@@ -1,0 +1,174 @@
+"""MSATT-KG: n-grams of several lengths, weighed token by token, and code vectors propagated over the ICD hierarchy.
+
+Xie, Xiong, Yu, Zhu: EHR Coding with Multi-scale Feature Attention and Structured Knowledge Graph Propagation, CIKM 2019,
+https://doi.org/10.1145/3357384.3357897. There is no public code.
+
+    X_1 = f(conv(x)), X_i = f(conv([X_1; …; X_{i-1}])) [T, F]    i ≤ N, f = ReLU of batch norm, kernel 3
+    s_t = (Σ_F X_1t, …, Σ_F X_Nt)                      [N]       what token t shows at each scale
+    a_t = softmax(MLP(s_t))                            [N]
+    h_t = Σ_i a_ti X_it                                [F]
+    v ← ReLU(W_self v + W_p mean v_parents + W_c mean v_children + b), twice, over the codes and all their ancestors
+    g_l = W v_l + b                                    [F]
+    α_l = softmax over tokens of g_lᵀ h                [T]
+    m_l = Σ_t α_lt h_t                                 [F]
+    logit_l = <g_l, m_l> + b_l
+
+What the paper leaves open, and what was chosen:
+- N = 5 scales, F = 100 filters, E = 100. Dropout (0.2) is on the word vectors alone, as in CAML; learning rate and batch size are
+  the suite's.
+- The MLP of the scale attention has one hidden layer (ReLU) of `attention_size`.
+- The graph's nodes are the codes of the label set, their headings, sections and chapters, and a root each for diagnoses and
+  procedures. In a tree a node has at most one parent. Node vectors start as the mean word vector of the title (random
+  without one) and are trained; the two layers keep their width E. The third of the weights that a node has no neighbours
+  for counts zero.
+- The same propagated vector g_l is the query of the attention and scores what it finds. b_l is a code's own.
+- Weights of graph and output projection start Xavier-uniform.
+
+Batch norm sees tokens only, never padding; in training its statistics are those of the batch, as always.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import AfterValidator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from icdbench.nn import attend, description_means, embedding, mask
+from icdbench.registry import register
+from icdbench.spec import Positive, Rate, Settings, SpecError, tunable
+from icdbench.types import Batch, Hierarchy, IntArray, Task
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError("as many positions as tokens need an odd kernel size")
+    return size
+
+
+class Config(Settings):
+    embedding_size: Positive = 100
+    kernel_size: Annotated[Positive, AfterValidator(_odd)] = tunable(3, choices=(3, 5, 7))
+    scales: Positive = tunable(5, 2, 8, about="N, convolutions of which each reads all before it")
+    filters: Positive = tunable(100, 30, 500)
+    attention_size: Positive = tunable(50, 10, 200, about="hidden width of the MLP that weighs the scales")
+    dropout: Rate = tunable(0.2, 0.0, 0.8)
+
+
+@register("msatt-kg", config=Config, paper="Xie et al., CIKM 2019")
+class MsattKg(nn.Module):
+    def __init__(self, config: Config, task: Task) -> None:
+        super().__init__()
+        if task.hierarchy is None:
+            raise SpecError(
+                "msatt-kg needs the hierarchy of the codes, and these data have none; own data get one by data.code_system"
+            )
+        self.config = config
+        width, filters = config.embedding_size, config.filters
+        self.embedding = embedding(task, width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(filters * scale or width, filters, config.kernel_size, padding=config.kernel_size // 2)
+            for scale in range(config.scales)
+        )
+        self.norms = nn.ModuleList(TokenNorm(filters) for _ in range(config.scales))
+        self.scale_attention = nn.Sequential(
+            nn.Linear(config.scales, config.attention_size), nn.ReLU(), nn.Linear(config.attention_size, config.scales)
+        )
+        self.nodes = nn.Parameter(_node_vectors(task, task.hierarchy, self.embedding.weight.detach()))
+        up_NN, down_NN = neighbour_means(task.hierarchy.parents)
+        self.register_buffer("parents_NN", up_NN, persistent=False)
+        self.register_buffer("children_NN", down_NN, persistent=False)
+        self.graph = nn.ModuleList(GraphConvolution(width) for _ in range(2))
+        self.projection = _xavier(nn.Linear(width, filters))
+        self.bias = nn.Parameter(torch.zeros(task.num_codes))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """logits_BL."""
+        mask_BT = mask(batch.lengths_B, batch.tokens_BT.shape[1])
+        hidden_BTF = self._text(self.dropout(self.embedding(batch.tokens_BT)), mask_BT)
+        codes_LF = self._codes()
+        found_BLF = attend(codes_LF.to(hidden_BTF.dtype), hidden_BTF, hidden_BTF, mask_BT)
+        return (found_BLF * codes_LF).sum(-1) + self.bias
+
+    def _text(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
+        """h, each token's mixture of scales: [B, T, F]."""
+        scales: list[Tensor] = []
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            before_BCT = torch.cat(scales, 1) if scales else embedded_BTE.transpose(1, 2)
+            scales.append(norm(conv(before_BCT), mask_BT).relu())
+        shown_BTN = torch.stack([scale_BFT.sum(1) for scale_BFT in scales], -1)
+        weights_BTN = self.scale_attention(shown_BTN).softmax(-1)
+        mixed_BTF = torch.zeros_like(scales[0]).transpose(1, 2)
+        for scale, scale_BFT in enumerate(scales):  # a stack of all would take N times the memory
+            mixed_BTF = mixed_BTF + weights_BTN[:, :, scale, None] * scale_BFT.transpose(1, 2)
+        return mixed_BTF
+
+    def _codes(self) -> Tensor:
+        """g [L, F]. Always in 32 bits, as sparse products are."""
+        with torch.autocast(self.nodes.device.type, enabled=False):
+            nodes_NE: Tensor = self.nodes
+            for layer in self.graph:
+                nodes_NE = layer(nodes_NE, self.parents_NN, self.children_NN)
+            codes_LF: Tensor = self.projection(nodes_NE[: len(self.bias)])
+        return codes_LF
+
+
+class GraphConvolution(nn.Module):
+    """`ReLU(W_self v + W_p mean of parents + W_c mean of children + b)`, [N, E] to [N, E]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.own = _xavier(nn.Linear(width, width))
+        self.up = _xavier(nn.Linear(width, width, bias=False))
+        self.down = _xavier(nn.Linear(width, width, bias=False))
+
+    def forward(self, nodes_NE: Tensor, parents_NN: Tensor, children_NN: Tensor) -> Tensor:
+        above_NE, below_NE = torch.sparse.mm(parents_NN, nodes_NE), torch.sparse.mm(children_NN, nodes_NE)
+        mixed_NE: Tensor = self.own(nodes_NE) + self.up(above_NE) + self.down(below_NE)
+        return mixed_NE.relu()
+
+
+class TokenNorm(nn.BatchNorm1d):
+    """Batch norm over the tokens of the batch; padding takes no part and is zero afterwards."""
+
+    def forward(self, hidden_BFT: Tensor, mask_BT: Tensor) -> Tensor:  # type: ignore[override]
+        hidden_BTF = hidden_BFT.transpose(1, 2)
+        tokens_XF = hidden_BTF[mask_BT]
+        if self.training and len(tokens_XF) == 1:  # a single token has no spread
+            normed_XF = functional.batch_norm(
+                tokens_XF, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        else:
+            normed_XF = super().forward(tokens_XF)
+        normed_BTF = normed_XF.new_zeros(hidden_BTF.shape).masked_scatter(mask_BT[:, :, None], normed_XF)
+        return normed_BTF.transpose(1, 2)
+
+
+def neighbour_means(parents_N: IntArray) -> tuple[Tensor, Tensor]:
+    """Sparse [N, N] matrices that take the mean over each node's parents, and over its children."""
+    parents = torch.tensor(parents_N.tolist())
+    children = (parents >= 0).nonzero()[:, 0]
+    above, size = parents[children], (len(parents), len(parents))
+    families_N = torch.bincount(above, minlength=len(parents))
+    up_NN = torch.sparse_coo_tensor(
+        torch.stack((children, above)), torch.ones(len(children)), size, check_invariants=True
+    )
+    down_NN = torch.sparse_coo_tensor(
+        torch.stack((above, children)), 1 / families_N[above], size, check_invariants=True
+    )
+    return up_NN.coalesce(), down_NN.coalesce()
+
+
+def _node_vectors(task: Task, hierarchy: Hierarchy, vectors_VE: Tensor) -> Tensor:
+    """The mean word vector of each node's title [N, E]."""
+    titles = task.descriptions or tuple(hierarchy.parents[:0] for _ in range(task.num_codes))
+    nodes = Task(task.num_tokens, len(hierarchy.parents), descriptions=(*titles, *hierarchy.descriptions))
+    return description_means(nodes, vectors_VE)
+
+
+def _xavier(layer: nn.Linear) -> nn.Linear:
+    nn.init.xavier_uniform_(layer.weight)
+    return layer
