@@ -19,8 +19,7 @@ What the paper leaves open, and what was chosen:
 - The MLP of the scale attention has one hidden layer (ReLU) of `attention_size`.
 - The graph's nodes are the codes of the label set, their headings, sections and chapters, and a root each for diagnoses and
   procedures. In a tree a node has at most one parent. Node vectors start as the mean word vector of the title (random
-  without one) and are trained; the two layers keep their width E. The third of the weights that a node has no neighbours
-  for counts zero.
+  without one) and are trained; the two layers keep their width E. The mean over no neighbours is zero.
 - The same propagated vector g_l is the query of the attention and scores what it finds. b_l is a code's own.
 - Weights of graph and output projection start Xavier-uniform.
 

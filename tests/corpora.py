@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from icdbench import datasets, encode
-from icdbench.types import SPLITS, Corpus, Encoded
+from icdbench.types import SPLITS, Corpus, Encoded, Hierarchy
 
 Row = dict[str, Any]
 
@@ -59,6 +59,12 @@ def same(one: Corpus, other: Corpus) -> bool:
     pairs = [(one.background, other.background), *((one.splits[s], other.splits[s]) for s in SPLITS)]
     arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for a, b in pairs for name in encode._ARRAYS)
     titles = all(map(np.array_equal, one.descriptions, other.descriptions))
-    return (
-        arrays and titles and one.vocabulary == other.vocabulary and one.splits["test"].ids == other.splits["test"].ids
-    )
+    names = one.vocabulary == other.vocabulary and one.splits["test"].ids == other.splits["test"].ids
+    return arrays and titles and names and same_tree(one.hierarchy, other.hierarchy)
+
+
+def same_tree(one: Hierarchy | None, other: Hierarchy | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    titles = all(map(np.array_equal, one.descriptions, other.descriptions))
+    return titles and one.ancestors == other.ancestors and np.array_equal(one.parents, other.parents)

@@ -70,7 +70,7 @@ def _spans(ranges: str) -> dict[str, tuple[str, ...]]:
 
 
 _DIAGNOSIS_SPANS = _spans(DIAGNOSIS_RANGES)
-_PROCEDURE_SPANS = _spans(PROCEDURE_RANGES.replace(" ", "\n"))
+_PROCEDURE_SPANS = _spans(PROCEDURE_RANGES)
 
 
 def icd9cm_line(code: str) -> Sequence[str]:
