@@ -83,8 +83,8 @@ class Encoded:
 class Hierarchy:
     """The tree of N nodes above the label set: nodes 0 to L - 1 are its codes in their order, the rest are `ancestors`.
 
-    `parents` [N] gives each node's parent, -1 for a root; a code may be the parent of another. `descriptions` are the titles
-    of the ancestors alone, as token indices, empty where there is none.
+    `parents` [N] gives each node's parent, -1 for a root; a code may be the parent of another. `descriptions` are the
+    titles of the ancestors alone, as token indices, empty where there is none.
     """
 
     parents: IntArray
@@ -114,7 +114,7 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """All that a model may know of the data: sizes, initial word vectors [V, E], code titles as token indices, their tree."""
+    """All that a model may know of the data: sizes, initial word vectors [V, E], code titles as token indices, the tree."""
 
     num_tokens: int
     num_codes: int

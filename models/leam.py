@@ -5,7 +5,7 @@ https://arxiv.org/abs/1805.04174.
 
 The program behind the published MIMIC-III figures (50 codes) is not the paper's general architecture. It computes
 
-    H = ReLU(Conv1d(x))                          [T, E]    kernel 10, as many positions as tokens (4 zeros before, 5 after)
+    H = ReLU(Conv1d(x))                          [T, E]    kernel 10, a position per token (4 zeros before, 5 after)
     α_l = softmax over tokens of c_lᵀ H          [T]       c_l [E] starts as the mean word vector of the code's title
     z_l = Σ_t α_lt H_t                           [E]
     logit_l = <v_l, dropout(z_l)> + b_l
@@ -18,11 +18,11 @@ Variant `ngram` is the general architecture:
     z = Σ_t β_t x_t                              [E]
     logits = W2 dropout(ReLU(W1 dropout(z) + b1)) + b2
 
-Its objective has a second term: the same two layers must classify each c_l as code l. For documents of many codes the paper
-trains with sigmoid cross-entropy; the second term is taken in the same way, its mean over L × L pairs, with weight 1. Its
-convolution has L² · 55 weights, so that it is for tens or hundreds of codes.
+Its objective has a second term: the same two layers must classify each c_l as code l. Documents of many codes are
+learnt with sigmoid cross-entropy; so is this, its mean over L × L pairs, with weight 1. The convolution has L² · 55
+weights: it is for tens or hundreds of codes.
 
-The program cuts documents to 305 tokens; here data.max_tokens decides. Codes without a title start with a random vector.
+The program cuts documents to 305 tokens; here data.max_tokens decides. A code without a title starts random.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Leam(nn.Module):
             return
         if num_codes > MOST_CODES:
             raise SpecError(
-                f"leam@ngram has {config.ngram} weights for each pair of codes, too many for {num_codes} codes; use leam, or "
-                f"set data.top_codes to at most {MOST_CODES}"
+                f"leam@ngram has {config.ngram} weights for each pair of codes, too many for {num_codes} codes; use leam, "
+                f"or set data.top_codes to at most {MOST_CODES}"
             )
         self.conv = _convolution(num_codes, config.ngram)
         self.hidden = nn.Linear(width, config.hidden_size)

@@ -1,7 +1,7 @@
 """MSATT-KG: n-grams of several lengths, weighed token by token, and code vectors propagated over the ICD hierarchy.
 
-Xie, Xiong, Yu, Zhu: EHR Coding with Multi-scale Feature Attention and Structured Knowledge Graph Propagation, CIKM 2019,
-https://doi.org/10.1145/3357384.3357897. There is no public code.
+Xie, Xiong, Yu, Zhu: EHR Coding with Multi-scale Feature Attention and Structured Knowledge Graph Propagation, CIKM
+2019, https://doi.org/10.1145/3357384.3357897. There is no public code.
 
     X_1 = f(conv(x)), X_i = f(conv([X_1; …; X_{i-1}])) [T, F]    i ≤ N, f = ReLU of batch norm, kernel 3
     s_t = (Σ_F X_1t, …, Σ_F X_Nt)                      [N]       what token t shows at each scale
@@ -14,12 +14,12 @@ https://doi.org/10.1145/3357384.3357897. There is no public code.
     logit_l = <g_l, m_l> + b_l
 
 What the paper leaves open, and what was chosen:
-- N = 5 scales, F = 100 filters, E = 100. Dropout (0.2) is on the word vectors alone, as in CAML; learning rate and batch size are
-  the suite's.
+- N = 5 scales, F = 100 filters, E = 100. Dropout (0.2) is on the word vectors alone, as in CAML; learning rate and
+  batch size are the suite's.
 - The MLP of the scale attention has one hidden layer (ReLU) of `attention_size`.
-- The graph's nodes are the codes of the label set, their headings, sections and chapters, and a root each for diagnoses and
-  procedures. In a tree a node has at most one parent. Node vectors start as the mean word vector of the title (random
-  without one) and are trained; the two layers keep their width E. The mean over no neighbours is zero.
+- The graph's nodes are the codes of the label set, their headings, sections and chapters, and a root each for diagnoses
+  and procedures. In a tree a node has at most one parent; a mean over no neighbours is zero. Node vectors start as the
+  mean word vector of the title (random without one) and are trained; the two layers keep their width E.
 - The same propagated vector g_l is the query of the attention and scores what it finds. b_l is a code's own.
 - Weights of graph and output projection start Xavier-uniform.
 
@@ -62,7 +62,7 @@ class MsattKg(nn.Module):
         super().__init__()
         if task.hierarchy is None:
             raise SpecError(
-                "msatt-kg needs the hierarchy of the codes, and these data have none; own data get one by data.code_system"
+                "msatt-kg needs the hierarchy of the codes, and these data have none; for own data set data.code_system"
             )
         self.config = config
         width, filters = config.embedding_size, config.filters

@@ -99,7 +99,7 @@ def padded(texts: Sequence[Sequence[int]], width: int | None = None) -> Batch:
 def small_task(width: int | None = None, *, described: bool = True) -> Task:
     """A task of NUM_TOKENS words and NUM_CODES codes; the last code has no title.
 
-    Codes 0 and 1 stand below code 2, that and 3 and 4 below a heading with a title, this and 5 below a root; 6 has another.
+    Codes 0 and 1 stand below code 2; 2, 3 and 4 below a titled heading; that and 5 below a root; 6 below another.
     """
     vectors = None
     if width is not None:

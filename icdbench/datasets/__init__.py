@@ -64,12 +64,13 @@ def no_tree(_codes: Sequence[str], _root: Path, _data: DataSpec) -> Tree | None:
 class Source:
     """A data set by name.
 
-    `files(root, data)` are the raw files that decide its content (each must exist, else DataError); `read(root, data, report)`
-    gives the documents; `titles(codes, root, data)` the codes' titles, absent where unknown; `tree(codes, root, data)` their
-    hierarchy, if they have one; `check(root, data)` what is missing or altered, a line each. `data` and `train` are the data set's own defaults, `protocols` further ones under
-    `data.protocol`; `fields` the fields of DataSpec it heeds beyond COMMON_FIELDS. `version` changes when the same raw files
-    would give other documents. `download` names what `icdbench data get` fetches; `agreement` the terms that cover the
-    texts, if they may not be passed on; `known` what was published of the data (see icdbench.check).
+    `files(root, data)` are the raw files that decide its content (each must exist, else DataError); `read(root, data,
+    report)` gives the documents; `titles(codes, root, data)` the codes' titles, absent where unknown; `tree(codes,
+    root, data)` their hierarchy, if they have one; `check(root, data)` what is missing or altered, a line each. `data`
+    and `train` are the data set's own defaults, `protocols` further ones under `data.protocol`; `fields` the fields of
+    DataSpec it heeds beyond COMMON_FIELDS. `version` changes when the same raw files would give other documents.
+    `download` names what `icdbench data get` fetches; `agreement` the terms that cover the texts, if they may not be
+    passed on; `known` what was published of the data (see icdbench.check).
     """
 
     name: str

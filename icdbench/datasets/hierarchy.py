@@ -1,13 +1,13 @@
 """The code hierarchy: the ancestors of each code, by system. Diagnoses and procedures have roots of their own.
 
-A system is a function that gives a code's line: its own name in the system, then its ancestors, the nearest first, the root
-last; nothing for a text that is no code of it. Codes may be written otherwise than the system writes them: in lower case,
-cut at a placeholder, without the zeros they began with.
+A system is a function that gives a code's line: its own name in the system, then its ancestors, the nearest first, the
+root last; nothing for a text that is no code of it. Codes may be written otherwise than the system writes them: in
+lower case, cut at a placeholder, without the zeros they began with.
 
-ICD-9-CM has no list of headings here: they are the prefixes of codes, up to three characters (four of E codes, two of
-procedures), and then the sections and chapters of the classification, in the ranges of version 32. A section of a single
-heading adds nothing to it and is left out. Headings of ICD-10-CM are those of the package simple-icd-10-cm; ICD-10-PCS
-has an axis for each character, so that every prefix is a heading (`0BH----`).
+ICD-9-CM has no list of headings here: they are the prefixes of codes down to three characters (four of E codes, two of
+procedures), and above them the sections and chapters of version 32, by their ranges. A section of a single heading adds
+nothing to it and is left out. Headings of ICD-10-CM are those of the package simple-icd-10-cm; ICD-10-PCS has an axis
+for each character, so that every prefix is a heading (`0BH----`).
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ _PROCEDURE_SPANS = _spans(PROCEDURE_RANGES)
 def icd9cm_line(code: str) -> Sequence[str]:
     """Of a dotted code: 250.01, 250.0, 250, 249-259, 240-279, root; 39.95, 39.9, 39, 35-39, root.
 
-    A procedure without the digits after its dot (`66.`, `3.`) has lost zeros: it is 00.66. Where more digits are left it may
-    be a code as it stands (03.31 became `33.1`, which is another procedure), and is taken as that, as its title is.
+    A procedure without digits after its dot has lost zeros: `66.` is 00.66. Where more digits are left it may be a code
+    as it stands (03.31 became `33.1`, which is another procedure), and is taken as that, as its title is.
     """
     code = code.upper()
     if re.fullmatch(r"\d{1,2}\.", code):
@@ -139,7 +139,7 @@ def grow(codes: Sequence[str], line: Line, titles: Callable[[Sequence[str]], Map
     strange = [code for code, names in lines.items() if not names]
     if strange:
         log.warning(
-            "%d of %d codes are not of the data set's coding system, the first '%s'; in the code hierarchy they stand apart",
+            "%d of %d codes are not of the data set's coding system, the first '%s'; in the hierarchy they stand apart",
             len(strange),
             len(codes),
             strange[0],

@@ -1,4 +1,4 @@
-"""ICD-10-CM by the package simple-icd-10-cm (imported only when asked for: it loads 97,000 codes): titles, listed codes."""
+"""ICD-10-CM: titles and headings by the package simple-icd-10-cm, which is imported when asked for: it loads 97,000 codes."""
 
 from __future__ import annotations
 
