@@ -181,7 +181,7 @@ BAD = [
     (("run", "--format", "pdf"), "no format 'pdf'"),
     (("tables", "table50"), "no table 'table50'; did you mean 'table5'"),
     (("tables", "--format", "xml"), "no format 'xml'"),
-    (("models", "jlam"), "no model 'jlam'; did you mean 'jlan'"),
+    (("models", "jlann"), "no model 'jlann'; did you mean 'jlan'"),
     (("runs",), "no runs in 'results'"),
     (("data", "describe", "nothing"), "no data set 'nothing'"),
     (("data", "get", "codiespp"), "no download 'codiespp'; did you mean 'codiesp"),
