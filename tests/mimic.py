@@ -79,7 +79,7 @@ def small(**lists: list[int]) -> Mimic3:
 
 
 def _codes(rows: Iterable[tuple[object, object, str]]) -> list[tuple[object, ...]]:
-    return [(i, subject, admission, 1, code) for i, (subject, admission, code) in enumerate(rows)]
+    return [(i, subject, admission, 99 - i, code) for i, (subject, admission, code) in enumerate(rows)]
 
 
 def _titles(rows: Iterable[tuple[str, str]]) -> list[tuple[object, ...]]:

@@ -325,7 +325,7 @@ def test_mistakes_with_tables(icdbench: Call, tmp_path: Path) -> None:
     small().write(tmp_path / "raw")
     for words, said in (
         (("data", "check", "mimic-fill"), "did you mean 'mimic-full'?"),
-        (("data", "describe", "mimic50", "--data", "nowhere"), "MIMIC-III is not in 'nowhere'"),
+        (("data", "describe", "mimic50", "--data", "nowhere"), "data folder 'nowhere' does not exist"),
         (("data", "describe", "synth50", "--data", "raw"), "were not made by 'icdbench data make'"),
         (("data", "describe", "mimic50", "--data", "raw", "--set", "data.protocol=papre"), "data.protocol='papre'"),
         (("data", "describe", "demo", "--set", "data.protocol=paper"), "data.protocol has no meaning"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import zipfile
 from collections import Counter
@@ -87,14 +88,16 @@ def test_a_source_says_what_it_is_and_which_settings_it_heeds(name: str) -> None
 @pytest.mark.parametrize("name", SOURCES)
 def test_absent_data_are_one_line_that_says_what_to_do(name: str, tmp_path: Path) -> None:
     origin = datasets.source(name)
-    problems = origin.check(tmp_path / "nowhere", datasets.data_spec(origin))
-    if origin.synthetic:
-        assert not problems
-        assert all(path.is_file() for path in origin.files(tmp_path / "nowhere", datasets.data_spec(origin)))
+    root = tmp_path / "nowhere"
+    root.mkdir()
+    problems = origin.check(root, datasets.data_spec(origin))
+    if not problems:  # packaged
+        assert all(path.is_file() for path in origin.files(root, datasets.data_spec(origin)))
         return
-    with pytest.raises(DataError, match=f"not in '{tmp_path / 'nowhere'}'.*icdbench data get") as caught:
-        prepared(name, tmp_path / "nowhere")
+    with pytest.raises(DataError, match=f"not in '{root}'|no synthetic tables in '{root}'") as caught:
+        prepared(name, root)
     assert "\n" not in str(caught.value)
+    assert re.search(r"icdbench data (get|make)|physionet\.org|PhysioNet", str(caught.value))
     assert problems == [str(caught.value)]
 
 

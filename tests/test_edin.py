@@ -124,6 +124,22 @@ def test_where_the_dot_goes(code: str, kind: str, version: mimic4.Version, expec
     assert mimic4.dotted(code, kind, version) == expected
 
 
+def test_mimic3_and_synthetic_tables_may_lie_beside_mimic4(tmp_path: Path) -> None:
+    root = edin4(small4().write(tmp_path), "9")
+    clean(tmp_path / "mimic3")
+    (clean(tmp_path / "synth") / "synthetic.json").write_text("{}")
+    assert prepared("mimic4-icd9", root).splits["train"].ids
+    assert prepared("mimic-clean", tmp_path / "mimic3").splits["train"].ids
+
+
+def test_prepared_documents_are_sorted_by_their_number_of_tokens(tmp_path: Path) -> None:
+    tables = small4()
+    tables.notes[0] = (1, "a long note that is longer than all of the others here")
+    assert prepared("mimic4-icd10", edin4(tables.write(tmp_path), "10")).splits["train"].ids[-1] == "1"
+    older = Mimic3(notes=[(1, 1, SUMMARY, "a long addendum that comes first in the file")])
+    assert prepared("mimic-clean", clean(tmp_path / "clean", older)).splits["train"].ids[-1] == "1"
+
+
 def broken(root: Path, name: str = "mimic4-icd9") -> str:
     with pytest.raises(DataError) as error:
         prepared(name, root)

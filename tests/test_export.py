@@ -70,6 +70,13 @@ def test_libmultilabel_has_a_file_for_each_split(tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "test.txt").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["mimic-full", "mimic50"])
+def test_codes_that_are_no_part_of_the_task_are_left_out(tmp_path: Path, name: str) -> None:
+    exported(tables().write(tmp_path / "raw"), tmp_path / "out", "libmultilabel", name, top_codes=1)
+    lines = (tmp_path / "out" / "train.txt").read_text().splitlines()
+    assert {line.split("\t")[1] for line in lines} == {"401.9"}
+
+
 def test_demo_can_be_exported(tmp_path: Path) -> None:
     exported(tmp_path, tmp_path / "out", name="demo")
     corpus = prepared("demo")

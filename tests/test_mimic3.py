@@ -14,7 +14,7 @@ from mimic import SUMMARY, Mimic3, small
 from icdbench import datasets
 from icdbench.datasets import splits
 from icdbench.datasets.mimic3_tables import MARKER
-from icdbench.spec import DataError
+from icdbench.spec import DataError, SpecError
 from icdbench.types import SPLITS, UNKNOWN, Document, quiet
 
 
@@ -312,6 +312,39 @@ def test_a_plain_reading_of_the_rules_agrees_on_random_tables(tmp_path: Path) ->
         assert set(fifty.splits[split].ids) == kept & {str(hadm) for hadm in tables.lists[f"{name}_50"]}
 
 
+def test_word_vectors_may_be_trained_on_all_summaries_as_published(tmp_path: Path) -> None:
+    tables = small(train_50=[101])
+    tables.notes += [(number, 100 + number, SUMMARY, f"common rare{number}") for number in (6, 7, 8)]
+    tables.lists["dev_full"].append(106)
+    tables.lists["test_full"].append(107)
+    root = tables.write(tmp_path)  # 108 is in no list
+    for name in ("mimic-full", "mimic50"):
+        some, every = prepared(name, root), prepared(name, root, embedding_corpus="all")
+        assert sum(map(len, every.splits.values())) + len(every.background) == 8
+        assert every.vocabulary == some.vocabulary
+
+
+def test_fifty_codes_are_prepared_in_order_of_length_too(tmp_path: Path) -> None:
+    tables = small()
+    for number, text in ((1, "a b c d"), (2, "a"), (3, "a b")):
+        tables.notes[number - 1] = (number, 100 + number, SUMMARY, text)
+    assert prepared("mimic50", tables.write(tmp_path)).splits["train"].ids == ("102", "103", "101")
+
+
+def test_corrected_counts_the_full_training_list_alone(tmp_path: Path) -> None:
+    tables = small(train_50=[101])
+    tables.diagnoses += [(2, 102, "486"), (3, 103, "486"), (4, 104, "5849"), (5, 105, "5849"), (5, 105, "5849")]
+    root = tables.write(tmp_path)
+    for name in ("mimic-full", "mimic50"):
+        assert prepared(name, root, top_codes=2).vocabulary.codes == ("401.9", "584.9")
+        assert prepared(name, root, top_codes=2, protocol="corrected").vocabulary.codes == ("401.9", "486")
+
+
+def test_fifty_codes_cannot_be_all(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"data\.top_codes=None"):
+        prepared("mimic50", small().write(tmp_path), top_codes=None)
+
+
 # --- Files ---------------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +377,32 @@ def test_a_read_only_folder_is_enough_and_is_not_written_to(tmp_path: Path) -> N
     finally:
         root.chmod(0o700)
     assert tree(root) == before
+
+
+@pytest.mark.parametrize("name", ["mimic-full", "mimic50"])
+def test_a_change_of_any_file_that_is_read_makes_new_data(tmp_path: Path, name: str) -> None:
+    root = small().write(tmp_path, packed=False)
+    origin = datasets.source(name)
+    data = datasets.data_spec(origin)
+    (root / splits.TITLES).write_text("401.9\ttitle\n")
+    marks = {datasets.fingerprint(origin, root, data)}
+    for path in origin.files(root, data):
+        path.write_bytes(path.read_bytes() + b"\n")
+        marks.add(datasets.fingerprint(origin, root, data))
+    (root / splits.TITLES).unlink()
+    marks.add(datasets.fingerprint(origin, root, data))
+    size = "50" if name == "mimic50" else "full"
+    read = {path.name for path in origin.files(root, data)}
+    assert {f"{split}_{size}_hadm_ids.csv" for split in ("train", "dev", "test")} < read
+    assert {"DIAGNOSES_ICD.csv", "PROCEDURES_ICD.csv", "D_ICD_DIAGNOSES.csv", "D_ICD_PROCEDURES.csv"} < read
+    assert len(marks) == len(read) + 3
+
+
+def test_folders_that_are_met_twice_count_once(tmp_path: Path) -> None:
+    root = small().write(tmp_path / "physionet.org/files/mimiciii/1.4")
+    (root / "here").symlink_to(root)
+    (tmp_path / "mimic3").symlink_to(root)
+    assert len(documents(root)) == len(documents(tmp_path)) == 5
 
 
 def broken(root: Path, name: str = "mimic-full") -> str:
@@ -399,6 +458,10 @@ def test_a_split_none_of_whose_admissions_has_a_note(tmp_path: Path) -> None:
 def test_lists_of_fifty_that_do_not_belong_to_the_full_ones(tmp_path: Path) -> None:
     root = small(train_full=[102, 103]).write(tmp_path)
     assert "1 admissions of" in broken(root, "mimic50")
+    root = small(train_50=[101], dev_50=[102]).write(tmp_path)
+    assert re.search(
+        r"1 admissions of .*dev_50_hadm_ids.csv, the first 102, are in train_full", broken(root, "mimic50")
+    )
 
 
 def test_synthetic_tables_are_not_mimic_nor_mimic_synthetic(tmp_path: Path) -> None:
