@@ -98,7 +98,8 @@ def _spec(
     On a small training split the model's `small` settings come between its own and those of the data set.
     """
     stored = variant_name == store.TUNED  # the one variant that is found, not declared
-    variant = store.load_tuned(request.results, origin.name, entry.name) if stored else entry.variant(variant_name)
+    where = request.results, origin.name, entry.name, request.dataset
+    variant = store.load_tuned(*where) if stored else entry.variant(variant_name)
     default_data = datasets.data_spec(origin, {**entry.data, **variant.data})
     data = datasets.data_spec(origin, {**entry.data, **variant.data, **_asked(request, "data")})
     default_config = entry.config().override(variant.model, entry.name)

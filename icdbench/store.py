@@ -144,10 +144,13 @@ def save_tuned(results: Path, found: Mapping[str, Any]) -> Path:
     return path
 
 
-def load_tuned(results: Path, dataset: str, model: str) -> Variant:
-    """The variant `<model>@tuned` of a data set. Raises SpecError if it was never made or its file is damaged."""
+def load_tuned(results: Path, dataset: str, model: str, asked: str) -> Variant:
+    """The variant `<model>@tuned` of a data set. Raises SpecError if it was never made or its file is damaged.
+
+    `asked` is how the user named the data set: by a path if it is their own.
+    """
     path = tuning_folder(results, dataset) / f"{model}.json"
-    makes = f"'icdbench tune {model} --dataset {dataset}' with --results {results} makes it"
+    makes = f"'icdbench tune {model} --dataset {asked} --results {results}' makes it"
     if not path.exists():
         raise SpecError(f"no tuned setting of '{model}' for '{dataset}' ({path} is missing); {makes}")
     try:

@@ -236,7 +236,7 @@ def test_a_run_that_diverges_is_told_and_the_others_are_shown(
     def loss(logits_BL: object, labels_BL: object, count: int = 0) -> object:
         return whole(logits_BL, labels_BL, count) * (float("nan") if count else 1)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train, "loss", loss)
+    monkeypatch.setattr("icdbench.train.loss", loss)
     words = ("--study", "denoise", "--set", "train.max_epochs=1", "--set", "train.ramp_epochs=1")
     status, out, err = icdbench("ablate", "jlan", "--dataset", few_notes, *TINY, *words)
     assert status == 1

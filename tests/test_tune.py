@@ -133,7 +133,7 @@ def test_a_model_that_is_fitted_whole(few_notes: Path, tmp_path: Path) -> None:
     found = tune.tune(asked, 3)
     assert [each.name for each in found.parameters] == ["lr.C"]
     assert found.counts["complete"] == 3
-    assert store.load_tuned(asked.results, "notes.csv", "lr").model["C"] == found.parameters[0].best
+    assert store.load_tuned(asked.results, "notes.csv", "lr", "").model["C"] == found.parameters[0].best
 
 
 def test_the_objective_never_sees_test(few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +208,16 @@ def test_stopped_and_continued_equals_never_stopped(
     assert len({json.dumps(trial.params) for trial in theirs}) == 13  # nothing is drawn twice
     assert continued.parameters == straight.parameters
     assert continued.counts == straight.counts
+
+
+def test_ctrl_c_is_told_in_a_line(icdbench: Call, few_notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "fit", stop)
+    status, out, err = icdbench(*WORDS, few_notes)
+    assert (status, out) == (130, "")
+    assert err.splitlines()[-1] == "icdbench: stopped; the same command continues with the next trial"
 
 
 def test_enough_trials_are_not_added_to(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
@@ -354,7 +364,7 @@ def test_a_tuned_setting_that_is_absent_names_the_command(icdbench: Call, few_no
     status, out, err = icdbench("run", "--models", "caml@tuned", "--dataset", few_notes)
     assert (status, out) == (2, "")
     assert "no tuned setting of 'caml' for 'notes.csv'" in err
-    assert "'icdbench tune caml --dataset notes.csv'" in err
+    assert f"'icdbench tune caml --dataset {few_notes} --results results' makes it" in err
 
 
 @pytest.mark.parametrize(
