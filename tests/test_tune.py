@@ -128,12 +128,14 @@ def test_the_first_trial_is_the_setting_to_be_improved(few_notes: Path, tmp_path
     assert found.first == found.value
 
 
-def test_a_model_that_is_fitted_whole(few_notes: Path, tmp_path: Path) -> None:
-    asked = replace(request(few_notes, tmp_path), models=["lr"], changes={})
+def test_a_model_that_is_fitted_whole(tmp_path: Path) -> None:
+    asked = Request(["lr"], "demo", results=tmp_path / "results", changes={"data.max_tokens": 20})
     found = tune.tune(asked, 3)
     assert [each.name for each in found.parameters] == ["lr.C"]
     assert found.counts["complete"] == 3
-    assert store.load_tuned(asked.results, "notes.csv", "lr", "").model["C"] == found.parameters[0].best
+    assert store.load_tuned(asked.results, "demo", "lr", "").model["C"] == found.parameters[0].best
+    (spec,) = run.expand(replace(asked, models=["lr@tuned"]))
+    assert run.execute(spec, asked).metrics["validation"]["fixed"][found.monitor] == found.value
 
 
 def test_the_objective_never_sees_test(few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
