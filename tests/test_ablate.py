@@ -84,7 +84,7 @@ def test_fifty_epochs_for_all_unless_the_user_says_otherwise() -> None:
     ("words", "message"),
     [
         (("jlan", "--study", "t-los"), "no study 't-los'; did you mean 't-loss'"),
-        (("jlam",), "no model 'jlam'; did you mean 'jlan'"),
+        (("jlann",), "no model 'jlann'; did you mean 'jlan'"),
         (("jlan@no-joint",), "'jlan@no-joint' is a variant; ablate takes a model, such as 'jlan'"),
         (("caml",), "model 'caml' has no variants"),
         (("caml", "--study", "joint"), "model 'caml' has no study 'joint'"),
