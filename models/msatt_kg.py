@@ -28,28 +28,18 @@ Batch norm sees tokens only, never padding; in training its statistics are those
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import AfterValidator
 from torch import Tensor, nn
-from torch.nn import functional
 
-from icdbench.nn import attend, description_means, embedding, mask
+from icdbench.nn import BatchNorm, attend, description_means, embedding, mask
 from icdbench.registry import register
-from icdbench.spec import Positive, Rate, Settings, SpecError, tunable
+from icdbench.spec import Odd, Positive, Rate, Settings, SpecError, tunable
 from icdbench.types import Batch, Hierarchy, IntArray, Task
-
-
-def _odd(size: int) -> int:
-    if size % 2 == 0:
-        raise ValueError("as many positions as tokens need an odd kernel size")
-    return size
 
 
 class Config(Settings):
     embedding_size: Positive = 100
-    kernel_size: Annotated[Positive, AfterValidator(_odd)] = tunable(3, choices=(3, 5, 7))
+    kernel_size: Odd = tunable(3, choices=(3, 5, 7))
     scales: Positive = tunable(5, 2, 8, about="N, convolutions of which each reads all before it")
     filters: Positive = tunable(100, 30, 500)
     attention_size: Positive = tunable(50, 10, 200, about="hidden width of the MLP that weighs the scales")
@@ -72,7 +62,7 @@ class MsattKg(nn.Module):
             nn.Conv1d(filters * scale or width, filters, config.kernel_size, padding=config.kernel_size // 2)
             for scale in range(config.scales)
         )
-        self.norms = nn.ModuleList(TokenNorm(filters) for _ in range(config.scales))
+        self.norms = nn.ModuleList(BatchNorm(filters) for _ in range(config.scales))
         self.scale_attention = nn.Sequential(
             nn.Linear(config.scales, config.attention_size), nn.ReLU(), nn.Linear(config.attention_size, config.scales)
         )
@@ -128,22 +118,6 @@ class GraphConvolution(nn.Module):
         above_NE, below_NE = torch.sparse.mm(parents_NN, nodes_NE), torch.sparse.mm(children_NN, nodes_NE)
         mixed_NE: Tensor = self.own(nodes_NE) + self.up(above_NE) + self.down(below_NE)
         return mixed_NE.relu()
-
-
-class TokenNorm(nn.BatchNorm1d):
-    """Batch norm over the tokens of the batch; padding takes no part and is zero afterwards."""
-
-    def forward(self, hidden_BFT: Tensor, mask_BT: Tensor) -> Tensor:  # type: ignore[override]
-        hidden_BTF = hidden_BFT.transpose(1, 2)
-        tokens_XF = hidden_BTF[mask_BT]
-        if self.training and len(tokens_XF) == 1:  # a single token has no spread
-            normed_XF = functional.batch_norm(
-                tokens_XF, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        else:
-            normed_XF = super().forward(tokens_XF)
-        normed_BTF = normed_XF.new_zeros(hidden_BTF.shape).masked_scatter(mask_BT[:, :, None], normed_XF)
-        return normed_BTF.transpose(1, 2)
 
 
 def neighbour_means(parents_N: IntArray) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icdbench import registry
-from icdbench.models.msatt_kg import TokenNorm, neighbour_means
+from icdbench.models.msatt_kg import neighbour_means
+from icdbench.nn import BatchNorm
 from icdbench.spec import SpecError
 
 PARENTS = [2, 2, 7, 7, 7, 8, 9, 8, -1, -1]  # of conftest.small_task
@@ -189,7 +190,7 @@ def test_msatt_kg_codes_hear_of_their_neighbours_alone() -> None:
 
 
 def test_batch_norm_in_training_sees_tokens_and_no_padding() -> None:
-    narrow, wide, plain = TokenNorm(3), TokenNorm(3), nn.BatchNorm1d(3)
+    narrow, wide, plain = BatchNorm(3), BatchNorm(3), nn.BatchNorm1d(3)
     hidden_BFT = torch.randn(2, 3, 6) * 3 + 1
     mask_BT = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]], dtype=torch.bool)
     tokens_XF = torch.cat((hidden_BFT[0].T, hidden_BFT[1, :, :2].T))
