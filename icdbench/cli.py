@@ -66,7 +66,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def run(
     models: Annotated[
-        str, typer.Option(help="Models by name, separated by commas; variants as jlan@no-denoise.")
+        str, typer.Option(help="Models by name, separated by commas, or all; variants as jlan@no-denoise.")
     ] = "jlan,caml",
     dataset: Annotated[
         str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")

@@ -31,6 +31,7 @@ from icdbench.types import Corpus, Predictions, Report, RunRecord, Task, quiet
 log = logging.getLogger("icdbench")
 
 NOTES = {"changed", "adapted"}  # fields of RunSpec that only say where settings came from
+ALL = "all"  # in a request, every registered model
 SMALL = 2000  # training documents below which a model's settings for small data hold
 
 
@@ -50,7 +51,8 @@ class Request:
 def expand(request: Request, prepare: Report = quiet) -> list[RunSpec]:
     """The request's runs: every model with every seed. Raises SpecError, DataError: nothing is trained before all is right."""
     origin = datasets.source(request.dataset)
-    names = list(dict.fromkeys(request.models))
+    every = registry.entries() if ALL in request.models else {}
+    names = list(dict.fromkeys(name for model in request.models for name in (every if model == ALL else [model])))
     if empty := next((name for name in names if name.endswith("@")), None):
         raise SpecError(
             f"'{empty}' names no variant after the @; leave the @ out, or see 'icdbench models {empty[:-1]}'"

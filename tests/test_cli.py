@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from mimic import small
 
-from icdbench import cli, metrics, registry, store, tables, train
+from icdbench import cli, metrics, registry, run, store, tables, train
 
 Answer = tuple[int, str, str]
 Call = Callable[..., Answer]
@@ -295,6 +295,11 @@ def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(notes: Path, tmp_p
 def _figures(table: str) -> list[str]:
     """The metrics of caml's row, without the training time."""
     return next(line for line in table.splitlines() if line.startswith("| caml")).split("|")[2:9]
+
+
+def test_all_means_every_registered_model(notes: Path) -> None:
+    specs = run.expand(run.Request(["all", "lr@tfidf"], str(notes), changes={"data.code_system": "icd9cm"}))
+    assert [spec.system for spec in specs] == [*registry.entries(), "lr@tfidf"]
 
 
 # --- MIMIC's schema ------------------------------------------------------------------------------------------------------
