@@ -199,10 +199,12 @@ def run_tuning(
 @app.command("models")
 def show_models(
     name: Annotated[str | None, typer.Argument(help="A model, to see its fields and variants.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A data set, to count the model's parameters on it.")] = None,
+    data: DataFolder = None,
 ) -> None:
-    """List the models, or describe one: paper, equations, fields with defaults and tuning ranges, variants."""
+    """List the models, or describe one: paper, equations, fields with defaults and tuning ranges, variants, parameters."""
     from icdbench import registry
-    from icdbench.run import SMALL
+    from icdbench import run as runner
     from icdbench.spec import TrainSpec
 
     if name is None:
@@ -212,6 +214,7 @@ def show_models(
     base, _, variant_name = name.partition("@")
     entry = registry.entry(base)
     variant = entry.variant(variant_name)
+    count = None if dataset is None else runner.parameters(name, dataset, data)
     ranges = entry.config.ranges()
     fields = entry.config().override(variant.model, base).model_dump()
     rows = [[field, value, str(ranges.get(field, ""))] for field, value in fields.items()]
@@ -222,7 +225,7 @@ def show_models(
     typer.echo(f"\n{_grid(rows, ['train.', 'default', 'tuning range'])}")
     if entry.small:
         typer.echo(
-            f"\nBelow {SMALL:,} training documents: {_settings({f'train.{k}': v for k, v in entry.small.items()})}"
+            f"\nBelow {runner.SMALL:,} training documents: {_settings({f'train.{k}': v for k, v in entry.small.items()})}"
         )
     if entry.variants:
         rows = [
@@ -234,6 +237,9 @@ def show_models(
             for variant in entry.variants.values()
         ]
         typer.echo(f"\n{_grid(rows, ['variant', 'what', 'sets'])}")
+    if dataset is not None:
+        size = "as many as the documents have features" if count is None else f"{count:,}"
+        typer.echo(f"\nParameters on {dataset}: {size}")
 
 
 @app.command("runs")

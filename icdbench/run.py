@@ -152,6 +152,16 @@ def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = qu
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy)
 
 
+def parameters(system: str, dataset: str, root: Path | None, prepare: Report = quiet) -> int | None:
+    """How many numbers a model learns on a data set; none for one that is fitted whole, whose size the documents decide."""
+    origin, entry = datasets.source(dataset), registry.entry(system.partition("@")[0])
+    data = datasets.data_spec(origin, {**entry.data, **entry.variant(system.partition("@")[2]).data})
+    corpus = encode.corpus(origin, datasets.data_root(root), data, prepare)
+    given = task(corpus, data.override({"embeddings": "random"}, "data"), None)
+    model = registry.build(system, given)
+    return sum(value.numel() for value in model.parameters()) if isinstance(model, nn.Module) else None
+
+
 def execute(
     spec: RunSpec, request: Request, report: Callable[[Progress], None] = lambda _: None, prepare: Report = quiet
 ) -> RunRecord:

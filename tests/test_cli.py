@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpora import prepared
 from mimic import small
 
 from icdbench import cli, metrics, registry, run, store, tables, train
@@ -300,6 +301,16 @@ def _figures(table: str) -> list[str]:
 def test_all_means_every_registered_model(notes: Path) -> None:
     specs = run.expand(run.Request(["all", "lr@tfidf"], str(notes), changes={"data.code_system": "icd9cm"}))
     assert [spec.system for spec in specs] == [*registry.entries(), "lr@tfidf"]
+
+
+def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:
+    words, codes = len(prepared("demo").vocabulary.tokens), len(prepared("demo").vocabulary.codes)
+    status, out, _ = icdbench("models", "caml", "--dataset", "demo")
+    assert status == 0
+    assert f"Parameters on demo: {100 * words + 10 * 100 * 50 + 50 + 2 * 50 * codes + codes:,}\n" in out
+    assert "features" in icdbench("models", "lr", "--dataset", "demo")[1]
+    assert "Parameters" not in icdbench("models", "caml")[1]
+    assert icdbench("models", "caml", "--dataset", "dmo")[0] == 2
 
 
 # --- MIMIC's schema ------------------------------------------------------------------------------------------------------
