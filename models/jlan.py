@@ -22,8 +22,8 @@ What the paper leaves open or says twice, and what is computed here:
 - C [L, H] is "in the same space as the documents" while h has 2H columns: the two directions ("forward and backward
   sides") are attended apart. C starts as the mean word vector of each code's title, which needs E = H; otherwise, and for
   codes without a title, it starts random.
-- Eq. 8–9 as printed have no softmax: M is then a sum over tokens that grows with the document, and training depends
-  much on the seed. `label_softmax`, on by default, has the softmax over tokens of every other attention of the field.
+- Eq. 8–9 as printed have no softmax: M is then a sum over tokens that grows with the document. `label_softmax`, on
+  by default for being ahead on validation, has the softmax over tokens of every other attention of the field.
 - α + β ≤ 1 (eq. 13) is reached by dividing both by their sum. "Splice" is a sum, as in the authors' later code.
 - Eq. 16 pools a matrix of width k that the text puts behind two fully connected layers: 2H → H → k' = H, then the sum.
   `output="label-linear"` is the field's usual alternative, a weight vector per code.
