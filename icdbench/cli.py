@@ -28,6 +28,9 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets: what there is, fetching, checking, describing.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+Dataset = Annotated[str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")]
+Seeds = Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (1,2,3; a single seed: 7,).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of raw data; else ICDBENCH_DATA, else ./data.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of run records.")]
 Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
@@ -68,14 +71,12 @@ def run(
     models: Annotated[
         str, typer.Option(help="Models by name, separated by commas, or all; variants as jlan@no-denoise.")
     ] = "jlan,caml",
-    dataset: Annotated[
-        str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")
-    ] = "demo",
-    seeds: Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (1,2,3; a single seed: 7,).")] = "1",
+    dataset: Dataset = "demo",
+    seeds: Seeds = "1",
     settings: Settings = None,
     data: DataFolder = None,
     results: Results = Path("results"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     fmt: Format = "md",
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
@@ -122,18 +123,16 @@ def _carry_out(requests: list[Any]) -> tuple[list[list[Any]], str]:
 @app.command("ablate")
 def run_ablation(
     model: Annotated[str, typer.Argument(help="A model with variants, such as jlan.")],
-    dataset: Annotated[
-        str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")
-    ] = "demo",
+    dataset: Dataset = "demo",
     study: Annotated[
         str,
         typer.Option(help="A study of the model's paper (of jlan: attention, joint, denoise, t-loss, blocks), or all."),
     ] = "all",
-    seeds: Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (1,2,3; a single seed: 7,).")] = "1",
+    seeds: Seeds = "1",
     settings: Settings = None,
     data: DataFolder = None,
     results: Results = Path("results"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     fmt: Format = "md",
 ) -> None:
     """Run the studies of a model's paper, or all its variants, and print each as its table or a figure's data."""
@@ -157,9 +156,7 @@ def run_ablation(
 @app.command("tune")
 def run_tuning(
     model: Annotated[str, typer.Argument(help="A model, such as jlan.")],
-    dataset: Annotated[
-        str, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file.")
-    ] = "demo",
+    dataset: Dataset = "demo",
     trials: Annotated[int, typer.Option(help="Trials in all; the same command continues up to that number.")] = 50,
     storage: Annotated[
         str | None, typer.Option(help="Where trials are kept: a database URL; else SQLite in the results folder.")
@@ -168,7 +165,7 @@ def run_tuning(
     settings: Settings = None,
     data: DataFolder = None,
     results: Results = Path("results"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     fmt: Format = "md",
 ) -> None:
     """Search the tuning ranges for the best validation metric; the setting found is run as MODEL@tuned."""

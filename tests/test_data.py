@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from corpora import Row, prepared, rows, same, tree, words, write
+from mimic import SUMMARY, Mimic3, small4, write_splits
 from pyarrow import parquet
 
 from icdbench import datasets, encode
 from icdbench.datasets import codiesp, own
 from icdbench.datasets.icd10 import icd10cm_titles
+from icdbench.datasets.mimic3_tables import MARKER
 from icdbench.spec import DataError, DataSpec, SpecError
 from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, quiet
 
@@ -54,6 +56,29 @@ def small(tmp_path: Path) -> Path:
         lines = [f"{id_}\t{code}\n" for id_, found in table.items() for code in found]
         (place / part / f"{part}{kind}.tsv").write_text("".join(lines), encoding="utf-8")
     return tmp_path / "raw"
+
+
+@pytest.fixture
+def every(small: Path) -> Path:
+    """The same, with MIMIC-III, MIMIC-IV and synthetic tables of twelve admissions beside it."""
+    parts = [*(("train", i) for i in range(1, 9)), ("val", 9), ("val", 10), ("test", 11), ("test", 12)]
+    rows = [(admission, part) for part, admission in parts]
+    tables = Mimic3()
+    for admission, _ in rows:
+        tables.notes.append((admission, admission, SUMMARY, f"the patient {'x' * admission} 500 mg"))
+        tables.diagnoses += [(admission, admission, code) for code in ("4019", "4019", "486")]
+        tables.procedures.append((admission, admission, "0066"))
+    for size in ("full", "50"):
+        for part, name in (("train", "train"), ("val", "dev"), ("test", "test")):
+            tables.lists[f"{name}_{size}"] = [admission for admission, of in rows if of == part]
+    for place in ("mimic3", "synth"):
+        tables.write(small / place)
+    (small / "synth" / MARKER).write_text("{}")
+    write_splits(small / "mimic3" / "mimiciii_clean_splits.feather", rows)
+    small4().write(small)
+    for version in ("9", "10"):
+        write_splits(small / "mimic4_splits" / f"mimiciv_icd{version}_split.feather", rows)
+    return small
 
 
 @pytest.fixture
@@ -103,22 +128,19 @@ def test_absent_data_are_one_line_that_says_what_to_do(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_is_encoded_alike_and_its_raw_folder_is_not_written_to(
-    name: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, every: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origin = datasets.source(name)
     data = datasets.data_spec(origin, TINY)
-    try:
-        paths = origin.files(small, data)
-    except DataError as error:
-        pytest.skip(f"no small version of its raw files here: {error}")
+    paths = origin.files(every, data)
     assert all(path.is_file() for path in paths)
-    before = tree(small)
-    for folder in [small, *(path for path in small.rglob("*") if path.is_dir())]:
+    before = tree(every)
+    for folder in [every, *(path for path in every.rglob("*") if path.is_dir())]:
         folder.chmod(0o555)
-    corpus = encode.corpus(origin, small, data)
-    for folder in [small, *(path for path in small.rglob("*") if path.is_dir())]:
+    corpus = encode.corpus(origin, every, data)
+    for folder in [every, *(path for path in every.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)
-    assert tree(small) == before
+    assert tree(every) == before
 
     vocabulary = corpus.vocabulary
     assert vocabulary.tokens[:2] == ("<padding>", "<unknown>")
@@ -142,7 +164,7 @@ def test_every_source_is_encoded_alike_and_its_raw_folder_is_not_written_to(
     assert corpus.synthetic == origin.synthetic
 
     monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "other"))
-    assert same(corpus, encode.corpus(origin, small, data)), "the same input must be encoded the same"
+    assert same(corpus, encode.corpus(origin, every, data)), "the same input must be encoded the same"
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
