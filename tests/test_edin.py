@@ -59,6 +59,12 @@ def test_clean_leaves_out_codes_of_fewer_than_ten_documents_and_documents_withou
     assert corpus.facts["listed_without_label"] == 1
 
 
+def test_clean_counts_codes_of_unlisted_documents_too(tmp_path: Path) -> None:
+    tables = Mimic3(notes=[(20, 20, SUMMARY, "in no split")])
+    tables.diagnoses = [(i, i, "486") for i in (*range(1, 10), 20)]
+    assert "486" in prepared("mimic-clean", clean(tmp_path, tables)).vocabulary.codes
+
+
 def test_protocols_have_no_meaning_for_clean(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.protocol has no meaning"):
         prepared("mimic-clean", clean(tmp_path), protocol="corrected")
@@ -87,6 +93,36 @@ def test_codes_of_fewer_than_ten_admissions_with_a_note_are_left_out(tmp_path: P
     root = tables.write(tmp_path)
     assert prepared("mimic4-icd9", edin4(root, "9")).vocabulary.codes == ("00.66", "401.9")
     assert "J18.9" in prepared("mimic4-icd10", edin4(root, "10")).vocabulary.codes
+
+
+def test_mimic4_counts_codes_of_unlisted_admissions_too(tmp_path: Path) -> None:
+    tables = small4()
+    tables.notes.append((20, "in no split"))
+    tables.diagnoses += [(i, "E8490", 9) for i in (*range(1, 10), 20)]
+    assert "E849.0" in prepared("mimic4-icd9", edin4(tables.write(tmp_path), "9")).vocabulary.codes
+
+
+@pytest.mark.parametrize("version", ["9", "10"])
+def test_a_change_of_any_file_of_mimic4_makes_new_data(tmp_path: Path, version: str) -> None:
+    root = edin4(small4().write(tmp_path), version)
+    origin = datasets.source(f"mimic4-icd{version}")
+    data = datasets.data_spec(origin)
+    assert data.max_tokens == 4000
+    read = origin.files(root, data)
+    names = [
+        "d_icd_diagnoses",
+        "d_icd_procedures",
+        "diagnoses_icd",
+        "discharge",
+        f"mimiciv_icd{version}_split",
+        "procedures_icd",
+    ]
+    assert sorted(path.name.split(".")[0] for path in read) == names
+    marks = {datasets.fingerprint(origin, root, data)}
+    for path in read:
+        path.write_bytes(path.read_bytes() + b" ")
+        marks.add(datasets.fingerprint(origin, root, data))
+    assert len(marks) == len(read) + 1
 
 
 def test_an_admission_without_codes_of_the_version_is_left_out(tmp_path: Path) -> None:

@@ -340,6 +340,28 @@ def test_corrected_counts_the_full_training_list_alone(tmp_path: Path) -> None:
         assert prepared(name, root, top_codes=2, protocol="corrected").vocabulary.codes == ("401.9", "486")
 
 
+def test_top_codes_of_all_codes_count_unlisted_documents_too(tmp_path: Path) -> None:
+    tables = small()
+    tables.notes.append((6, 106, SUMMARY, "in no list"))
+    tables.diagnoses += [(6, 106, "486"), (6, 106, "486"), (1, 101, "5849"), (1, 101, "0389")]
+    root = tables.write(tmp_path)
+    assert prepared("mimic-full", root, top_codes=2).vocabulary.codes == ("401.9", "486")
+    assert prepared("mimic-full", root, top_codes=2, protocol="corrected").vocabulary.codes == ("401.9", "584.9")
+
+
+def test_numbers_and_codes_as_other_tools_leave_them(tmp_path: Path) -> None:
+    tables = small()
+    tables.notes[0] = ("1.0", "101.0", SUMMARY, "text")
+    tables.diagnoses[0] = ("1.0", "101.0", "401.9")
+    found = documents(tables.write(tmp_path))["101"]
+    assert (found.text, found.codes) == ("text", ("401.9",))
+
+
+def test_word_vectors_of_fifty_codes_see_the_full_training_list() -> None:
+    assert datasets.data_spec(datasets.source("mimic50")).embedding_corpus == "train+background"
+    assert datasets.data_spec(datasets.source("mimic-full")).embedding_corpus == "train"
+
+
 def test_fifty_codes_cannot_be_all(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"data\.top_codes=None"):
         prepared("mimic50", small().write(tmp_path), top_codes=None)
