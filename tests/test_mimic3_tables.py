@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from icdbench.cli import app
-from icdbench.datasets import icd9, mimic3_notes, mimic3_tables, phrases
+from icdbench.datasets import icd9, mimic3_cases, mimic3_notes, mimic3_tables, phrases
 from icdbench.datasets.mimic3_tables import make
 from icdbench.datasets.phrases import Dice
 from icdbench.spec import SpecError
@@ -220,7 +220,7 @@ def test_codes_are_distributed_as_in_hospitals(clean: Made) -> None:
 
 
 def mimic_kind(code: str) -> str:
-    return icd9.PROCEDURE if mimic3_notes.is_procedure(code) else icd9.DIAGNOSIS
+    return icd9.PROCEDURE if mimic3_cases.is_procedure(code) else icd9.DIAGNOSIS
 
 
 def test_codes_go_together(clean: Made) -> None:
@@ -236,11 +236,11 @@ def test_codes_go_together(clean: Made) -> None:
 
 
 def test_world_has_the_published_number_of_codes() -> None:
-    kinds = Counter(map(mimic_kind, mimic3_notes.world().weights))
-    assert kinds == {icd9.DIAGNOSIS: mimic3_notes.DIAGNOSES, icd9.PROCEDURE: mimic3_notes.PROCEDURES}
-    named = {code for topic in mimic3_notes.TOPICS.values() for code in topic.codes} | set(mimic3_notes.BACKGROUND)
-    assert named <= set(mimic3_notes.world().weights)
-    assert all(tail.codes for tail in mimic3_notes.world().own.values())
+    kinds = Counter(map(mimic_kind, mimic3_cases.world().weights))
+    assert kinds == {icd9.DIAGNOSIS: mimic3_cases.DIAGNOSES, icd9.PROCEDURE: mimic3_cases.PROCEDURES}
+    named = {code for topic in mimic3_cases.TOPICS.values() for code in topic.codes} | set(mimic3_cases.BACKGROUND)
+    assert named <= set(mimic3_cases.world().weights)
+    assert all(tail.codes for tail in mimic3_cases.world().own.values())
 
 
 @pytest.mark.parametrize(
@@ -257,26 +257,26 @@ def test_world_has_the_published_number_of_codes() -> None:
     ],
 )
 def test_chapters(code: str, ranges: list[str], inside: bool) -> None:  # noqa: FBT001
-    assert mimic3_notes.within(code, ranges) == inside
+    assert mimic3_cases.within(code, ranges) == inside
 
 
 @pytest.mark.parametrize(
     ("code", "expected"), [("427.31", "427"), ("36.15", "36.1"), ("E885.9", "E885"), ("V10.3", "V10"), ("486", "486")]
 )
 def test_categories(code: str, expected: str) -> None:
-    assert mimic3_notes.category(code) == expected
+    assert mimic3_cases.category(code) == expected
 
 
 def test_rare_codes_are_mostly_of_the_topic() -> None:
-    cases = [mimic3_notes.draw_case(Dice(1, i), Dice(2, i)) for i in range(300)]
+    cases = [mimic3_cases.draw_case(Dice(1, i), Dice(2, i)) for i in range(300)]
     rare = [
         (case.topic, code)
         for case in cases
         for code in case.diagnoses
-        if code not in case.topic.codes and code not in mimic3_notes.BACKGROUND
+        if code not in case.topic.codes and code not in mimic3_cases.BACKGROUND
     ]
     assert len(rare) > 500
-    assert 0.5 < sum(mimic3_notes.within(code, topic.diagnoses) for topic, code in rare) / len(rare) < 0.95
+    assert 0.5 < sum(mimic3_cases.within(code, topic.diagnoses) for topic, code in rare) / len(rare) < 0.95
 
 
 def test_lengths(clean: Made) -> None:
@@ -344,7 +344,7 @@ def test_noise_explains_every_difference(clean: Made, noisy: Made) -> None:
             row["KIND"], True
         )
         if row["KIND"] == "sibling":
-            assert mimic3_notes.category(row["TRUE_CODE"]) == mimic3_notes.category(row["WRITTEN_CODE"])
+            assert mimic3_cases.category(row["TRUE_CODE"]) == mimic3_cases.category(row["WRITTEN_CODE"])
         assert row["WRITTEN_CODE"] not in codes
         assert not row["TRUE_CODE"] or row["TRUE_CODE"] in codes
         codes -= {row["TRUE_CODE"]}

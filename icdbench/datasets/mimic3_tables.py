@@ -2,7 +2,8 @@
 
 `make` writes NOTEEVENTS, DIAGNOSES_ICD, PROCEDURES_ICD, D_ICD_DIAGNOSES and D_ICD_PROCEDURES as PhysioNet distributes them,
 the split files of CAML, and what real data cannot have: which labels are wrong (truth/noise.csv) and which words of a text
-support a code (truth/evidence.csv). What the notes say is `icdbench.datasets.mimic3_notes`'s business.
+support a code (truth/evidence.csv). Who is admitted is `mimic3_cases`'s business, what the notes say
+`mimic3_notes`'s.
 
 The tables have the traps of the real ones: several notes per admission, addenda before their reports, identical reports
 twice, admissions without a summary or without codes, empty and repeated codes, digits that are both a diagnosis and a
@@ -34,8 +35,8 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from icdbench.datasets import icd9, mimic3_notes
-from icdbench.datasets.mimic3_notes import Case, is_procedure
+from icdbench.datasets import icd9, mimic3_cases, mimic3_notes
+from icdbench.datasets.mimic3_cases import Case, is_procedure
 from icdbench.datasets.phrases import PEOPLE, Dice
 from icdbench.files import replacing_folder
 from icdbench.spec import SpecError
@@ -233,7 +234,7 @@ def make_admissions(task: tuple[Size, int]) -> Admissions:
     labels, noise = [], []
     for i in numbers:
         dice = Dice(size.seed, ROWS, i)
-        case = mimic3_notes.draw_case(Dice(size.seed, PATIENT, int(plan.patient[i])), Dice(size.seed, CASE, i))
+        case = mimic3_cases.draw_case(Dice(size.seed, PATIENT, int(plan.patient[i])), Dice(size.seed, CASE, i))
         codeless = plan.summary[i] and dice.luck(CODELESS)
         if codeless:
             case = replace(case, diagnoses=(), procedures=())
@@ -297,13 +298,13 @@ def mislabelled(case: Case, dice: Dice, rate: float) -> tuple[dict[bool, list[st
         taken = {*case.codes, *written[False], *written[True]}
         if not dice.luck(rate):
             codes.append(code)
-        elif dice.luck(0.5) and (other := mimic3_notes.sibling(code, dice, taken)):
+        elif dice.luck(0.5) and (other := mimic3_cases.sibling(code, dice, taken)):
             codes.append(other)
             wrong.append(("sibling", code, other))
         else:
             wrong.append(("omitted", code, ""))
         if dice.luck(rate * SPURIOUS):
-            extra = mimic3_notes.world().everything[is_procedure(code)].draw(dice)
+            extra = mimic3_cases.world().everything[is_procedure(code)].draw(dice)
             if extra not in taken | set(codes):
                 codes.append(extra)
                 wrong.append(("spurious", "", extra))
