@@ -420,10 +420,10 @@ def _prepared(origin: Any, data: Path | None, spec: Any) -> Any:
 
 def _tables(fmt: str) -> Any:
     """The tables module, once the format is known to be one of its own: a typo must not cost a training run."""
-    from icdbench import tables
+    from icdbench import formats, tables
 
-    if fmt not in tables.FORMATS:
-        raise SpecError(f"no format '{fmt}'{nearest(fmt, tables.FORMATS)}")
+    if fmt not in formats.FORMATS:
+        raise SpecError(f"no format '{fmt}'{nearest(fmt, formats.FORMATS)}")
     return tables
 
 

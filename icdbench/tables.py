@@ -6,23 +6,19 @@ paper, the published figures as printed and below each the own mean and the diff
 
 from __future__ import annotations
 
-import csv
-import html
 import importlib
-import io
 import json
 import math
 import pkgutil
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from tabulate import tabulate
 
 import icdbench.benchmarks
+from icdbench.formats import NUMBER, Best, Grid, write
 from icdbench.spec import Benchmark, DataSpec, SpecError, nearest
 from icdbench.types import SPLITS, Corpus, RunRecord
 
@@ -32,24 +28,8 @@ if TYPE_CHECKING:  # Optuna and torch are slow to import
 # Fields of DataSpec that change the test documents or their codes: runs that differ here answer different questions.
 TASK_FIELDS = ("language", "top_codes", "categories", "drop_overlap", "protocol", "split_seed")
 RANKING = ("auc", "p@", "r@", "map", "r_precision")  # beginnings of the metrics that no threshold enters
-NUMBER = re.compile(r"([+-]?\d+\.\d+)(?: ± (\d+\.\d+))?")  # a cell that is a figure: mean, standard deviation
 
 Column = tuple[str, str, str]  # heading, threshold rule, metric key
-
-
-class Best(str):
-    """A cell that is the best of its column."""
-
-    __slots__ = ()
-
-
-class Grid(NamedTuple):
-    """A table before it takes a format: cells and notes are plain text. The notes stand underneath, a line each."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str]
 
 
 class System(NamedTuple):
@@ -85,7 +65,7 @@ def comparison(records: Sequence[RunRecord], fmt: str = "md") -> str:
     the best. Raises SpecError for an unknown format.
     """
     nothing = Grid("Own runs", ["system", *(heading for heading, _, _ in _columns(50))], [], ["No runs are stored."])
-    return _write([_compared(block, "Own runs") for block in _blocks(records)] or [nothing], fmt)
+    return write([_compared(block, "Own runs") for block in _blocks(records)] or [nothing], fmt)
 
 
 def table(benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md") -> str:
@@ -101,7 +81,7 @@ def table(benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md") -
         records = [record for record in records if record.spec.system in systems_of(benchmark)]
     if benchmark.study and not _has_figures(benchmark):
         grid = _curves if benchmark.per_epoch else _study
-        return _write([grid(benchmark, block, benchmark.title) for block in _blocks(records) or [[]]], fmt)
+        return write([grid(benchmark, block, benchmark.title) for block in _blocks(records) or [[]]], fmt)
     own = [record for record in records if _same_data(record, benchmark)]
     other = [record for record in records if not _same_data(record, benchmark)]
     title = f"Other data, not comparable with {benchmark.name}: own runs"
@@ -109,7 +89,7 @@ def table(benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md") -
     grids += [
         _study(benchmark, block, title) if benchmark.study else _compared(block, title) for block in _blocks(other)
     ]
-    return _write(grids, fmt)
+    return write(grids, fmt)
 
 
 def tuned(found: Outcome, command: str, fmt: str = "md") -> str:
@@ -135,7 +115,7 @@ def tuned(found: Outcome, command: str, fmt: str = "md") -> str:
     notes += [f"Stored in {found.path}. To run it beside the paper's setting:", command]
     header = ["parameter", "paper's value", "best value", "range", "importance"]
     title = f"Tuning of {found.spec.model} on {found.spec.dataset}"
-    return _write([Grid(title, header, rows, notes)], fmt)
+    return write([Grid(title, header, rows, notes)], fmt)
 
 
 def _setting(value: object) -> str:
@@ -185,7 +165,7 @@ def statistics(corpus: Corpus, fmt: str = "md") -> str:
         if missed := int(encoded.unseen.sum()):
             gold = len(encoded.codes) + missed
             notes.append(f"{split}: {missed:,} of {gold:,} gold assignments are codes that training never shows.")
-    return _write([Grid(f"Statistics of {name}", header, [[name, *sizes, *shape]], notes), _frequencies(corpus)], fmt)
+    return write([Grid(f"Statistics of {name}", header, [[name, *sizes, *shape]], notes), _frequencies(corpus)], fmt)
 
 
 def _frequencies(corpus: Corpus) -> Grid:
@@ -473,88 +453,3 @@ def _about_data(records: Sequence[RunRecord]) -> list[str]:
         )
         notes.append(f"{never}; they count as missed, so micro-F1 cannot exceed {most:.2f}.")
     return notes
-
-
-def _plain(text: str) -> str:
-    """One line without control characters: names come from file names."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def _markdown(text: str) -> str:
-    # An underscore between letters is no markup, and train.max_epochs reads better without a backslash.
-    return re.sub(r"[\\`*\[\]<>|~&$]|_(?![^\W_])|(?<![^\W_])_", r"\\\g<0>", text)
-
-
-def _latex(text: str) -> str:
-    words = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "|": "bar", "<": "less", ">": "greater"}
-    special = {char: f"\\{char}" for char in "&%$#_{}"} | {char: f"\\text{word}{{}}" for char, word in words.items()}
-    special |= {"±": r"$\pm$", "†": r"\dag{}", "–": "--"}
-    escaped = "".join(special.get(char, char) for char in text)
-    return re.sub(r"^-(?=\d)", "$-$", escaped)
-
-
-class Format(NamedTuple):
-    """A text format: tabulate's name for it, how to escape, embolden and separate notes, and what stands around."""
-
-    style: str
-    escape: Callable[[str], str]
-    bold: str
-    separator: str
-    frame: str
-
-
-LATEX_FRAME = (
-    "\\begin{{table}}\n\\footnotesize\\tabcolsep=3pt\n\\caption{{{title}}}\n{body}\n\n{notes}\n\\end{{table}}\n"
-)
-HTML_FRAME = "<table>\n<caption>{title}</caption>\n{body}\n<tfoot><tr><td colspan='{width}'>{notes}</td></tr></tfoot>\n</table>\n"
-MARKUP = {
-    "md": Format("pipe", _markdown, "**{}**", "\n- ", "**{title}**\n\n{body}\n\n- {notes}\n"),
-    "latex": Format("latex_raw", _latex, r"\textbf{{{}}}", "\n\n", LATEX_FRAME),
-    "html": Format("unsafehtml", html.escape, "<strong>{}</strong>", "<br>\n", HTML_FRAME),
-}
-FORMATS = (*MARKUP, "csv")
-
-
-def _write(grids: Sequence[Grid], fmt: str) -> str:
-    if fmt not in FORMATS:
-        raise SpecError(f"no table format '{fmt}'{nearest(fmt, FORMATS)}")
-    if fmt == "csv":
-        return _csv(grids)
-    return "\n".join(_formatted(grid, MARKUP[fmt]) for grid in grids)
-
-
-def _formatted(grid: Grid, form: Format) -> str:
-    def text(cell: str) -> str:
-        escaped = form.escape(_plain(cell))
-        return form.bold.format(escaped) if isinstance(cell, Best) else escaped
-
-    header, *rows = [[text(cell) for cell in row] for row in (grid.header, *grid.rows)]
-    align = [
-        "left" if heading in {"system", "figures", "data set", "codes, to scale", "config", "parameter"} else "right"
-        for heading in grid.header
-    ]
-    body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
-    for rule in ("toprule", "midrule", "bottomrule"):  # tabulate's own booktabs style would escape a second time
-        body = body.replace(r"\hline", f"\\{rule}", 1)
-    inner = body.removeprefix("<table>\n").removesuffix("\n</table>")
-    notes = form.separator.join(map(text, grid.notes))
-    return form.frame.format(title=text(grid.title), body=inner, notes=notes, width=len(header))
-
-
-def _csv(grids: Sequence[Grid]) -> str:
-    """One header for all tables. Means and deviations have columns of their own; the notes stand in a table's first row."""
-    records = []
-    for grid in grids:
-        for row, notes in zip(grid.rows, [" ".join(grid.notes), *[""] * len(grid.rows)], strict=False):
-            record = {"table": grid.title, "notes": notes}
-            for heading, cell in zip(grid.header, row, strict=True):
-                match = NUMBER.fullmatch(cell)
-                record |= {heading: match[1], f"{heading} sd": match[2] or ""} if match else {heading: cell}
-            records.append({key: _plain(value) for key, value in record.items()})
-    fields = list(dict.fromkeys(key for grid in grids for heading in grid.header for key in (heading, f"{heading} sd")))
-    used = [field for field in fields if not field.endswith(" sd") or any(record.get(field) for record in records)]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, ["table", *used, "notes"], extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return out.getvalue()

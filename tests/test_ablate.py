@@ -11,7 +11,7 @@ import pytest
 from conftest import Call
 from test_tables import PAPER, record
 
-from icdbench import ablate, objectives, registry, store, tables, train
+from icdbench import ablate, formats, objectives, registry, store, tables, train
 from icdbench.run import Request
 from icdbench.spec import Benchmark, SpecError
 
@@ -151,7 +151,7 @@ def test_a_figure_is_a_mean_by_epoch_and_blank_where_a_run_had_stopped() -> None
     assert table["3", "without"]["validation loss"] == ""  # runs of earlier versions have none
 
 
-@pytest.mark.parametrize("fmt", tables.FORMATS)
+@pytest.mark.parametrize("fmt", formats.FORMATS)
 @pytest.mark.parametrize("name", ["figure6", "figure7", "figure8", "table4"])
 def test_every_study_has_every_format_with_and_without_runs(name: str, fmt: str) -> None:
     benchmark = tables.benchmark(name)

@@ -30,7 +30,20 @@ ORDER = (
         "registry",
         "objectives",
     ),
-    *("metrics", "store", "train", "run", "tune", "progress", "benchmarks", "tables", "ablate", "cli", "__main__"),
+    *(
+        "metrics",
+        "store",
+        "train",
+        "run",
+        "tune",
+        "progress",
+        "benchmarks",
+        "formats",
+        "tables",
+        "ablate",
+        "cli",
+        "__main__",
+    ),
 )
 MODELS_MAY_USE = {"spec", "types", "nn", "registry"}
 

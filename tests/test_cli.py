@@ -19,7 +19,7 @@ import pytest
 from corpora import prepared
 from mimic import small
 
-from icdbench import cli, metrics, registry, run, store, tables, train
+from icdbench import cli, formats, metrics, registry, run, store, train
 
 Answer = tuple[int, str, str]
 Call = Callable[..., Answer]
@@ -116,7 +116,7 @@ def test_changed_data_never_reuse_a_run(icdbench: Call, notes: Path, tmp_path: P
     assert out.count("| lr ") == 1
 
 
-@pytest.mark.parametrize("fmt", tables.FORMATS)
+@pytest.mark.parametrize("fmt", formats.FORMATS)
 def test_tables_without_any_run_print_the_published_figures(icdbench: Call, fmt: str) -> None:
     status, out, err = icdbench("tables", "--format", fmt)
     assert (status, err) == (0, "")
