@@ -9,7 +9,8 @@ is the caller's word: with the lengths of `lengths(batch, attend_padding=True)` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ _NO_WORDS: IntArray = np.zeros(0, np.int32)
 class LabelAttention(nn.Module):
     """Attention with a query per code: `α_l = softmax over positions of u_lᵀ k`, `m_l = Σ α_l v`. U [L, F] has no bias.
 
-    Where keys and values are of one width the weights [B, L, P] are never kept.
+    The weights [B, L, P] are never kept where they are many.
     """
 
     def __init__(self, width: int, num_codes: int) -> None:
@@ -78,12 +79,73 @@ class LabelAttention(nn.Module):
 
 def attend(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
     """`softmax(queries · keysᵀ) · values` over the positions of each document: [B, L, H]."""
-    # With a head axis torch takes its fused kernels; they never hold the weights where keys and values are equally wide.
+    # With a head axis and rows that lie in one piece torch takes its fused kernels, which go block by block and never hold
+    # the weights; of a convolution's output (a transposed view) it would make them all.
+    same = keys_BPF is values_BPH
+    keys_BPF = keys_BPF.contiguous()
+    values_BPH = keys_BPF if same else values_BPH.contiguous()
+    if _in_blocks(queries_LF, keys_BPF, values_BPH):
+        attended_BLH: Tensor = _BlockedAttention.apply(queries_LF, keys_BPF, values_BPH, mask_BP)  # type: ignore[no-untyped-call]
+        return attended_BLH
     queries_B1LF = queries_LF.expand(len(keys_BPF), 1, -1, -1)
     mask_B11P = None if mask_BP is None else mask_BP[:, None, None]
     return functional.scaled_dot_product_attention(
         queries_B1LF, keys_BPF[:, None], values_BPH[:, None], mask_B11P, scale=1.0
     )[:, 0]
+
+
+BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a core's cache
+
+
+def _in_blocks(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> bool:
+    """Whether torch would keep weights that are too many: on a CPU it has a kernel for equal widths only."""
+    (L, F), (P, H) = queries_LF.shape, values_BPH.shape[1:]
+    single = values_BPH.dtype == keys_BPF.dtype == queries_LF.dtype and not torch.is_autocast_enabled("cpu")
+    return values_BPH.device.type == "cpu" and F != H and L * P > BLOCK_CELLS and single
+
+
+class _BlockedAttention(torch.autograd.Function):
+    """`attend` a document and a block of codes at a time, over the document's own positions; weights are made again for
+    the gradient. With w = softmax(q·k), o = w·v and g the gradient of o: dv = wᵀg, ds = w (g·v - g·o), dq = ds·k, dk = dsᵀq.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
+        attended_BLH = values_BPH.new_empty(len(values_BPH), len(queries_LF), values_BPH.shape[2])
+        for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
+            keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
+            for block in blocks:
+                weights_CN = torch.mm(queries_LF[block], keys_NF.T).softmax(1)
+                torch.mm(weights_CN, values_NH, out=attended_BLH[document, block])
+        ctx.save_for_backward(queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH)
+        return attended_BLH
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BLH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH = ctx.saved_tensors
+        by_query_LF, by_key_BPF, by_value_BPH = map(torch.zeros_like, (queries_LF, keys_BPF, values_BPH))
+        along_BL1 = (gradient_BLH * attended_BLH).sum(2, keepdim=True)
+        for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
+            keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
+            by_key_NF, by_value_NH = torch.zeros_like(keys_NF), torch.zeros_like(values_NH)
+            for block in blocks:
+                weights_CN = torch.mm(queries_LF[block], keys_NF.T).softmax(1)
+                by_value_NH.addmm_(weights_CN.T, gradient_BLH[document, block])
+                by_score_CN = torch.mm(gradient_BLH[document, block], values_NH.T)
+                by_score_CN.sub_(along_BL1[document, block]).mul_(weights_CN)
+                by_query_LF[block].addmm_(by_score_CN, keys_NF)
+                by_key_NF.addmm_(by_score_CN.T, queries_LF[block])
+            by_key_BPF[document, inside], by_value_BPH[document, inside] = by_key_NF, by_value_NH
+        return by_query_LF, by_key_BPF, by_value_BPH, None
+
+
+def _blocks(num_codes: int, values_BPH: Tensor, mask_BP: Tensor | None) -> Iterator[tuple[int, Tensor, list[slice]]]:
+    """Each document, the positions that it attends to, and its blocks of codes."""
+    everywhere_P = torch.ones(values_BPH.shape[1], dtype=torch.bool)
+    for document in range(len(values_BPH)):
+        inside_P = everywhere_P if mask_BP is None else mask_BP[document]
+        size = max(1, BLOCK_CELLS // int(inside_P.sum()))
+        yield document, inside_P, [slice(first, first + size) for first in range(0, num_codes, size)]
 
 
 class LabelwiseLinear(nn.Module):
