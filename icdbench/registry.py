@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, cast
 from torch import nn
 
 from icdbench import models
-from icdbench.spec import Settings, SpecError, Variant, nearest
+from icdbench.spec import Settings, SpecError, TrainSpec, Variant, nearest
 from icdbench.types import Encoded, FloatArray, Task
 
 
@@ -73,13 +73,14 @@ def register(
     """Decorate a model class `(config, task)` to make it known.
 
     `data` and `train` say where its paper differs from the suite's defaults; `small` replaces training settings on data
-    sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start. `version` changes when equal
-    settings give other results than before: stored runs of another version are not reused.
+    sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start;
+    what it replaces is kept as the variant `published`. `version` changes when equal settings give other results than
+    before: stored runs of another version are not reused.
     """
 
     def add(cls: M) -> M:
         assert name not in _ENTRIES, name
-        named = {variant.name: variant for variant in variants}
+        named = {variant.name: variant for variant in [*variants, *_published(train or {}, small or {})]}
         doc = importlib.import_module(cls.__module__).__doc__ or ""
         _ENTRIES[name] = Entry(
             name, cls, config, paper, doc.strip(), named, data or {}, train or {}, small or {}, version
@@ -87,6 +88,14 @@ def register(
         return cls
 
     return add
+
+
+def _published(train: Mapping[str, Any], small: Mapping[str, Any]) -> list[Variant]:
+    """The variant that trains on small data as on any other, where a model has settings for them."""
+    usual = TrainSpec().override(train, "train")
+    settings = {name: getattr(usual, name) for name in small}
+    about = "trained on small data as on any other"
+    return [Variant(name="published", about=about, train=settings)] if small else []
 
 
 def entries() -> dict[str, Entry]:

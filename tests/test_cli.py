@@ -20,6 +20,7 @@ from corpora import prepared
 from mimic import small
 
 from icdbench import cli, formats, metrics, registry, run, store, train
+from icdbench.spec import TrainSpec
 
 Answer = tuple[int, str, str]
 Call = Callable[..., Answer]
@@ -364,3 +365,13 @@ def test_mistakes_with_tables(icdbench: Call, tmp_path: Path) -> None:
         0,
         "These files hold the notes: MIMIC's data-use agreement covers them as it covers the raw data.\n",
     )
+
+
+@pytest.mark.parametrize("entry", [entry for entry in registry.entries().values() if entry.small], ids=lambda e: e.name)
+def test_settings_for_small_data_hold_there_and_the_published_ones_are_a_variant(entry: registry.Entry) -> None:
+    usual = TrainSpec().override(entry.train, "train").model_dump()
+    request = run.Request([entry.name, f"{entry.name}@published"], "demo")
+    adapted, published = (each.train.model_dump() for each in run.expand(request))
+    changed = {field for field, value in adapted.items() if value != published[field]}
+    assert changed == set(entry.small)
+    assert all(published[field] == usual[field] for field in changed)
