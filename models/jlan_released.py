@@ -42,6 +42,7 @@ class Config(Settings):
     config=Config,
     paper="Li et al., BMC Bioinformatics 2021 (released code)",
     train={"learning_rate": 1e-4, "batch_size": 32, "max_epochs": 80},
+    small={"learning_rate": 1e-3, "batch_size": 4},
 )
 class JlanReleased(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:

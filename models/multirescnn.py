@@ -41,6 +41,7 @@ class Config(Settings):
     config=Config,
     paper="Li and Yu, AAAI 2020",
     train={"learning_rate": 1e-4},
+    small={"learning_rate": 1e-3, "batch_size": 4},
 )
 class MultiResCnn(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
