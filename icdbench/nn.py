@@ -9,6 +9,7 @@ is the caller's word: with the lengths of `lengths(batch, attend_padding=True)` 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icdbench.types import PADDING, Batch, IntArray, Task
+
+log = logging.getLogger("icdbench")
 
 
 def mask(lengths_B: Tensor, size: int) -> Tensor:
@@ -49,6 +52,8 @@ def description_means(task: Task, vectors_VE: Tensor) -> Tensor:
     means_LE = torch.randn(task.num_codes, vectors_VE.shape[1])
     means_LE /= means_LE.norm(dim=1, keepdim=True)
     titled = [code for code, words in enumerate(titles) if len(words)]
+    if not titled:
+        log.warning("these data have no titles of codes: vectors that should start from them start at random")
     for code in titled:
         means_LE[code] = vectors_VE[torch.tensor(titles[code].tolist())].mean(0)
     if titled and len(titled) < task.num_codes:

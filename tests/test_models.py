@@ -287,6 +287,14 @@ def test_jlan_label_attention_is_the_same_in_either_order_of_products() -> None:
     torch.testing.assert_close(many._label(side_BTH, mask_BT), direct, rtol=1e-4, atol=1e-4)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("name", ["jlan", "leam"])
+def test_code_vectors_without_titles_are_warned_of(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    registry.build(name, small_task(), embedding_size=256)
+    assert not caplog.records
+    registry.build(name, small_task(described=False), embedding_size=256)
+    assert "no titles" in caplog.text
+
+
 def test_jlan_code_matrix_starts_as_mean_title_vectors() -> None:
     model = neural("jlan")
     vectors = model.embedding.weight  # type: ignore[union-attr]
