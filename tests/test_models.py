@@ -21,10 +21,10 @@ from icdbench.objectives import loss
 from icdbench.spec import SpecError, TrainSpec
 from icdbench.types import Encoded
 
-SYSTEMS = [
+SYSTEMS = [  # a variant that sets nothing of the model computes what the model does
     f"{entry.name}@{variant}" if variant else entry.name
     for entry in registry.entries().values()
-    for variant in ("", *entry.variants)
+    for variant in ("", *(variant.name for variant in entry.variants.values() if variant.model))
 ]
 SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5}
 NEURAL = [name for name in SYSTEMS if issubclass(registry.entry(name.partition("@")[0]).cls, nn.Module)]  # type: ignore[arg-type]
