@@ -34,6 +34,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of raw data; else ICDBENCH_DATA, else ./data.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of run records.")]
 Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
+Jobs = Annotated[int, typer.Option(help="Runs side by side on this machine, each with its share of the cores.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE; repeatable."),
@@ -77,6 +78,7 @@ def run(
     data: DataFolder = None,
     results: Results = Path("results"),
     device: Device = "auto",
+    jobs: Jobs = 1,
     fmt: Format = "md",
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
@@ -87,20 +89,20 @@ def run(
     if not names:
         raise SpecError("--models names no model; see 'icdbench models'")
     request = Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
-    (records,), failures = _carry_out([request])
+    (records,), failures = _carry_out([request], jobs)
     if records:
         typer.echo(tables.comparison(records, fmt), nl=False)
     if failures:
         _fail(failures, 1)
 
 
-def _carry_out(requests: list[Any]) -> tuple[list[list[Any]], str]:
+def _carry_out(requests: list[Any], jobs: int) -> tuple[list[list[Any]], str]:
     """The finished runs of each request, and a line about those that failed. What several ask for is run once."""
     from rich.console import Console
 
+    from icdbench import launch
     from icdbench import run as runner
     from icdbench.progress import display, preparing
-    from icdbench.train import TrainingError
 
     console = Console(stderr=True)
     records, failures = {}, []
@@ -108,12 +110,12 @@ def _carry_out(requests: list[Any]) -> tuple[list[list[Any]], str]:
         with preparing(console) as prepare:
             expanded = [runner.expand(request, prepare) for request in requests]
         asked = {spec.id: (spec, request) for specs, request in zip(expanded, requests, strict=True) for spec in specs}
-        with display(len(asked), console) as start:
-            for number, (spec, request) in enumerate(asked.values(), start=1):
-                try:
-                    records[spec.id] = runner.execute(spec, request, *start(number, spec))
-                except TrainingError as error:
-                    failures.append(f"{spec.id}: {error}")
+        with display(len(asked), console) as shown:
+            for name, outcome in launch.carry_out(list(asked.values()), jobs, shown):
+                if isinstance(outcome, Exception):
+                    failures.append(f"{name}: {outcome}")
+                else:
+                    records[name] = outcome
     except KeyboardInterrupt:
         _fail("stopped; the same command continues where it was", 130)
     found = [[records[spec.id] for spec in specs if spec.id in records] for specs in expanded]
@@ -133,6 +135,7 @@ def run_ablation(
     data: DataFolder = None,
     results: Results = Path("results"),
     device: Device = "auto",
+    jobs: Jobs = 1,
     fmt: Format = "md",
 ) -> None:
     """Run the studies of a model's paper, or all its variants, and print each as its table or a figure's data."""
@@ -142,7 +145,7 @@ def run_ablation(
 
     request = Request([model], dataset, _seeds(seeds), _changes(settings), data, results, device)
     planned = ablate.plan(request, model, study)
-    found, failures = _carry_out([each for _, each in planned])
+    found, failures = _carry_out([each for _, each in planned], jobs)
     shown = [(benchmark, records) for (benchmark, _), records in zip(planned, found, strict=True) if records]
     texts = [
         tables.table(benchmark, records, fmt) if benchmark else tables.comparison(records, fmt)

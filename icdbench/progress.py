@@ -42,8 +42,8 @@ def preparing(console: Console) -> Iterator[Report]:
 
 
 @contextlib.contextmanager
-def display(total: int, console: Console) -> Iterator[Callable[[int, RunSpec], tuple[Callable[[Step], None], Report]]]:
-    """Yields a function (number, spec) -> reports for the trainer and for what goes before; `total` runs are asked for."""
+def display(total: int, console: Console) -> Iterator[Grid]:
+    """Yields what shows a grid of `total` runs: a line for each that is in progress."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),
@@ -51,26 +51,42 @@ def display(total: int, console: Console) -> Iterator[Callable[[int, RunSpec], t
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+        yield Grid(total, console, live)
 
-        def start(number: int, spec: RunSpec) -> tuple[Callable[[Step], None], Report]:
-            name = f"[{number}/{total}] {spec.dataset} {spec.system} seed {spec.seed}"
-            for earlier in live.task_ids:
-                live.remove_task(earlier)
-            shown = live.add_task(name.replace("[", r"\["), total=None, figures="preparing")
-            if not console.is_terminal:
-                console.print(name, markup=False, highlight=False)
 
-            def prepare(what: str, done: int, total: int) -> None:
-                live.update(shown, total=total, completed=done, figures=what)
+class Grid:
+    """Runs in progress, by their numbers from 1."""
 
-            def report(step: Step) -> None:
-                live.update(shown, total=step.steps, completed=step.step, figures=figures(step, spec))
-                if step.ended and not console.is_terminal:
-                    console.print(f"  {figures(step, spec)}", markup=False, highlight=False, soft_wrap=True)
+    def __init__(self, total: int, console: Console, live: Progress) -> None:
+        self.total, self.console, self.live = total, console, live
+        self.shown: dict[int, TaskID] = {}
+        self.several = False  # runs side by side: then a line must say whose it is
 
-            return report, prepare
+    def begin(self, number: int, spec: RunSpec) -> tuple[Callable[[Step], None], Report]:
+        """Reports for the trainer of a run and for what goes before."""
+        name = f"[{number}/{self.total}] {spec.dataset} {spec.system} seed {spec.seed}"
+        task = self.shown[number] = self.live.add_task(name.replace("[", r"\["), total=None, figures="preparing")
+        self.several = self.several or len(self.shown) > 1
+        self._line(name)
 
-        yield start
+        def report(step: Step) -> None:
+            self.live.update(task, total=step.steps, completed=step.step, figures=figures(step, spec))
+            if step.ended:
+                self._line(f"{f'[{number}]' if self.several else ' '} {figures(step, spec)}")
+
+        def prepare(what: str, done: int, total: int) -> None:
+            self.live.update(task, total=total, completed=done, figures=what)
+
+        return report, prepare
+
+    def end(self, number: int) -> None:
+        """The run is over."""
+        if number in self.shown:
+            self.live.remove_task(self.shown.pop(number))
+
+    def _line(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -167,11 +167,18 @@ def execute(
 ) -> RunRecord:
     """The finished run, computed unless it is stored already. Raises DataError, SpecError, TrainingError, KeyboardInterrupt."""
     folder = store.folder(request.results, spec)
-    if (finished := store.load_record(folder)) is not None:
-        if finished.spec.model_dump(exclude=NOTES) == spec.model_dump(exclude=NOTES):
-            return finished
-        log.warning("%s holds a run of other settings under the same id; it is kept as record.old.json", folder)
-    store.set_aside(folder)
+    with store.alone(folder):
+        if (finished := store.load_record(folder)) is not None:
+            if finished.spec.model_dump(exclude=NOTES) == spec.model_dump(exclude=NOTES):
+                return finished
+            log.warning("%s holds a run of other settings under the same id; it is kept as record.old.json", folder)
+        store.set_aside(folder)
+        return _computed(spec, request, folder, report, prepare)
+
+
+def _computed(
+    spec: RunSpec, request: Request, folder: Path, report: Callable[[Progress], None], prepare: Report
+) -> RunRecord:
     begun = time.monotonic()
     on = train.fabric(request.device, spec.train.precision)
     corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data, prepare)

@@ -5,6 +5,7 @@ the trials and plots of `icdbench.tune`.
                                                       predictions.npz      logits and gold labels of both splits
                                                       model.safetensors    weights of the best epoch
                                                       checkpoint.safetensors   only while the run is unfinished
+                                                      lock                     likewise; held while a process works on it
     results/tuning/<dataset>/<model>.json          the best setting found, the variant `<model>@tuned`
 
 Every file is written beside its place and renamed, so that a run killed at any instant leaves whole files. Nothing is
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from icdbench.files import replacing
@@ -32,11 +34,12 @@ from icdbench.types import FloatArray, Predictions, RunRecord
 
 log = logging.getLogger("icdbench")
 
-RECORD, PREDICTIONS, WEIGHTS, CHECKPOINT = (
+RECORD, PREDICTIONS, WEIGHTS, CHECKPOINT, LOCK = (
     "record.json",
     "predictions.npz",
     "model.safetensors",
     "checkpoint.safetensors",
+    "lock",
 )
 TUNING, TUNED = "tuning", "tuned"
 
@@ -93,6 +96,25 @@ def unfinished(results: Path) -> list[str]:
     """Ids of runs that have a checkpoint and no record."""
     folders = sorted(path.parent for path in results.glob(f"*/*/*/{CHECKPOINT}"))
     return [str(folder.relative_to(results)) for folder in folders if not (folder / RECORD).exists()]
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from a run until the block is left or its process ends, on whatever machine they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another process is working on %s; waiting for it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+    if (folder / RECORD).exists():  # whoever waits finds the finished run, so the lock has done its work
+        path.unlink(missing_ok=True)
 
 
 def save_run(

@@ -37,6 +37,7 @@ class Config(Settings):
     config=Config,
     paper="Mullenbach et al., NAACL 2018",
     train={"learning_rate": 3e-3},
+    small={"learning_rate": 1e-3, "batch_size": 4},
     variants=(
         Variant(
             name="unidirectional",
