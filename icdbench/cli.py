@@ -243,12 +243,19 @@ def show_models(
 
 
 @app.command("runs")
-def show_runs(results: Results = Path("results")) -> None:
+def show_runs(
+    results: Results = Path("results"),
+    remeasure: Annotated[  # noqa: FBT002
+        bool, typer.Option("--remeasure", help="First compute all figures again from the stored predictions.")
+    ] = False,
+) -> None:
     """List stored runs, and those that were begun and can be continued."""
     from icdbench import store
 
+    records = store.load_records(results)
+    failures = _remeasure(results, records) if remeasure else []
     rows = []
-    for record in store.load_records(results):
+    for record in store.load_records(results) if remeasure else records:
         test = record.metrics["test"]["fixed"]
         best = max(record.history, key=lambda epoch: epoch["monitor"])["epoch"] if record.history else ""
         minutes = record.timing["train"] / 60
@@ -258,6 +265,27 @@ def show_runs(results: Results = Path("results")) -> None:
     if not rows:
         raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
     typer.echo(_grid(rows, ["run", "set", "best epoch", "minutes", "F1 micro", "P@5", "date"]))
+    if failures:
+        _fail(f"{len(failures)} of {len(records)} runs could not be remeasured: {'; '.join(failures)}", 1)
+
+
+def _remeasure(results: Path, records: list[Any]) -> list[str]:
+    """Bring stored figures up to date, with a progress bar; a line about each run that could not be."""
+    from rich.console import Console
+
+    from icdbench import run as runner
+    from icdbench import store
+    from icdbench.progress import preparing
+
+    failures = []
+    with _stoppable(), preparing(Console(stderr=True)) as report:
+        for done, record in enumerate(records):
+            report("measuring stored runs", done, len(records))
+            try:
+                runner.remeasure(store.folder(results, record.spec), record)
+            except DataError as error:
+                failures.append(str(error))
+    return failures
 
 
 @app.command("tables")

@@ -15,7 +15,9 @@ of gold codes in r@k, map, map_official and r_precision. Macro figures and AUC a
 - `auc_macro` mean ROC AUC over codes with both classes, `auc_micro` over all cells, `auc_labels` how many such codes;
 - `f1_macro` mean F1 over all L codes; `f1_macro_present` over codes with a gold document; `f1_macro_harmonic`, the
   harmonic mean of `precision_macro` and `recall_macro` (JLAN's eq. 21): three figures published under one name;
-- `precision_micro`, `recall_micro`, `f1_micro` all cells pooled; `exact_match` documents predicted without any error;
+- `precision_micro`, `recall_micro`, `f1_micro` all cells pooled; `jaccard_macro`, `jaccard_micro` TP / (TP + FP + FN), which
+  the programs around CAML print as "accuracy";
+- `exact_match` documents predicted without any error, `accuracy` cells predicted right (the many true negatives among them);
 - `p@k`, `r@k` hits among the k best codes by min(k, L), and by the gold codes (0 without any), mean over documents;
 - `map` mean average precision, `r_precision` hits among the R best by R, R = gold codes: over documents with gold codes;
 - `map_official` CodiEsp's: ranks past 1,000 earn nothing, and documents without gold codes count 0 in the mean;
@@ -23,12 +25,15 @@ of gold codes in r@k, map, map_official and r_precision. Macro figures and AUC a
   codes belong to bucket 0, so true positives and misses of the buckets add up to those of all cells.
 
 Equal scores are ranked by code position, lowest first. Sums over documents are exact or correctly rounded: no figure
-depends on the order of the documents.
+depends on the order of the documents. `icdbench.bootstrap` has the same figures of resampled documents; what both need
+takes arrays with leading axes and gives NaN where a figure is undefined.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +47,36 @@ if TYPE_CHECKING:
 K = (5, 8, 15)
 # how often a code occurs in training: the highest count of each bucket, and its name
 BUCKETS = {0: "0", 10: "1-10", 50: "11-50", 100: "51-100", 500: "101-500", math.inf: ">500"}
+IN_BUCKETS = ("f1_micro", "recall_micro", "f1_macro")
 OFFICIAL_DEPTH = 1000  # trectools' default, which CodiEsp's script does not change
 BLOCK_CELLS = 1 << 22  # cells sorted at a time, so that memory stays small; micro AUC alone sorts all at once
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Checked scores and their gold pairs, by document, then by code: all that figures follow from."""
+
+    scores_NL: FloatArray
+    docs_P: IntArray
+    codes_P: IntArray
+    values_P: FloatArray
+    unseen_N: IntArray
+    counts_L: IntArray | None
+
+
+def scored(
+    scores: ArrayLike,
+    labels: ArrayLike | csr_matrix,
+    unseen: IntArray | None = None,
+    train_counts: IntArray | None = None,
+) -> Scored:
+    """Arguments and errors as `evaluate`."""
+    scores_NL = _scores(scores)
+    N, L = scores_NL.shape
+    docs_P, codes_P = _gold(labels, (N, L))
+    unseen_N = np.zeros(N, dtype=np.int64) if unseen is None else _counts(unseen, N, "unseen")
+    counts_L = None if train_counts is None else _counts(train_counts, L, "train_counts")
+    return Scored(scores_NL, docs_P, codes_P, scores_NL[docs_P, codes_P], unseen_N, counts_L)
 
 
 def evaluate(
@@ -62,27 +95,32 @@ def evaluate(
 
     Raises ValueError for shapes that do not fit, no cells, scores that are not finite, labels other than 0 and 1.
     """
-    scores_NL = _scores(scores)
-    N, L = scores_NL.shape
-    docs_P, codes_P = _gold(labels, (N, L))
-    unseen_N = np.zeros(N, dtype=np.int64) if unseen is None else _counts(unseen, N, "unseen")
-    threshold = _threshold(threshold)
-    values_P = scores_NL[docs_P, codes_P]
+    return evaluate_rules(scored(scores, labels, unseen, train_counts), {"": threshold})[""]
 
-    predicted_NL = scores_NL > threshold
-    hit_P = predicted_NL[docs_P, codes_P]
-    tp_L, gold_L = (np.bincount(codes, minlength=L) for codes in (codes_P[hit_P], codes_P))
-    tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (docs_P[hit_P], docs_P))
-    predicted_L, predicted_N = (np.count_nonzero(predicted_NL, axis=axis) for axis in (0, 1))
-    exact_N = (tp_N == gold_N) & (tp_N == predicted_N) & (unseen_N == 0)
 
-    figures = _auc(scores_NL, docs_P, codes_P, values_P)
-    figures |= _agreement(tp_L, predicted_L, gold_L, int(unseen_N.sum()))
-    figures["exact_match"] = int(exact_N.sum()) / N
-    figures |= _ranking(_ranks(scores_NL, docs_P, codes_P, values_P), docs_P, gold_N + unseen_N, L)
-    if train_counts is not None:
-        figures |= _buckets(_counts(train_counts, L, "train_counts"), tp_L, predicted_L, gold_L, int(unseen_N.sum()))
+def evaluate_rules(given: Scored, thresholds: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """`evaluate` under several thresholds, by their names. What no threshold enters is computed once."""
+    areas, ranking = _auc(given), _means(ranked(given))
+    figures = {}
+    for rule, threshold in thresholds.items():
+        predicted_NL = given.scores_NL > _threshold(threshold)
+        counts = (*code_counts(given, predicted_NL), given.unseen_N.sum())
+        found = areas | agreement(*counts) | _means(decided(given, predicted_NL)) | ranking
+        if given.counts_L is not None:
+            found |= buckets(given.counts_L, *counts)
+        figures[rule] = {key: float(value) for key, value in found.items() if not np.isnan(value)}
     return figures
+
+
+def ranking(scores: ArrayLike, labels: ArrayLike | csr_matrix, *, unseen: IntArray | None = None) -> dict[str, float]:
+    """The figures of the ranked list alone, p@k to `map_official`; arguments and errors as `evaluate`."""
+    return {key: float(value) for key, value in _means(ranked(scored(scores, labels, unseen))).items()}
+
+
+def _means(figures: Mapping[str, FloatArray]) -> dict[str, float]:
+    """Means over the documents that count; without one the figure is left out."""
+    known = {key: values_N[~np.isnan(values_N)] for key, values_N in figures.items()}
+    return {key: math.fsum(values) / len(values) for key, values in known.items() if len(values)}
 
 
 def tune_threshold(scores: ArrayLike, labels: ArrayLike | csr_matrix, *, unseen: IntArray | None = None) -> float:
@@ -140,9 +178,10 @@ def popularity(train_counts: IntArray, N: int) -> FloatArray:
     return np.broadcast_to(counts_L, (N, len(counts_L)))
 
 
-def _auc(scores_NL: FloatArray, docs_P: IntArray, codes_P: IntArray, values_P: FloatArray) -> dict[str, float]:
+def _auc(given: Scored) -> dict[str, float]:
+    scores_NL, codes_P, values_P = given.scores_NL, given.codes_P, given.values_P
     N, L = scores_NL.shape
-    P = len(docs_P)
+    P = len(codes_P)
     gold_L = np.bincount(codes_P, minlength=L)
     both_L = (gold_L > 0) & (gold_L < N)
 
@@ -152,14 +191,14 @@ def _auc(scores_NL: FloatArray, docs_P: IntArray, codes_P: IntArray, values_P: F
         below_P, up_to_P = _counts_below(scores_NL.T, codes_P[by_code], values_P[by_code])
         wins_L = np.zeros(L, dtype=np.int64)
         np.add.at(wins_L, codes_P[by_code], below_P + up_to_P)
-        figures["auc_macro"] = float(_area(wins_L[both_L], gold_L[both_L], N - gold_L[both_L]).mean())
+        figures["auc_macro"] = float(area(wins_L[both_L], gold_L[both_L], N - gold_L[both_L]).mean())
     if 0 < P < N * L:
         below_P, up_to_P = _counts_below(scores_NL.reshape(1, -1), np.zeros(P, dtype=np.int64), values_P)
-        figures["auc_micro"] = _area(int((below_P + up_to_P).sum()), P, N * L - P)
+        figures["auc_micro"] = area(int((below_P + up_to_P).sum()), P, N * L - P)
     return figures | {"auc_labels": float(np.count_nonzero(both_L))}
 
 
-def _area(wins: Any, gold: Any, rest: Any) -> Any:
+def area(wins: Any, gold: Any, rest: Any) -> Any:
     """ROC AUC. `wins`: summed over gold cells, the number of cells below plus that of cells below or equal.
 
     So a cell without the code counts 2 if below and 1 if equal; gold cells among themselves always add up to gold².
@@ -187,8 +226,9 @@ def _counts_below(lines: FloatArray, line_P: IntArray, values_P: FloatArray) -> 
     return below_P, up_to_P
 
 
-def _ranks(scores_NL: FloatArray, docs_P: IntArray, codes_P: IntArray, values_P: FloatArray) -> IntArray:
+def _ranks(given: Scored) -> IntArray:
     """The place of each gold pair's code in its document's ranking, 0 for the best [P]."""
+    scores_NL, docs_P, codes_P, values_P = given.scores_NL, given.docs_P, given.codes_P, given.values_P
     below_P, up_to_P = _counts_below(scores_NL, docs_P, values_P)
     ranks_P: IntArray = scores_NL.shape[1] - up_to_P
     for i in np.flatnonzero(up_to_P - below_P > 1):
@@ -196,13 +236,14 @@ def _ranks(scores_NL: FloatArray, docs_P: IntArray, codes_P: IntArray, values_P:
     return ranks_P
 
 
-def _ranking(ranks_P: IntArray, docs_P: IntArray, gold_N: IntArray, L: int) -> dict[str, float]:
-    """Figures of the ranked list; `gold_N` includes unseen codes."""
-    N = len(gold_N)
+def ranked(given: Scored) -> dict[str, FloatArray]:
+    """Figures of each document's ranked list [N]; NaN where the document does not count in the mean."""
+    N, L = given.scores_NL.shape
+    docs_P, ranks_P = given.docs_P, _ranks(given)
+    gold_N = np.bincount(docs_P, minlength=N) + given.unseen_N
     some_N = np.maximum(gold_N, 1)  # a document without gold codes has no hits either: 0 / 1
     hits = {k: np.bincount(docs_P[ranks_P < k], minlength=N) for k in K}
-    figures = {f"p@{k}": int(hits[k].sum()) / (N * min(k, L)) for k in K}
-    figures |= {f"r@{k}": math.fsum(hits[k] / some_N) / N for k in K}
+    figures = {f"p@{k}": hits[k] / min(k, L) for k in K} | {f"r@{k}": hits[k] / some_N for k in K}
 
     ranks_P = ranks_P[np.lexsort((ranks_P, docs_P))]
     nth_P = np.arange(len(docs_P)) - np.searchsorted(docs_P, docs_P)  # hits of the document that are ranked before
@@ -210,45 +251,74 @@ def _ranking(ranks_P: IntArray, docs_P: IntArray, gold_N: IntArray, L: int) -> d
     average_N = np.bincount(docs_P, precision_P, minlength=N) / some_N
     official_N = np.bincount(docs_P, precision_P * (ranks_P < OFFICIAL_DEPTH), minlength=N) / some_N
     found_N = np.bincount(docs_P[ranks_P < gold_N[docs_P]], minlength=N) / some_N
-    if documents := int((gold_N > 0).sum()):
-        figures |= {"map": math.fsum(average_N) / documents, "r_precision": math.fsum(found_N) / documents}
-    return figures | {"map_official": math.fsum(official_N) / N}
+    figures |= {key: np.where(gold_N, each_N, np.nan) for key, each_N in (("map", average_N), ("r_precision", found_N))}
+    return figures | {"map_official": official_N}
 
 
-def _agreement(tp_L: IntArray, predicted_L: IntArray, gold_L: IntArray, unseen: int) -> dict[str, float]:
-    """Macro and micro figures of what is predicted."""
-    f1_L = _ratio(2 * tp_L, predicted_L + gold_L)
-    figures = {"f1_macro": float(f1_L.mean())}
-    if gold_L.any():
-        figures["f1_macro_present"] = float(f1_L[gold_L > 0].mean())
-    precision, recall = float(_ratio(tp_L, predicted_L).mean()), float(_ratio(tp_L, gold_L).mean())
-    figures["f1_macro_harmonic"] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    figures |= {"precision_macro": precision, "recall_macro": recall}
-    tp, predicted, gold = int(tp_L.sum()), int(predicted_L.sum()), int(gold_L.sum()) + unseen
-    return figures | {
-        "precision_micro": tp / max(predicted, 1),
-        "recall_micro": tp / max(gold, 1),
-        "f1_micro": 2 * tp / max(predicted + gold, 1),
+def decided(given: Scored, predicted_NL: NDArray[np.bool_]) -> dict[str, FloatArray]:
+    """Figures of each document's predicted codes [N]."""
+    N, L = given.scores_NL.shape
+    hit_P = predicted_NL[given.docs_P, given.codes_P]
+    tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
+    wrong_N = np.count_nonzero(predicted_NL, axis=1) + gold_N - 2 * tp_N
+    exact_N = (wrong_N == 0) & (given.unseen_N == 0)
+    return {"exact_match": exact_N.astype(np.float64), "accuracy": (L - wrong_N) / L}
+
+
+def code_counts(given: Scored, predicted_NL: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
+    """True positives, predicted and gold documents of each code, three times [L]."""
+    L = predicted_NL.shape[1]
+    hit_P = predicted_NL[given.docs_P, given.codes_P]
+    tp_L, gold_L = (np.bincount(codes, minlength=L) for codes in (given.codes_P[hit_P], given.codes_P))
+    return tp_L, np.count_nonzero(predicted_NL, axis=0), gold_L
+
+
+def f1(tp: Any, predicted: Any, gold: Any) -> Any:
+    """2TP / (predicted + gold), 0 where both are."""
+    return _ratio(2 * tp, predicted + gold)
+
+
+def agreement(tp: Any, predicted: Any, gold: Any, unseen: Any) -> dict[str, Any]:
+    """Macro and micro figures [...] of counts [..., L] and of the unseen gold codes [...]."""
+    f1s, present = f1(tp, predicted, gold), np.count_nonzero(gold, axis=-1)
+    precision, recall = (_ratio(tp, whole).mean(-1) for whole in (predicted, gold))
+    both = precision + recall
+    hits, guesses, golds = tp.sum(-1), predicted.sum(-1), gold.sum(-1) + unseen
+    return {
+        "f1_macro": f1s.mean(-1),
+        "f1_macro_present": np.where(present, f1s.sum(-1) / np.maximum(present, 1), np.nan),
+        "f1_macro_harmonic": 2 * precision * recall / np.where(both, both, 1),
+        "precision_macro": precision,
+        "recall_macro": recall,
+        "precision_micro": _ratio(hits, guesses),
+        "recall_micro": _ratio(hits, golds),
+        "f1_micro": f1(hits, guesses, golds),
+        "jaccard_macro": _ratio(tp, predicted + gold - tp).mean(-1),
+        "jaccard_micro": _ratio(hits, guesses + golds - hits),
     }
 
 
-def _buckets(
-    counts_L: IntArray, tp_L: IntArray, predicted_L: IntArray, gold_L: IntArray, unseen: int
-) -> dict[str, float]:
-    bucket_L = np.searchsorted(list(BUCKETS), counts_L)
-    figures: dict[str, float] = {}
+def buckets(counts_L: IntArray, tp: Any, predicted: Any, gold: Any, unseen: Any) -> dict[str, Any]:
+    """As `agreement`, for the codes of each bucket of training frequency."""
+    bucket_L = bucket_of(counts_L)
+    figures: dict[str, Any] = {}
     for position, name in enumerate(BUCKETS.values()):
-        inside = bucket_L == position
+        inside_L = bucket_L == position
         missed = unseen if position == 0 else 0
-        if inside.any():
-            within = _agreement(tp_L[inside], predicted_L[inside], gold_L[inside], missed)
-            figures |= {f"{key}[{name}]": within[key] for key in ("f1_micro", "recall_micro", "f1_macro")}
-        elif missed:  # no column to average over, but gold codes that all are missed
-            figures |= {f"f1_micro[{name}]": 0.0, f"recall_micro[{name}]": 0.0}
+        if inside_L.any():
+            within = agreement(tp[..., inside_L], predicted[..., inside_L], gold[..., inside_L], missed)
+            figures |= {f"{key}[{name}]": within[key] for key in IN_BUCKETS}
+        elif np.any(missed):  # no column to average over, but gold codes that all are missed
+            figures |= {f"{key}[{name}]": np.where(missed, 0.0, np.nan) for key in IN_BUCKETS if "micro" in key}
     return figures
 
 
-def _ratio(part: IntArray, whole: IntArray) -> FloatArray:
+def bucket_of(counts_L: IntArray) -> IntArray:
+    """The position in BUCKETS of each code [L] that `counts_L` training documents have."""
+    return np.searchsorted(list(BUCKETS), counts_L)
+
+
+def _ratio(part: Any, whole: Any) -> Any:
     """part / whole; here part is 0 wherever whole is."""
     return part / np.maximum(whole, 1)
 
@@ -295,6 +365,7 @@ def _counts(values: ArrayLike, size: int, name: str) -> NDArray[np.int64]:
 
 
 def _threshold(threshold: float) -> float:
+    """The threshold, to compare scores with. Raises ValueError if it is not a number."""
     if math.isnan(threshold):
         raise ValueError("the threshold is not a number")
     return float(threshold)  # a numpy scalar would have the scores compared in its type, not in theirs

@@ -20,18 +20,19 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from icdbench import datasets, encode, metrics, registry, store, train
+from icdbench import bootstrap, datasets, encode, metrics, registry, store, train
 from icdbench.datasets import Source
 from icdbench.embeddings import training, word_vectors
 from icdbench.registry import Entry
 from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
 from icdbench.train import Progress, TrainingError
-from icdbench.types import Corpus, Predictions, Report, RunRecord, Task, quiet
+from icdbench.types import Corpus, IntArray, LabelSet, Predictions, Report, RunRecord, Task, quiet
 
 log = logging.getLogger("icdbench")
 
 NOTES = {"changed", "adapted"}  # fields of RunSpec that only say where settings came from
 ALL = "all"  # in a request, every registered model
+MEASURED = ("validation", "test")
 SMALL = 2000  # training documents below which a model's settings for small data hold
 
 
@@ -215,12 +216,13 @@ def _computed(
         weights = dict(model.weights())
         parameters = sum(value.size for value in weights.values())
     fitted = time.monotonic()
-    predictions = {split: _predict(model, corpus, split, spec, on) for split in ("validation", "test")}
+    predictions = {split: _predict(model, corpus, split, spec, on) for split in MEASURED}
     timing = {"prepare": prepared - begun, "train": seconds, "predict": time.monotonic() - fitted}
     if history:
         timing["documents_per_second"] = len(corpus.splits["train"]) * len(history) / max(seconds, 1e-9)
-    record = _record(spec, corpus, about, predictions, history, parameters, timing, on.device)
-    store.save_run(folder, record, predictions, weights)
+    train_counts = corpus.splits["train"].labels(given.num_codes).sum(0).A1
+    record = _record(spec, about, measured(predictions, train_counts), history, parameters, timing, on.device)
+    store.save_run(folder, record, predictions, LabelSet(corpus.vocabulary.codes, train_counts), weights)
     return record
 
 
@@ -247,39 +249,17 @@ def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, o
 
 def _record(
     spec: RunSpec,
-    corpus: Corpus,
     about: dict[str, Any],
-    predictions: Mapping[str, Predictions],
+    figures: Mapping[str, Any],
     history: list[dict[str, float]],
     parameters: int,
     timing: Mapping[str, float],
     device: torch.device,
 ) -> RunRecord:
-    """Measure the predictions under both thresholds; the tuned one comes from validation alone."""
-    counts = corpus.splits["train"].labels(len(corpus.vocabulary.codes)).sum(0).A1
-    scores = {split: train.probabilities(predicted.scores_NL) for split, predicted in predictions.items()}
-    held, test = predictions["validation"], predictions["test"]
-    threshold = {
-        "fixed": 0.5,
-        "tuned": metrics.tune_threshold(scores["validation"], held.labels, unseen=held.unseen),
-    }
-    measured = {
-        split: {
-            rule: metrics.evaluate(scores[split], predicted.labels, at, unseen=predicted.unseen, train_counts=counts)
-            for rule, at in threshold.items()
-        }
-        for split, predicted in predictions.items()
-    }
-    collapsed = {rule: metrics.collapse(scores["test"], at) for rule, at in threshold.items()}
-    floor = metrics.evaluate(metrics.popularity(counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
-    ranking = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")
     return RunRecord(
         id=spec.id,
         spec=spec,
-        metrics=measured,
-        threshold=threshold,
-        collapse={rule: name for rule, name in collapsed.items() if name},
-        popularity={key: floor[key] for key in ranking if key in floor},
+        **figures,
         history=history,
         parameters=parameters,
         corpus=about,
@@ -287,8 +267,59 @@ def _record(
         device=_device_name(device),
         versions=versions(),
         commit=_commit(),
-        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        created=_now(),
     )
+
+
+def measured(predictions: Mapping[str, Predictions], train_counts: IntArray) -> dict[str, Any]:
+    """The fields of a record that follow from the predictions; the tuned threshold comes from validation alone."""
+    scores = {split: train.probabilities(predicted.scores_NL) for split, predicted in predictions.items()}
+    held, test = predictions["validation"], predictions["test"]
+    threshold = {
+        "fixed": 0.5,
+        "tuned": metrics.tune_threshold(scores["validation"], held.labels, unseen=held.unseen),
+    }
+    given = {
+        split: metrics.scored(scores[split], predicted.labels, predicted.unseen, train_counts)
+        for split, predicted in predictions.items()
+    }
+    collapsed = {rule: metrics.collapse(scores["test"], at) for rule, at in threshold.items()}
+    floor = metrics.ranking(metrics.popularity(train_counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
+    ranking = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")
+    return {
+        "metrics": {split: metrics.evaluate_rules(each, threshold) for split, each in given.items()},
+        "threshold": threshold,
+        "intervals": bootstrap.intervals(given["test"], threshold),
+        "collapse": {rule: name for rule, name in collapsed.items() if name},
+        "popularity": {key: floor[key] for key in ranking if key in floor},
+    }
+
+
+def remeasure(folder: Path, record: RunRecord) -> RunRecord:
+    """The stored run with its figures computed again from its predictions; stored anew if any differs.
+
+    Raises DataError where they are damaged, not of this run, or were stored without the codes' training frequency.
+    """
+    predictions, label_set = store.load_predictions(folder), store.load_label_set(folder)
+    if label_set is None:
+        raise DataError(
+            f"{folder / store.PREDICTIONS} holds no training frequencies; remove its folder and run it again"
+        )
+    shapes = {split: predicted.scores_NL.shape for split, predicted in predictions.items()}
+    documents, L = record.corpus["documents"], record.corpus["num_codes"]
+    if shapes != {split: (documents[split], L) for split in MEASURED}:
+        raise DataError(f"{folder / store.PREDICTIONS} is of other documents or codes than its record; run it again")
+    in_order = {split: predictions[split] for split in MEASURED}
+    again = record.model_copy(update=measured(in_order, label_set.train_counts))
+    if again == record:
+        return record
+    again = again.model_copy(update={"remeasured": _now()})
+    store.save_record(folder, again)
+    return again
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def describe(corpus: Corpus) -> dict[str, Any]:

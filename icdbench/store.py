@@ -2,7 +2,7 @@
 the trials and plots of `icdbench.tune`.
 
     results/<dataset>/<model>[@variant]/<seed>-<hash>/record.json          the finished run
-                                                      predictions.npz      logits and gold labels of both splits
+                                                      predictions.npz      logits and gold labels of both splits, code names
                                                       model.safetensors    weights of the best epoch
                                                       checkpoint.safetensors   only while the run is unfinished
                                                       lock                     likewise; held while a process works on it
@@ -20,6 +20,8 @@ import hashlib
 import json
 import logging
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,8 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from icdbench.files import replacing
-from icdbench.spec import RunSpec, SpecError, Variant
-from icdbench.types import FloatArray, Predictions, RunRecord
+from icdbench.spec import DataError, RunSpec, SpecError, Variant
+from icdbench.types import FloatArray, LabelSet, Predictions, RunRecord
 
 log = logging.getLogger("icdbench")
 
@@ -118,38 +120,79 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def save_run(
-    folder: Path, record: RunRecord, predictions: Mapping[str, Predictions], weights: Mapping[str, Any]
+    folder: Path,
+    record: RunRecord,
+    predictions: Mapping[str, Predictions],
+    label_set: LabelSet,
+    weights: Mapping[str, Any],
 ) -> None:
     """Write a finished run. The record comes last: where it is, the rest is. Then the checkpoint goes."""
     from safetensors.numpy import save_file
 
-    arrays: dict[str, Any] = {}
+    save_predictions(folder, predictions, label_set)
+    with replacing(folder / WEIGHTS) as temporary, _saving(folder / WEIGHTS):
+        save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, temporary)
+    save_record(folder, record)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def save_record(folder: Path, record: RunRecord) -> None:
+    """Write the record alone."""
+    with replacing(folder / RECORD) as temporary:
+        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def save_predictions(folder: Path, predictions: Mapping[str, Predictions], label_set: LabelSet) -> None:
+    """All that figures follow from. Scores are kept to the bit: first bytes together, then second bytes, which packs better."""
+    arrays: dict[str, Any] = {"codes": np.array(label_set.codes), "train_counts": label_set.train_counts}
     for split, predicted in predictions.items():
-        arrays[f"{split}.scores"] = predicted.scores_NL.astype(np.float32)
+        scores_NL = np.ascontiguousarray(predicted.scores_NL, dtype="<f4")
+        arrays[f"{split}.score_bytes"] = np.moveaxis(scores_NL.view(np.uint8).reshape(*scores_NL.shape, 4), -1, 0)
         arrays[f"{split}.codes"] = predicted.labels.indices.astype(np.int32)
         arrays[f"{split}.code_offsets"] = predicted.labels.indptr.astype(np.int64)
         arrays[f"{split}.unseen"] = predicted.unseen
     with replacing(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    with replacing(folder / WEIGHTS) as temporary, _saving(folder / WEIGHTS):
-        save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, temporary)
-    with replacing(folder / RECORD) as temporary:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def load_predictions(folder: Path) -> dict[str, Predictions]:
-    """The stored predictions by split, without ids. Raises ValueError or OSError if the file is damaged or absent."""
+    """The stored predictions by split, without ids. Raises DataError if the file is damaged or absent."""
     from scipy.sparse import csr_matrix
 
-    with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+    with _opened(folder) as stored:
         result = {}
-        for split in sorted({name.split(".")[0] for name in stored.files}):
-            scores_NL: FloatArray = stored[f"{split}.scores"]
+        for split in sorted({name.split(".")[0] for name in stored if "." in name}):
+            scores_NL: FloatArray
+            if f"{split}.scores" in stored:  # as runs were stored before their codes were
+                scores_NL = stored[f"{split}.scores"]
+            else:
+                bytes_NL4 = np.moveaxis(stored[f"{split}.score_bytes"], 0, -1)
+                scores_NL = np.ascontiguousarray(bytes_NL4).view("<f4")[..., 0]
             codes, offsets = stored[f"{split}.codes"], stored[f"{split}.code_offsets"]
             labels = csr_matrix((np.ones(len(codes), np.uint8), codes, offsets), shape=scores_NL.shape)
             result[split] = Predictions((), scores_NL, labels, stored[f"{split}.unseen"])
     return result
+
+
+def load_label_set(folder: Path) -> LabelSet | None:
+    """The codes that the stored predictions are of; None if they were stored without. Raises DataError as `load_predictions`."""
+    with _opened(folder) as stored:
+        if "codes" not in stored:
+            return None
+        return LabelSet(tuple(map(str, stored["codes"])), stored["train_counts"])
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The arrays of the predictions by name."""
+    path = folder / PREDICTIONS
+    if not path.is_file():
+        raise DataError(f"{path} is missing; without it figures of this run can only be read, not computed")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            yield stored
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged ({error}); remove its folder and run it again") from None
 
 
 def tuning_folder(results: Path, dataset: str) -> Path:

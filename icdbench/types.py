@@ -146,18 +146,28 @@ class Predictions:
     unseen: IntArray
 
 
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """The L codes by name, and how many training documents have each: `train_counts` [L]."""
+
+    codes: tuple[str, ...]
+    train_counts: IntArray
+
+
 class RunRecord(Settings):
     """A finished run: its spec and all that was measured. Times are seconds, rates documents per second.
 
     `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
+    `intervals[rule][key]`: 95 % percentile interval of a test figure, by drawing test documents (icdbench.bootstrap).
     `popularity`: test metrics of ranking codes by training frequency. `collapse[rule]`: what is degenerate about the test
-    scores, if anything.
+    scores, if anything. `remeasured`: when all that was last computed again from the stored predictions.
     """
 
     id: str
     spec: RunSpec
     metrics: dict[str, dict[str, dict[str, float]]]
     threshold: dict[str, float]
+    intervals: dict[str, dict[str, tuple[float, float]]] = {}
     collapse: dict[str, str] = {}
     popularity: dict[str, float] = {}
     history: list[dict[str, float]] = []
@@ -168,3 +178,4 @@ class RunRecord(Settings):
     versions: dict[str, str]
     commit: str = ""
     created: str = ""
+    remeasured: str = ""

@@ -32,6 +32,7 @@ ORDER = (
     ),
     *(
         "metrics",
+        "bootstrap",
         "store",
         "train",
         "run",
@@ -40,6 +41,7 @@ ORDER = (
         "benchmarks",
         "formats",
         "tables",
+        "compare",
         "ablate",
         "cli",
         "__main__",

@@ -173,7 +173,7 @@ def test_the_threshold_itself_is_not_above() -> None:
 def test_keys_are_in_the_documented_order() -> None:
     ranked = "p@5 p@8 p@15 r@5 r@8 r@15 map r_precision map_official"
     macro = "f1_macro f1_macro_present f1_macro_harmonic precision_macro recall_macro"
-    keys = f"auc_macro auc_micro auc_labels {macro} precision_micro recall_micro f1_micro exact_match {ranked}"
+    keys = f"auc_macro auc_micro auc_labels {macro} precision_micro recall_micro f1_micro jaccard_macro jaccard_micro exact_match accuracy {ranked}"
     assert list(evaluate(*DATA["random"])) == keys.split()
 
 
@@ -200,7 +200,7 @@ def test_unseen_codes_count_as_missed() -> None:
     for key in ("r@5", "map", "map_official", "r_precision"):
         assert (plain[key], figures[key]) == (1, (1 / 2 + 1) / 2)
     same = [key for key in plain if "macro" in key or key.startswith(("auc", "p@", "precision"))]
-    assert len(same) == 12
+    assert len(same) == 13
     assert {key: plain[key] for key in same} == {key: figures[key] for key in same}
 
 
