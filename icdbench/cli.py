@@ -288,6 +288,32 @@ def _remeasure(results: Path, records: list[Any]) -> list[str]:
     return failures
 
 
+@app.command("compare")
+def show_comparison(
+    one: Annotated[str, typer.Argument(help="A model with stored runs, such as jlan, jlan@no-joint.")],
+    other: Annotated[str, typer.Argument(help="The model to compare it with.")],
+    dataset: Dataset = "demo",
+    rule: Annotated[str, typer.Option(help="Decision threshold: fixed (0.5) or tuned (on validation).")] = "fixed",
+    seeds: Annotated[str | None, typer.Option(help="A count or a list, as of run; else all that are stored.")] = None,
+    resamples: Annotated[int, typer.Option(help="How often the test documents are drawn.")] = 1000,
+    results: Results = Path("results"),
+    fmt: Format = "md",
+) -> None:
+    """Compare two models' stored runs: differences with intervals and p-values, by frequency, codes won and lost."""
+    _tables(fmt)
+    from rich.console import Console
+
+    from icdbench import compare
+    from icdbench.progress import preparing
+
+    with _stoppable(), preparing(Console(stderr=True)) as report:
+        numbers = None if seeds is None else _seeds(seeds)
+        found = compare.compare(
+            results, (one, other), dataset, rule=rule, seeds=numbers, resamples=resamples, report=report
+        )
+    typer.echo(compare.render(found, fmt), nl=False)
+
+
 @app.command("tables")
 def show_tables(
     name: Annotated[str, typer.Argument(help="Which table or figure of the paper.")] = "table5",
