@@ -51,5 +51,5 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time and memory; every script of benchmarks/speed, results on stdout."""
     session.install("--editable", ".[dev,bench]", *CONSTRAINED)
-    for script in ("demo", "prepare", "vectors"):
+    for script in ("demo", "prepare", "vectors", "metrics"):
         session.run("python", f"benchmarks/speed/{script}.py")

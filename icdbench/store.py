@@ -189,7 +189,10 @@ def _opened(folder: Path) -> Iterator[Mapping[str, Any]]:
     if not path.is_file():
         raise DataError(f"{path} is missing; without it figures of this run can only be read, not computed")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with (
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as stored,
+        ):  # np.load alone leaves a cut file open
             yield stored
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}); remove its folder and run it again") from None

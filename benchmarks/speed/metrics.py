@@ -1,0 +1,174 @@
+"""How long the metrics take, and how much memory: 3,372 documents × 8,921 codes, as in MIMIC-III's full test split.
+
+    python benchmarks/speed/metrics.py [--documents 3372] [--codes 8921]
+
+Float32 scores and about 15 codes per document, of which few are frequent and most are rare. Each row is measured in a process
+of its own, which reads the same data first; memory is what the process had at most beyond what it had with the data read.
+Seconds of the clock, and in parentheses of the processor, which other work on the machine changes less.
+`published` restates how the programs around CAML evaluate: a loop over codes around scikit-learn's ROC curves, dense
+labels, and sorting whole rows for precision at k; it has none of the other figures. Bounds: 4 s and 2 GB for all figures,
+60 s for 1,000 paired resamples. `paired bootstrap` draws two models' figures for all metrics, not the six of the paper's table alone.
+Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, load_npz, save_npz
+from sklearn.metrics import auc, roc_curve
+
+from icdbench import bootstrap, metrics, run, store
+from icdbench.types import LabelSet, Predictions
+
+PER_DOCUMENT, TRAIN = 15, 47_723  # codes of a document on average; training documents
+K = (8, 15)
+Data = tuple[NDArray[np.float32], csr_matrix, NDArray[np.int64]]
+
+
+def drawn(N: int, L: int, seed: int) -> Data:
+    """Logits, labels and training frequencies; codes by Zipf's law. Another seed: another model of the same documents."""
+    labels = np.random.default_rng(0)
+    share_L = 1 / np.arange(1, L + 1)
+    for _ in range(5):  # no code is in more than 40 % of the documents
+        share_L = np.minimum(share_L * PER_DOCUMENT / share_L.sum(), 0.4)
+    gold_NL = labels.random((N, L), dtype=np.float32) < share_L
+    scores_NL = np.random.default_rng(seed).standard_normal((N, L), dtype=np.float32)
+    scores_NL *= 1.3
+    scores_NL += np.log(share_L / (1 - share_L)).astype(np.float32) - 1
+    scores_NL += 3.5 * gold_NL.astype(np.float32)
+    return scores_NL, csr_matrix(gold_NL, dtype=np.uint8), np.round(share_L * TRAIN).astype(np.int64)
+
+
+def all_figures(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
+    figures = metrics.evaluate(scores_NL, labels, 0.0, train_counts=counts_L)
+    return f"{len(figures)} figures; {shown(figures)}"
+
+
+def published(scores_NL: Any, labels: csr_matrix, _counts_L: Any) -> str:
+    gold_NL, guess_NL = labels.toarray().astype(np.float64), (scores_NL > 0).astype(np.float64)
+    both_L, either_L = (gold_NL * guess_NL).sum(0), np.maximum(gold_NL, guess_NL).sum(0)
+    figures = {"jaccard_macro": np.mean(both_L / (either_L + 1e-10))}
+    precision, recall = (np.mean(both_L / (each.sum(0) + 1e-10)) for each in (guess_NL, gold_NL))
+    figures["f1_macro_harmonic"] = 2 * precision * recall / (precision + recall)
+    figures["f1_micro"] = 2 * both_L.sum() / (gold_NL.sum() + guess_NL.sum())
+    areas = []
+    for code in range(gold_NL.shape[1]):
+        if gold_NL[:, code].sum() > 0:
+            fallout, hits, _ = roc_curve(gold_NL[:, code], scores_NL[:, code])
+            areas.append(auc(fallout, hits))
+    figures["auc_macro"] = np.mean(areas)
+    fallout, hits, _ = roc_curve(gold_NL.ravel(), scores_NL.ravel())
+    figures["auc_micro"] = auc(fallout, hits)
+    best_NL = np.argsort(scores_NL)[:, ::-1]
+    for k in K:
+        rows = zip(gold_NL, best_NL[:, :k], strict=True)
+        figures[f"p@{k}"] = np.mean([gold_L[best].sum() / k for gold_L, best in rows])
+    return f"{len(figures)} figures; {shown(figures)}"
+
+
+def record(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
+    """All that a finished run measures, of validation and test: both thresholds, intervals, collapse, popularity."""
+    half = len(scores_NL) * 1631 // 3372
+    none = np.zeros(len(scores_NL), np.int64)
+    test = Predictions((), scores_NL, labels, none)
+    held = Predictions((), scores_NL[:half], labels[:half], none[:half])
+    found = run.measured({"validation": held, "test": test}, counts_L)
+    low, high = found["intervals"]["fixed"]["f1_micro"]
+    return f"micro-F1 from {low:.4f} to {high:.4f}"
+
+
+def paired(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
+    other_NL, _, _ = drawn(*scores_NL.shape, seed=2)
+    weights_RN = bootstrap.weights(len(scores_NL))
+    both = [
+        bootstrap.resampled(metrics.scored(each, labels, None, counts_L), {"": 0.0}, weights_RN)[""]
+        for each in (scores_NL, other_NL)
+    ]
+    low, high = bootstrap.interval(both[0]["f1_micro"] - both[1]["f1_micro"])
+    return f"{len(both[0])} figures; micro-F1 differs by {low:+.4f} to {high:+.4f}"
+
+
+def stored(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
+    """Writing and reading predictions.npz of validation and test together."""
+    half = len(scores_NL) * 1631 // 3372
+    none = np.zeros(len(scores_NL), np.int64)
+    test = Predictions((), scores_NL, labels, none)
+    held = Predictions((), scores_NL[:half], labels[:half], none[:half])
+    names = LabelSet(tuple(f"{code:05d}" for code in range(len(counts_L))), counts_L)
+    with tempfile.TemporaryDirectory() as folder:
+        store.save_predictions(Path(folder), {"validation": held, "test": test}, names)
+        size = (Path(folder) / store.PREDICTIONS).stat().st_size
+        assert (store.load_predictions(Path(folder))["test"].scores_NL == scores_NL).all()
+    return f"{size / 1e6:.0f} MB; {4 * (len(scores_NL) + half) * len(counts_L) / 1e6:.0f} MB unpacked"
+
+
+def shown(figures: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {figures[key]:.4f}" for key in ("auc_macro", "auc_micro", "f1_macro_harmonic", "f1_micro"))
+
+
+WAYS: dict[str, Callable[..., str]] = {
+    "all figures": all_figures,
+    "published": published,
+    "paired bootstrap": paired,
+    "a run's record": record,
+    "predictions.npz": stored,
+}
+
+
+def peak() -> float:
+    """GB of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
+
+
+def measured(way: str, folder: Path) -> str:
+    """A row of the table; runs in a process of its own."""
+    data = np.load(folder / "scores.npy"), load_npz(folder / "labels.npz"), np.load(folder / "counts.npy")
+    before, begun, worked = peak(), time.monotonic(), time.process_time()
+    what = WAYS[way](*data)
+    seconds, work, used = time.monotonic() - begun, time.process_time() - worked, peak()
+    return f"| {way} | {seconds:.1f} ({work:.1f}) | {used - before:.2f} | {what} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=3372)
+    parser.add_argument("--codes", type=int, default=8921)
+    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.row:
+        print(measured(given.row[0], Path(given.row[1])))
+        return
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    print(f"{platform.platform()}, {os.cpu_count()} cores, OMP_NUM_THREADS {threads}", end="")
+    print(
+        f"; Python {platform.python_version()}",
+        *(f"{n} {version(n)}" for n in ("numpy", "scipy", "scikit-learn")),
+        sep=", ",
+    )
+    print(f"\n{given.documents:,} documents × {given.codes:,} codes\n")
+    print("| what | seconds (CPU) | GB more | result |\n|:--|--:|--:|:--|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        scores_NL, labels, counts_L = drawn(given.documents, given.codes, seed=1)
+        np.save(Path(folder) / "scores.npy", scores_NL)
+        np.save(Path(folder) / "counts.npy", counts_L)
+        save_npz(Path(folder) / "labels.npz", labels)
+        for way in WAYS:
+            subprocess.run([sys.executable, __file__, "--row", way, folder], check=True)  # noqa: S603
+
+
+if __name__ == "__main__":
+    main()
