@@ -73,6 +73,10 @@ def test_decisions_agree_with_scikit_learn(data: Data) -> None:
         if name == "f1" and labels.any():
             present = [f1 for f1, gold in zip(per_code, labels.T, strict=True) if gold.any()]
             assert figures["f1_macro_present"] == near(np.mean(present))
+    jaccards = [reference.jaccard_score(gold, guess, zero_division=0) for gold, guess in columns]
+    assert figures["jaccard_macro"] == near(np.mean(jaccards))
+    assert figures["jaccard_micro"] == near(reference.jaccard_score(labels.ravel(), predicted.ravel(), zero_division=0))
+    assert figures["accuracy"] == near(reference.accuracy_score(labels.ravel(), predicted.ravel()))
     precision, recall = figures["precision_macro"], figures["recall_macro"]
     harmonic = 2 * precision * recall / (precision + recall) if precision + recall else 0
     assert figures["f1_macro_harmonic"] == near(harmonic)
@@ -182,6 +186,17 @@ def test_figures_are_finite_floats_in_range(data: Data) -> None:
     figures = evaluate(*data, train_counts=np.arange(data[0].shape[1]))
     assert {type(value) for value in figures.values()} == {float}
     assert all(0 <= value <= 1 for key, value in figures.items() if key != "auc_labels")
+
+
+@each_data
+def test_several_thresholds_at_once_are_each_alone(data: Data) -> None:
+    counts = np.arange(data[0].shape[1]) * 40
+    rules = {"fixed": 0.5, "tuned": 0.2}
+    alone = {rule: evaluate(*data, at, train_counts=counts) for rule, at in rules.items()}
+    assert metrics.evaluate_rules(metrics.scored(*data, train_counts=counts), rules) == alone
+    ranking = metrics.ranking(*data)
+    assert ranking == {key: alone["fixed"][key] for key in alone["fixed"] if key in ranking}
+    assert len(ranking) == 7 + 2 * ("map" in ranking)
 
 
 def test_undefined_figures_are_left_out() -> None:
