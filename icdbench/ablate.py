@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from icdbench import registry, tables
+from icdbench import catalog, registry
 from icdbench.run import Request
 from icdbench.spec import Benchmark, SpecError, nearest
 
@@ -36,8 +36,8 @@ def plan(request: Request, model: str, study: str = ALL) -> list[tuple[Benchmark
 def studies(model: str) -> dict[str, list[Benchmark]]:
     """The benchmarks of each study that has the model's systems, by the study's name."""
     found: dict[str, list[Benchmark]] = {}
-    for benchmark in tables.benchmarks().values():
-        if benchmark.study and {system.partition("@")[0] for system in tables.systems_of(benchmark)} == {model}:
+    for benchmark in catalog.benchmarks().values():
+        if benchmark.study and {system.partition("@")[0] for system in catalog.systems_of(benchmark)} == {model}:
             found.setdefault(benchmark.study, []).append(benchmark)
     return found
 
@@ -49,4 +49,4 @@ def _for_data(panels: list[Benchmark], dataset: str) -> Benchmark:
 
 def _asked(request: Request, study: Benchmark) -> Request:
     """The study's own overrides come before what the user sets."""
-    return replace(request, models=tables.systems_of(study), changes={**study.overrides, **request.changes})
+    return replace(request, models=catalog.systems_of(study), changes={**study.overrides, **request.changes})

@@ -322,12 +322,12 @@ def show_tables(
 ) -> None:
     """Print a table of the paper: published figures, and your own beside them."""
     tables = _tables(fmt)
-    from icdbench import store
+    from icdbench import catalog, store
 
     if results != Path("results") and not results.is_dir():
         raise SpecError(f"--results '{results}' is no folder")
-    shown = tables.benchmark(name)
-    typer.echo(tables.table(shown, tables.of_study(shown, store.load_records(results)), fmt), nl=False)
+    shown = catalog.benchmark(name)
+    typer.echo(tables.table(shown, catalog.of_study(shown, store.load_records(results)), fmt), nl=False)
 
 
 @data_app.command("list")
@@ -411,12 +411,12 @@ def data_describe(
     fmt: Format = "md",
 ) -> None:
     """Print the paper's Table 2 for a data set (vocabulary, documents per split, codes, lengths) and its figure 2."""
-    tables = _tables(fmt)
-    from icdbench import datasets
+    _tables(fmt)
+    from icdbench import counts, datasets
 
     origin = datasets.source(name)
     spec = datasets.data_spec(origin, _changes(settings, only="data"))
-    typer.echo(tables.statistics(_prepared(origin, data, spec), fmt), nl=False)
+    typer.echo(counts.statistics(_prepared(origin, data, spec), fmt), nl=False)
 
 
 @data_app.command("export")

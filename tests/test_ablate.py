@@ -11,7 +11,7 @@ import pytest
 from conftest import Call
 from test_tables import PAPER, record
 
-from icdbench import ablate, formats, objectives, registry, store, tables, train
+from icdbench import ablate, catalog, formats, objectives, registry, store, tables, train
 from icdbench.run import Request
 from icdbench.spec import Benchmark, SpecError
 
@@ -51,18 +51,18 @@ def test_studies_are_those_of_the_paper() -> None:
 
 
 def test_every_system_of_a_study_is_a_declared_variant() -> None:
-    for benchmark in tables.benchmarks().values():
-        for system in tables.systems_of(benchmark) if benchmark.study else []:
+    for benchmark in catalog.benchmarks().values():
+        for system in catalog.systems_of(benchmark) if benchmark.study else []:
             base, _, variant = system.partition("@")
             registry.entry(base).variant(variant)
 
 
 def test_variants_set_what_the_tables_rows_say() -> None:
     jlan = registry.entry("jlan")
-    for label, (system, _) in tables.benchmark("table3").published.items():
+    for label, (system, _) in catalog.benchmark("table3").published.items():
         default = {"t_loss": 0.15}
         assert (jlan.variant(system.partition("@")[2]).train or default) == {"t_loss": float(label.partition("=")[2])}
-    for label, (system, _) in tables.benchmark("table4").published.items():
+    for label, (system, _) in catalog.benchmark("table4").published.items():
         assert (jlan.variant(system.partition("@")[2]).model or {"blocks": 1}) == {"blocks": int(label[-1])}
 
 
@@ -107,7 +107,7 @@ def test_bad_requests_get_one_line_and_status_2(icdbench: Call, words: tuple[str
 @pytest.mark.parametrize("number", [3, 4])
 def test_published_cells_are_the_papers(number: int) -> None:
     text = PAPER.read_text(encoding="utf-8").partition(f"\nTable {number} Performance")[2]
-    full, fifty = tables.benchmark(f"table{number}-full"), tables.benchmark(f"table{number}")
+    full, fifty = catalog.benchmark(f"table{number}-full"), catalog.benchmark(f"table{number}")
     for label in fifty.published:
         words = text.partition(f"\n{label} ")[2].split()[:4]
         figures = [f"{100 * float(word):.1f}" for word in words]
@@ -115,7 +115,7 @@ def test_published_cells_are_the_papers(number: int) -> None:
 
 
 def test_own_figures_stand_under_the_published_ones_of_the_same_data_alone() -> None:
-    table3 = tables.benchmark("table3")
+    table3 = catalog.benchmark("table3")
     same, other = record(dataset="mimic50", value=0.65), record(dataset="demo", synthetic=True, value=0.99)
     shown = rows(tables.table(table3, [same, other, record("caml", dataset="mimic50")], "csv"))
     paper = [row for row in shown if row["table"].startswith("Table 3")]
@@ -134,7 +134,7 @@ def test_a_figure_is_a_mean_by_epoch_and_blank_where_a_run_had_stopped() -> None
         return made.model_copy(update={"history": history})
 
     runs = [run(1, "", [0.5, 0.25]), run(2, "", [0.7]), run(1, "no-joint", [0.9, 0.8, 0.7])]
-    shown = rows(tables.table(tables.benchmark("figure7"), runs, "csv"))  # type: ignore[arg-type]
+    shown = rows(tables.table(catalog.benchmark("figure7"), runs, "csv"))  # type: ignore[arg-type]
     table = {(row["epoch"], row["config"]): row for row in shown}
     assert list(table) == [
         ("1", "with joint learning"),
@@ -154,7 +154,7 @@ def test_a_figure_is_a_mean_by_epoch_and_blank_where_a_run_had_stopped() -> None
 @pytest.mark.parametrize("fmt", formats.FORMATS)
 @pytest.mark.parametrize("name", ["figure6", "figure7", "figure8", "table4"])
 def test_every_study_has_every_format_with_and_without_runs(name: str, fmt: str) -> None:
-    benchmark = tables.benchmark(name)
+    benchmark = catalog.benchmark(name)
     empty = tables.table(benchmark, [], fmt)
     assert "ablate" in empty or name == "table4" or fmt == "csv"  # which has no place for notes without rows
     assert "jlan" in tables.table(benchmark, [record(dataset="demo", synthetic=True)], fmt)
@@ -162,9 +162,9 @@ def test_every_study_has_every_format_with_and_without_runs(name: str, fmt: str)
 
 def test_stored_runs_enter_a_figure_if_they_have_its_settings() -> None:
     fifty = record(changed={"train.max_epochs": 50, "train.patience": 50})
-    found = tables.of_study(tables.benchmark("figure7"), [record(), fifty])
+    found = catalog.of_study(catalog.benchmark("figure7"), [record(), fifty])
     assert [each.id for each in found] == [fifty.id]
-    assert len(tables.of_study(tables.benchmark("table3"), [record(), fifty])) == 2
+    assert len(catalog.of_study(catalog.benchmark("table3"), [record(), fifty])) == 2
 
 
 # --- From end to end -----------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_the_validation_loss_is_the_whole_cross_entropy(icdbench: Call, few_note
 def test_a_model_without_studies_is_compared_with_all_its_variants(
     icdbench: Call, few_notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "benchmarks", dict[str, Benchmark])
+    monkeypatch.setattr(catalog, "benchmarks", dict[str, Benchmark])
     with pytest.raises(SpecError, match="leave --study out"):
         ablate.plan(Request(), "jlan", "joint")
     status, out, err = icdbench("ablate", "jlan", "--dataset", few_notes, *TINY, "--set", "train.max_epochs=1")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from icdbench import metrics, tables
+from icdbench import catalog, metrics, tables
 from icdbench.spec import Benchmark, DataSpec, RunSpec, SpecError, TrainSpec
 from icdbench.types import RunRecord
 
@@ -137,7 +137,7 @@ class Page(HTMLParser):
     ],
 )
 def test_published_anchors(name: str, label: str, cells: str) -> None:
-    assert tables.benchmark(name).published[label][1] == tuple(cells.split())
+    assert catalog.benchmark(name).published[label][1] == tuple(cells.split())
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text lies outside the repository")
@@ -149,23 +149,23 @@ def test_published_cells_are_the_papers_in_its_order(name: str, start: str, numb
     for row in figures:
         if len(row) == 6:  # BiGRU in table 6: one precision, which is P@8's
             row.insert(5, "")
-    published = tables.benchmark(name).published
+    published = catalog.benchmark(name).published
     assert [[label, *cells] for label, (_, cells) in published.items()] == figures
-    shown = [row for row in rows(tables.table(tables.benchmark(name), [], "csv")) if row["figures"] == "published"]
-    headings = [heading for heading, _ in tables.benchmark(name).metrics]
+    shown = [row for row in rows(tables.table(catalog.benchmark(name), [], "csv")) if row["figures"] == "published"]
+    headings = [heading for heading, _ in catalog.benchmark(name).metrics]
     assert [[row["system"], *(row[heading] for heading in headings)] for row in shown] == figures
 
 
 def test_columns_stand_in_the_papers_order() -> None:
     common = ["AUC macro", "AUC micro", "F1 macro", "F1 micro"]
-    assert [heading for heading, _ in tables.benchmark("table5").metrics] == [*common, "P@5", "R@5"]
-    assert [heading for heading, _ in tables.benchmark("table6").metrics] == [*common, "P@15", "P@8"]
-    assert tables.benchmark("table6").published["BiGRU"][1][4:] == ("", "58.5")
+    assert [heading for heading, _ in catalog.benchmark("table5").metrics] == [*common, "P@5", "R@5"]
+    assert [heading for heading, _ in catalog.benchmark("table6").metrics] == [*common, "P@15", "P@8"]
+    assert catalog.benchmark("table6").published["BiGRU"][1][4:] == ("", "58.5")
 
 
-@pytest.mark.parametrize("name", sorted(tables.benchmarks()))
+@pytest.mark.parametrize("name", sorted(catalog.benchmarks()))
 def test_benchmark_is_complete(name: str) -> None:
-    benchmark = tables.benchmark(name)
+    benchmark = catalog.benchmark(name)
     measured = metrics.evaluate([[0.9, 0.1], [0.2, 0.8]], [[1, 0], [0, 1]])
     if benchmark.per_epoch:
         measured |= {"loss": 0.0, "validation_loss": 0.0, "dropped": 0.0}
@@ -181,10 +181,10 @@ def test_benchmark_is_complete(name: str) -> None:
 
 
 def test_every_published_row_names_a_model() -> None:
-    models = {model for each in tables.benchmarks().values() for model, _ in each.published.values()}
+    models = {model for each in catalog.benchmarks().values() for model, _ in each.published.values()}
     expected = {"lr", "cnn", "bigru", "leam", "caml", "dr-caml", "msatt-kg", "multirescnn", "jlan"}
     assert models >= expected
-    assert [model for model, _ in tables.benchmark("table5").published.values()][-1] == "jlan"
+    assert [model for model, _ in catalog.benchmark("table5").published.values()][-1] == "jlan"
 
 
 def test_mean_and_sample_deviation_over_seeds() -> None:
@@ -208,7 +208,7 @@ def test_effort_is_a_mean_over_runs_and_blank_without_epochs() -> None:
 
 def test_settings_of_one_model_are_in_order_of_their_labels() -> None:
     runs = [record(dataset="mimic50", changed={"train.max_epochs": number} if number else None) for number in range(6)]
-    found = rows(tables.table(tables.benchmark("table5"), runs, "csv"))
+    found = rows(tables.table(catalog.benchmark("table5"), runs, "csv"))
     labels = [row["system"] for row in found if row["figures"] == "mimic50, 1 seed"]
     assert labels == ["jlan", *(f"jlan (train.max_epochs={number})" for number in range(1, 6))]
 
@@ -356,7 +356,7 @@ def test_collapsed_figures_are_never_the_best() -> None:
 def test_own_runs_stand_under_the_published_row() -> None:
     runs = [record(seed=seed, value=value, dataset="mimic50") for seed, value in ((1, 0.60), (2, 0.62), (3, 0.67))]
     runs += [record("laat", dataset="mimic50"), record(dataset="mimic50", variant="no-denoise")]
-    found = rows(tables.table(tables.benchmark("table5"), runs, "csv"))
+    found = rows(tables.table(catalog.benchmark("table5"), runs, "csv"))
     assert [(row["system"], row["figures"]) for row in found[7:]] == [
         ("JLAN", "published"),
         ("jlan", "mimic50, 3 seeds"),
@@ -372,13 +372,13 @@ def test_difference_is_that_of_the_figures_shown() -> None:
     run = record(
         dataset="mimic50", value=0.6974, auc_macro=0.92649, auc_micro=0.9406, f1_macro_harmonic=0.6661, p_5=0.6674
     )
-    cells = pipe_cells(tables.table(tables.benchmark("table5"), [run]))
+    cells = pipe_cells(tables.table(catalog.benchmark("table5"), [run]))
     assert cells[-1][1:] == ["difference", "0.0", "0.0", "+0.1", "0.0", "-0.1", "+5.9"]
 
 
 def test_a_dash_has_no_difference_and_a_collapse_neither() -> None:
     run = record("cnn", dataset="mimic50", collapse={"fixed": "no code is ever predicted"})
-    found = rows(tables.table(tables.benchmark("table5"), [run], "csv"))
+    found = rows(tables.table(catalog.benchmark("table5"), [run], "csv"))
     assert [found[2][name] for name in ("figures", "AUC macro", "F1 macro", "F1 micro", "R@5")] == [
         "difference",
         "-27.6",
@@ -392,7 +392,7 @@ def test_a_dash_has_no_difference_and_a_collapse_neither() -> None:
 
 def test_best_published_and_best_own_are_bold_apart() -> None:
     runs = [record(dataset="mimic50", value=0.5), record("caml", dataset="mimic50", value=0.45)]
-    cells = pipe_cells(tables.table(tables.benchmark("table5"), runs))
+    cells = pipe_cells(tables.table(catalog.benchmark("table5"), runs))
     bold = {(row[0], row[1]): row[2:] for row in cells if row[2].startswith("**")}
     assert bold == {
         ("JLAN", "published"): [f"**{cell}**" for cell in ("92.6", "94.1", "66.5", "69.7", "66.8", "63.8")],
@@ -410,7 +410,7 @@ def test_best_published_and_best_own_are_bold_apart() -> None:
     ],
 )
 def test_other_data_never_enter_the_papers_columns(other: dict[str, Any], fmt: str) -> None:
-    benchmark = tables.benchmark("table5")
+    benchmark = catalog.benchmark("table5")
     text = tables.table(benchmark, [record(value=0.1234, **other)], fmt)
     alone = tables.table(benchmark, [], fmt)
     assert "Other data, not comparable with table5" in text
@@ -428,14 +428,14 @@ def test_other_data_never_enter_the_papers_columns(other: dict[str, Any], fmt: s
 
 def test_raw_data_of_two_kinds_give_the_papers_table_twice() -> None:
     runs = [record(dataset="mimic50", fingerprint=character * 16, value=0.5) for character in "ab"]
-    text = tables.table(tables.benchmark("table5"), runs)
+    text = tables.table(catalog.benchmark("table5"), runs)
     assert text.count("**Table 5") == 2
     assert text.count("| jlan ") == 4  # each with its difference
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_no_runs_at_all(fmt: str) -> None:
-    assert "No runs on mimic50 are stored" in tables.table(tables.benchmark("table5"), [], fmt)
+    assert "No runs on mimic50 are stored" in tables.table(catalog.benchmark("table5"), [], fmt)
     nothing = tables.comparison([], fmt)
     assert "F1 macro (harmonic)" in nothing
     assert fmt == "csv" or "No runs are stored" in nothing
@@ -452,11 +452,11 @@ def test_order_of_records_does_not_matter(fmt: str) -> None:
     runs += [
         record(seed=4, changed={"train.batch_size": 4, "train.max_epochs": 5}, collapse={"fixed": "x", "tuned": "y"})
     ]
-    expected = tables.table(tables.benchmark("table5"), runs, fmt), tables.comparison(runs, fmt)
+    expected = tables.table(catalog.benchmark("table5"), runs, fmt), tables.comparison(runs, fmt)
     for seed in range(5):
         copies = [run.model_copy(deep=True) for run in runs]
         shuffled = random.Random(seed).sample(copies, len(copies))  # noqa: S311
-        assert (tables.table(tables.benchmark("table5"), shuffled, fmt), tables.comparison(shuffled, fmt)) == expected
+        assert (tables.table(catalog.benchmark("table5"), shuffled, fmt), tables.comparison(shuffled, fmt)) == expected
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ def test_markdown_keeps_names_readable() -> None:
 
 def test_latex_is_a_booktabs_table() -> None:
     runs = [record(dataset="mimic50", seed=seed) for seed in (1, 2)]
-    text = tables.table(tables.benchmark("table5"), [*runs, record()], "latex")
+    text = tables.table(catalog.benchmark("table5"), [*runs, record()], "latex")
     for part in (
         r"\begin{table}",
         r"\begin{tabular}",
@@ -522,15 +522,17 @@ def test_latex_is_a_booktabs_table() -> None:
 
 def test_html_cells_equal_the_markdown_ones() -> None:
     runs = [record(dataset="mimic50", seed=seed) for seed in (1, 2)]
-    page = Page(tables.table(tables.benchmark("table5"), runs, "html"))
-    header, _, *cells = pipe_cells(tables.table(tables.benchmark("table5"), runs, "md"))
+    page = Page(tables.table(catalog.benchmark("table5"), runs, "html"))
+    header, _, *cells = pipe_cells(tables.table(catalog.benchmark("table5"), runs, "md"))
     assert page.rows[:-1] == [[cell.strip("*") for cell in row] for row in [header, *cells]]
     assert page.tags.count("table") == 1
     assert "strong" in page.tags
 
 
 def test_csv_figures_are_numbers() -> None:
-    found = rows(tables.table(tables.benchmark("table6"), [record(num_codes=900, seed=seed) for seed in (1, 2)], "csv"))
+    found = rows(
+        tables.table(catalog.benchmark("table6"), [record(num_codes=900, seed=seed) for seed in (1, 2)], "csv")
+    )
     figures = [row[name] for row in found for name in ("AUC macro", "F1 micro", "P@8", "P@8 sd") if row[name]]
     assert len(figures) > 24
     assert all(float(figure) >= 0 for figure in figures)
@@ -541,12 +543,12 @@ def test_unknown_names_are_one_line_errors() -> None:
     with pytest.raises(SpecError, match=r"no table format 'markdwn'.*known: csv, html, latex, md"):
         tables.comparison([], "markdwn")
     with pytest.raises(SpecError, match="did you mean 'html'"):
-        tables.table(tables.benchmark("table5"), [], "htm")
+        tables.table(catalog.benchmark("table5"), [], "htm")
     with pytest.raises(SpecError, match="no table 'tabel5'; did you mean 'table5'"):
-        tables.benchmark("tabel5")
+        catalog.benchmark("tabel5")
 
 
 def test_benchmarks_are_found_by_scanning() -> None:
-    found = tables.benchmarks()
+    found = catalog.benchmarks()
     assert {"table5", "table6"} <= set(found)
     assert all(isinstance(each, Benchmark) for each in found.values())
