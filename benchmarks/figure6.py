@@ -29,5 +29,4 @@ BENCHMARK = Benchmark(
         "L+S+J": ("jlan", ()),
     },
     source="Li X. et al., BMC Bioinformatics 2021, 22:590, Fig. 6, which prints no numbers",
-    caption="Percent. F1 macro is harmonic: 2PR/(P+R) of macro-averaged P and R. Threshold: fixed at 0.5.",
 )

@@ -27,8 +27,7 @@ BENCHMARK = Benchmark(
     published={"with denoising": ("jlan", ()), "without": ("jlan@no-denoise", ())},
     source="Li X. et al., BMC Bioinformatics 2021, 22:590, Fig. 8, which prints no numbers",
     caption=(
-        "Percent, losses as they are; left out: share of the positive pairs. The training loss lacks what is left out, the "
-        "validation loss is the whole cross-entropy for both. F1 macro is harmonic: 2PR/(P+R) of macro-averaged P and R. "
-        "Threshold: fixed at 0.5."
+        "Losses as they are; left out: share of the positive pairs. The training loss lacks what is left out, the validation loss "
+        "is the whole cross-entropy for both."
     ),
 )

@@ -9,9 +9,8 @@ from __future__ import annotations
 from icdbench.spec import Benchmark
 
 CAPTION = (
-    "Percent; the paper prints fractions. F1 macro is harmonic: 2PR/(P+R) of macro-averaged P and R (the paper's eq. 21), "
-    "not the mean of per-code F1. Threshold: fixed at 0.5. The paper's Tables 3 and 4 come from other settings than its "
-    "Tables 5 and 6, which it does not tell, and must not be compared with them."
+    "The paper prints fractions. Its Tables 3 and 4 come from other settings than its Tables 5 and 6, which it does not tell, "
+    "and must not be compared with them."
 )
 FIFTY = Benchmark(
     name="table4",

@@ -33,6 +33,9 @@ Seeds = Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of raw data; else ICDBENCH_DATA, else ./data.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of run records.")]
+Folders = Annotated[
+    list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable, to merge several groups'.")
+]
 Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
 Jobs = Annotated[int, typer.Option(help="Runs side by side on this machine, each with its share of the cores.")]
 Settings = Annotated[
@@ -70,9 +73,15 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def run(
     models: Annotated[
-        str, typer.Option(help="Models by name, separated by commas, or all; variants as jlan@no-denoise.")
-    ] = "jlan,caml",
-    dataset: Dataset = "demo",
+        str | None,
+        typer.Option(help="Models by name, separated by commas, or all; variants as jlan@no-denoise. Else jlan,caml."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A data set's name, or your own .csv, .parquet or .jsonl file. Else demo.")
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Models and data set of a table: its name, or your own file ending in .py.")
+    ] = None,
     seeds: Seeds = "1",
     settings: Settings = None,
     data: DataFolder = None,
@@ -83,15 +92,29 @@ def run(
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
     tables = _tables(fmt)
+    from icdbench import catalog
     from icdbench.run import Request
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names:
+    names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    if names == []:
         raise SpecError("--models names no model; see 'icdbench models'")
-    request = Request(names, dataset, _seeds(seeds), _changes(settings), data, results, device)
-    (records,), failures = _carry_out([request], jobs)
-    if records:
-        typer.echo(tables.comparison(records, fmt), nl=False)
+    numbers, changes, parts = _seeds(seeds), _changes(settings), []
+    if benchmark is None:
+        asked = [Request(names or ("jlan", "caml"), dataset or "demo", numbers, changes, data, results, device)]
+    else:
+        parts = [each for each in catalog.chosen(benchmark) if dataset in {None, each.dataset} and not each.statistics]
+        if not parts:
+            raise SpecError(f"'{benchmark}' has no table of systems" + (f" on '{dataset}'" if dataset else ""))
+        asked = [
+            Request(systems, each.dataset, numbers, {**each.overrides, **changes}, data, results, device)
+            for each in parts
+            for systems in [names or catalog.systems_of(each)]
+        ]
+    found, failures = _carry_out(asked, jobs)
+    if parts:
+        typer.echo(tables.printed(list(zip(parts, found, strict=True)), fmt), nl=False)
+    elif found[0]:
+        typer.echo(tables.comparison(found[0], fmt), nl=False)
     if failures:
         _fail(failures, 1)
 
@@ -316,18 +339,35 @@ def show_comparison(
 
 @app.command("tables")
 def show_tables(
-    name: Annotated[str, typer.Argument(help="Which table or figure of the paper.")] = "table5",
-    results: Results = Path("results"),
+    name: Annotated[
+        str,
+        typer.Argument(help="table2 to table6, figure6 to figure8, all, literature, or your own file ending in .py."),
+    ] = "table5",
+    results: Folders = None,
+    literature: Annotated[bool, typer.Option("--literature", help="Add what others report on the same data.")] = False,  # noqa: FBT002
     fmt: Format = "md",
 ) -> None:
-    """Print a table of the paper: published figures, and your own beside them."""
+    """Print a table of the paper, or your own: published figures, and those of your runs beside them."""
     tables = _tables(fmt)
-    from icdbench import catalog, store
+    from icdbench import catalog
 
-    if results != Path("results") and not results.is_dir():
-        raise SpecError(f"--results '{results}' is no folder")
-    shown = catalog.benchmark(name)
-    typer.echo(tables.table(shown, catalog.of_study(shown, store.load_records(results)), fmt), nl=False)
+    if name == "literature":
+        typer.echo(tables.literature(catalog.literature(), fmt), nl=False)
+        return
+    parts = catalog.chosen(name)
+    records = _records(results)
+    shown = [(part, catalog.of_study(part, records)) for part in parts]
+    typer.echo(tables.printed(shown, fmt, catalog.literature() if literature else ()), nl=False)
+
+
+def _records(results: list[Path] | None) -> list[Any]:
+    """The stored runs of one or several results folders."""
+    from icdbench import store
+
+    for folder in results or []:
+        if not folder.is_dir():
+            raise SpecError(f"--results '{folder}' is no folder")
+    return store.load_records(*(results or [Path("results")]))
 
 
 @data_app.command("list")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from icdbench.formats import Grid, write
-from icdbench.types import SPLITS, Corpus
+from icdbench.spec import Benchmark
+from icdbench.systems import data_name
+from icdbench.types import SPLITS, Corpus, RunRecord
+
+COUNTING = ("min_documents", "words")  # fields of DataSpec that decide how many words there are
 
 
 def statistics(corpus: Corpus, fmt: str = "md") -> str:
@@ -51,3 +56,51 @@ def _frequencies(corpus: Corpus) -> Grid:
     header = ["training documents", "codes", "of all codes", "of all labels", "codes, to scale"]
     notes = [f"{len(corpus.splits['train']):,} training documents with {counts_L.sum():,} labels."]
     return Grid("Codes by their frequency in training", header, rows, notes)
+
+
+def data_sets(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[Grid]:
+    """The paper's Table 2: its data sets, under each what own runs saw of it; then the other data of own runs."""
+    own = sorted({_sizes(record, benchmark) for record in records})
+    paper = {dataset for dataset, _ in benchmark.published.values()}
+    rows: list[list[str]] = []
+    for label, (dataset, published) in benchmark.published.items():
+        rows.append([label, "published", *published])
+        for name, shown, cells in own:
+            if name == dataset:
+                rows += [[shown, "own", *cells], [shown, "difference", *map(_difference, cells, published)]]
+    header = ["data set", "figures", *(heading for heading, _ in benchmark.metrics)]
+    notes = [f"Published: {benchmark.source}. {benchmark.caption}".strip()]
+    notes.append(
+        "Codes: the label set. Codes per document: gold codes in train / validation / test, with those that training lacks."
+    )
+    if not paper & {name for name, _, _ in own}:
+        notes.append(f"No runs on {' or '.join(sorted(paper))} are stored.")
+    other = [[shown, *cells] for name, shown, cells in own if name not in paper]
+    grids = [Grid(benchmark.title, header, rows, notes)]
+    return grids + ([Grid("Other data of own runs", [header[0], *header[2:]], other, notes[1:2])] if other else [])
+
+
+def _sizes(record: RunRecord, benchmark: Benchmark) -> tuple[str, str, tuple[str, ...]]:
+    """The data set's name in the benchmark ("" if synthetic), how it is told apart, and its sizes by the benchmark's metrics."""
+    corpus = record.corpus
+    rates = [
+        f"{corpus['assignments'][split] / number:.1f}"
+        for split, number in corpus["documents"].items()
+        if number and split in corpus["assignments"]
+    ]
+    sizes = {"vocabulary": f"{corpus['num_tokens'] - 2:,}", "codes": f"{corpus['num_codes']:,}"}
+    sizes |= {split: f"{number:,}" for split, number in corpus["documents"].items()}
+    sizes["codes per document"] = " / ".join(rates)
+    words = [
+        f"{name}={value}"
+        for name, value in sorted(record.spec.changed.items())
+        if name.removeprefix("data.") in COUNTING
+    ]
+    shown = f"{', '.join([data_name(record), *words])} [{record.spec.fingerprint[:8]}]"
+    dataset = "" if corpus["synthetic"] else record.spec.dataset
+    return dataset, shown, tuple(sizes[key] for _, key in benchmark.metrics)
+
+
+def _difference(own: str, published: str) -> str:
+    ours, theirs = (cell.replace(",", "") for cell in (own, published))
+    return f"{int(ours) - int(theirs):+,}".replace("+0", "0") if ours.isdigit() and theirs.isdigit() else ""

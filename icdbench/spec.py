@@ -51,6 +51,14 @@ def nearest(value: str, known: Iterable[str]) -> str:
     return f"{hint} (known: {shown})"
 
 
+def first_of(error: ValidationError) -> str:
+    """The first of pydantic's complaints in one line: `field=value: what is wrong`."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "?"
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    return f"{field}={first['input']!r}: {message.removeprefix('value error, ')}"
+
+
 @dataclass(frozen=True)
 class Range:
     """Where tuning may search: an interval (`log`: on a logarithmic scale) or a list of choices."""
@@ -101,10 +109,7 @@ class Settings(BaseModel):
         try:
             return type(self).model_validate(self.model_dump() | dict(changes))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "?"
-            message = first["msg"][:1].lower() + first["msg"][1:]
-            raise SpecError(f"{where}.{field}={first['input']!r}: {message.removeprefix('value error, ')}") from None
+            raise SpecError(f"{where}.{first_of(error)}") from None
 
 
 class DataSpec(Settings):
@@ -167,26 +172,45 @@ class Variant(Settings):
 
 
 class Benchmark(Settings):
-    """One table of a paper: what is compared on which data set, and what was published.
+    """One table or figure, of a paper or one's own: what is compared on which data set, and what was published.
 
-    `metrics` are (heading, metric key) pairs; `published` gives per row label the registered model it belongs to and
-    one text per metric, as printed in the source (a dash where the source has a dash, empty where it has nothing).
-    A figure that prints no numbers gives no texts at all: what it compares is still named.
+    `metrics` are (heading, metric key) pairs, measured at `threshold`; `published` gives per row label the system it belongs
+    to and one text per metric, as printed in the source (a dash where the source has a dash, empty where it has nothing).
+    What prints no numbers gives no texts at all: what it compares is still named. `models` are systems without published
+    figures; with any, the table has no rows but those named.
 
-    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what it sets for them as --set does;
-    with `per_epoch` the metrics are those of a run's history, a row for each epoch.
+    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what is set for them as --set does;
+    with `per_epoch` the metrics are those of a run's history, a row for each epoch. With `statistics` the rows are data
+    sets, which stand in the place of systems, and the metrics are sizes.
     """
 
     name: str
     title: str
-    dataset: str
-    metrics: tuple[tuple[str, str], ...]
-    published: dict[str, tuple[str, tuple[str, ...]]]
-    source: str
+    dataset: str = ""
+    metrics: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
+    published: dict[str, tuple[str, tuple[str, ...]]] = {}
+    models: tuple[str, ...] = ()
+    threshold: Literal["fixed", "tuned"] = "fixed"
+    source: str = ""
     caption: str = ""
     study: str = ""
     overrides: dict[str, Any] = {}
     per_epoch: bool = False
+    statistics: bool = False
+
+
+class Reported(Settings):
+    """What others report of a system on a data set: texts as printed by metric key, and where they were read.
+
+    A macro-F1 stands under the key of its definition, `f1_macro_unstated` where the source gives none. `threshold` is
+    the rule of the F1 figures, empty where it is not known.
+    """
+
+    dataset: str
+    system: str
+    figures: dict[str, str]
+    source: str
+    threshold: Literal["", "fixed", "tuned"] = ""
 
 
 class RunSpec(Settings):

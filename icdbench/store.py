@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from icdbench.files import replacing
 from icdbench.spec import DataError, RunSpec, SpecError, Variant
-from icdbench.types import FloatArray, LabelSet, Predictions, RunRecord
+from icdbench.types import SPLITS, FloatArray, LabelSet, Predictions, RunRecord
 
 log = logging.getLogger("icdbench")
 
@@ -59,24 +59,28 @@ def prepare(results: Path) -> None:
 
 
 def load_record(folder: Path) -> RunRecord | None:
-    """The finished run in this folder; None if there is none. A damaged record is warned of and counts as none."""
+    """The finished run in this folder; None if there is none. One that is damaged or foreign is warned of and counts as none."""
     path = folder / RECORD
     if not path.exists():
         return None
     try:
         record = RunRecord.model_validate_json(path.read_bytes())
         _check_inner(record)
-    except (ValidationError, OSError, KeyError) as error:
+    except (ValidationError, OSError, KeyError, TypeError) as error:
         reason = f"{error.error_count()} fields wrong" if isinstance(error, ValidationError) else repr(error)
         log.warning("%s is damaged or of another version and is left out (%s)", path, reason)
+        return None
+    if record.id != record.spec.id:
+        log.warning("%s is left out: it calls itself %s, its settings are those of %s", path, record.id, record.spec.id)
         return None
     return record
 
 
 def _check_inner(record: RunRecord) -> None:
     """Raises KeyError for what every record has and tables read, below its typed fields."""
-    needed = ("synthetic", "documents", "num_codes", "unseen", "assignments")
+    needed = ("synthetic", "num_codes", "num_tokens", "unseen", "assignments")
     _ = [record.corpus[name] for name in needed], record.timing["train"]
+    _ = [record.corpus["documents"][split] + 1 for split in SPLITS]
     _ = [record.metrics["test"][rule]["f1_micro"] for rule in ("fixed", "tuned")]
     _ = [figures["monitor"] + figures["epoch"] for figures in record.history]
 
@@ -88,10 +92,17 @@ def set_aside(folder: Path) -> None:
         path.replace(folder / "record.old.json")
 
 
-def load_records(results: Path) -> list[RunRecord]:
-    """Every finished run below a results folder, by id."""
-    found = (load_record(path.parent) for path in sorted(results.glob(f"*/*/*/{RECORD}")))
-    return sorted((record for record in found if record is not None), key=lambda record: record.id)
+def load_records(*results: Path) -> list[RunRecord]:
+    """Every finished run below these results folders, by id; of those in several folders the first, the others being named."""
+    found: dict[str, RunRecord] = {}
+    for folder in results:
+        for path in sorted(folder.glob(f"*/*/*/{RECORD}")):
+            record = load_record(path.parent)
+            if record is None:
+                continue
+            if found.setdefault(record.id, record).metrics != record.metrics:
+                log.warning("%s is left out: the same run with other figures was read before", path)
+    return sorted(found.values(), key=lambda record: record.id)
 
 
 def unfinished(results: Path) -> list[str]:

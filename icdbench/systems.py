@@ -122,8 +122,14 @@ def about_collapse(systems: Sequence[System]) -> list[str]:
 
 
 def data_name(record: RunRecord) -> str:
+    """The data set and the settings that make it another task; of MIMIC always the protocol."""
     chosen = {field: getattr(record.spec.data, field) for field in TASK_FIELDS}
-    settings = [f"{field}={chosen[field]}" for field in chosen if chosen[field] != DataSpec.model_fields[field].default]
+    named = {"protocol"} & record.corpus.get("facts", {}).keys()
+    settings = [
+        f"{field}={value}"
+        for field, value in chosen.items()
+        if field in named or value != DataSpec.model_fields[field].default
+    ]
     return ", ".join([record.spec.dataset + " (SYNTHETIC)" * record.corpus["synthetic"], *settings])
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from icdbench.catalog import has_figures, systems_of
+from icdbench.catalog import has_figures, stored_name, systems_of
+from icdbench.counts import data_sets
 from icdbench.formats import Grid, write
-from icdbench.spec import Benchmark
+from icdbench.spec import Benchmark, Reported
 from icdbench.systems import (
     TASK_FIELDS,
     Column,
@@ -35,6 +36,31 @@ from icdbench.types import RunRecord
 if TYPE_CHECKING:  # Optuna and torch are slow to import
     from icdbench.tune import Outcome
 
+CUT = ("f1", "precision", "recall", "exact")  # beginnings of the metrics that a threshold enters
+MACRO_F1 = {
+    "f1_macro_harmonic": "harmonic, 2PR/(P+R) of macro-averaged P and R, not the mean of per-code F1",
+    "f1_macro": "mean of per-code F1 over all codes, not 2PR/(P+R)",
+    "f1_macro_present": "mean of per-code F1 over the codes that a document of the split has, not 2PR/(P+R)",
+    "f1_macro_unstated": "of a definition that the source does not state",
+}
+MACRO = {"f1_macro_harmonic": "h", "f1_macro": "m", "f1_macro_present": "p", "f1_macro_unstated": "u"}
+MARKS = {mark: f"F1 macro: {MACRO_F1[key]}" for key, mark in MACRO.items()} | {"t": "threshold tuned on validation"}
+HEADINGS = {
+    "auc_macro": "AUC macro",
+    "auc_micro": "AUC micro",
+    "f1_macro_harmonic": "F1 macro (harmonic)",
+    "f1_macro": "F1 macro (mean)",
+    "f1_macro_present": "F1 macro (mean, codes present)",
+    "f1_macro_unstated": "F1 macro (not stated which)",
+    "f1_micro": "F1 micro",
+    "p@5": "P@5",
+    "r@5": "R@5",
+    "p@8": "P@8",
+    "p@15": "P@15",
+    "r_precision": "R-precision",
+    "map": "MAP",
+}
+
 
 def comparison(records: Sequence[RunRecord], fmt: str = "md") -> str:
     """Own systems side by side, best precision at the smallest k first; a table for each set of comparable runs.
@@ -47,27 +73,71 @@ def comparison(records: Sequence[RunRecord], fmt: str = "md") -> str:
     return write([_compared(block, "Own runs") for block in blocks(records)] or [nothing], fmt)
 
 
-def table(benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md") -> str:
+def table(
+    benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md", reported: Sequence[Reported] = ()
+) -> str:
     """A table of a paper: a row per published system, and directly under it the own runs of that model, if any.
 
     Rows rather than columns are added, so the table keeps the paper's width and a model without own runs takes one line:
     `published`, then per own setting the mean ± sd and the difference of the two as shown. Variants and models that the
-    paper lacks follow at the end. The best published and the best own figure are bold. Synthetic data, other data sets
-    and changed data settings never stand beside the paper's figures; they follow in tables of their own. A study has no rows
-    but those of its own systems. Raises SpecError for an unknown format.
+    paper lacks follow, then what others report. The best published and the best own figure are bold. Synthetic data, other
+    data sets and changed data settings never stand beside published figures; they follow in tables of their own. A study has no
+    rows but those of its own systems, and so has a benchmark with `models`. Raises SpecError for an unknown format.
     """
-    if benchmark.study:
-        records = [record for record in records if record.spec.system in systems_of(benchmark)]
-    if benchmark.study and not has_figures(benchmark):
-        grid = _curves if benchmark.per_epoch else _study
-        return write([grid(benchmark, block, benchmark.title) for block in blocks(records) or [[]]], fmt)
-    own = [record for record in records if _same_data(record, benchmark)]
-    other = [record for record in records if not _same_data(record, benchmark)]
-    title = f"Other data, not comparable with {benchmark.name}: own runs"
-    grids = [_published(benchmark, block) for block in blocks(own) or [[]]]
-    grids += [
-        _study(benchmark, block, title) if benchmark.study else _compared(block, title) for block in blocks(other)
+    return printed([(benchmark, records)], fmt, reported)
+
+
+def printed(
+    parts: Sequence[tuple[Benchmark, Sequence[RunRecord]]], fmt: str = "md", reported: Sequence[Reported] = ()
+) -> str:
+    """Several tables with the runs that may enter each; runs on other data follow once for all tables of a kind."""
+    kinds: dict[tuple[object, ...], list[tuple[Benchmark, Sequence[RunRecord]]]] = {}
+    for benchmark, records in parts:
+        alone = benchmark.name if benchmark.models else ""
+        kinds.setdefault((benchmark.study, benchmark.statistics, alone), []).append((benchmark, records))
+    return write([grid for each in kinds.values() for grid in _of_kind(each, reported)], fmt)
+
+
+def _of_kind(parts: Sequence[tuple[Benchmark, Sequence[RunRecord]]], reported: Sequence[Reported]) -> list[Grid]:
+    first = parts[0][0]
+    if first.statistics:
+        return data_sets(first, parts[0][1])
+    named = systems_of(first) if first.study or first.models else None
+    grids, seen, placed = [], [], set()
+    for benchmark, records in parts:
+        chosen = [record for record in records if named is None or record.spec.system in named]
+        if first.study and not has_figures(first):
+            grid = _curves if first.per_epoch else _study
+            return [grid(benchmark, block, benchmark.title) for block in blocks(chosen) or [[]]]
+        own = [record for record in chosen if _same_data(record, benchmark)]
+        about = [each for each in reported if each.dataset == benchmark.dataset]
+        if has_figures(benchmark) or about:
+            grids += [_published(benchmark, block, about) for block in blocks(own) or [[]]]
+        else:
+            grids += [_study(benchmark, block, benchmark.title) for block in blocks(own) or [[]]]
+        seen += chosen
+        placed |= {record.id for record in own}
+    other = [] if first.models else [record for record in seen if record.id not in placed]
+    title = f"Other data, not comparable with {', '.join(part.name for part, _ in parts)}: own runs"
+    return grids + [
+        _study(first, block, title) if first.study else _compared(block, title, reported) for block in blocks(other)
     ]
+
+
+def literature(reported: Sequence[Reported], fmt: str = "md") -> str:
+    """What others report, a table for each data set; every macro-F1 in the column of its definition."""
+    grids = []
+    for dataset in dict.fromkeys(each.dataset for each in reported):
+        rows = [each for each in reported if each.dataset == dataset]
+        keys = [key for key in HEADINGS if any(key in each.figures for each in rows)]
+        numbers = {source: f"[{number}]" for number, source in enumerate(dict.fromkeys(row.source for row in rows), 1)}
+        cells = bold([[each.figures.get(key, "") for key in keys] for each in rows])
+        table = [[each.system, numbers[each.source], *row] for each, row in zip(rows, cells, strict=True)]
+        notes = ["Percent, as printed.", *(f"{number} {source}." for source, number in numbers.items())]
+        tuned = list(dict.fromkeys(numbers[each.source] for each in rows if each.threshold == "tuned"))
+        notes += [f"{', '.join(tuned)}: threshold tuned on validation."] if tuned else []
+        header = ["system", "figures", *(HEADINGS[key] for key in keys)]
+        grids.append(Grid(f"Reported by others on {dataset}", header, table, notes))
     return write(grids, fmt)
 
 
@@ -106,8 +176,10 @@ def _listed(settings: Mapping[str, object]) -> str:
 
 
 def _same_data(record: RunRecord, benchmark: Benchmark) -> bool:
-    altered = any(f"data.{field}" in record.spec.changed for field in TASK_FIELDS)
-    return record.spec.dataset == benchmark.dataset and not altered and not record.corpus["synthetic"]
+    """Whether a run answers the benchmark's question: synthetic data never stand beside published figures."""
+    altered = any({f"data.{field}"} & record.spec.changed.keys() - benchmark.overrides.keys() for field in TASK_FIELDS)
+    real = not record.corpus["synthetic"] or not has_figures(benchmark)
+    return record.spec.dataset == stored_name(benchmark) and real and not altered
 
 
 def _columns(num_codes: int) -> list[Column]:
@@ -123,7 +195,7 @@ def _columns(num_codes: int) -> list[Column]:
     ]
 
 
-def _compared(records: Sequence[RunRecord], title: str) -> Grid:
+def _compared(records: Sequence[RunRecord], title: str, reported: Sequence[Reported] = ()) -> Grid:
     columns = _columns(records[0].corpus["num_codes"])
     headings, keys = [heading for heading, _, _ in columns], [key for _, _, key in columns]
     first = "map" if records[0].corpus["num_codes"] <= 5 else next(key for key in keys if key.startswith("p@"))
@@ -140,38 +212,86 @@ def _compared(records: Sequence[RunRecord], title: str) -> Grid:
     if floor:
         rows.append(["popularity (floor)", *(percent([floor.get(key)]) for key in keys), "", "", ""])
         notes.append("Popularity: every document gets the codes that are most frequent in training.")
+    usual = not records[0].corpus["synthetic"] and not any(
+        f"data.{field}" in records[0].spec.changed for field in TASK_FIELDS
+    )
+    about = [each for each in reported if usual and each.dataset == records[0].spec.dataset]
+    others, sources = _others(about, columns)
+    rows += [[f"{label} {number}", *cells, "", "", ""] for label, number, cells in others]
     header = ["system", *headings, "seeds", "epochs", "train time"]
-    return Grid(f"{title} on {data_name(records[0])}", header, rows, [*notes, *about_collapse(systems)])
+    return Grid(f"{title} on {data_name(records[0])}", header, rows, [*notes, *about_collapse(systems), *sources])
 
 
-def _published(benchmark: Benchmark, records: Sequence[RunRecord]) -> Grid:
-    columns = [(heading, "fixed", key) for heading, key in benchmark.metrics]
+def _published(benchmark: Benchmark, records: Sequence[RunRecord], reported: Sequence[Reported]) -> Grid:
+    columns = _columns_of(benchmark)
     systems = systems_in(records, columns)
     models = [model for model, _ in benchmark.published.values()]
-    paper = bold([figures for _, figures in benchmark.published.values()])
+    others, sources = _others(reported, columns)
+    figures = [cells or [""] * len(columns) for _, cells in benchmark.published.values()]
+    best = bold([*figures, *(cells for _, _, cells in others)])
 
     def own(system: System) -> list[str]:
         number = len(system.runs)
-        return [marked(system), f"{benchmark.dataset}, {number} seed{'s' * (number > 1)}", *system.cells]
+        return [marked(system), f"{system.runs[0].spec.dataset}, {number} seed{'s' * (number > 1)}", *system.cells]
 
     rows: list[list[str]] = []
-    for label, model, figures in zip(benchmark.published, models, paper, strict=True):
-        rows.append([label, "published", *figures])
+    for label, model, cells in zip(benchmark.published, models, best, strict=False):
+        rows.append([label, "published", *cells])
         for system in systems:
             if system.runs[0].spec.system == model:
-                rows += [own(system), [system.label, "difference", *map(_difference, system.cells, figures)]]
+                rows += [own(system), [system.label, "difference", *map(_difference, system.cells, cells)]]
     rows += [own(system) for system in systems if system.runs[0].spec.system not in models]
-    notes = [f"Published: {benchmark.source}. {benchmark.caption}".strip()]
+    rows += [[label, number, *cells] for (label, number, _), cells in zip(others, best[len(figures) :], strict=True)]
+    notes = _about(benchmark, "Published")
     if records:
-        notes += [*about_data(records), f"Own runs: test split, {about_seeds(systems)}.", *about_collapse(systems)]
+        notes += [*about_data(records), f"Own runs: test split, {about_seeds(systems)}.", *about_small(systems)]
+        notes += about_collapse(systems)
     else:
         notes.append(f"No runs on {benchmark.dataset} are stored.")
-    return Grid(benchmark.title, ["system", "figures", *(heading for heading, _, _ in columns)], rows, notes)
+    header = ["system", "figures", *(heading for heading, _, _ in columns)]
+    return Grid(benchmark.title, header, rows, [*notes, *sources])
+
+
+def _columns_of(benchmark: Benchmark) -> list[Column]:
+    return [(heading, benchmark.threshold, key) for heading, key in benchmark.metrics]
+
+
+def _others(
+    reported: Sequence[Reported], columns: Sequence[Column]
+) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
+    """Rows of what others report (system, number of the source, cells), and the notes that they need."""
+    numbers = {
+        source: f"[{number}]" for number, source in enumerate(dict.fromkeys(each.source for each in reported), 1)
+    }
+    marks: set[str] = set()
+    rows = []
+    for each in reported:
+        found = [_reported(each, column, columns) for column in columns]
+        marks |= {mark for _, own in found for mark in own}
+        cells = [f"{text} ({', '.join(own)})" if own else text for text, own in found]
+        if any(cells):
+            rows.append((each.system, numbers[each.source], cells))
+    notes = [f"({mark}) {MARKS[mark]}." for mark in MARKS if mark in marks]
+    return rows, notes + [f"{number} {source}." for source, number in numbers.items()]
+
+
+def _reported(each: Reported, column: Column, columns: Sequence[Column]) -> tuple[str, list[str]]:
+    """The figure of a column, and marks for what differs from the column: the macro-F1's definition, the threshold."""
+    _, rule, key = column
+    key, mark = (
+        (key, "")
+        if key in each.figures or key not in MACRO
+        else next(((other, mark) for other, mark in MACRO.items() if other in each.figures), (key, ""))
+    )
+    text, differs = each.figures.get(key, ""), key.startswith("f1") and (each.threshold or "fixed") != rule
+    if not text or (differs and (rule == "tuned" or any(each.threshold == r and key == k for _, r, k in columns))):
+        return "", []
+    return text, [*([mark] if mark else []), *(["t"] if differs else [])]
 
 
 def _study(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> Grid:
     """Own runs of a study, in its order and with its metrics."""
-    columns = [(heading, "fixed", key) for heading, key in benchmark.metrics]
+    columns = _columns_of(benchmark)
     shared, records = _shared(records)
     systems = systems_in(records, columns)
     rows = [
@@ -179,6 +299,8 @@ def _study(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> Gr
         for label, system in _labelled(benchmark, systems)
     ]
     header = ["config", "system", *(heading for heading, _, _ in columns), "seeds", "epochs", "train time"]
+    if all(config == system for config, system, *_ in rows):
+        header, rows = header[1:], [row[1:] for row in rows]
     return Grid(_titled(title, records), header, rows, [*_about_study(benchmark, systems, records), *shared])
 
 
@@ -227,10 +349,13 @@ def _epoch_cell(values: Sequence[float | None], key: str) -> str:
 
 def _labelled(benchmark: Benchmark, systems: Sequence[System]) -> list[tuple[str, System]]:
     """The study's label beside each system, in its order; several settings of one system are told apart."""
-    found = []
-    for label, name in zip(benchmark.published, systems_of(benchmark), strict=True):
+    labels = {system: label for label, (system, _) in benchmark.published.items()}
+    found: list[tuple[str, System]] = []
+    for name in systems_of(benchmark):
         settings = [system for system in systems if system.runs[0].spec.system == name]
-        found += [(label if len(settings) == 1 else f"{label}: {each.label}", each) for each in settings]
+        label = labels.get(name, "")
+        named = f"{label}: " if label else ""
+        found += [(label if label and len(settings) == 1 else f"{named}{each.label}", each) for each in settings]
     return found
 
 
@@ -238,10 +363,22 @@ def _titled(title: str, records: Sequence[RunRecord]) -> str:
     return f"{title} on {data_name(records[0])}" if records else title
 
 
+def _about(benchmark: Benchmark, what: str) -> list[str]:
+    """Where a table is from, what else is to be known, and how its figures are defined."""
+    source = f"{what}: {benchmark.source}. " if benchmark.source else ""
+    notes = [f"{source}{benchmark.caption}".strip()] if source or benchmark.caption else []
+    keys = dict(benchmark.metrics)
+    macro = [f"{heading}: {MACRO_F1[key]}." for heading, key in keys.items() if key in MACRO_F1]
+    rule = "fixed at 0.5" if benchmark.threshold == "fixed" else "one for all codes, tuned on validation for micro-F1"
+    cut = [f"Threshold: {rule}."] if any(key.startswith(CUT) for key in keys.values()) else []
+    return notes + ([" ".join(["Percent.", *macro, *cut])] if macro or cut else [])
+
+
 def _about_study(benchmark: Benchmark, systems: Sequence[System], records: Sequence[RunRecord]) -> list[str]:
-    notes = [f"Study: {benchmark.source}. {'Metrics as there.' if has_figures(benchmark) else benchmark.caption}"]
+    notes = _about(benchmark, "Study" if benchmark.study else "Source")
     if not records:
-        return [*notes, f"No runs of it are stored; 'icdbench ablate MODEL --study {benchmark.study}' makes them."]
+        command = f"ablate MODEL --study {benchmark.study}" if benchmark.study else "run --benchmark FILE"
+        return [*notes, f"No runs of it are stored; 'icdbench {command}' makes them."]
     split = "Validation split" if benchmark.per_epoch else "Test split"
     notes += [*about_data(records), f"{split}, {about_seeds(systems)}.", *about_small(systems)]
     return notes if benchmark.per_epoch else [*notes, *about_collapse(systems)]
