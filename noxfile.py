@@ -6,7 +6,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests", "build"]
 
-FOLDERS = ("icdbench", "models", "benchmarks", "tests", "docs", "noxfile.py")
+FOLDERS = ("icdbench", "models", "benchmarks", "tests", "docs", "results", "noxfile.py")
 CONSTRAINED = ("--constraint", "constraints.txt")
 
 

@@ -32,7 +32,7 @@ def benchmarks() -> dict[str, Benchmark]:
     papers = [name for name in names if name.startswith(("table", "figure"))]  # beside them stand scripts
     modules = [importlib.import_module(f"icdbench.benchmarks.{name}") for name in papers]
     found = [each for module in modules for each in vars(module).values() if isinstance(each, Benchmark)]
-    return {each.name: each for each in found}
+    return {each.name: each for each in sorted(found, key=lambda each: each.name)}
 
 
 def benchmark(name: str) -> Benchmark:

@@ -360,6 +360,52 @@ def show_tables(
     typer.echo(tables.printed(shown, fmt, catalog.literature() if literature else ()), nl=False)
 
 
+@app.command("figures")
+def draw_figures(
+    name: Annotated[str, typer.Argument(help="fig2, fig5, fig6, fig7, fig8 or all.")] = "all",
+    out: Annotated[Path, typer.Option("--out", help="A folder for the files, each as PNG, SVG and PDF.")] = Path(
+        "figures"
+    ),
+    dataset: Annotated[str | None, typer.Option(help="A data set's name; else each that has runs.")] = None,
+    models: Annotated[str, typer.Option(help="What fig5 compares; else every model, variants left out.")] = "",
+    width: Annotated[float, typer.Option(help="Inches; 3.5 is a journal's column, 7 its page.")] = 3.5,
+    results: Folders = None,
+) -> None:
+    """Draw figures of the paper from stored runs: codes by frequency, models, ablations, joint learning, denoising."""
+    from icdbench import figures, store
+
+    records = _records(results)
+    folders = results or [Path("results")]
+
+    def counts(record: Any) -> Any:
+        places = (store.folder(folder, record.spec) for folder in folders)
+        return next(
+            (found for place in places if place.is_dir() and (found := store.load_train_counts(place)) is not None),
+            None,
+        )
+
+    chosen = [model.strip() for model in models.split(",") if model.strip()]
+    drawn = figures.draw(name, figures.Request(records, counts, dataset, chosen, width))
+    typer.echo("\n".join(map(str, figures.save(drawn, out))))
+
+
+@app.command("export")
+def export_runs(
+    out: Annotated[Path, typer.Argument(help="A new folder, to give to others.")],
+    results: Folders = None,
+    with_predictions: Annotated[  # noqa: FBT002
+        bool, typer.Option("--with-predictions", help="Also on data under an agreement and your own: patients' codes.")
+    ] = False,
+) -> None:
+    """Pack finished runs to share: records and predictions, without text, words, ids or weights. For data: data export."""
+    from icdbench.share import share
+
+    written = share(results or [Path("results")], out, predictions=with_predictions)
+    typer.echo(f"{out}: {written.runs} runs")
+    if written.without:
+        typer.echo(f"Without predictions: {', '.join(written.without)}; they would show patients' codes.", err=True)
+
+
 def _records(results: list[Path] | None) -> list[Any]:
     """The stored runs of one or several results folders."""
     from icdbench import store

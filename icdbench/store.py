@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from icdbench.files import replacing
 from icdbench.spec import DataError, RunSpec, SpecError, Variant
-from icdbench.types import SPLITS, FloatArray, LabelSet, Predictions, RunRecord
+from icdbench.types import SPLITS, FloatArray, IntArray, LabelSet, Predictions, RunRecord
 
 log = logging.getLogger("icdbench")
 
@@ -298,3 +298,13 @@ def _saving(path: Path) -> Iterator[None]:
 def folder(results: Path, spec: RunSpec) -> Path:
     """Where a run lives."""
     return results / spec.id
+
+
+def load_train_counts(folder: Path) -> IntArray | None:
+    """How many training documents have each code [L], as stored beside the predictions; None if it was not."""
+    try:
+        with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+            return np.asarray(stored["train_counts"]) if "train_counts" in stored.files else None
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read (%s)", folder / PREDICTIONS, error)
+        return None

@@ -148,3 +148,19 @@ def about_data(records: Sequence[RunRecord]) -> list[str]:
         )
         notes.append(f"{never}; they count as missed, so micro-F1 cannot exceed {most:.2f}.")
     return notes
+
+
+def shared(records: Sequence[RunRecord]) -> tuple[list[str], list[RunRecord]]:
+    """A note on what the user set for all runs alike, and the runs without that, so that labels say what differs."""
+    changed = [record.spec.changed for record in records] or [{}]
+    same = {
+        key: value for key, value in changed[0].items() if all(key in each and each[key] == value for each in changed)
+    }
+    specs = [
+        record.spec.override({"changed": {k: v for k, v in record.spec.changed.items() if k not in same}}, "changed")
+        for record in records
+    ]
+    notes = (
+        [f"Set for all runs: {', '.join(f'{name}={value}' for name, value in sorted(same.items()))}."] if same else []
+    )
+    return notes, [record.model_copy(update={"spec": spec}) for record, spec in zip(records, specs, strict=True)]

@@ -29,6 +29,7 @@ from icdbench.systems import (
     marked,
     percent,
     seeds,
+    shared,
     systems_in,
 )
 from icdbench.types import RunRecord
@@ -292,7 +293,7 @@ def _reported(each: Reported, column: Column, columns: Sequence[Column]) -> tupl
 def _study(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> Grid:
     """Own runs of a study, in its order and with its metrics."""
     columns = _columns_of(benchmark)
-    shared, records = _shared(records)
+    common, records = shared(records)
     systems = systems_in(records, columns)
     rows = [
         [label, marked(system), *system.cells, str(len(system.runs)), *_effort(system.runs)]
@@ -301,12 +302,12 @@ def _study(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> Gr
     header = ["config", "system", *(heading for heading, _, _ in columns), "seeds", "epochs", "train time"]
     if all(config == system for config, system, *_ in rows):
         header, rows = header[1:], [row[1:] for row in rows]
-    return Grid(_titled(title, records), header, rows, [*_about_study(benchmark, systems, records), *shared])
+    return Grid(_titled(title, records), header, rows, [*_about_study(benchmark, systems, records), *common])
 
 
 def _curves(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> Grid:
     """Own runs of a study epoch by epoch: means over seeds, blank where one of them had stopped before."""
-    shared, records = _shared(records)
+    common, records = shared(records)
     labelled = _labelled(benchmark, systems_in(records, []))
     rows = []
     for position in range(max((len(record.history) for record in records), default=0)):
@@ -318,23 +319,7 @@ def _curves(benchmark: Benchmark, records: Sequence[RunRecord], title: str) -> G
     header = ["epoch", "config", *(heading for heading, _ in benchmark.metrics)]
     notes = _about_study(benchmark, [system for _, system in labelled], records)
     which = [f"{label}: {system.label}, {seeds(system.runs)}." for label, system in labelled]
-    return Grid(_titled(title, records), header, rows, [*notes, *shared, *which])
-
-
-def _shared(records: Sequence[RunRecord]) -> tuple[list[str], list[RunRecord]]:
-    """A note on what the user set for all runs alike, and the runs without that, so that labels say what differs."""
-    changed = [record.spec.changed for record in records] or [{}]
-    same = {
-        key: value for key, value in changed[0].items() if all(key in each and each[key] == value for each in changed)
-    }
-    specs = [
-        record.spec.override({"changed": {k: v for k, v in record.spec.changed.items() if k not in same}}, "changed")
-        for record in records
-    ]
-    notes = (
-        [f"Set for all runs: {', '.join(f'{name}={value}' for name, value in sorted(same.items()))}."] if same else []
-    )
-    return notes, [record.model_copy(update={"spec": spec}) for record, spec in zip(records, specs, strict=True)]
+    return Grid(_titled(title, records), header, rows, [*notes, *common, *which])
 
 
 def _epoch_cell(values: Sequence[float | None], key: str) -> str:
