@@ -60,7 +60,7 @@ def _frequencies(corpus: Corpus) -> Grid:
 
 def data_sets(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[Grid]:
     """The paper's Table 2: its data sets, under each what own runs saw of it; then the other data of own runs."""
-    own = sorted({_sizes(record, benchmark) for record in records})
+    own = sorted({_sizes(record, benchmark) for record in records}, key=lambda each: each[1:])
     paper = {dataset for dataset, _ in benchmark.published.values()}
     rows: list[list[str]] = []
     for label, (dataset, published) in benchmark.published.items():

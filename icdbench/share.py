@@ -89,7 +89,7 @@ def _write(record: RunRecord, results: Sequence[Path], out: Path, *, whole: bool
     source = next((place for place in places if place.is_file()), None)
     if whole and source is not None:
         try:
-            with np.load(source, allow_pickle=False) as stored:
+            with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files if ARRAYS.fullmatch(name)}
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{source} is damaged ({error}); remove its folder, or run it again") from None

@@ -302,9 +302,12 @@ def folder(results: Path, spec: RunSpec) -> Path:
 
 def load_train_counts(folder: Path) -> IntArray | None:
     """How many training documents have each code [L], as stored beside the predictions; None if it was not."""
+    path = folder / PREDICTIONS
+    if not path.is_file():
+        return None
     try:
-        with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return np.asarray(stored["train_counts"]) if "train_counts" in stored.files else None
-    except (OSError, ValueError) as error:
-        log.warning("%s cannot be read (%s)", folder / PREDICTIONS, error)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("%s is damaged and is left out (%s)", path, error)
         return None

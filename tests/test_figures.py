@@ -60,8 +60,8 @@ def panels(figure: Figure) -> dict[str, Axes]:
 
 def points(axes: Axes, label: str) -> list[tuple[float, float]]:
     """Centres of the marks that a legend calls `label`."""
-    lines = [handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True) if name == label]
-    lines = [getattr(line, "lines", [line])[0] for line in lines]
+    handles = [handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True) if name == label]
+    lines: list[Any] = [getattr(handle, "lines", [handle])[0] for handle in handles]
     return [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
 
 
@@ -153,7 +153,7 @@ def test_figure_6_compares_the_paper_s_configurations() -> None:
 
 @pytest.mark.parametrize(("name", "variant"), [("fig7", "no-joint"), ("fig8", "no-denoise")])
 def test_curves_end_with_the_first_run_and_show_the_longest_of_a_seed(name: str, variant: str) -> None:
-    longer = {"changed": {"train.max_epochs": 50, "train.patience": 50}}
+    longer: dict[str, Any] = {"changed": {"train.max_epochs": 50, "train.patience": 50}}
     runs = [lived(4, 1), lived(9, 1, level=0.7, **longer), lived(6, 2, level=0.5), lived(5, 1, variant)]
     other = lived(30, 3, changed={"train.learning_rate": 0.5})
     axes = panels(drawn(name, [*runs, other]))["P@5, %"]
@@ -181,16 +181,18 @@ def test_text_is_large_enough_inside_and_apart(width: float) -> None:
     assert [each.name[:7] for each in drawings] == ["figure2", "figure5", "figure6", "figure7", "figure8"]
     for name, figure in drawings:
         with figures_style():
-            canvas = FigureCanvasAgg(figure)
+            canvas: Any = FigureCanvasAgg(figure)
             canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-        assert all((edge == 255).all() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])), (
-            name
-        )  # nothing is cut
+        edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])  # white, so nothing is cut
+        assert all((edge == 255).all() for edge in edges), name
         assert all(
-            text.get_fontsize() >= 7 for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()
+            float(text.get_fontsize()) >= 7
+            for text in figure.findobj(Text)
+            if isinstance(text, Text) and text.get_text()
         )
         for axes in figure.axes:
+            axis: Any
             for axis in (axes.xaxis, axes.yaxis):
                 boxes = [tick.label1.get_window_extent() for tick in axis._update_ticks() if tick.label1.get_text()]
                 assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n]), (name, axes.get_title())

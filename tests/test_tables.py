@@ -10,7 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import Call
 
 from icdbench import catalog, tables
 from icdbench.spec import Benchmark, DataSpec, RunSpec, SpecError, TrainSpec
@@ -552,3 +554,292 @@ def test_benchmarks_are_found_by_scanning() -> None:
     found = catalog.benchmarks()
     assert {"table5", "table6"} <= set(found)
     assert all(isinstance(each, Benchmark) for each in found.values())
+
+
+# --- The same data, and nothing else
+
+
+@pytest.mark.parametrize(
+    "other", [{"changed": {"data.protocol": "corrected"}}, {"fingerprint": "f" * 16}, {"num_codes": 49}]
+)
+@pytest.mark.parametrize("name", ["table3", "table5", "figure6"])
+def test_runs_of_other_protocols_or_raw_data_are_never_averaged(name: str, other: dict[str, Any]) -> None:
+    runs = [record(seed=seed, value=0.1, dataset="mimic50") for seed in (1, 2)]
+    text = tables.table(catalog.benchmark(name), [*runs, record(seed=3, value=0.4, dataset="mimic50", **other)])
+    assert "10.0 ± 0.0" in text
+    assert "20.0 ±" not in text
+    assert re.search(r"\| +(\*\*)?40\.0", text)
+
+
+def test_the_protocol_of_mimic_is_always_named() -> None:
+    run = record(dataset="mimic50")
+    run = run.model_copy(update={"corpus": run.corpus | {"facts": {"protocol": "released"}}})
+    assert "Data: mimic50, protocol=released;" in tables.table(catalog.benchmark("table5"), [run])
+    assert "protocol" not in tables.comparison([record()])
+
+
+# --- Table 2
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text lies outside the repository")
+def test_published_sizes_are_the_papers() -> None:
+    text = PAPER.read_text(encoding="utf-8").partition("Table 2 Statistics")[2]
+    for label, (_, cells) in catalog.benchmark("table2").published.items():
+        assert " ".join([label, *cells[:4]]) in text
+
+
+def test_table_2_sets_own_data_beside_the_published() -> None:
+    runs = [record(model, seed, dataset="mimic50") for model in ("lr", "jlan") for seed in (1, 2)]
+    runs += [record(dataset="mimic50", synthetic=True), record(unseen=5)]
+    found = rows(tables.table(catalog.benchmark("table2"), runs, "csv"))
+    shown = [(row["data set"], row["figures"], row["Train"], row["Codes"]) for row in found]
+    assert shown == [
+        ("MIMIC-III-50", "published", "8067", "50"),
+        ("mimic50 [01234567]", "own", "1,500", "50"),
+        ("mimic50 [01234567]", "difference", "-6,567", "0"),
+        ("MIMIC-III", "published", "47,724", "8921"),
+        ("codiesp-d50 [01234567]", "", "1,500", "50"),
+        ("mimic50 (SYNTHETIC) [01234567]", "", "1,500", "50"),
+    ]
+    assert found[1]["Codes per document"] == "11.8"  # 2,842 / 240
+
+
+# --- All tables at once
+
+
+def test_all_tables_show_each_run_once() -> None:
+    fifty, full, other = (
+        record(dataset="mimic50", value=0.51),
+        record(dataset="mimic-full", value=0.52),
+        record(value=0.53),
+    )
+    parts = [(part, [fifty, full, other]) for part in catalog.chosen("all")]
+    found = rows(tables.printed(parts, "csv"))
+    titles = list(dict.fromkeys(row["table"] for row in found))
+    assert [title[:7] for title in titles if title.startswith("Table")] == [
+        *("Table 2", "Table 3", "Table 3", "Table 4", "Table 4", "Table 5", "Table 6")
+    ]
+    others = [title for title in titles if title.startswith("Other data, not")]
+    assert [title.partition(":")[0].removeprefix("Other data, not comparable with ") for title in others] == [
+        *("table3, table3-full", "table4, table4-full", "table5, table6")
+    ]
+    assert all("codiesp-d50" in title for title in others)
+
+
+# --- What others report
+
+
+def test_every_reported_figure_has_a_source_and_a_known_metric() -> None:
+    known = {*catalog.known_metrics(catalog.benchmark("table5")), "f1_macro_unstated"}
+    for each in catalog.literature():
+        assert each.source
+        assert each.figures.keys() <= known & tables.HEADINGS.keys()
+        assert all(re.fullmatch(r"\d+\.\d( ± \d+\.\d)?", text) for text in each.figures.values())
+
+
+def test_a_macro_f1_of_another_definition_is_marked_and_never_the_best() -> None:
+    text = tables.table(catalog.benchmark("table6"), [], "md", catalog.literature())
+    cells = {(row[0], row[1]): row for row in pipe_cells(text)}
+    column = cells["system", "figures"].index("F1 macro")
+    assert cells["PLM-CA", r"\[6\]"][column : column + 2] == ["24.7 (m)", "**60.0**"]
+    assert cells["JointLAAT", r"\[3\]"][column] == "**10.7**"
+    assert cells["JLAN", "published"][column : column + 2] == ["9.7", "56.7"]
+    assert "(m) F1 macro: mean of per-code F1" in text
+    assert "github.com/aehrc/LAAT" in text
+
+
+def test_a_tuned_threshold_is_marked_or_in_its_own_column() -> None:
+    runs = [record(dataset="mimic4-icd10", num_codes=7942)]
+    row = {
+        each["system"]: each
+        for each in rows(tables.table(catalog.benchmark("table5"), runs, "csv", catalog.literature()))
+    }["PLM-ICD [1]"]
+    assert (row["F1 macro (harmonic)"], row["F1 micro"], row["F1 micro tuned"]) == ("21.1 (p, t)", "", "58.5")
+    assert (row["P@8"], row["MAP"]) == ("69.9", "61.9")
+
+
+def test_literature_stands_beside_no_synthetic_or_altered_data() -> None:
+    for other in ({"synthetic": True}, {"changed": {"data.language": "es"}}):
+        text = tables.table(
+            catalog.benchmark("table5"), [record(dataset="codiesp-d", **other)], "md", catalog.literature()
+        )
+        assert "Boyle" not in text
+    text = tables.table(catalog.benchmark("table5"), [record(dataset="codiesp-d")], "md", catalog.literature())
+    assert "21.6 (u)" in text
+
+
+# --- A table of one's own
+
+DOCS = Path(__file__).parent.parent / "docs" / "tables.md"
+HEAD = "from icdbench.spec import Benchmark\nB = Benchmark(name='mine', title='Mine', dataset='demo', "
+METRICS = "metrics=(('F1', 'f1_micro'),)"
+
+
+def test_the_example_of_the_docs_trains_and_prints(icdbench: Call, tmp_path: Path) -> None:
+    (tmp_path / "linear.py").write_text(
+        DOCS.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    )
+    status, out, _ = icdbench("tables", "linear.py")
+    assert status == 0
+    assert "No runs of it are stored; 'icdbench run --benchmark FILE' makes them." in out
+    status, out, err = icdbench("run", "--benchmark", "linear.py", "--set", "data.max_tokens=50")
+    assert status == 0, err
+    cells = pipe_cells(out)
+    assert cells[0] == ["system", "F1 micro", "F1 macro", "P@5", "seeds", "epochs", "train time"]
+    assert [row[0] for row in cells[2:]] == ["lr", "lr@tfidf"]
+    for said in ("Words against TF-IDF", "mean of per-code F1 over all codes", "Threshold: fixed at 0.5", "SYNTHETIC"):
+        assert said in out
+    assert icdbench("tables", "linear.py")[1] == out
+    assert icdbench("run", "--benchmark", "linear.py", "--dataset", "codiesp-d50")[0] == 2
+
+
+def test_a_file_on_one_s_own_notes_with_published_figures_and_tuned_threshold(
+    icdbench: Call, few_notes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        f"{HEAD.replace('demo', few_notes.name)}{METRICS}, published={{'LR': ('lr', ('50.0',))}}, source='X', "
+        "threshold='tuned', overrides={'lr.C': 2.0})"
+    )
+    status, out, err = icdbench("run", "--benchmark", "mine.py")
+    assert status == 0, err
+    assert [row[1] for row in pipe_cells(out)[2:]] == ["published", "notes.csv, 1 seed", "difference"]
+    assert "tuned on validation" in out
+    assert icdbench("run", "--models", "lr", "--dataset", few_notes)[0] == 0  # without the override
+    assert icdbench("tables", "mine.py")[1] == out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{HEAD}models=('camel',), {METRICS})", "mine.py, 'mine': no model 'camel'; did you mean 'caml'"),
+        (f"{HEAD}models=('jlan@nojoint',), {METRICS})", "no variant 'nojoint'; did you mean 'no-joint'"),
+        (f"{HEAD}models=('lr',), metrics=(('F1', 'f1_mikro'),))", "no metric 'f1_mikro'; did you mean 'f1_micro'"),
+        (f"{HEAD.replace('demo', 'mimic5')}models=('lr',), {METRICS})", "no data set 'mimic5'; did you mean 'mimic50'"),
+        (f"{HEAD}published={{'LR': ('lr', ('1.0', '2.0'))}}, {METRICS})", "row 'LR' has 2 figures for 1 metrics"),
+        (f"{HEAD}models=('lr',), overrides={{'train.epochs': 3}}, {METRICS})", "'train' has no field 'epochs'"),
+        (f"{HEAD}{METRICS})", "it compares nothing"),
+        (f"{HEAD}model=('lr',), {METRICS})", "mine.py line 2: model=('lr',): extra inputs are not permitted"),
+        ("x = (", "mine.py line 1: '(' was never closed"),
+        ("x = 1\ny = z", "mine.py line 2: NameError: name 'z' is not defined"),
+        ("from icdbench.benchmarks.table5 import BENCHMARK", "mine.py defines no Benchmark"),
+        (None, "no file 'mine.py'"),
+    ],
+)
+@pytest.mark.parametrize("command", [("tables",), ("run", "--benchmark")])
+def test_a_file_that_is_wrong_is_one_line(
+    icdbench: Call, tmp_path: Path, command: tuple[str, ...], text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / "mine.py").write_text(text)
+    status, out, err = icdbench(*command, "mine.py")
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+# --- Records of several groups
+
+
+def stored(folder: Path, *records: RunRecord) -> None:
+    for each in records:
+        path = folder / each.id / "record.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(each.model_dump_json())
+
+
+def whole(*args: Any, **more: Any) -> RunRecord:
+    """A record as it is stored."""
+    made = record(*args, **more)
+    return made.model_copy(update={"metrics": {**made.metrics, "validation": made.metrics["test"]}})
+
+
+def test_records_of_several_groups_share_a_table(
+    icdbench: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored(tmp_path / "a", whole(seed=1, value=0.5, dataset="mimic50"), whole(seed=2, value=0.6, dataset="mimic50"))
+    stored(tmp_path / "b", whole(seed=2, value=0.7, dataset="mimic50"), whole(seed=3, value=0.7, dataset="mimic50"))
+    status, out, _ = icdbench("tables", "table5", "--results", "a", "--results", "b")
+    assert status == 0
+    assert "60.0 ± 10.0" in out  # 50, 60 and 70: of seed 2 the first
+    assert "mimic50, 3 seeds" in out
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert line.startswith("b/mimic50/jlan/2-")
+    assert "the same run with other figures was read before" in line
+
+
+def test_damaged_and_foreign_records_are_named_and_left_out(
+    icdbench: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, moved = whole(value=0.55, dataset="mimic50"), whole(seed=2, value=0.1, dataset="mimic50")
+    stored(tmp_path / "results", good, moved.model_copy(update={"id": "mimic50/jlan/7-01234567"}))
+    texts = {
+        "foreign": '{"accuracy": 0.9}',
+        "list": "[]",
+        "cut": good.model_dump_json()[:-20],
+        "binary": "\x00",
+    }
+    for name, text in texts.items():
+        (tmp_path / "results" / "mimic50" / "jlan" / name).mkdir()
+        (tmp_path / "results" / "mimic50" / "jlan" / name / "record.json").write_text(text)
+    shapes = good.model_copy(update={"id": good.id, "corpus": good.corpus | {"documents": 5}})
+    stored(tmp_path / "results" / "x", shapes)  # too deep to be one
+    (tmp_path / "results" / "mimic50" / "jlan" / "shapes").mkdir()
+    (tmp_path / "results" / "mimic50" / "jlan" / "shapes" / "record.json").write_text(shapes.model_dump_json())
+    status, out, _ = icdbench("tables")
+    assert status == 0
+    assert "mimic50, 1 seed " in out
+    lines = [each.getMessage() for each in caplog.records]
+    assert len(lines) == len(texts) + 2
+    assert sum("is damaged or of another version and is left out" in line for line in lines) == len(texts) + 1
+    assert (
+        sum("calls itself mimic50/jlan/7-01234567, its settings are those of mimic50/jlan/2-" in line for line in lines)
+        == 1
+    )
+    assert all(any(name in line for line in lines) for name in texts)
+
+
+# --- Runs to share
+
+
+def shared_results(tmp_path: Path) -> None:
+    for each in (whole("lr"), whole("lr", dataset="mimic50"), whole("lr", dataset="notes.csv")):
+        stored(tmp_path / "results", each)
+        folder = tmp_path / "results" / each.id
+        arrays = {"test.scores": [[0.5]], "test.codes": [0], "test.code_offsets": [0, 1], "test.unseen": [0]}
+        np.savez(folder / "predictions.npz", **arrays, codes=["A"], train_counts=[1], ids=["hadm-4711"])  # type: ignore[arg-type]
+        for name in ("model.safetensors", "notes.txt"):
+            (folder / name).write_text("secret")
+
+
+def test_an_export_holds_records_and_predictions_and_nothing_else(icdbench: Call, tmp_path: Path) -> None:
+    shared_results(tmp_path)
+    status, out, err = icdbench("export", "out")
+    assert (status, out) == (0, "out: 3 runs\n")
+    assert err == "Without predictions: mimic50, notes.csv; they would show patients' codes.\n"
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == ["README.md", "predictions.npz", *["record.json"] * 3]
+    (predictions,) = [path for path in files if path.name == "predictions.npz"]
+    assert "codiesp-d50" in predictions.parts
+    with np.load(predictions) as arrays:
+        assert "ids" not in arrays.files
+        assert {"codes", "train_counts", "test.scores"} <= set(arrays.files)
+    assert not any(b"4711" in path.read_bytes() or b"secret" in path.read_bytes() for path in files)
+    assert "3 finished runs on codiesp-d50, mimic50, notes.csv" in (tmp_path / "out" / "README.md").read_text()
+    assert icdbench("tables", "--results", "out") == icdbench("tables")
+    status, _, err = icdbench("export", "out")
+    assert (status, err) == (2, "icdbench: 'out' is there already and not empty; name a new folder\n")
+
+
+def test_an_export_with_predictions_and_one_of_nothing(icdbench: Call, tmp_path: Path) -> None:
+    shared_results(tmp_path)
+    assert icdbench("export", "all", "--with-predictions") == (0, "all: 3 runs\n", "")
+    assert len(list((tmp_path / "all").rglob("predictions.npz"))) == 3
+    (tmp_path / "empty").mkdir()
+    status, _, err = icdbench("export", "other", "--results", "empty")
+    assert (status, err) == (2, "icdbench: no runs in 'empty'; --results names another folder\n")
+    path = next((tmp_path / "results" / "codiesp-d50").rglob("predictions.npz"))
+    path.write_bytes(path.read_bytes()[:50])
+    status, _, err = icdbench("export", "broken")
+    assert status == 2
+    assert "is damaged" in err
+    assert not (tmp_path / "broken").exists()
