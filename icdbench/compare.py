@@ -20,7 +20,7 @@ from icdbench import bootstrap, datasets, metrics, store, train
 from icdbench.datasets import own
 from icdbench.formats import Best, Grid, write
 from icdbench.spec import DataError, SpecError, nearest
-from icdbench.tables import TASK_FIELDS
+from icdbench.systems import TASK_FIELDS
 from icdbench.types import FloatArray, IntArray, LabelSet, Predictions, Report, RunRecord, quiet
 
 RULES = ("fixed", "tuned")
