@@ -416,6 +416,41 @@ def _records(results: list[Path] | None) -> list[Any]:
     return store.load_records(*(results or [Path("results")]))
 
 
+@app.command("report")
+def make_report(
+    out: Annotated[Path | None, typer.Option("--out", help="The page to write; else report.html.")] = None,
+    results: Annotated[list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable.")] = None,
+    serve: Annotated[  # noqa: FBT002
+        bool, typer.Option("--serve", help="Show the page on this machine alone, and refresh it as runs finish.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of --serve; 0: any that is free.")] = 8350,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the served page.")] = True,  # noqa: FBT002
+) -> None:
+    """Write one HTML page of all stored runs: tables, curves, differences, time, and the command behind every figure."""
+    from icdbench import report
+
+    folders = results or [Path("results")]
+    if not serve:
+        out = out or Path("report.html")
+        report.save(out, folders)
+        typer.echo(out)
+        return
+    if out is not None:
+        raise SpecError("--serve writes no file; leave out --out or --serve")
+    import webbrowser
+
+    from icdbench.serve import serving
+
+    try:
+        with serving(folders, port) as (url, wait):
+            typer.echo(url)
+            if browser:
+                webbrowser.open(url)
+            wait()
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+
+
 @data_app.command("list")
 def data_list(data: DataFolder = None) -> None:
     """List the data sets and whether their files are present."""

@@ -48,6 +48,8 @@ ORDER = (
         "compare",
         "figures",
         "ablate",
+        "report",
+        "serve",
         "cli",
         "__main__",
     ),
