@@ -45,6 +45,7 @@ def build(session: nox.Session) -> None:
     session.run("icdbench", "models")
     session.run("icdbench", "tables", silent=True)
     session.run("icdbench", "run", "--models", "lr", "--results", "results")
+    session.run("icdbench", "report")
 
 
 @nox.session

@@ -65,13 +65,12 @@ NAMES = {
 
 
 class Cell(NamedTuple):
-    """What a table shows, what it sorts by, and the key and systems of a figure that runs stand behind; `tint` -3 to 3."""
+    """What a table shows, what it sorts by, and the key and systems of a figure that runs stand behind."""
 
     text: str
     order: float | str | None = None
     key: str = ""
     systems: tuple[int, ...] = ()
-    tint: int = 0
 
 
 class Table(NamedTuple):
@@ -122,7 +121,6 @@ class Section(NamedTuple):
     compared: Sequence[Table]
     curves: Sequence[tuple[str, str]]
     buckets: Sequence[Table]
-    pairs: Sequence[Table]
     times: Table
     systems: Sequence[System]
     data: Mapping[str, Any]
@@ -263,7 +261,6 @@ def _section(block: Sequence[RunRecord]) -> Section:
         compared=[_main(f"{identity}-main", grid, systems, columns), *_every(identity, systems)],
         curves=_history_keys(block),
         buckets=list(_buckets(identity, systems)),
-        pairs=list(_pairs(identity, systems, columns)) if len(systems) > 1 else [],
         times=_times(f"{identity}-times", systems),
         systems=systems,
         data=_data(systems, columns),
@@ -379,32 +376,21 @@ def _label(system: System) -> Cell:
     return Cell(system.label + " †" * system.collapsed, system.label.casefold())
 
 
-def _pairs(identity: str, systems: Sequence[System], columns: Sequence[Column]) -> Iterator[Table]:
-    """The differences of every two systems, a table for each main metric."""
-    for heading, rule, key in sorted(columns, key=lambda column: not column[0].startswith("P@")):  # ranking first
+def _pairs(systems: Sequence[System], columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
+    """The differences of every two systems, for each main metric; the one that ranks systems comes first."""
+    for heading, rule, key in sorted(columns, key=lambda column: not column[0].startswith("P@")):
         cells = [_measured(system, index, "test", rule, key) for index, system in enumerate(systems)]
         rows = [[difference(one, other) for other in cells] for one in cells]
-        most = max((abs(cell.order) for row in rows for cell in row if isinstance(cell.order, float)), default=0.0)
-        tinted = [
-            [cell._replace(tint=round(3 * float(cell.order) / most)) if cell.order and most else cell for cell in row]
-            for row in rows
-        ]
-        header = ["row − column", *(system.label for system in systems)]
-        yield Table(
-            f"{identity}-pair-{rule}-{key}", heading, header, list(zip(map(_label, systems), tinted, strict=True))
-        )
+        yield {"name": heading, "key": f"test {rule} {key}", "rows": rows}
 
 
-def difference(one: Cell, other: Cell) -> Cell:
+def difference(one: Cell, other: Cell) -> str:
     """One system's mean less the other's, of the figures as shown, so that a reader's subtraction agrees.
 
     The place for what a paired test of the two finds: its interval and p-value belong beside this figure. Until then the
     page says that it tests nothing.
     """
-    text = "" if one.systems == other.systems else _difference(one.text, other.text)
-    if not text:
-        return Cell("")
-    return Cell(text.replace("-", "−"), float(text), one.key, (*one.systems, *other.systems))
+    return "" if one.systems == other.systems else _difference(one.text, other.text).replace("-", "−")
 
 
 def _times(identity: str, systems: Sequence[System]) -> Table:
@@ -457,7 +443,7 @@ def _data(systems: Sequence[System], columns: Sequence[Column]) -> dict[str, Any
     return {
         "keys": [[key, *_about(key)] for key in keys],
         "columns": [[heading, f"test {rule} {key}"] for heading, rule, key in columns],
-        "buckets": list(BUCKETS.values()),
+        "pairs": list(_pairs(systems, columns)) if len(systems) > 1 else [],
         "systems": [{"label": system.label, "commands": commands(system.runs)} for system in systems],
         "runs": [
             {

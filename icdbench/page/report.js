@@ -79,6 +79,23 @@ function show(select) {
   for (const option of select.options) document.getElementById(option.value).hidden = option.value !== select.value;
 }
 
+function pairs(area) {
+  const section = named(area), { systems, pairs: found } = data[section], { key, rows } = found[document.getElementById(`${section}-pair`).value];
+  const table = make("table", { className: "pairs" }), head = table.createTHead().insertRow(), body = table.createTBody();
+  const points = (text) => Number(text.replace("−", "-")), most = d3.max(rows.flat(), (text) => Math.abs(points(text))) || 1;
+  for (const label of ["row − column", ...systems.map((system) => system.label)]) head.append(make("th", { scope: "col" }, make("span", { textContent: label })));
+  rows.forEach((texts, row) => {
+    const line = body.insertRow();
+    line.append(make("th", { scope: "row", textContent: systems[row].label }));
+    texts.forEach((text, column) => {
+      const figure = text && make("button", { type: "button", className: "figure", textContent: text, dataset: { key, systems: `${row} ${column}` } });
+      line.append(make("td", { className: `tint${Math.round((3 * points(text)) / most)}` }, figure));
+    });
+  });
+  area.replaceChildren(table);
+  reach(table);
+}
+
 // --- the runs behind a figure --------------------------------------------------------------------------------------------
 
 function commandLine(line) {
@@ -130,6 +147,21 @@ function spread(section, key) {
     const whole = values.length && values.every((value) => value !== null && value !== undefined);
     return whole ? { system: index, y: 100 * mean(values), low: 100 * Math.min(...values), high: 100 * Math.max(...values) } : null;
   });
+}
+
+// Every value that a drawing of curves is made of, a column for each run.
+function values(figure, section, key) {
+  const own = data[section].runs.filter((run) => run.history[key]), table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+  for (const heading of ["epoch", ...own.map((run) => `${data[section].systems[run.system].label}, seed ${run.seed}`)]) head.append(make("th", { scope: "col", textContent: heading }));
+  for (const index of d3.range(d3.max(own, (run) => run.history[key].length) ?? 0)) {
+    const row = body.insertRow();
+    row.append(make("th", { scope: "row", textContent: index + 1 }));
+    for (const run of own) {
+      const value = run.history[key][index] ?? null;
+      row.append(make("td", { textContent: value === null ? "" : key === "loss" ? value.toFixed(4) : (100 * value).toFixed(1) }));
+    }
+  }
+  figure.querySelector("details .scroll").replaceChildren(table);
 }
 
 const CHARTS = {
@@ -212,7 +244,9 @@ function draw(figure) {
   const hidden = (kept.hidden[section] ??= new Set()), at = new Set(data[section].systems.flatMap(({ label }, index) => (hidden.has(label) ? [index] : [])));
   const { used, options } = CHARTS[chart](section, at, width - 60);
   const svg = Plot.plot({ className: "plot", width, height: Math.round(Math.min(400, Math.max(260, width * 0.55))), marginLeft: 44, marginRight: 12, marginTop: 28, marginBottom: 40, ...options });
+  svg.querySelectorAll("g[aria-label]").forEach((group) => group.removeAttribute("aria-label")); // the whole has a name
   area.replaceChildren(svg);
+  if (chart === "curves") values(figure, section, document.getElementById(`${section}-curve`).value);
   figure.querySelectorAll(".legend label").forEach((label, index) => (label.hidden = !used[index]));
 }
 
@@ -249,6 +283,7 @@ function begin() {
       kept.chosen[select.id] = select.value;
       if ("shows" in select.dataset) show(select);
       document.querySelectorAll(`#${named(select)} .chart`).forEach(draw);
+      document.querySelectorAll(`#${named(select)} [data-pairs]`).forEach(pairs);
     });
   });
   document.querySelectorAll("main details").forEach((details) => {
@@ -256,6 +291,7 @@ function begin() {
     if (kept.open[id]) details.open = true;
     details.addEventListener("toggle", () => (kept.open[id] = details.open));
   });
+  document.querySelectorAll("[data-pairs]").forEach(pairs);
   const wider = new ResizeObserver((entries) => entries.forEach(({ target }) => draw(target)));
   document.querySelectorAll(".chart").forEach((figure) => {
     legend(figure);
