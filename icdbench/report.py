@@ -187,7 +187,12 @@ def page(records: Sequence[RunRecord], begun: Sequence[Begun] = (), version: str
     allowed |= {"connect-src": "'self'"} if version else {}
     loader = PackageLoader("icdbench", "page")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("report.html").render(
         sections=sections,
@@ -201,6 +206,11 @@ def page(records: Sequence[RunRecord], begun: Sequence[Begun] = (), version: str
         is_best=lambda text: isinstance(text, Best),
         commands=commands,
     )
+
+
+def _printable(shown: object) -> object:
+    """Text without the characters that reorder or hide what stands around them."""
+    return "".join(char if char.isprintable() else " " for char in shown) if type(shown) is str else shown
 
 
 def _asset(name: str) -> str:

@@ -239,6 +239,7 @@ const CHARTS = {
 };
 
 function draw(figure) {
+  if (figure.dataset.chart === "pairs") return pairs(figure);
   const { chart, section } = figure.dataset, area = figure.querySelector(".plot-area"), width = Math.floor(area.clientWidth);
   if (!width) return;
   const hidden = (kept.hidden[section] ??= new Set()), at = new Set(data[section].systems.flatMap(({ label }, index) => (hidden.has(label) ? [index] : [])));
@@ -272,7 +273,8 @@ function legend(figure) {
 // --- the page ------------------------------------------------------------------------------------------------------------
 
 function begin() {
-  data = JSON.parse(document.getElementById("data").textContent);
+  const printable = (_, value) => (typeof value === "string" ? value.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, " ") : value); // as the template
+  data = JSON.parse(document.getElementById("data").textContent, printable);
   document.querySelectorAll("table").forEach(reach);
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("main select").forEach((select) => {
@@ -282,8 +284,7 @@ function begin() {
     select.addEventListener("change", () => {
       kept.chosen[select.id] = select.value;
       if ("shows" in select.dataset) show(select);
-      document.querySelectorAll(`#${named(select)} .chart`).forEach(draw);
-      document.querySelectorAll(`#${named(select)} [data-pairs]`).forEach(pairs);
+      document.querySelectorAll(`#${named(select)} [data-chart="${select.dataset.draws}"]`).forEach(draw);
     });
   });
   document.querySelectorAll("main details").forEach((details) => {
@@ -291,7 +292,7 @@ function begin() {
     if (kept.open[id]) details.open = true;
     details.addEventListener("toggle", () => (kept.open[id] = details.open));
   });
-  document.querySelectorAll("[data-pairs]").forEach(pairs);
+  document.querySelectorAll("[data-chart=pairs]").forEach(pairs);
   const wider = new ResizeObserver((entries) => entries.forEach(({ target }) => draw(target)));
   document.querySelectorAll(".chart").forEach((figure) => {
     legend(figure);
