@@ -28,18 +28,8 @@ from icdbench.files import replacing
 from icdbench.formats import Best, Grid
 from icdbench.metrics import BUCKETS
 from icdbench.spec import SpecError
-from icdbench.tables import (
-    Column,
-    _blocks,
-    _bold,
-    _cell,
-    _columns,
-    _compared,
-    _data_name,
-    _difference,
-    _percent,
-    _systems,
-)
+from icdbench.systems import Column, blocks, bold, data_name, mean_cell, percent, systems_in
+from icdbench.tables import columns_for, compared, difference
 from icdbench.types import SPLITS, RunRecord
 
 SCRIPTS = ("d3.min.js", "plot.umd.min.js", "report.js")
@@ -180,7 +170,7 @@ def save(out: Path, results: Sequence[Path]) -> None:
 
 def page(records: Sequence[RunRecord], begun: Sequence[Begun] = (), version: str = "") -> str:
     """The report. With a `version` it asks the server that it came from for a later one, and takes that in."""
-    sections = [_section(block) for block in _blocks(records)]
+    sections = [_section(block) for block in blocks(records)]
     style, scripts = _asset("report.css"), [_asset(name) for name in SCRIPTS]
     allowed = {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
     allowed |= {"style-src": f"{_hash(style)} {_hash(PLOT_STYLE)}", "script-src": " ".join(map(_hash, scripts))}
@@ -251,15 +241,15 @@ def _typed(value: object) -> str:
 def _section(block: Sequence[RunRecord]) -> Section:
     """Systems are in the order of the comparison table, here and in all that follows."""
     corpus, identity = block[0].corpus, _identity(block[0])
-    columns = _columns(corpus["num_codes"])
-    grid = _compared(block, "Own runs")
-    runs = {system.label: system.runs for system in _systems(block, [])}
+    columns = columns_for(corpus["num_codes"])
+    grid = compared(block, "Own runs")
+    runs = {system.label: system.runs for system in systems_in(block, [])}
     labels = [label for label in (row[0].removesuffix(" †") for row in grid.rows) if label in runs]
     systems = [System(label, runs[label], [_figures(run) for run in runs[label]]) for label in labels]
     documents = ", ".join(f"{corpus['documents'][split]:,} {split}" for split in SPLITS)
     return Section(
         id=identity,
-        name=_data_name(block[0]),
+        name=data_name(block[0]),
         facts=[
             f"{documents} documents",
             f"{corpus['num_codes']:,} codes",
@@ -280,7 +270,7 @@ def _section(block: Sequence[RunRecord]) -> Section:
 def _identity(record: RunRecord) -> str:
     """Names a section as long as its runs may share a table, so that a page that refreshes keeps the reader's choices."""
     corpus = [record.corpus[field] for field in ("synthetic", "num_codes", "documents", "unseen", "assignments")]
-    content = json.dumps([_data_name(record), record.spec.fingerprint, *corpus], sort_keys=True)
+    content = json.dumps([data_name(record), record.spec.fingerprint, *corpus], sort_keys=True)
     return f"d{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
@@ -323,7 +313,7 @@ def _measured(system: System, index: int, split: str, rule: str, key: str) -> Ce
     if order is None:
         return Cell("")
     values = [figures[where] for figures in system.figures]
-    text = _cell(system.runs, rule, key) if split == "test" else _percent(values)
+    text = mean_cell(system.runs, rule, key) if split == "test" else percent(values)
     return Cell(f"{order:g}" if key in COUNTS else text, order, where, (index,))
 
 
@@ -375,9 +365,9 @@ def _keys(systems: Sequence[System], split: str, rule: str) -> list[str]:
 
 def _metrics(identity: str, name: str, systems: Sequence[System], split: str, rule: str, keys: Sequence[str]) -> Table:
     rows = [[_measured(system, index, split, rule, key) for key in keys] for index, system in enumerate(systems)]
-    bold = _bold([[cell.text for cell in row] for row in rows])
+    texts = bold([[cell.text for cell in row] for row in rows])
     cells = [
-        [cell._replace(text=text) for cell, text in zip(*row, strict=True)] for row in zip(rows, bold, strict=True)
+        [cell._replace(text=text) for cell, text in zip(*row, strict=True)] for row in zip(rows, texts, strict=True)
     ]
     return Table(identity, name, ["system", *keys], list(zip(map(_label, systems), cells, strict=True)))
 
@@ -390,17 +380,17 @@ def _pairs(systems: Sequence[System], columns: Sequence[Column]) -> Iterator[dic
     """The differences of every two systems, for each main metric; the one that ranks systems comes first."""
     for heading, rule, key in sorted(columns, key=lambda column: not column[0].startswith("P@")):
         cells = [_measured(system, index, "test", rule, key) for index, system in enumerate(systems)]
-        rows = [[difference(one, other) for other in cells] for one in cells]
+        rows = [[_less(one, other) for other in cells] for one in cells]
         yield {"name": heading, "key": f"test {rule} {key}", "rows": rows}
 
 
-def difference(one: Cell, other: Cell) -> str:
+def _less(one: Cell, other: Cell) -> str:
     """One system's mean less the other's, of the figures as shown, so that a reader's subtraction agrees.
 
     The place for what a paired test of the two finds: its interval and p-value belong beside this figure. Until then the
     page says that it tests nothing.
     """
-    return "" if one.systems == other.systems else _difference(one.text, other.text).replace("-", "−")
+    return "" if one.systems == other.systems else difference(one.text, other.text).replace("-", "−")
 
 
 def _times(identity: str, systems: Sequence[System]) -> Table:

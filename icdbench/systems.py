@@ -51,11 +51,11 @@ def systems_in(records: Iterable[RunRecord], columns: Sequence[Column]) -> list[
         found.setdefault((label, record.spec.setting), []).append(record)
     keys, labels = sorted(found), [label for label, _ in found]
     names = [label if labels.count(label) == 1 else f"{label} [{setting}]" for label, setting in keys]
-    cells = bold([[_cell(found[key], *column[1:]) for column in columns] for key in keys])
+    cells = bold([[mean_cell(found[key], *column[1:]) for column in columns] for key in keys])
     return [System(name, found[key], row) for name, key, row in zip(names, keys, cells, strict=True)]
 
 
-def _cell(runs: Sequence[RunRecord], rule: str, key: str) -> str:
+def mean_cell(runs: Sequence[RunRecord], rule: str, key: str) -> str:
     """Mean ± sample standard deviation in percent; † where a run's figure is that of a collapse."""
     values = [run.metrics["test"].get(rule, {}).get(key) for run in runs]
     # Scores that a threshold cuts badly may still rank well; degenerate scores collapse under every rule.

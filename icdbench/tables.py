@@ -70,8 +70,8 @@ def comparison(records: Sequence[RunRecord], fmt: str = "md") -> str:
     where two rows or more compete. † marks collapsed runs and those of their figures that are worthless, which are never
     the best. Raises SpecError for an unknown format.
     """
-    nothing = Grid("Own runs", ["system", *(heading for heading, _, _ in _columns(50))], [], ["No runs are stored."])
-    return write([_compared(block, "Own runs") for block in blocks(records)] or [nothing], fmt)
+    nothing = Grid("Own runs", ["system", *(heading for heading, _, _ in columns_for(50))], [], ["No runs are stored."])
+    return write([compared(block, "Own runs") for block in blocks(records)] or [nothing], fmt)
 
 
 def table(
@@ -121,7 +121,7 @@ def _of_kind(parts: Sequence[tuple[Benchmark, Sequence[RunRecord]]], reported: S
     other = [] if first.models else [record for record in seen if record.id not in placed]
     title = f"Other data, not comparable with {', '.join(part.name for part, _ in parts)}: own runs"
     return grids + [
-        _study(first, block, title) if first.study else _compared(block, title, reported) for block in blocks(other)
+        _study(first, block, title) if first.study else compared(block, title, reported) for block in blocks(other)
     ]
 
 
@@ -183,7 +183,7 @@ def _same_data(record: RunRecord, benchmark: Benchmark) -> bool:
     return record.spec.dataset == stored_name(benchmark) and real and not altered
 
 
-def _columns(num_codes: int) -> list[Column]:
+def columns_for(num_codes: int) -> list[Column]:
     at_k = ("P@5", "R@5") if num_codes <= 50 else ("P@8", "P@15")
     return [
         ("AUC macro", "fixed", "auc_macro"),
@@ -196,8 +196,8 @@ def _columns(num_codes: int) -> list[Column]:
     ]
 
 
-def _compared(records: Sequence[RunRecord], title: str, reported: Sequence[Reported] = ()) -> Grid:
-    columns = _columns(records[0].corpus["num_codes"])
+def compared(records: Sequence[RunRecord], title: str, reported: Sequence[Reported] = ()) -> Grid:
+    columns = columns_for(records[0].corpus["num_codes"])
     headings, keys = [heading for heading, _, _ in columns], [key for _, _, key in columns]
     first = "map" if records[0].corpus["num_codes"] <= 5 else next(key for key in keys if key.startswith("p@"))
     order = keys.index(first)  # with five codes or fewer P@5 is the same for every ranking
@@ -240,7 +240,7 @@ def _published(benchmark: Benchmark, records: Sequence[RunRecord], reported: Seq
         rows.append([label, "published", *cells])
         for system in systems:
             if system.runs[0].spec.system == model:
-                rows += [own(system), [system.label, "difference", *map(_difference, system.cells, cells)]]
+                rows += [own(system), [system.label, "difference", *map(difference, system.cells, cells)]]
     rows += [own(system) for system in systems if system.runs[0].spec.system not in models]
     rows += [[label, number, *cells] for (label, number, _), cells in zip(others, best[len(figures) :], strict=True)]
     notes = _about(benchmark, "Published")
@@ -369,7 +369,7 @@ def _about_study(benchmark: Benchmark, systems: Sequence[System], records: Seque
     return notes if benchmark.per_epoch else [*notes, *about_collapse(systems)]
 
 
-def _difference(own: str, published: str) -> str:
+def difference(own: str, published: str) -> str:
     """Own minus published, of the figures as shown, so that a reader's subtraction agrees."""
     ours, theirs = as_number(own), as_number(published)
     difference = None if ours is None or theirs is None else round(ours - theirs, 1)
