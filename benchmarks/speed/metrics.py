@@ -92,7 +92,8 @@ def record(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
 
 
 def paired(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
-    other_NL, _, _ = drawn(*scores_NL.shape, seed=2)
+    N, L = scores_NL.shape
+    other_NL, _, _ = drawn(N, L, 2)
     weights_RN = bootstrap.weights(len(scores_NL))
     both = [
         bootstrap.resampled(metrics.scored(each, labels, None, counts_L), {"": 0.0}, weights_RN)[""]
@@ -118,7 +119,7 @@ def stored(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
 
 def keep(folder: Path, N: int, L: int) -> None:
     """Draw the data and write them where `measured` reads them."""
-    scores_NL, labels, counts_L = drawn(N, L, seed=1)
+    scores_NL, labels, counts_L = drawn(N, L, 1)
     np.save(folder / "scores.npy", scores_NL)
     np.save(folder / "counts.npy", counts_L)
     save_npz(folder / "labels.npz", labels)
@@ -158,8 +159,11 @@ def main() -> None:
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.row:
-        way, folder = given.row[0], Path(given.row[1])
-        print(measured(way, folder)) if way in WAYS else keep(folder, given.documents, given.codes)
+        way, place = given.row[0], Path(given.row[1])
+        if way in WAYS:
+            print(measured(way, place))
+        else:
+            keep(place, given.documents, given.codes)
         return
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     print(f"{platform.platform()}, {os.cpu_count()} cores, OMP_NUM_THREADS {threads}", end="")
