@@ -193,6 +193,18 @@ def load_label_set(folder: Path) -> LabelSet | None:
         return LabelSet(tuple(map(str, stored["codes"])), stored["train_counts"])
 
 
+def load_train_counts(folder: Path) -> IntArray | None:
+    """How many training documents have each code [L]; None where it is not stored. A damaged file is warned of."""
+    if not (folder / PREDICTIONS).is_file():
+        return None
+    try:
+        label_set = load_label_set(folder)
+    except DataError as error:
+        log.warning("%s", error)
+        return None
+    return None if label_set is None else label_set.train_counts
+
+
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[Mapping[str, Any]]:
     """The arrays of the predictions by name."""
@@ -298,16 +310,3 @@ def _saving(path: Path) -> Iterator[None]:
 def folder(results: Path, spec: RunSpec) -> Path:
     """Where a run lives."""
     return results / spec.id
-
-
-def load_train_counts(folder: Path) -> IntArray | None:
-    """How many training documents have each code [L], as stored beside the predictions; None if it was not."""
-    path = folder / PREDICTIONS
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return np.asarray(stored["train_counts"]) if "train_counts" in stored.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        log.warning("%s is damaged and is left out (%s)", path, error)
-        return None

@@ -37,6 +37,7 @@ ORDER = (
         "share",
         "train",
         "run",
+        "launch",
         "tune",
         "progress",
         "benchmarks",

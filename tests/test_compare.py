@@ -61,6 +61,7 @@ def stored(
             "synthetic": True,
             "documents": {"train": 9, "validation": N, "test": N},
             "num_codes": L,
+            "num_tokens": 9,
             "unseen": {"test": 20},
             "assignments": {"test": 99},
         },

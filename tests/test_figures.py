@@ -262,5 +262,5 @@ def test_bad_requests_get_one_line(icdbench: Call, tmp_path: Path, words: tuple[
 
 def test_training_counts_are_read_where_they_are_stored(tmp_path: Path) -> None:
     assert store.load_train_counts(tmp_path) is None
-    np.savez(tmp_path / store.PREDICTIONS, train_counts=COUNTS)
+    np.savez(tmp_path / store.PREDICTIONS, train_counts=COUNTS, codes=np.array([str(code) for code in COUNTS]))
     assert (store.load_train_counts(tmp_path) == COUNTS).all()  # type: ignore[union-attr]
