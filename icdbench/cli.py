@@ -38,6 +38,13 @@ Folders = Annotated[
 ]
 Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
 Jobs = Annotated[int, typer.Option(help="Runs side by side on this machine, each with its share of the cores.")]
+RunOption = Annotated[
+    str | None, typer.Option("--run", help="A trained run's id ('icdbench runs' lists them) or folder.")
+]
+BundleOption = Annotated[Path | None, typer.Option("--bundle", help="A trained model's file, from 'icdbench bundle'.")]
+RunDataset = Annotated[
+    str | None, typer.Option("--dataset", help="The run's own data file, if the cache has lost its words.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE; repeatable."),
@@ -335,6 +342,90 @@ def show_comparison(
             results, (one, other), dataset, rule=rule, seeds=numbers, resamples=resamples, report=report
         )
     typer.echo(compare.render(found, fmt), nl=False)
+
+
+@app.command("bundle")
+def write_bundle(
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, as 'icdbench runs' lists it, or its folder.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The file to write, such as model.icdbench.")],
+    results: Results = Path("results"),
+    data: DataFolder = None,
+    dataset: RunDataset = None,
+) -> None:
+    """Write a trained model, its words, codes and thresholds to one file, for use elsewhere."""
+    from icdbench import bundle, datasets
+
+    made = _bundle(run_id, results, data, dataset)
+    bundle.write(made, out)
+    typer.echo(f"{out}: {made.contents.run}, {out.stat().st_size / 1e6:.1f} MB")
+    known = datasets.scan().get(made.contents.dataset)
+    covered = known.agreement if known else ""
+    typer.echo(
+        f"It holds {len(made.contents.tokens):,} words of the training notes and weights learnt from them"
+        + (f": {covered} covers it as it covers the notes." if covered else "."),
+        err=True,
+    )
+
+
+@app.command("predict")
+def predict_notes(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NOTES...", help="Text files, folders of .txt, tables (.csv, .parquet, .jsonl), - for stdin."
+        ),
+    ],
+    run_id: RunOption = None,
+    bundle_file: BundleOption = None,
+    fmt: Annotated[str, typer.Option("--format", help="table, jsonl or csv.")] = "table",
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many codes of each note; else those above the threshold, and at least 10."),
+    ] = None,
+    threshold: Annotated[str, typer.Option(help="tuned (on validation) or fixed (0.5).")] = "tuned",
+    column: Annotated[str, typer.Option(help="The column of a table that has the texts.")] = "text",
+    results: Results = Path("results"),
+    data: DataFolder = None,
+    dataset: RunDataset = None,
+    device: Device = "auto",
+) -> None:
+    """Assign codes to notes with a trained model: codes, titles, probabilities, above or below the threshold."""
+    from rich.console import Console
+
+    from icdbench import predict
+    from icdbench.notes import notes
+    from icdbench.progress import counting
+
+    for value, known, what in ((fmt, predict.FORMATS, "format"), (threshold, predict.THRESHOLDS, "threshold")):
+        if value not in known:
+            raise SpecError(f"no {what} '{value}'{nearest(value, known)}")
+    found = notes(sources, column)
+    predictor = predict.Predictor(_trained(run_id, bundle_file, results, data, dataset), device)
+    with _stoppable(), counting(Console(stderr=True)) as count:
+        readings = count(predict.named(predictor, found, top, threshold))
+        for piece in predict.FORMATS[fmt](readings):
+            typer.echo(piece, nl=False)
+
+
+def _trained(run_id: str | None, file: Path | None, results: Path, data: Path | None, dataset: str | None) -> Any:
+    """The bundle that a user names, as a run or as a file."""
+    from icdbench import bundle
+
+    if (run_id is None) == (file is None):
+        raise SpecError("name a trained model: either --run ID ('icdbench runs' lists them) or --bundle FILE")
+    return bundle.read(file) if file is not None else _bundle(str(run_id), results, data, dataset)
+
+
+def _bundle(run_id: str, results: Path, data: Path | None, dataset: str | None) -> Any:
+    from rich.console import Console
+
+    from icdbench import bundle
+    from icdbench.progress import preparing
+
+    with _stoppable(), preparing(Console(stderr=True)) as report:
+        return bundle.of_run(run_id, results, data, dataset, report)
 
 
 @app.command("tables")

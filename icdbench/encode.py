@@ -20,12 +20,13 @@ import numpy as np
 
 from icdbench.datasets import Source, Tree, divide, fingerprint
 from icdbench.datasets.icd9 import titles_path
-from icdbench.files import cache_root, cached, digest
+from icdbench.files import cache_root, cached, digest, kept
 from icdbench.spec import DataError, DataSpec, SpecError
-from icdbench.tokens import Lexicon, document_counts, tokenize
+from icdbench.tokens import Lexicon, Rule, document_counts, tokenize
 from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, Hierarchy, IntArray, Report, Vocabulary, quiet
 
 VERSION = "2"  # changes when equal input would be encoded differently
+LAYOUT = "2"  # of the cached files; changes when the same encoding would be kept otherwise
 LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors"}  # fields of DataSpec that only later stages read
 
 _ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")
@@ -34,10 +35,7 @@ _ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")
 def corpus(origin: Source, root: Path, data: DataSpec, report: Report = quiet) -> Corpus:
     """The encoded data set, from the cache if it holds one of this key that is intact. Raises DataError, SpecError."""
     raw_content = fingerprint(origin, root, data)
-    settings = data.model_dump(mode="json", exclude=LATER_FIELDS)
-    titles = [version("simple-icd-10-cm"), digest(titles_path())]
-    content = [VERSION, unidata_version, *titles, origin.name, raw_content, settings]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+    key = _key(origin.name, raw_content, data)
 
     def build() -> Corpus:
         built = _build(origin, root, data, report, raw_content, key)
@@ -45,7 +43,37 @@ def corpus(origin: Source, root: Path, data: DataSpec, report: Report = quiet) -
             raise DataError(f"files of data set '{origin.name}' changed while they were read; start again")
         return built
 
-    return cached(cache_root() / "encoded" / f"{origin.name}-{key}", build, _save, _load)
+    return cached(_folder(origin.name, key), build, _save, _load)
+
+
+def remembered(name: str, raw_content: str, data: DataSpec) -> Corpus | None:
+    """What `corpus` gave for raw data of this fingerprint, from the cache alone: the raw data may be gone. None if it has gone too."""
+    return kept(_folder(name, _key(name, raw_content, data)), _load)
+
+
+def notes(texts: Sequence[str], index: Mapping[str, int], rule: Rule) -> Encoded:
+    """Texts without codes as a model reads them, by the position of each known word; plain Python is fast enough."""
+    rows = [[index.get(word, UNKNOWN) for word in tokenize(text, rule)] or [UNKNOWN] for text in texts]
+    none = np.zeros(len(rows), np.int32)
+    return Encoded(
+        ids=("",) * len(rows),
+        tokens=_flat(rows, np.int32),
+        token_offsets=_offsets(map(len, rows)),
+        codes=none[:0],
+        code_offsets=_offsets(none),
+        unseen=none,
+    )
+
+
+def _key(name: str, raw_content: str, data: DataSpec) -> str:
+    settings = data.model_dump(mode="json", exclude=LATER_FIELDS)
+    titles = [version("simple-icd-10-cm"), digest(titles_path())]
+    content = [VERSION, unidata_version, *titles, name, raw_content, settings]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def _folder(name: str, key: str) -> Path:
+    return cache_root() / "encoded" / f"{name}-{key}.{LAYOUT}"
 
 
 def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_content: str, key: str) -> Corpus:
@@ -87,6 +115,7 @@ def _build(origin: Source, root: Path, data: DataSpec, report: Report, raw_conte
         synthetic=origin.synthetic,
         facts=facts,
         hierarchy=_hierarchy(codes, tree, index, data) if tree else None,
+        titles=tuple(titles.get(code, "") for code in codes),
     )
 
 
@@ -189,6 +218,7 @@ def _save(built: Corpus, folder: Path) -> None:
     text = {
         "tokens": built.vocabulary.tokens,
         "codes": built.vocabulary.codes,
+        "titles": built.titles,
         "ids": {part: encoded.ids for part, encoded in parts.items()},
         "ancestors": built.hierarchy and built.hierarchy.ancestors,
         "corpus": {name: getattr(built, name) for name in ("name", "fingerprint", "key", "synthetic", "facts")},
@@ -223,5 +253,6 @@ def _load(folder: Path) -> Corpus:
         hierarchy=Hierarchy(array("hierarchy.parents"), tuple(ancestors), titles("hierarchy"))
         if ancestors is not None
         else None,
+        titles=tuple(text["titles"]),
         **text["corpus"],
     )

@@ -42,17 +42,17 @@ def cached(folder: Path, build: Callable[[], T], save: Callable[[T, Path], None]
     A folder that differs by a byte from what was saved is built anew, with a warning. It is readable by its owner alone.
     Of several processes that want the same, one builds and the others wait. Raises SpecError if the cache cannot be written.
     """
-    if (kept := _intact(folder, load)) is not None:
-        return kept
+    if (found := kept(folder, load)) is not None:
+        return found
     with _alone(folder) as waited:
-        if waited and (kept := _intact(folder, load)) is not None:
-            return kept
+        if waited and (found := kept(folder, load)) is not None:
+            return found
         built = build()
         with _writable(), replacing_folder(folder) as fresh:
             save(built, fresh)
             (fresh / CHECKSUMS).write_text(json.dumps(_checksums(fresh)), encoding="utf-8")
-        kept = _intact(folder, load)
-        return built if kept is None else kept  # none: it is being cleared
+        found = kept(folder, load)
+        return built if found is None else found  # none: it is being cleared
 
 
 @contextlib.contextmanager
@@ -106,7 +106,8 @@ def clear(name: str | None = None) -> tuple[int, int]:
     return len([path for path in entries if not path.name.startswith(".")]), size
 
 
-def _intact(folder: Path, load: Callable[[Path], T]) -> T | None:
+def kept(folder: Path, load: Callable[[Path], T]) -> T | None:
+    """What `cached` put into this folder; None if there is nothing, or if it is damaged, which is warned of."""
     try:
         if not folder.exists():
             return None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    SpinnerColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -24,6 +26,8 @@ from icdbench.types import Report
 if TYPE_CHECKING:  # torch is slow to import, and preparing data needs none
     from icdbench.train import Progress as Step
     from icdbench.tune import Standing
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -39,6 +43,23 @@ def preparing(console: Console) -> Iterator[Report]:
             live.update(bars[what], completed=done, total=total)
 
         yield report
+
+
+@contextlib.contextmanager
+def counting(console: Console) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
+    """Yields a function that passes notes through and shows how many there were, and how fast, on a terminal alone."""
+    texts = (TextColumn("{task.completed:,.0f} notes"), TextColumn("{task.fields[rate]}"))
+    columns = (SpinnerColumn(), *texts, TimeElapsedColumn())
+    hidden = not console.is_terminal or sys.stdout.isatty()  # what is printed shows how far it is
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as live:
+
+        def count(notes: Iterable[T]) -> Iterator[T]:
+            shown, began = live.add_task("", total=None, rate=""), time.monotonic()
+            for number, note in enumerate(notes, start=1):
+                live.update(shown, completed=number, rate=f"{number / (time.monotonic() - began + 1e-9):,.1f} notes/s")
+                yield note
+
+        yield count
 
 
 @contextlib.contextmanager

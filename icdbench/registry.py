@@ -27,6 +27,9 @@ class LinearModel(Protocol):
     def weights(self) -> Mapping[str, FloatArray]:
         """All fitted numbers by name, for storing."""
 
+    def restore(self, weights: Mapping[str, FloatArray]) -> None:
+        """Become the model that `weights` was called of."""
+
 
 Model = nn.Module | LinearModel
 M = TypeVar("M", bound=Callable[[Any, Task], Any])

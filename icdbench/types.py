@@ -96,7 +96,7 @@ class Hierarchy:
 class Corpus:
     """An encoded data set: three splits, unlabelled background texts, and the title of each code as token indices.
 
-    `descriptions[l]` is empty where a code has no title. `key` names the encoding (raw content and settings);
+    `descriptions[l]` is empty where a code has no title, as `titles[l]`, its text, is. `key` names the encoding (raw content and settings);
     `fingerprint` the raw content alone. `facts` are stated in every record: how the split was made, what was left out.
     """
 
@@ -110,6 +110,7 @@ class Corpus:
     synthetic: bool
     facts: Mapping[str, Any]
     hierarchy: Hierarchy | None = None
+    titles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

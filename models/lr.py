@@ -16,11 +16,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from joblib import Parallel, delayed
 from pydantic import Field
 from scipy.sparse import csr_matrix, hstack
-from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.linear_model import LogisticRegression
 
 from icdbench.registry import register
 from icdbench.spec import PositiveFloat, Settings, Variant, tunable
@@ -60,6 +57,9 @@ class LogisticRegressions:
 
     def fit(self, encoded: Encoded, max_tokens: int) -> None:
         """Fit every code's classifier to the documents, cut to max_tokens."""
+        from joblib import Parallel, delayed
+        from sklearn.feature_extraction.text import TfidfTransformer
+
         if self.config.pairs:
             self.pairs = _in_two_documents(*self._pairs(encoded, max_tokens))
         counts_NV = self._counts(encoded, max_tokens)
@@ -88,6 +88,11 @@ class LogisticRegressions:
             "idf": self.idf,
             "pairs": self.pairs.astype(np.float64),  # exact: below 2^53
         }
+
+    def restore(self, weights: Mapping[str, FloatArray]) -> None:
+        """Become the model that `weights` was called of."""
+        self.coefficients_LV, self.intercepts_L = weights["coefficients"], weights["intercepts"]
+        self.idf, self.pairs = weights["idf"], weights["pairs"].astype(np.int64)
 
     def _counts(self, encoded: Encoded, max_tokens: int) -> csr_matrix:
         """Counts of known words, then of known pairs, per document: N×V."""
@@ -141,6 +146,8 @@ def _fit_code(features_NV: csr_matrix, labels_N: IntArray, config: Config) -> tu
     positives = int(labels_N.sum())
     if positives in (0, len(labels_N)):
         return np.zeros(features_NV.shape[1]), float(np.log((positives + 0.5) / (len(labels_N) - positives + 0.5)))
+    from sklearn.linear_model import LogisticRegression
+
     weights = "balanced" if config.balanced else None
     solver = LogisticRegression(C=config.C, class_weight=weights, solver="lbfgs", max_iter=5000)
     fitted = solver.fit(features_NV, labels_N)

@@ -24,6 +24,7 @@ from icdbench.spec import DataError, DataSpec, SpecError, nearest
 from icdbench.types import SPLITS, Document
 
 COLUMNS = ("id", "text", "codes")
+OPTIONAL = ("id", "split")  # what else is read where it is there
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}  # fmt: skip
 LONGEST_NAME = 80  # characters of a data set's name, which names folders
 
@@ -54,7 +55,7 @@ def source(path: Path) -> Source:
 def read(path: Path, data: DataSpec) -> Raw:
     """Documents in file order. Raises DataError that names file, line and value."""
     with readable(_existing(path)):
-        rows = [(where, _cells(where, row)) for where, row in READERS[path.suffix.lower()](path)]
+        rows = [(where, _cells(where, row)) for where, row in READERS[path.suffix.lower()](path, COLUMNS)]
     if not rows:
         raise DataError(f"{path} has no rows")
     if any("split" in row for _, row in rows):
@@ -69,6 +70,17 @@ def read(path: Path, data: DataSpec) -> Raw:
     )
 
 
+def texts(path: Path, column: str = "text") -> Iterator[tuple[str, str]]:
+    """Notes without codes, one at a time: where each stands, and its text. A name is its `id`, where there is one.
+
+    Raises DataError that names file, line and value.
+    """
+    with readable(_existing(path)):
+        for where, row in READERS[path.suffix.lower()](path, (column,)):
+            name = _text(where, "id", row.get("id")).strip()
+            yield (f"{path}: {name}" if name else where), _text(where, column, row[column])
+
+
 def _existing(path: Path) -> Path:
     with readable(path):
         if path.is_dir():
@@ -79,7 +91,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _csv(path: Path) -> Iterator[Row]:
+def _csv(path: Path, needed: Sequence[str]) -> Iterator[Row]:
     """Rows as RFC 4180 has them; what a lenient reader would guess at is an error. `where` is the row's first line."""
     csv.field_size_limit(2**31 - 1)  # notes may be longer than the module's 131,072 characters
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -89,7 +101,7 @@ def _csv(path: Path) -> Iterator[Row]:
             header = next(reader, None)
             if header is None:
                 raise DataError(f"{path} is empty")
-            _check_columns(str(path), header)
+            _check_columns(str(path), header, needed)
             line = reader.line_num + 1
             for row in reader:
                 where = f"{path}, line {line}"
@@ -107,7 +119,7 @@ def _csv(path: Path) -> Iterator[Row]:
             raise DataError(f"{path}, row from line {line} on: broken quoting ({error})") from None
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def _jsonl(path: Path, needed: Sequence[str]) -> Iterator[Row]:
     """An object per line. Numbers stay as they are written, so that `250.00` is not `250.0`."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -121,21 +133,21 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 reason = str(error).partition(":")[0]  # without its line, which is always 1
                 raise DataError(f"{where} is not JSON ({reason}); one object per line is expected") from None
             if not isinstance(row, dict):
-                raise DataError(f"{where}: {text[:40]} is not an object with {', '.join(COLUMNS)}")
+                raise DataError(f"{where}: {text[:40]} is not an object with {', '.join(needed)}")
             if text:
-                _check_columns(where, list(row))
+                _check_columns(where, list(row), needed)
                 yield where, row
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path, needed: Sequence[str]) -> Iterator[Row]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            _check_columns(str(path), names)
-            wanted = [name for name in (*COLUMNS, "split") if name in names]
+            _check_columns(str(path), names, needed)
+            wanted = [name for name in dict.fromkeys((*needed, *OPTIONAL)) if name in names]
             rows = (row for batch in file.iter_batches(columns=wanted) for row in batch.to_pylist())
             yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, start=1))
     except UnicodeDecodeError:
@@ -144,7 +156,11 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:160]}") from None
 
 
-READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}
+READERS: Mapping[str, Callable[[Path, Sequence[str]], Iterator[Row]]] = {
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".jsonl": _jsonl,
+}
 
 
 def _missing(_constant: str) -> None:
@@ -161,11 +177,11 @@ def _undecodable_line(path: Path) -> int:
     return 0
 
 
-def _check_columns(where: str, present: Sequence[str]) -> None:
-    for column in COLUMNS:
+def _check_columns(where: str, present: Sequence[str], needed: Sequence[str]) -> None:
+    for column in needed:
         if column not in present:
             raise DataError(f"{where}: no column '{column}'{nearest(column, present)}")
-    for column in (*COLUMNS, "split"):
+    for column in (*needed, *OPTIONAL):
         if present.count(column) > 1:
             raise DataError(f"{where}: column '{column}' occurs {present.count(column)} times")
 

@@ -1,0 +1,277 @@
+"""One trained run as one file: weights, vocabulary, codes with titles, thresholds, and how notes are read.
+
+    results/<run>/record.json + model.safetensors + the data's words from the cache  ->  Bundle  <->  model.icdbench
+
+A bundle is a safetensors file whose header carries all but the weights as JSON. Reading one executes nothing: it is not
+an archive, names no file and holds no pickle. A digest in the header covers every byte that is read.
+
+The words of a run are not below results/ (docs/predict.md says why), so they come from the cache, or from the raw data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from icdbench import datasets, encode, registry, store
+from icdbench.files import replacing
+from icdbench.spec import DataError, Settings, SpecError, nearest
+from icdbench.tokens import Rule
+from icdbench.types import Corpus, FloatArray, Hierarchy, IntArray, Report, RunRecord, Task, quiet
+
+FORMAT = 1  # of the file; a reader refuses a higher one
+SUFFIX = ".icdbench"
+
+log = logging.getLogger("icdbench")
+
+
+class Tree(Settings):
+    """A Hierarchy as JSON."""
+
+    parents: tuple[int, ...]
+    ancestors: tuple[str, ...]
+    descriptions: tuple[tuple[int, ...], ...]
+
+
+class Contents(Settings):
+    """All of a bundle but its weights. Fields are those of the run's record, of its data and of `Task`."""
+
+    run: str
+    dataset: str
+    fingerprint: str
+    synthetic: bool
+    icdbench: str
+    created: str
+    model: str
+    variant: str
+    version: str
+    config: dict[str, Any]
+    words: Rule
+    max_tokens: int
+    threshold: dict[str, float]
+    tokens: tuple[str, ...]
+    codes: tuple[str, ...]
+    titles: tuple[str, ...]
+    descriptions: tuple[tuple[int, ...], ...]
+    hierarchy: Tree | None
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model and all that prediction needs."""
+
+    contents: Contents
+    weights: Mapping[str, FloatArray]
+
+    @property
+    def system(self) -> str:
+        """The model as a user types it."""
+        return f"{self.contents.model}@{self.contents.variant}" if self.contents.variant else self.contents.model
+
+
+def of_run(
+    name: str, results: Path, root: Path | None = None, dataset: str | None = None, report: Report = quiet
+) -> Bundle:
+    """The bundle of a finished run, given by its id or its folder. Raises SpecError, DataError.
+
+    `dataset` says where the data are if the cache has lost their words and the run's own name for them does not: a path.
+    """
+    folder = _folder(name, results)
+    record = store.load_record(folder)
+    if record is None:
+        raise SpecError(f"run '{name}' has no whole record.json in {folder}; run it again")
+    if not (folder / store.WEIGHTS).exists():
+        raise SpecError(
+            f"run '{record.id}' has no weights ({folder / store.WEIGHTS} is missing; repositories leave them out): copy "
+            "that file there, or move record.json away and run it again"
+        )
+    corpus = _corpus(record, root, dataset, report)
+    data, spec, tree = record.spec.data, record.spec, corpus.hierarchy
+    contents = Contents(
+        run=record.id,
+        dataset=spec.dataset,
+        fingerprint=spec.fingerprint,
+        synthetic=corpus.synthetic,
+        icdbench=record.versions.get("icdbench", ""),
+        created=record.created,
+        model=spec.model,
+        variant=spec.variant,
+        version=spec.version,
+        config=spec.config,
+        words=data.words,
+        max_tokens=data.max_tokens,
+        threshold=record.threshold,
+        tokens=corpus.vocabulary.tokens,
+        codes=corpus.vocabulary.codes,
+        titles=corpus.titles,
+        descriptions=_listed(corpus.descriptions),
+        hierarchy=tree and Tree(parents=_listed([tree.parents])[0], ancestors=tree.ancestors, descriptions=_listed(tree.descriptions)),
+    )  # fmt: skip
+    with _whole(folder / store.WEIGHTS):
+        return Bundle(contents, _tensors(folder / store.WEIGHTS))
+
+
+def _folder(name: str, results: Path) -> Path:
+    for folder in (results / name, Path(name)):
+        if (folder / store.RECORD).exists():
+            return folder
+    finished = sorted(str(path.parent.relative_to(results)) for path in results.glob(f"*/*/*/{store.RECORD}"))
+    if name in store.unfinished(results):
+        raise SpecError(f"run '{name}' is unfinished; the command that began it continues it")
+    if not finished:
+        raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
+    raise SpecError(f"no run '{name}' in '{results}'{nearest(name, finished)}; 'icdbench runs' lists them")
+
+
+def _corpus(record: RunRecord, root: Path | None, dataset: str | None, report: Report) -> Corpus:
+    """The run's data from the cache, or else made again from the raw data, which must be the same."""
+    spec = record.spec
+    if (remembered := encode.remembered(spec.dataset, spec.fingerprint, spec.data)) is not None:
+        return remembered
+    lost = f"the words of run '{record.id}' are no longer in the cache"
+    place = datasets.data_root(root)
+    try:
+        origin = datasets.source(dataset or spec.dataset)
+        now = datasets.fingerprint(origin, place, spec.data)
+    except (SpecError, DataError) as error:
+        raise SpecError(
+            f"{lost}, and its data set '{spec.dataset}' cannot be read ({error}); name its folder with --data, or your own "
+            "file with --dataset"
+        ) from None
+    if (origin.name, now) != (spec.dataset, spec.fingerprint):
+        raise SpecError(f"{lost}, and data set '{origin.name}' is not what it was trained on: the raw files differ")
+    return encode.corpus(origin, place, spec.data, report)
+
+
+def _listed(rows: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row.tolist()) for row in rows)
+
+
+def write(bundle: Bundle, path: Path) -> None:
+    """The bundle as one file, readable by its owner alone. Raises OSError."""
+    from safetensors.numpy import save_file
+
+    text = bundle.contents.model_dump_json()
+    header = {"format": str(FORMAT), "icdbench": text, "sha256": _sum(text, bundle.weights)}
+    with replacing(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, temporary, header)
+    path.chmod(0o600)
+
+
+def read(path: Path) -> Bundle:
+    """The bundle in a file. Raises DataError if it is damaged, of a newer format, or no bundle."""
+    with _whole(path):
+        header = _header(path)
+    if not {"format", "icdbench", "sha256"} <= header.keys() or not header["format"].isdecimal():
+        raise DataError(f"{path} is no bundle; 'icdbench bundle RUN --out {path}' makes one of a run")
+    if int(header["format"]) > FORMAT:
+        raise DataError(
+            f"{path} is a bundle of format {header['format']}, and this icdbench reads format {FORMAT}; use a newer icdbench"
+        )
+    with _whole(path):
+        weights = _tensors(path)
+        if _sum(header["icdbench"], weights) != header["sha256"]:
+            raise ValueError("its bytes were altered")
+        contents = Contents.model_validate_json(header["icdbench"])
+        if not len(contents.codes) == len(contents.titles) == len(contents.descriptions):
+            raise ValueError("it has not as many titles as codes")
+        return Bundle(contents, weights)
+
+
+def model(bundle: Bundle) -> registry.Model:
+    """The trained model, on the CPU, ready to score. Raises SpecError for a model of another version, DataError."""
+    contents = bundle.contents
+    entry = registry.entry(contents.model)
+    if entry.version != contents.version:
+        raise SpecError(
+            f"'{contents.run}' is of version {contents.version} of model '{entry.name}', and this icdbench has version "
+            f"{entry.version}, which may compute something else; train it again, or use icdbench {contents.icdbench}"
+        )
+    # Weights replace what the model starts from, so nobody's random numbers should be used up, nor a start be warned of.
+    with torch.random.fork_rng(devices=[]), _no_warnings():
+        built = registry.build(entry.name, _task(contents), **contents.config)
+    try:
+        if isinstance(built, nn.Module):
+            built.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in bundle.weights.items()})
+            built.eval()  # parameters that could not be trained would be multiplied in another order
+        else:
+            built.restore(bundle.weights)
+    except (RuntimeError, KeyError) as error:
+        raise DataError(
+            f"the weights of '{contents.run}' do not fit its model ({' '.join(str(error).split())[:160]})"
+        ) from None
+    return built
+
+
+def _task(contents: Contents) -> Task:
+    tree = contents.hierarchy
+    return Task(
+        len(contents.tokens),
+        len(contents.codes),
+        None,
+        _arrays(contents.descriptions),
+        None
+        if tree is None
+        else Hierarchy(np.array(tree.parents, np.int32), tree.ancestors, _arrays(tree.descriptions)),
+    )
+
+
+def _arrays(rows: tuple[tuple[int, ...], ...]) -> tuple[IntArray, ...]:
+    return tuple(np.array(row, np.int32) for row in rows)
+
+
+def _header(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return dict(file.metadata() or {})
+
+
+def _tensors(path: Path) -> dict[str, FloatArray]:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))
+
+
+def _sum(text: str, weights: Mapping[str, FloatArray]) -> str:
+    """SHA-256 of the JSON text and of all weights, with their names, types and shapes."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(weights):
+        value = weights[name]
+        total.update(f"\0{name}\0{value.dtype.str}{value.shape}\0".encode() + value.tobytes())
+    return total.hexdigest()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turns what a missing or damaged file raises into a DataError that names it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged ({error.error_count()} fields of its header are wrong)") from None
+    except (SafetensorError, ValueError, TypeError, OSError) as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())[:160]})") from None
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
