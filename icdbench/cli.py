@@ -409,6 +409,51 @@ def predict_notes(
             typer.echo(piece, nl=False)
 
 
+@app.command("explain")
+def explain_note(
+    source: Annotated[str, typer.Argument(metavar="NOTE", help="A text file, or - for stdin.")],
+    run_id: RunOption = None,
+    bundle_file: BundleOption = None,
+    code: Annotated[str, typer.Option(help="The code to explain; else the most probable one.")] = "",
+    method: Annotated[str, typer.Option(help="attention, gradient, … (docs/predict.md); else the model's first.")] = "",
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write the note with its weights to this file.")
+    ] = None,
+    fmt: Annotated[str, typer.Option("--format", help="text, or json: characters and weights, for programs.")] = "text",
+    top: Annotated[int, typer.Option(min=1, help="So many words in the list below the note.")] = 10,
+    results: Results = Path("results"),
+    data: DataFolder = None,
+    dataset: RunDataset = None,
+    device: Device = "cpu",
+) -> None:
+    """Show which words of a note speak for a code, by a trained model."""
+    from rich.console import Console
+
+    from icdbench import explain
+    from icdbench.notes import notes
+    from icdbench.predict import Predictor
+
+    if fmt not in {"text", "json"}:
+        raise SpecError(f"no format '{fmt}'{nearest(fmt, ('text', 'json'))}")
+    (name, text), *more = notes([source])
+    if more:
+        raise SpecError(f"'{source}' has {len(more) + 1} notes; name a single one")
+    found = explain.explain(
+        Predictor(_trained(run_id, bundle_file, results, data, dataset), device), text, code, method
+    )
+    if html is not None:
+        explain.write_html(html, explain.as_html(found, text, name))
+    if fmt == "json":
+        typer.echo(explain.as_json(found))
+        return
+    typer.echo(f"{explain.heading(found)}\n")
+    console = Console(highlight=False)
+    if console.is_terminal:  # elsewhere there are no colours to see
+        console.print(explain.as_text(found, text), soft_wrap=True)
+    rows = [list(row) for row in explain.strongest(found, text, top)]
+    typer.echo(_grid(rows, ["word", "weight", "characters"]))
+
+
 def _trained(run_id: str | None, file: Path | None, results: Path, data: Path | None, dataset: str | None) -> Any:
     """The bundle that a user names, as a run or as a file."""
     from icdbench import bundle

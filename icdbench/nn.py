@@ -9,8 +9,9 @@ is the caller's word: with the lengths of `lengths(batch, attend_padding=True)` 
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,26 @@ from torch.nn import functional
 from icdbench.types import PADDING, Batch, IntArray, Task
 
 log = logging.getLogger("icdbench")
+
+
+Shown = list[tuple[str, Callable[[int], Tensor]]]  # a name, and a code's values
+_watching: list[Shown] = []
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Shown]:
+    """Collects what layers and models show of themselves in the block, in the order in which they compute it."""
+    _watching.append([])
+    try:
+        yield _watching[-1]
+    finally:
+        _watching.pop()
+
+
+def show(name: str, of_code: Callable[[int], Tensor]) -> None:
+    """Offer something worth seeing: weights of positions [B, P], or numbers [B, 1], of a code. Made only if somebody asks."""
+    for shown in _watching:
+        shown.append((name, of_code))
 
 
 def mask(lengths_B: Tensor, size: int) -> Tensor:
@@ -72,18 +93,25 @@ class LabelAttention(nn.Module):
     The weights [B, L, P] are never kept where they are many.
     """
 
-    def __init__(self, width: int, num_codes: int) -> None:
+    def __init__(self, width: int, num_codes: int, kind: str = "label") -> None:
         super().__init__()
+        self.kind = kind
         self.U = nn.Linear(width, num_codes, bias=False)
         nn.init.xavier_uniform_(self.U.weight)
 
     def forward(self, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
         """Code representations [B, L, H]; positions outside mask_BP get no weight (none: all are attended)."""
-        return attend(self.U.weight, keys_BPF, values_BPH, mask_BP)
+        return attend(self.U.weight, keys_BPF, values_BPH, mask_BP, self.kind)
 
 
-def attend(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
-    """`softmax(queries · keysᵀ) · values` over the positions of each document: [B, L, H]."""
+def attend(
+    queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None, kind: str = "label"
+) -> Tensor:
+    """`softmax(queries · keysᵀ) · values` over the positions of each document: [B, L, H].
+
+    `kind` is the name under which the weights are shown: label or self.
+    """
+    show(kind, lambda code: attention_weights(queries_LF[code], keys_BPF, mask_BP))
     # With a head axis and rows that lie in one piece torch takes its fused kernels, which go block by block and never hold
     # the weights; of a convolution's output (a transposed view) it would make them all.
     same = keys_BPF is values_BPH
@@ -97,6 +125,13 @@ def attend(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Te
     return functional.scaled_dot_product_attention(
         queries_B1LF, keys_BPF[:, None], values_BPH[:, None], mask_B11P, scale=1.0
     )[:, 0]
+
+
+def attention_weights(query_F: Tensor, keys_BPF: Tensor, mask_BP: Tensor | None) -> Tensor:
+    """What `attend` multiplies the values of one code with: [B, P]."""
+    scores_BP = keys_BPF @ query_F
+    weights_BP: Tensor = (scores_BP if mask_BP is None else scores_BP.masked_fill(~mask_BP, -torch.inf)).softmax(1)
+    return weights_BP
 
 
 BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a core's cache

@@ -24,6 +24,9 @@ class LinearModel(Protocol):
     def scores(self, encoded: Encoded, max_tokens: int) -> FloatArray:
         """Logits N×L."""
 
+    def contributions(self, encoded: Encoded, max_tokens: int, code: int) -> FloatArray:
+        """What each position of a single document adds to a code's logit [T]."""
+
     def weights(self) -> Mapping[str, FloatArray]:
         """All fitted numbers by name, for storing."""
 

@@ -48,6 +48,16 @@ def tokenize(text: str, rule: Rule = "not-numeric") -> list[str]:
     return [word.lower() for word in found if not dropped(word)]
 
 
+def spans(text: str, rule: Rule = "not-numeric") -> list[tuple[int, int]]:
+    """Where each token of `tokenize` stands in the text: its first character, and one past its last."""
+    read = text.lower() if rule == "ascii" else text
+    found = [match.span() for match in _WORDS[rule].finditer(read) if not _DROPPED[rule](match[0])]
+    if len(read) == len(text):
+        return found
+    origin = [place for place, character in enumerate(text) for _ in character.lower()]  # some become two, as İ does
+    return [(origin[start], origin[end - 1] + 1) for start, end in found]
+
+
 class Lexicon:
     """The distinct words of all texts read so far: `words[i]` is word number i, in order of first appearance."""
 

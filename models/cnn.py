@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench.nn import embedding, mask
+from icdbench.nn import embedding, mask, show
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -56,5 +56,12 @@ class Cnn(nn.Module):
         if not self.config.attend_padding:
             mask_BP = mask((batch.lengths_B - kernel + 1).clamp(min=1), hidden_BFP.shape[2])
             hidden_BFP = hidden_BFP.masked_fill(~mask_BP[:, None], -torch.inf)
+        show("pooling", lambda code: self._added(hidden_BFP, code))
         logits_BL: Tensor = self.output(hidden_BFP.amax(2))
         return logits_BL
+
+    def _added(self, hidden_BFP: Tensor, code: int) -> Tensor:
+        """What each position adds to a code's logit by being the maximum of filters: [B, P]."""
+        largest_BF, place_BF = hidden_BFP.max(2)
+        none_BP = torch.zeros_like(hidden_BFP[:, 0])
+        return none_BP.scatter_add(1, place_BF, largest_BF * self.output.weight[code])

@@ -37,6 +37,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from icdbench.nn import (
     BiRNN,
@@ -47,6 +48,7 @@ from icdbench.nn import (
     description_means,
     embedding,
     mask,
+    show,
 )
 from icdbench.registry import register
 from icdbench.spec import Odd, Positive, Rate, Settings, Variant, tunable
@@ -100,7 +102,7 @@ class Jlan(nn.Module):
         self.lstm = BiRNN(nn.LSTM, width, width)
         if config.attention != "label":
             self.W1 = nn.Linear(both, config.attention_size, bias=False)
-            self.self_attention = LabelAttention(config.attention_size, task.num_codes)  # its U is W2
+            self.self_attention = LabelAttention(config.attention_size, task.num_codes, "self")  # its U is W2
         if config.attention != "self":
             if config.embedding_size == width:
                 start_LH = description_means(task, self.embedding.weight.detach())
@@ -137,6 +139,8 @@ class Jlan(nn.Module):
         if self.config.attention == "sum":
             return self_BLK + label_BLK
         alpha_BL1, beta_BL1 = self.w3(self_BLK).sigmoid(), self.w4(label_BLK).sigmoid()
+        show("alpha", lambda code: (alpha_BL1 / (alpha_BL1 + beta_BL1))[:, code])
+        show("beta", lambda code: (beta_BL1 / (alpha_BL1 + beta_BL1))[:, code])
         joint_BLK: Tensor = (alpha_BL1 * self_BLK + beta_BL1 * label_BLK) / (alpha_BL1 + beta_BL1)
         return joint_BLK
 
@@ -149,6 +153,7 @@ class Jlan(nn.Module):
         """One direction's half of M, [B, L, H]. Padding is zero, so sums over it need no mask."""
         if self.config.label_softmax:
             return attend(self.C, side_BTH, side_BTH, mask_BT)
+        show("label", lambda code: functional.normalize(side_BTH @ self.C[code], p=1, dim=1))
         side_BHT = side_BTH.transpose(1, 2)
         if len(self.C) > self.config.hidden_size // 2:  # (C hᵀ) h = C (hᵀ h): cheaper once there are many codes
             return self.C @ (side_BHT @ side_BTH)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from icdbench.nn import LabelAttention, LabelwiseLinear, MultiFilterEncoder, attend, embedding, lengths, mask
+from icdbench.nn import LabelAttention, LabelwiseLinear, MultiFilterEncoder, attend, embedding, lengths, mask, show
 from icdbench.registry import register
 from icdbench.spec import OddSizes, Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -64,8 +64,10 @@ class JlanReleased(nn.Module):
         mask_BT = mask(lengths(batch, attend_padding=self.config.attend_padding), batch.tokens_BT.shape[1])
         hidden_BTF = self.encoder(self.dropout(self.embedding(batch.tokens_BT)), mask_BT)
         label_BLF = self.label_attention(hidden_BTF, hidden_BTF, mask_BT)
-        self_BLF = attend(self.W2.weight, self.W1(hidden_BTF).tanh(), hidden_BTF, mask_BT)
+        self_BLF = attend(self.W2.weight, self.W1(hidden_BTF).tanh(), hidden_BTF, mask_BT, "self")
         alpha_BL1, beta_BL1 = self.w1(label_BLF).sigmoid(), self.w2(self_BLF).sigmoid()
+        show("alpha", lambda code: (beta_BL1 / (alpha_BL1 + beta_BL1))[:, code])  # named as in the paper: α weighs S
+        show("beta", lambda code: (alpha_BL1 / (alpha_BL1 + beta_BL1))[:, code])
         joint_BLF = (alpha_BL1 * label_BLF + beta_BL1 * self_BLF) / (alpha_BL1 + beta_BL1)
         logits_BL: Tensor = self.output(joint_BLF)
         return logits_BL

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench.nn import LabelwiseLinear, attend, description_means, embedding, mask
+from icdbench.nn import LabelwiseLinear, attend, description_means, embedding, mask, show
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, SpecError, Variant, tunable
 from icdbench.types import Batch, Task
@@ -107,6 +107,7 @@ class Leam(nn.Module):
         words_BTE, codes_LE = functional.normalize(embedded_BTE, dim=-1), functional.normalize(self.C, dim=-1)
         nearest_BT = self._convolve(codes_LE @ words_BTE.transpose(1, 2)).amax(1)
         weights_BT = nearest_BT.masked_fill(~mask_BT, -torch.inf).softmax(-1)
+        show("label", lambda _code: weights_BT)  # the same for every code
         return (weights_BT[:, None] @ embedded_BTE)[:, 0]
 
     def _classify(self, rows_XE: Tensor) -> Tensor:

@@ -80,6 +80,25 @@ class LogisticRegressions:
         scores_NL: FloatArray = features_NV @ self.coefficients_LV.T + self.intercepts_L
         return scores_NL
 
+    def contributions(self, encoded: Encoded, max_tokens: int, code: int) -> FloatArray:
+        """What each position of a single document adds to a code's logit: with the intercept they sum to it.
+
+        Occurrences of a word share what its feature adds, and the two words of a pair what theirs does.
+        """
+        counts_1V = self._counts(encoded, max_tokens)
+        features_V, counts_V = self._weighted(counts_1V).toarray()[0], counts_1V.toarray()[0]
+        each_V = self.coefficients_LV[code] * features_V / np.maximum(counts_V, 1)
+        _, tokens_T = _kept(encoded, max_tokens)
+        added_T = np.where(tokens_T == UNKNOWN, 0.0, each_V[tokens_T])
+        if len(self.pairs):
+            known = (tokens_T[:-1] != UNKNOWN) & (tokens_T[1:] != UNKNOWN)
+            pairs = tokens_T[:-1].astype(np.int64) * self.num_tokens + tokens_T[1:]
+            columns = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+            half = np.where(known & (self.pairs[columns] == pairs), each_V[self.num_tokens + columns] / 2, 0.0)
+            added_T[:-1] += half
+            added_T[1:] += half
+        return added_T
+
     def weights(self) -> Mapping[str, FloatArray]:
         """Everything fitted, by name."""
         return {

@@ -39,6 +39,7 @@ ORDER = (
         "notes",
         "predict",
         "explain",
+        "explain",
         "train",
         "run",
         "launch",
