@@ -141,8 +141,7 @@ def fit(
     A model may have a method `penalty(batch)`, a scalar that is added to the objective (and so is in the reported loss).
     Continues from `checkpoint` if that exists. On Ctrl-C writes one and raises KeyboardInterrupt. Raises TrainingError.
     """
-    optimizer = _optimizer(model, spec)
-    module, optimizer = on.setup(model, optimizer)
+    module, optimizer = on.setup(model, optimizer_of(model, spec))
     state, best_weights = _resume(checkpoint, model, optimizer)
     lengths = train.lengths(max_tokens)
     monitor = monitored(spec, num_codes)
@@ -156,7 +155,7 @@ def fit(
             module.train()
             for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
                 count = state.to_drop(rate, batch.labels_BL)
-                objective = _objective(module, batch, count)
+                objective = objective_of(module, batch, count)
                 value = objective.item()
                 if not math.isfinite(value):
                     raise TrainingError(f"the loss is {value} in epoch {state.epoch}, step {state.step + 1}")
@@ -257,7 +256,7 @@ def probabilities(logits_NL: FloatArray) -> FloatArray:
     return result
 
 
-def _objective(module: nn.Module, batch: Batch, count: int) -> Tensor:
+def objective_of(module: nn.Module, batch: Batch, count: int) -> Tensor:
     """The loss of a batch, plus the model's own penalty if it has one."""
     objective = loss(module(batch), batch.labels_BL, count)
     # Fabric's wrapper lets only `forward` through; the model beneath computes its penalty, in 32 bits.
@@ -270,7 +269,8 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group.update(lr=rate)
 
 
-def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    """Of the parameters that are trained."""
     kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
     return kind(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
 

@@ -1,0 +1,375 @@
+"""Seconds and peak memory of a training step and of inference, for every neural model, beside a textbook's implementation.
+
+    python benchmarks/speed/train.py [--models caml,jlan] [--codes 50,8921] [--steps 3] [--parts steps,epoch,growth]
+
+Batches of 8 documents of 2,500 tokens, 52,000 words. `plain` is the model as plain.py beside this file has it: attention
+weights in full, packed recurrences, fp32, Adam as it comes, documents padded to 2,500 tokens. Ours is what `icdbench run`
+executes, in bf16 where the GPU has it. Each case runs in a process of its own, so that its peak memory is its own; both have the
+same weights and must give the same logits. A step is forward, loss, backward and Adam; the fastest of `--steps` counts,
+after one that does not.
+
+The floor is the larger of two times: the model's products (counted over the plain model: weights that ours makes a
+second time for the gradient count as ours, not as the model's) at the rate of the machine's fastest product, and the bytes that must move
+at the rate of a copy: parameters read twice, gradients written, Adam's four reads and three writes, and what the backward
+pass reads of the forward pass, once written and once read. Both rates are measured in the same run.
+
+`epoch`: documents as long as MIMIC's (median 1,400 tokens), ours as the loader makes batches, plain each padded to 2,500.
+`growth`: ours alone, over two decades of documents, tokens and codes. Prints Markdown.
+
+On a machine with other work, `--clock process_time` with OMP_NUM_THREADS=1 measures processor seconds instead of the wall's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from icdbench import registry, train
+from icdbench.batches import batches, training_order
+from icdbench.benchmarks.speed.plain import PLAIN, load
+from icdbench.spec import TrainSpec
+from icdbench.types import Batch, Encoded, Hierarchy, IntArray, Task
+
+WORDS, DOCUMENTS, TOKENS, CODES_EACH = 52_000, 8, 2_500, 15
+MEDIAN, SPREAD = 1_400, 0.47  # length of MIMIC's summaries, and the standard deviation of its logarithm
+TITLE = 6  # words of a code's title
+TOLERANCE = 1e-4
+CLOCK = "ICDBENCH_SPEED_CLOCK"  # which function of `time` is asked, told to child processes
+Row = dict[str, Any]
+
+
+def task(num_codes: int, width: int) -> Task:
+    """Random word vectors, titles, and a tree with eight codes to a heading."""
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((WORDS, width), np.float32) / np.float32(width**0.5)
+    vectors[0] = 0
+    titles = generator.integers(2, WORDS, (num_codes, TITLE), np.int32)
+    headings = -(-num_codes // 8)
+    root = num_codes + headings
+    parents = np.concatenate([num_codes + np.arange(num_codes) // 8, np.full(headings, root), [-1]])
+    tree = Hierarchy(parents, ("",) * (headings + 1), (titles[0, :0],) * (headings + 1))
+    return Task(WORDS, num_codes, vectors, tuple(titles), tree)
+
+
+def documents(lengths: IntArray, num_codes: int) -> Encoded:
+    """Words drawn by Zipf's law; of the codes 15 a document, or a tenth of them where they are few."""
+    generator = np.random.default_rng(0)
+    cumulative = np.cumsum(1 / np.arange(1, WORDS - 1))
+    tokens = 2 + np.searchsorted(cumulative, generator.random(lengths.sum()) * cumulative[-1])
+    each = min(CODES_EACH, max(1, num_codes // 10))
+    codes = np.concatenate([np.sort(generator.choice(num_codes, each, replace=False)) for _ in lengths])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    none = np.zeros(len(lengths), np.int32)
+    ids = tuple(map(str, range(len(lengths))))
+    return Encoded(ids, tokens.astype(np.int32), starts, codes, each * np.arange(len(lengths) + 1), none)
+
+
+def realistic_lengths(count: int) -> IntArray:
+    drawn = np.random.default_rng(0).lognormal(math.log(MEDIAN), SPREAD, count)
+    return drawn.astype(np.int64).clip(1, TOKENS)
+
+
+def padded(encoded: Encoded, order: Sequence[IntArray], num_codes: int, device: torch.device) -> Iterator[Batch]:
+    """The plain way: every document as wide as the longest may be."""
+    for index_B in order:
+        tokens_BT = torch.zeros(len(index_B), TOKENS, dtype=torch.long)
+        labels_BL = torch.zeros(len(index_B), num_codes)
+        for row, document in enumerate(index_B):
+            tokens = encoded.tokens[encoded.token_offsets[document] : encoded.token_offsets[document + 1]]
+            tokens_BT[row, : len(tokens)] = torch.from_numpy(tokens)
+            labels_BL[row, encoded.codes[encoded.code_offsets[document] : encoded.code_offsets[document + 1]]] = 1
+        lengths_B = torch.from_numpy(encoded.lengths(TOKENS)[index_B])
+        yield Batch(tokens_BT.to(device), lengths_B.to(device), labels_BL.to(device), torch.from_numpy(index_B))
+
+
+class Timed:
+    """A model of one of the two ways, ready to be timed."""
+
+    def __init__(self, way: str, name: str, num_codes: int, on: Fabric) -> None:
+        self.on, self.num_codes = on, num_codes
+        config = registry.entry(name).config()
+        given = task(num_codes, config.model_dump()["embedding_size"])
+        train.seed_everything(1)
+        model = registry.build(name, given)
+        assert isinstance(model, nn.Module)
+        if way == "plain":
+            ours, model = model, PLAIN[name](config, given)
+            load(model, ours.state_dict())
+        spec = TrainSpec(learning_rate=1e-4)
+        make = train.optimizer_of if way == "ours" else _plain_optimizer
+        self.model = model.to(on.device)
+        self.module, self.optimizer = on.setup(self.model, make(self.model, spec))
+
+    def step(self, batch: Batch) -> None:
+        self.module.train()
+        objective = train.objective_of(self.module, batch, 0)
+        objective.item()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.on.backward(objective)
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def infer(self, batch: Batch) -> Tensor:
+        logits_BL: Tensor = self.model.eval()(batch).float().cpu()
+        return logits_BL
+
+    def products(self, batch: Batch, *, training: bool) -> int:
+        """Floating-point operations of its matrix products and convolutions."""
+        with FlopCounterMode(display=False) as counter:
+            if training:
+                self.step(batch)
+            else:
+                self.infer(batch)
+        return int(counter.get_total_flops())
+
+    def kept_bytes(self, batch: Batch) -> int:
+        """What the backward pass reads of the forward pass, parameters apart."""
+        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
+        kept: dict[int, Any] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            train.objective_of(self.module, batch, 0)
+        return sum(storage.nbytes() for place, storage in kept.items() if place not in own)
+
+
+def _plain_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    return torch.optim.Adam(model.parameters(), lr=spec.learning_rate)
+
+
+def fastest(work: Callable[[], object], times: int, device: torch.device) -> float:
+    """Seconds."""
+    clock = time.process_time if os.environ[CLOCK] == "process_time" else time.perf_counter
+    seconds = []
+    for _ in range(times):
+        _synchronise(device)
+        begun = clock()
+        work()
+        _synchronise(device)
+        seconds.append(clock() - begun)
+    return min(seconds)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak(device: torch.device) -> float:
+    """GiB so far, of the GPU's memory where there is one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+# What a child process measures. Each takes the case and returns what is to be known of it.
+
+
+def rates(case: Row) -> Row:
+    """Products per second of the faster of two ways to multiply, and bytes per second read and written by a copy."""
+    device = train.fabric(case["device"]).device
+    low = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    size = 8192 if low else 2048
+    one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16 if low else None) for _ in range(2))
+    out, filters = torch.empty_like(one), other[:, :, None]
+    by_matrix = fastest(lambda: torch.mm(one, other, out=out), 10, device)
+    by_filter = fastest(lambda: torch.conv1d(one[None], filters), 10, device)
+    source = torch.ones(1 << 26, device=device)
+    target = torch.ones_like(source)
+    copying = fastest(lambda: target.copy_(source), 10, device)
+    return {"product": 2 * size**3 / min(by_matrix, by_filter), "copy": 8 * len(source) / copying}
+
+
+def steps(case: Row) -> Row:
+    """Inference and training of one model at one size."""
+    on = train.fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
+    before = peak(on.device)
+    timed = Timed(case["way"], case["model"], case["codes"], on)
+    given = documents(np.full(DOCUMENTS, case["tokens"]), case["codes"])
+    (batch,) = batches(given, [np.arange(DOCUMENTS)], case["codes"], case["tokens"], on.device)
+    logits = timed.infer(batch)
+    np.save(case["logits"], logits.numpy())
+    found: Row = {"infer": fastest(lambda: timed.infer(batch), case["steps"], on.device)}
+    found["infer_peak"] = peak(on.device) - before
+    timed.step(batch)
+    found["train"] = fastest(lambda: timed.step(batch), case["steps"], on.device)
+    found["train_peak"] = peak(on.device) - before
+    found["parameters"] = sum(value.numel() for value in timed.model.parameters())
+    if case["way"] == "plain":
+        found["train_products"] = timed.products(batch, training=True)
+        found["infer_products"] = timed.products(batch, training=False)
+    elif case["tokens"] == TOKENS:
+        found["kept"] = timed.kept_bytes(batch)
+    return found
+
+
+def epoch(case: Row) -> Row:
+    """All steps of one epoch over documents of real lengths, after one step that does not count."""
+    on = train.fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
+    before = peak(on.device)
+    timed = Timed(case["way"], case["model"], case["codes"], on)
+    lengths = np.full(case["documents"], case["tokens"]) if case["tokens"] else realistic_lengths(case["documents"])
+    given, size = documents(lengths, case["codes"]), len(lengths)
+    if case["way"] == "ours":
+        order = training_order(lengths, DOCUMENTS, seed=1, epoch=1)
+        epoch_batches = batches(given, order, case["codes"], TOKENS, on.device)
+    else:
+        order = [np.arange(first, min(first + DOCUMENTS, size)) for first in range(0, size, DOCUMENTS)]
+        epoch_batches = padded(given, order, case["codes"], on.device)
+    timed.step(next(batches(given, [lengths.argsort()[-DOCUMENTS:]], case["codes"], TOKENS, on.device)))
+
+    def run() -> None:
+        for batch in epoch_batches:
+            timed.step(batch)
+
+    return {"train": fastest(run, 1, on.device), "train_peak": peak(on.device) - before}
+
+
+MEASURES = {"rates": rates, "steps": steps, "epoch": epoch}
+
+
+def child(measure: str, **case: Any) -> Row:
+    """What a process of its own measures."""
+    print(measure, *(case[key] for key in ("way", "model", "codes") if key in case), file=sys.stderr, flush=True)
+    command = [sys.executable, __file__, "--case", json.dumps({"measure": measure, **case})]
+    found: Row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    return found
+
+
+def mean(ratios: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+def step_tables(chosen: argparse.Namespace) -> dict[tuple[str, int], float]:
+    """Prints both; returns how many times faster each training step is."""
+    found: list[Row] = []
+    for codes in chosen.codes:
+        for model in chosen.models:
+            with tempfile.TemporaryDirectory() as folder:
+                logits = {way: str(Path(folder) / f"{way}.npy") for way in ("ours", "plain")}
+                case = {
+                    "model": model,
+                    "codes": codes,
+                    "tokens": TOKENS,
+                    "steps": chosen.steps,
+                    "device": chosen.device,
+                }
+                ours, plain = (child("steps", way=way, logits=path, **case) for way, path in logits.items())
+                difference = float(np.abs(np.subtract(*map(np.load, logits.values()))).max())
+            if difference > TOLERANCE:
+                sys.exit(f"{model} at {codes} codes: logits differ from the plain model's by {difference:.1e}")
+            found.append({"model": model, "codes": codes, "ours": ours, "plain": plain})
+    rate = child("rates", device=chosen.device)
+    print(f"Products {rate['product'] / 1e9:,.0f} GFLOP/s, copies {rate['copy'] / 1e9:,.1f} GB/s (read and written).\n")
+    for kind, title in (("train", "training step"), ("infer", "inference")):
+        print(
+            f"| {title} | codes | documents/s | seconds | plain, s | times faster | GiB | plain, GiB | floor, s | of floor |"
+        )
+        print("|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+        for row in found:
+            ours, plain = row["ours"], row["plain"]
+            moved = 10 * 4 * ours["parameters"] + 2 * ours["kept"] if kind == "train" else 4 * ours["parameters"]
+            floor = max(plain[f"{kind}_products"] / rate["product"], moved / rate["copy"])
+            seconds, old = ours[kind], plain[kind]
+            print(
+                f"| {row['model']} | {row['codes']:,} | {DOCUMENTS / seconds:.1f} | {seconds:.3f} | {old:.3f} | {old / seconds:.2f} "
+                f"| {ours[f'{kind}_peak']:.2f} | {plain[f'{kind}_peak']:.2f} | {floor:.3f} | {seconds / floor:.1f} |"
+            )
+        print(
+            f"\nGeometric mean: {mean([row['plain'][kind] / row['ours'][kind] for row in found]):.2f} times faster.\n"
+        )
+    return {(row["model"], row["codes"]): row["plain"]["train"] / row["ours"]["train"] for row in found}
+
+
+def epoch_table(chosen: argparse.Namespace, per_step: dict[tuple[str, int], float]) -> None:
+    count = chosen.documents
+    lengths = realistic_lengths(count)
+    print(
+        f"{count} documents, {lengths.mean():,.0f} tokens on average, {lengths.sum() / (count * TOKENS):.0%} of {TOKENS:,}.\n"
+    )
+    print(
+        "| one epoch | codes | seconds | plain, s | times faster | by step | from batching |\n|:--|--:|--:|--:|--:|--:|--:|"
+    )
+    for codes in chosen.codes:
+        for model in chosen.models:
+            case = {"model": model, "codes": codes, "tokens": 0, "documents": count, "device": chosen.device}
+            ours, plain = (child("epoch", way=way, **case)["train"] for way in ("ours", "plain"))
+            step = per_step.get((model, codes), math.nan)
+            print(
+                f"| {model} | {codes:,} | {ours:.1f} | {plain:.1f} | {plain / ours:.2f} | {step:.2f} | {plain / ours / step:.2f} |",
+                flush=True,
+            )
+    print()
+
+
+def growth_table(chosen: argparse.Namespace) -> None:
+    decades = {
+        "tokens": [{"tokens": tokens, "codes": 50, "documents": 80} for tokens in (25, 250, 2500)],
+        "codes": [{"tokens": 2500, "codes": codes, "documents": 80} for codes in (89, 892, 8921)],
+        "documents": [{"tokens": 25, "codes": 50, "documents": count} for count in (80, 800, 8000)],
+    }
+    print("| one epoch | grows | documents | tokens | codes | seconds | GiB |\n|:--|:--|--:|--:|--:|--:|--:|")
+    for model in chosen.growing:
+        for what, cases in decades.items():
+            for case in cases:
+                found = child("epoch", way="ours", model=model, device=chosen.device, **case)
+                sizes = f"{case['documents']:,} | {case['tokens']:,} | {case['codes']:,}"
+                print(f"| {model} | {what} | {sizes} | {found['train']:.2f} | {found['train_peak']:.2f} |", flush=True)
+    print()
+
+
+def names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def main() -> None:
+    neural = [name for name, entry in registry.entries().items() if name in PLAIN and issubclass(entry.cls, nn.Module)]  # type: ignore[arg-type]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=names, default=neural)
+    parser.add_argument("--codes", type=lambda text: [int(count) for count in text.split(",")], default=[50, 8921])
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--parts", type=names, default=["steps", "epoch", "growth"])
+    parser.add_argument("--documents", type=int, default=128, help="of the epoch")
+    parser.add_argument("--growing", type=names, default=["caml"], help="models of the growth table")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--clock", default="perf_counter", choices=["perf_counter", "process_time"])
+    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.case:
+        print(json.dumps(MEASURES[chosen.case["measure"]](chosen.case)))
+        return
+    os.environ[CLOCK] = chosen.clock
+    device = train.fabric(chosen.device).device
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(
+        f"{platform.platform()}, {os.cpu_count()} cores, {name}; Python {platform.python_version()}, torch {torch.__version__}\n"
+    )
+    per_step = step_tables(chosen) if "steps" in chosen.parts else {}
+    if "epoch" in chosen.parts:
+        epoch_table(chosen, per_step)
+    if "growth" in chosen.parts:
+        growth_table(chosen)
+
+
+if __name__ == "__main__":
+    main()
