@@ -10,8 +10,10 @@ which pictures made here would not.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
+import logging
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,14 +25,16 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from icdbench import store
+from icdbench import bootstrap, metrics, store, train
 from icdbench.files import replacing
 from icdbench.formats import Best, Grid
 from icdbench.metrics import BUCKETS
-from icdbench.spec import SpecError
+from icdbench.spec import DataError, SpecError
 from icdbench.systems import Column, blocks, bold, data_name, mean_cell, percent, systems_in
 from icdbench.tables import columns_for, compared, difference
-from icdbench.types import SPLITS, RunRecord
+from icdbench.types import SPLITS, FloatArray, RunRecord
+
+log = logging.getLogger("icdbench")
 
 SCRIPTS = ("d3.min.js", "plot.umd.min.js", "report.js")
 # What Plot 0.6.17 puts into every drawing of className "plot"; the page's policy must name it.
@@ -40,6 +44,10 @@ PLOT_STYLE = (
 )
 BUCKET = re.compile(r"(\w+)\[(.+)\]")  # f1_micro[1-10]
 RULES = {"fixed": "threshold 0.5", "tuned": "tuned threshold"}
+LARGEST = (
+    2_000_000  # test documents × codes: above, `icdbench compare` tests two systems in less time than a page may take
+)
+SIGNIFICANT = 0.05
 COUNTS = {"auc_labels"}  # metrics that are no fractions
 NAMES = {
     "f1_micro": "F1 micro",
@@ -115,6 +123,11 @@ class Section(NamedTuple):
     systems: Sequence[System]
     data: Mapping[str, Any]
 
+    @property
+    def tested(self) -> bool:
+        """Whether any difference is."""
+        return any(text for pair in self.data["pairs"] for row in pair["tests"] for text in row)
+
 
 class Begun(NamedTuple):
     """A run without a record, and what its checkpoint says: epochs done, the monitored metric last and at best."""
@@ -165,12 +178,17 @@ def save(out: Path, results: Sequence[Path]) -> None:
             f"no finished runs in {places}{some}; 'icdbench run' makes some, --results names another folder"
         )
     with replacing(out) as temporary:
-        temporary.write_text(page(records, begun), encoding="utf-8")
+        temporary.write_text(page(records, begun, results), encoding="utf-8")
 
 
-def page(records: Sequence[RunRecord], begun: Sequence[Begun] = (), version: str = "") -> str:
-    """The report. With a `version` it asks the server that it came from for a later one, and takes that in."""
-    sections = [_section(block) for block in blocks(records)]
+def page(
+    records: Sequence[RunRecord], begun: Sequence[Begun] = (), results: Sequence[Path] = (), version: str = ""
+) -> str:
+    """The report. Differences are tested where predictions are found below `results`, on test splits up to LARGEST.
+
+    With a `version` it asks the server that it came from for a later one, and takes that in.
+    """
+    sections = [_section(block, results) for block in blocks(records)]
     style, scripts = _asset("report.css"), [_asset(name) for name in SCRIPTS]
     allowed = {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
     allowed |= {"style-src": f"{_hash(style)} {_hash(PLOT_STYLE)}", "script-src": " ".join(map(_hash, scripts))}
@@ -238,7 +256,7 @@ def _typed(value: object) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _section(block: Sequence[RunRecord]) -> Section:
+def _section(block: Sequence[RunRecord], results: Sequence[Path] = ()) -> Section:
     """Systems are in the order of the comparison table, here and in all that follows."""
     corpus, identity = block[0].corpus, _identity(block[0])
     columns = columns_for(corpus["num_codes"])
@@ -263,7 +281,7 @@ def _section(block: Sequence[RunRecord]) -> Section:
         buckets=list(_buckets(identity, systems)),
         times=_times(f"{identity}-times", systems),
         systems=systems,
-        data=_data(systems, columns),
+        data=_data(systems, columns, results),
     )
 
 
@@ -376,21 +394,55 @@ def _label(system: System) -> Cell:
     return Cell(system.label + " †" * system.collapsed, system.label.casefold())
 
 
-def _pairs(systems: Sequence[System], columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
-    """The differences of every two systems, for each main metric; the one that ranks systems comes first."""
+def _pairs(systems: Sequence[System], columns: Sequence[Column], results: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The differences of every two systems, for each main metric; the one that ranks systems comes first.
+
+    Beside each what the paired bootstrap of `icdbench compare` says of it, and whether its p-value is below .05.
+    """
+    drawn = [_drawn(system, results) for system in systems]
     for heading, rule, key in sorted(columns, key=lambda column: not column[0].startswith("P@")):
         cells = [_measured(system, index, "test", rule, key) for index, system in enumerate(systems)]
         rows = [[_less(one, other) for other in cells] for one in cells]
-        yield {"name": heading, "key": f"test {rule} {key}", "rows": rows}
+        values = [each.get(rule, {}).get(key) for each in drawn]
+        tests = [[_tested(one, other) if one is not other else ("", False) for other in values] for one in values]
+        texts, sure = ([[test[part] for test in row] for row in tests] for part in (0, 1))
+        yield {"name": heading, "key": f"test {rule} {key}", "rows": rows, "tests": texts, "sure": sure}
 
 
 def _less(one: Cell, other: Cell) -> str:
-    """One system's mean less the other's, of the figures as shown, so that a reader's subtraction agrees.
-
-    The place for what a paired test of the two finds: its interval and p-value belong beside this figure. Until then the
-    page says that it tests nothing.
-    """
+    """One system's mean less the other's, of the figures as shown, so that a reader's subtraction agrees."""
     return "" if one.systems == other.systems else difference(one.text, other.text).replace("-", "−")
+
+
+def _drawn(system: System, results: Sequence[Path]) -> dict[str, bootstrap.Figures]:
+    """The system's figures in each resample of the test documents by rule; nothing where a run's predictions are missing."""
+    runs = []
+    for run in system.runs:
+        folder = next((folder for folder in results if (folder / run.id / store.PREDICTIONS).is_file()), None)
+        if folder is None or run.corpus["documents"]["test"] * run.corpus["num_codes"] > LARGEST:
+            return {}
+        try:
+            runs.append(_resampled(folder / run.id, run.created, *sorted(run.threshold.items())))
+        except DataError as error:
+            log.warning("%s", error)
+            return {}
+    return {rule: bootstrap.mean([run[rule] for run in runs]) for rule in runs[0]}
+
+
+@functools.cache  # a page that is served is made again whenever a run ends
+def _resampled(folder: Path, _created: str, *thresholds: tuple[str, float]) -> dict[str, bootstrap.Figures]:
+    predicted = store.load_predictions(folder)["test"]
+    given = metrics.scored(train.probabilities(predicted.scores_NL), predicted.labels, predicted.unseen)
+    return bootstrap.resampled(given, dict(thresholds), bootstrap.weights(len(predicted.scores_NL)))
+
+
+def _tested(one_R: FloatArray | None, other_R: FloatArray | None) -> tuple[str, bool]:
+    """Interval and p-value of a difference in words, and whether it is below .05."""
+    if one_R is None or other_R is None:
+        return "", False
+    low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in bootstrap.interval(one_R - other_R))
+    p = bootstrap.p_value(one_R - other_R)
+    return f"95 % from {low} to {high}, p = {p:.3f}", bool(p < SIGNIFICANT)
 
 
 def _times(identity: str, systems: Sequence[System]) -> Table:
@@ -437,13 +489,13 @@ def _history_keys(block: Sequence[RunRecord]) -> list[tuple[str, str]]:
     return found + [(key, names[key]) for key in training]
 
 
-def _data(systems: Sequence[System], columns: Sequence[Column]) -> dict[str, Any]:
+def _data(systems: Sequence[System], columns: Sequence[Column], results: Sequence[Path]) -> dict[str, Any]:
     """What the script needs: each run's figures in the order of `keys`, its history by column, its origin."""
     keys = list(dict.fromkeys(key for system in systems for figures in system.figures for key in figures))
     return {
         "keys": [[key, *_about(key)] for key in keys],
         "columns": [[heading, f"test {rule} {key}"] for heading, rule, key in columns],
-        "pairs": list(_pairs(systems, columns)) if len(systems) > 1 else [],
+        "pairs": list(_pairs(systems, columns, results)) if len(systems) > 1 else [],
         "systems": [{"label": system.label, "commands": commands(system.runs)} for system in systems],
         "runs": [
             {

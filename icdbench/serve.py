@@ -69,7 +69,7 @@ class Pages:
         with self.lock:
             version = self.version()
             if self.made[0] != version:
-                self.made = version, report.page(*report.load(self.results), version)
+                self.made = version, report.page(*report.load(self.results), self.results, version)
             return self.made[1]
 
 

@@ -23,7 +23,7 @@ import pytest
 from conftest import Call
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from icdbench import report, serve, store
+from icdbench import compare, report, serve, store
 from icdbench.types import RunRecord
 
 ROOT = Path(__file__).parent.parent
@@ -355,6 +355,22 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(watched: Watched, ad
     assert page.get_by_role("dialog").evaluate("each => each.scrollWidth <= each.clientWidth")
     page.set_viewport_size({"width": 800, "height": 800})  # charts are drawn anew
     page.wait_for_function("document.querySelector('svg.plot').getBoundingClientRect().width > 500")
+
+
+def test_differences_are_tested_as_compare_tests_them() -> None:
+    section = report._section(of("caml", "cnn"), [ROOT / "results"])
+    found = compare.compare(ROOT / "results", ("caml", "cnn"), "codiesp-d50")
+    labels = [system.label for system in section.systems]
+    one, other = labels.index("caml"), labels.index("cnn")
+    assert len(section.data["pairs"]) == 8
+    for pair in section.data["pairs"]:
+        _, rule, key = pair["key"].split()
+        if rule == "fixed":
+            each = found.differences[key]
+            wanted = f"95 % from {100 * each.low:+.1f} to {100 * each.high:+.1f}, p = {each.p:.3f}".replace("-", "−")
+            assert pair["tests"][one][other] == wanted
+            assert pair["sure"][one][other] == (each.p < 0.05)
+    assert not report._section(of("caml", "cnn")).tested
 
 
 def test_what_records_hold_is_text(watched: Watched, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ function show(select) {
 }
 
 function pairs(area) {
-  const section = named(area), { systems, pairs: found } = data[section], { key, rows } = found[document.getElementById(`${section}-pair`).value];
+  const section = named(area), { systems, pairs: found } = data[section], { key, rows, tests, sure } = found[document.getElementById(`${section}-pair`).value];
   const table = make("table", { className: "pairs" }), head = table.createTHead().insertRow(), body = table.createTBody();
   const points = (text) => Number(text.replace("−", "-")), most = d3.max(rows.flat(), (text) => Math.abs(points(text))) || 1;
   for (const label of ["row − column", ...systems.map((system) => system.label)]) head.append(make("th", { scope: "col" }, make("span", { textContent: label })));
@@ -88,7 +88,7 @@ function pairs(area) {
     const line = body.insertRow();
     line.append(make("th", { scope: "row", textContent: systems[row].label }));
     texts.forEach((text, column) => {
-      const figure = text && make("button", { type: "button", className: "figure", textContent: text, dataset: { key, systems: `${row} ${column}` } });
+      const figure = text && make("button", { type: "button", className: sure[row][column] ? "figure sure" : "figure", textContent: text, title: tests[row][column], dataset: { key, systems: `${row} ${column}`, test: tests[row][column] } });
       line.append(make("td", { className: `tint${Math.round((3 * points(text)) / most)}` }, figure));
     });
   });
@@ -108,6 +108,7 @@ function origin(button) {
   const chosen = button.dataset.systems.split(" ").map(Number), every = chosen.length === systems.length && chosen.length > 2;
   const floor = key.startsWith("popularity "), labels = floor ? "popularity" : every ? "all systems" : chosen.map((index) => systems[index].label).join(" − ");
   const parts = [make("h2", { id: "origin-title", textContent: labels }), make("p", { className: "value", textContent: button.textContent }), make("p", { className: "note", textContent: about })];
+  if (button.dataset.test) parts.push(make("p", { className: "note", textContent: `${button.dataset.test}; paired bootstrap over the test documents` }));
   for (const index of chosen) {
     const own = runs.filter((run) => run.system === index), table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
     if (chosen.length > 1) parts.push(make("h3", { textContent: systems[index].label }));
