@@ -52,5 +52,5 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time and memory; every script of benchmarks/speed, results on stdout."""
     session.install("--editable", ".[dev,bench]", *CONSTRAINED)
-    for script in ("demo", "prepare", "vectors", "metrics"):
+    for script in ("demo", "prepare", "vectors", "metrics", "predict", "train"):
         session.run("python", f"benchmarks/speed/{script}.py")

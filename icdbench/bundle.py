@@ -87,9 +87,10 @@ def of_run(
     `dataset` says where the data are if the cache has lost their words and the run's own name for them does not: a path.
     """
     folder = _folder(name, results)
-    record = store.load_record(folder)
+    with _no_warnings():
+        record = store.load_record(folder)
     if record is None:
-        raise SpecError(f"run '{name}' has no whole record.json in {folder}; run it again")
+        raise SpecError(f"{folder / store.RECORD} is damaged, or of another version of icdbench; run it again")
     if not (folder / store.WEIGHTS).exists():
         raise SpecError(
             f"run '{record.id}' has no weights ({folder / store.WEIGHTS} is missing; repositories leave them out): copy "
