@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from icdbench import kernels
+from icdbench.kernels import convolve
 from icdbench.types import PADDING, Batch, IntArray, Task
 
 log = logging.getLogger("icdbench")
@@ -112,19 +113,7 @@ def attend(
     `kind` is the name under which the weights are shown: label or self.
     """
     show(kind, lambda code: attention_weights(queries_LF[code], keys_BPF, mask_BP))
-    # With a head axis and rows that lie in one piece torch takes its fused kernels, which go block by block and never hold
-    # the weights; of a convolution's output (a transposed view) it would make them all.
-    same = keys_BPF is values_BPH
-    keys_BPF = keys_BPF.contiguous()
-    values_BPH = keys_BPF if same else values_BPH.contiguous()
-    if _in_blocks(queries_LF, keys_BPF, values_BPH):
-        attended_BLH: Tensor = _BlockedAttention.apply(queries_LF, keys_BPF, values_BPH, mask_BP)  # type: ignore[no-untyped-call]
-        return attended_BLH
-    queries_B1LF = queries_LF.expand(len(keys_BPF), 1, -1, -1)
-    mask_B11P = None if mask_BP is None else mask_BP[:, None, None]
-    return functional.scaled_dot_product_attention(
-        queries_B1LF, keys_BPF[:, None], values_BPH[:, None], mask_B11P, scale=1.0
-    )[:, 0]
+    return kernels.attention(queries_LF, keys_BPF, values_BPH, mask_BP)
 
 
 def attention_weights(query_F: Tensor, keys_BPF: Tensor, mask_BP: Tensor | None) -> Tensor:
@@ -132,60 +121,6 @@ def attention_weights(query_F: Tensor, keys_BPF: Tensor, mask_BP: Tensor | None)
     scores_BP = keys_BPF @ query_F
     weights_BP: Tensor = (scores_BP if mask_BP is None else scores_BP.masked_fill(~mask_BP, -torch.inf)).softmax(1)
     return weights_BP
-
-
-BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a core's cache
-
-
-def _in_blocks(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> bool:
-    """Whether torch would keep weights that are too many: on a CPU it has a kernel for equal widths only."""
-    (L, F), (P, H) = queries_LF.shape, values_BPH.shape[1:]
-    single = values_BPH.dtype == keys_BPF.dtype == queries_LF.dtype and not torch.is_autocast_enabled("cpu")
-    return values_BPH.device.type == "cpu" and F != H and L * P > BLOCK_CELLS and single
-
-
-class _BlockedAttention(torch.autograd.Function):
-    """`attend` a document and a block of codes at a time, over the document's own positions; weights are made again for
-    the gradient. With w = softmax(q·k), o = w·v and g the gradient of o: dv = wᵀg, ds = w (g·v - g·o), dq = ds·k, dk = dsᵀq.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
-        attended_BLH = values_BPH.new_empty(len(values_BPH), len(queries_LF), values_BPH.shape[2])
-        for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
-            keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
-            for block in blocks:
-                weights_CN = torch.mm(queries_LF[block], keys_NF.T).softmax(1)
-                torch.mm(weights_CN, values_NH, out=attended_BLH[document, block])
-        ctx.save_for_backward(queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH)
-        return attended_BLH
-
-    @staticmethod
-    def backward(ctx: Any, gradient_BLH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH = ctx.saved_tensors
-        by_query_LF, by_key_BPF, by_value_BPH = map(torch.zeros_like, (queries_LF, keys_BPF, values_BPH))
-        along_BL1 = (gradient_BLH * attended_BLH).sum(2, keepdim=True)
-        for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
-            keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
-            by_key_NF, by_value_NH = torch.zeros_like(keys_NF), torch.zeros_like(values_NH)
-            for block in blocks:
-                weights_CN = torch.mm(queries_LF[block], keys_NF.T).softmax(1)
-                by_value_NH.addmm_(weights_CN.T, gradient_BLH[document, block])
-                by_score_CN = torch.mm(gradient_BLH[document, block], values_NH.T)
-                by_score_CN.sub_(along_BL1[document, block]).mul_(weights_CN)
-                by_query_LF[block].addmm_(by_score_CN, keys_NF)
-                by_key_NF.addmm_(by_score_CN.T, queries_LF[block])
-            by_key_BPF[document, inside], by_value_BPH[document, inside] = by_key_NF, by_value_NH
-        return by_query_LF, by_key_BPF, by_value_BPH, None
-
-
-def _blocks(num_codes: int, values_BPH: Tensor, mask_BP: Tensor | None) -> Iterator[tuple[int, Tensor, list[slice]]]:
-    """Each document, the positions that it attends to, and its blocks of codes."""
-    everywhere_P = torch.ones(values_BPH.shape[1], dtype=torch.bool)
-    for document in range(len(values_BPH)):
-        inside_P = everywhere_P if mask_BP is None else mask_BP[document]
-        size = max(1, BLOCK_CELLS // int(inside_P.sum()))
-        yield document, inside_P, [slice(first, first + size) for first in range(0, num_codes, size)]
 
 
 class LabelwiseLinear(nn.Module):
@@ -210,37 +145,40 @@ class ResidualConv(nn.Module):
         self.conv = nn.Conv1d(width_in, width_out, kernel_size, padding=kernel_size // 2)
         self.shortcut = nn.Identity() if width_in == width_out else nn.Conv1d(width_in, width_out, 1)
 
-    def forward(self, hidden_BFT: Tensor, mask_BT: Tensor) -> Tensor:
-        """[B, F, T] to [B, F', T], zero outside the mask as its input must be."""
-        mapped = functional.relu(self.conv(hidden_BFT)) + self.shortcut(hidden_BFT)
-        return functional.relu(mapped) * mask_BT[:, None]
+    def forward(self, hidden_BTF: Tensor, mask_BT: Tensor) -> Tensor:
+        """[B, T, F] to [B, T, F'], zero outside the mask as its input must be."""
+        passed_BTF = hidden_BTF if isinstance(self.shortcut, nn.Identity) else convolve(self.shortcut, hidden_BTF)
+        mapped_BTF = convolve(self.conv, hidden_BTF).relu() + passed_BTF
+        return mapped_BTF.relu() * mask_BT[:, :, None]
 
 
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm over the positions inside a mask: in training, padding enters neither the statistics nor the output."""
 
-    def forward(self, hidden_BFT: Tensor, mask_BT: Tensor) -> Tensor:  # type: ignore[override]
-        """[B, F, T] to [B, F, T], zero outside the mask."""
+    def forward(self, hidden_BTF: Tensor, mask_BT: Tensor) -> Tensor:  # type: ignore[override]
+        """[B, T, F] to [B, T, F], zero outside the mask."""
+        hidden_XF = hidden_BTF.flatten(0, 1)
         if not self.training:
-            normed_BFT: Tensor = super().forward(hidden_BFT) * mask_BT[:, None]
-            return normed_BFT
-        inside_NF = hidden_BFT.transpose(1, 2)[mask_BT]
+            normed_BTF: Tensor = super().forward(hidden_XF).view_as(hidden_BTF) * mask_BT[:, :, None]
+            return normed_BTF
+        inside_N = mask_BT.flatten().nonzero()[:, 0]
+        whole = len(inside_N) == len(hidden_XF)
+        inside_NF = hidden_XF if whole else hidden_XF.index_select(0, inside_N)
         if len(inside_NF) > 1:
             inside_NF = super().forward(inside_NF)
         else:  # the variance of one position is undefined, so it is normed as in evaluation
             inside_NF = functional.batch_norm(
                 inside_NF, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        normed_BTF = inside_NF.new_zeros(*mask_BT.shape, self.num_features)
-        normed_BTF[mask_BT] = inside_NF
-        return normed_BTF.transpose(1, 2)
+        normed_XF = inside_NF if whole else torch.zeros_like(hidden_XF).index_copy(0, inside_N, inside_NF)
+        return normed_XF.view_as(hidden_BTF)
 
 
 class MultiFilterEncoder(nn.Module):
     """MultiResCNN's encoder: for each kernel size a convolution and a residual block, side by side.
 
-        x = tanh(Conv(e))                                          [E, T]
-        h = tanh(BN(Conv(tanh(BN(Conv(x))))) + BN(Conv_1(x)))      [F, T]   the inner convolutions have no bias
+        x = tanh(Conv(e))                                          [T, E]
+        h = tanh(BN(Conv(tanh(BN(Conv(x))))) + BN(Conv_1(x)))      [T, F]   the inner convolutions have no bias
 
     All kernels are odd ("same" padding). The outputs are concatenated: F · len(kernel_sizes) features.
     """
@@ -251,8 +189,7 @@ class MultiFilterEncoder(nn.Module):
 
     def forward(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
         """[B, T, E], zero outside the mask, to [B, T, F'], of no meaning outside it."""
-        embedded_BET = embedded_BTE.transpose(1, 2)
-        return torch.cat([channel(embedded_BET, mask_BT) for channel in self.channels], dim=1).transpose(1, 2)
+        return torch.cat([channel(embedded_BTE, mask_BT) for channel in self.channels], dim=2)
 
 
 class _FilterChannel(nn.Module):
@@ -270,14 +207,14 @@ class _FilterChannel(nn.Module):
         self.shortcut_norm = BatchNorm(filters)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, embedded_BET: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
         # What a convolution reads beyond a document's end must be the zeros that it reads beyond a batch's.
-        base_BET = self.base(embedded_BET).tanh() * mask_BT[:, None]
-        inner_BFT = self.norm1(self.conv1(base_BET), mask_BT).tanh()
-        mapped_BFT = self.norm2(self.conv2(inner_BFT), mask_BT)
-        passed_BFT = self.shortcut_norm(self.shortcut(base_BET), mask_BT)
-        result_BFT: Tensor = self.dropout((mapped_BFT + passed_BFT).tanh())
-        return result_BFT
+        base_BTE = convolve(self.base, embedded_BTE).tanh() * mask_BT[:, :, None]
+        inner_BTF = self.norm1(convolve(self.conv1, base_BTE), mask_BT).tanh()
+        mapped_BTF = self.norm2(convolve(self.conv2, inner_BTF), mask_BT)
+        passed_BTF = self.shortcut_norm(convolve(self.shortcut, base_BTE), mask_BT)
+        result_BTF: Tensor = self.dropout((mapped_BTF + passed_BTF).tanh())
+        return result_BTF
 
 
 class BiRNN(nn.Module):
@@ -294,8 +231,8 @@ class BiRNN(nn.Module):
     def forward(self, hidden_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Forward and backward states, [B, T, H] each, zero where there is padding."""
         order_BT1 = reversal(lengths_B, hidden_BTF.shape[1])[:, :, None]
-        ahead_BTH, _ = self.ahead(hidden_BTF)
-        back_BTH, _ = self.back(hidden_BTF.gather(1, order_BT1.expand_as(hidden_BTF)))
+        turned_BTF = hidden_BTF.gather(1, order_BT1.expand_as(hidden_BTF))
+        ahead_BTH, back_BTH = kernels.recur((self.ahead, self.back), (hidden_BTF, turned_BTF))
         back_BTH = back_BTH.gather(1, order_BT1.expand_as(back_BTH))
         mask_BT1 = mask(lengths_B, hidden_BTF.shape[1])[:, :, None]
         return ahead_BTH * mask_BT1, back_BTH * mask_BT1

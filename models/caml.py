@@ -36,6 +36,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from icdbench.kernels import convolve
 from icdbench.nn import LabelAttention, LabelwiseLinear, embedding, mask
 from icdbench.registry import register
 from icdbench.spec import Positive, PositiveFloat, Rate, Settings, SpecError, tunable
@@ -75,7 +76,7 @@ class Caml(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """logits_BL."""
         embedded_BTE = self.dropout(self.embedding(batch.tokens_BT))
-        hidden_BPF = self.conv(embedded_BTE.transpose(1, 2)).tanh().transpose(1, 2)
+        hidden_BPF = convolve(self.conv, embedded_BTE).tanh()
         extra = 1 - self.config.kernel_size % 2  # an even kernel has one position more than tokens
         mask_BP = None if self.config.attend_padding else mask(batch.lengths_B + extra, hidden_BPF.shape[1])
         logits_BL: Tensor = self.output(self.attention(hidden_BPF, hidden_BPF, mask_BP))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench.nn import embedding, mask, show
+from icdbench.nn import embedding, lengths, mask, show
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -50,18 +50,21 @@ class Cnn(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """logits_BL."""
         kernel = self.config.kernel_size
-        embedded_BET = self.dropout(self.embedding(batch.tokens_BT)).transpose(1, 2)
-        embedded_BET = functional.pad(embedded_BET, (0, max(0, kernel - embedded_BET.shape[2])))
-        hidden_BFP = self.conv(embedded_BET).tanh()
-        if not self.config.attend_padding:
-            mask_BP = mask((batch.lengths_B - kernel + 1).clamp(min=1), hidden_BFP.shape[2])
-            hidden_BFP = hidden_BFP.masked_fill(~mask_BP[:, None], -torch.inf)
-        show("pooling", lambda code: self._added(hidden_BFP, code))
-        logits_BL: Tensor = self.output(hidden_BFP.amax(2))
-        return logits_BL
-
-    def _added(self, hidden_BFP: Tensor, code: int) -> Tensor:
-        """What each position adds to a code's logit by being the maximum of filters: [B, P]."""
-        largest_BF, place_BF = hidden_BFP.max(2)
+        embedded_BTE = self.dropout(self.embedding(batch.tokens_BT))
+        embedded_BTE = functional.pad(embedded_BTE, (0, 0, 0, max(0, kernel - embedded_BTE.shape[1])))
+        reach_B = lengths(batch, attend_padding=self.config.attend_padding) - kernel + 1
+        with torch.no_grad():
+            hidden_BFP = self.conv(embedded_BTE.transpose(1, 2))
+            mask_BP = mask(reach_B.clamp(min=1), hidden_BFP.shape[2])
+            place_BF = hidden_BFP.masked_fill_(~mask_BP[:, None], -torch.inf).argmax(2)
+        # The rest is done at these positions alone: tanh keeps their order, and no other gets a gradient.
+        windows_BPEK = embedded_BTE.unfold(1, kernel, 1)
+        documents_B1 = torch.arange(len(place_BF), device=place_BF.device)[:, None]
+        found_BF = torch.einsum("bfek,fek->bf", windows_BPEK[documents_B1, place_BF], self.conv.weight)
+        assert self.conv.bias is not None
+        largest_BF = (found_BF + self.conv.bias).tanh()
+        # What each position adds to a code's logit by being the maximum of filters.
         none_BP = torch.zeros_like(hidden_BFP[:, 0])
-        return none_BP.scatter_add(1, place_BF, largest_BF * self.output.weight[code])
+        show("pooling", lambda code: none_BP.scatter_add(1, place_BF, largest_BF * self.output.weight[code]))
+        logits_BL: Tensor = self.output(largest_BF)
+        return logits_BL

@@ -121,10 +121,10 @@ class Jlan(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """logits_BL."""
         mask_BT = mask(batch.lengths_B, batch.tokens_BT.shape[1])
-        hidden_BET = self.dropout(self.embedding(batch.tokens_BT)).transpose(1, 2)
+        hidden_BTE = self.dropout(self.embedding(batch.tokens_BT))
         for block in self.blocks:
-            hidden_BET = block(hidden_BET, mask_BT)
-        ahead_BTH, back_BTH = self.lstm(hidden_BET.transpose(1, 2), batch.lengths_B)
+            hidden_BTE = block(hidden_BTE, mask_BT)
+        ahead_BTH, back_BTH = self.lstm(hidden_BTE, batch.lengths_B)
         return self._logits(self._codes(ahead_BTH, back_BTH, mask_BT))
 
     def _codes(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from icdbench.kernels import convolve
 from icdbench.nn import LabelwiseLinear, attend, description_means, embedding, mask, show
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, SpecError, Variant, tunable
@@ -84,7 +85,7 @@ class Leam(nn.Module):
         embedded_BTE = self.embedding(batch.tokens_BT)
         if self.config.attention == "ngram":
             return self._classify(self._document(embedded_BTE, mask_BT))
-        hidden_BTE = self._convolve(embedded_BTE.transpose(1, 2)).transpose(1, 2)
+        hidden_BTE = self._convolve(embedded_BTE)
         codes_BLE = attend(self.C, hidden_BTE, hidden_BTE, mask_BT)
         logits_BL: Tensor = self.output(self.dropout(codes_BLE))
         return logits_BL
@@ -96,16 +97,15 @@ class Leam(nn.Module):
         target_LL = torch.eye(len(self.C), device=self.C.device)
         return functional.binary_cross_entropy_with_logits(self._classify(self.C).float(), target_LL)
 
-    def _convolve(self, channels_BCT: Tensor) -> Tensor:
+    def _convolve(self, channels_BTC: Tensor) -> Tensor:
         """As many positions as there were; an even kernel looks one further ahead than back."""
         reach = self.conv.kernel_size[0] - 1
-        convolved_BCT: Tensor = self.conv(functional.pad(channels_BCT, (reach // 2, reach - reach // 2)))
-        return convolved_BCT.relu()
+        return convolve(self.conv, functional.pad(channels_BTC, (0, 0, reach // 2, reach - reach // 2))).relu()
 
     def _document(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
         """z, the mean of the word vectors weighted by how near some code they stand: [B, E]."""
         words_BTE, codes_LE = functional.normalize(embedded_BTE, dim=-1), functional.normalize(self.C, dim=-1)
-        nearest_BT = self._convolve(codes_LE @ words_BTE.transpose(1, 2)).amax(1)
+        nearest_BT = self._convolve(words_BTE @ codes_LE.T).amax(2)
         weights_BT = nearest_BT.masked_fill(~mask_BT, -torch.inf).softmax(-1)
         show("label", lambda _code: weights_BT)  # the same for every code
         return (weights_BT[:, None] @ embedded_BTE)[:, 0]

@@ -31,6 +31,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from icdbench.kernels import convolve
 from icdbench.nn import BatchNorm, attend, description_means, embedding, mask
 from icdbench.registry import register
 from icdbench.spec import Odd, Positive, Rate, Settings, SpecError, tunable
@@ -86,13 +87,14 @@ class MsattKg(nn.Module):
         """h, each token's mixture of scales: [B, T, F]."""
         scales: list[Tensor] = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            before_BCT = torch.cat(scales, 1) if scales else embedded_BTE.transpose(1, 2)
-            scales.append(norm(conv(before_BCT), mask_BT).relu())
-        shown_BTN = torch.stack([scale_BFT.sum(1) for scale_BFT in scales], -1)
+            assert isinstance(conv, nn.Conv1d)
+            before_BTC = torch.cat(scales, 2) if scales else embedded_BTE
+            scales.append(norm(convolve(conv, before_BTC), mask_BT).relu())
+        shown_BTN = torch.stack([scale_BTF.sum(2) for scale_BTF in scales], -1)
         weights_BTN = self.scale_attention(shown_BTN).softmax(-1)
-        mixed_BTF = torch.zeros_like(scales[0]).transpose(1, 2)
-        for scale, scale_BFT in enumerate(scales):  # a stack of all would take N times the memory
-            mixed_BTF = mixed_BTF + weights_BTN[:, :, scale, None] * scale_BFT.transpose(1, 2)
+        mixed_BTF = torch.zeros_like(scales[0])
+        for scale, scale_BTF in enumerate(scales):  # a stack of all would take N times the memory
+            mixed_BTF = mixed_BTF + weights_BTN[:, :, scale, None] * scale_BTF
         return mixed_BTF
 
     def _codes(self) -> Tensor:

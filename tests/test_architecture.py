@@ -25,6 +25,7 @@ ORDER = (
         "export",
         "batches",
         "embeddings",
+        "kernels",
         "nn",
         "models",
         "registry",
@@ -60,7 +61,7 @@ ORDER = (
         "__main__",
     ),
 )
-MODELS_MAY_USE = {"spec", "types", "nn", "registry"}
+MODELS_MAY_USE = {"spec", "types", "kernels", "nn", "registry"}
 
 
 def imports(path: Path) -> set[str]:

@@ -8,7 +8,7 @@ from conftest import NUM_CODES, padded
 from test_models import NEURAL, neural
 from torch import Tensor
 
-from icdbench import nn
+from icdbench import kernels, nn
 from icdbench.nn import attend
 
 WIDTHS = [(6, 6), (6, 10), (10, 6)]  # of keys and of values
@@ -37,7 +37,7 @@ MASKS = [None, nn.mask(torch.tensor([9, 1, 4]), 9), nn.mask(torch.tensor([9, 1, 
 def test_attention_and_its_gradients_are_those_of_the_equation(
     width: int, value_width: int, mask: Tensor | None, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nn, "BLOCK_CELLS", cells)
+    monkeypatch.setattr(kernels, "BLOCK_CELLS", cells)
     given = inputs(width, value_width)
     upstream = torch.randn(3, 7, value_width, dtype=torch.float64)
     wanted = plain(*given, mask)
@@ -63,7 +63,7 @@ NEED_THEM = {
 
 @pytest.mark.parametrize("name", [name for name in NEURAL if name not in NEED_THEM])
 def test_no_model_keeps_a_weight_for_each_code_and_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nn, "BLOCK_CELLS", 1000)
+    monkeypatch.setattr(kernels, "BLOCK_CELLS", 1000)
     batch, kept = padded([[2 + place % 40 for place in range(1500)]] * 2), []
 
     def keep(tensor: Tensor) -> Tensor:

@@ -191,14 +191,13 @@ def test_msatt_kg_codes_hear_of_their_neighbours_alone() -> None:
 
 def test_batch_norm_in_training_sees_tokens_and_no_padding() -> None:
     narrow, wide, plain = BatchNorm(3), BatchNorm(3), nn.BatchNorm1d(3)
-    hidden_BFT = torch.randn(2, 3, 6) * 3 + 1
+    hidden_BTF = torch.randn(2, 6, 3) * 3 + 1
     mask_BT = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]], dtype=torch.bool)
-    tokens_XF = torch.cat((hidden_BFT[0].T, hidden_BFT[1, :, :2].T))
-    expected_XF = plain(tokens_XF)
-    normed_BFT = narrow(hidden_BFT, mask_BT)
-    torch.testing.assert_close(torch.cat((normed_BFT[0].T, normed_BFT[1, :, :2].T)), expected_XF)
-    assert (normed_BFT[1, :, 2:] == 0).all()
-    wide(functional.pad(hidden_BFT, (0, 9), value=7.0), functional.pad(mask_BT, (0, 9)))
+    expected_XF = plain(torch.cat((hidden_BTF[0], hidden_BTF[1, :2])))
+    normed_BTF = narrow(hidden_BTF, mask_BT)
+    torch.testing.assert_close(torch.cat((normed_BTF[0], normed_BTF[1, :2])), expected_XF)
+    assert (normed_BTF[1, 2:] == 0).all()
+    wide(functional.pad(hidden_BTF, (0, 0, 0, 9), value=7.0), functional.pad(mask_BT, (0, 9)))
     for norm in (narrow, wide):
         torch.testing.assert_close(norm.running_mean, plain.running_mean)
         torch.testing.assert_close(norm.running_var, plain.running_var)

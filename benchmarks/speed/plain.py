@@ -1,8 +1,8 @@
 """Each neural model as a textbook has it: what `train.py` beside this file compares with.
 
 Attention makes its weights [B, L, T] in full, recurrences run over packed sequences, every convolution is a layer of its
-own, all documents are padded to one length and nothing but a recurrence knows where they end. Parameters have our names,
-but for the two directions of a recurrence, which torch keeps in one layer: `load` renames those. On documents without padding the logits are
+own, all documents are padded to one length and nothing but a recurrence knows where they end. Parameters have our names, but for
+the two directions of a recurrence, which torch keeps in one layer. On documents without padding the logits are
 those of the models in `models/`.
 """
 
@@ -20,13 +20,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from icdbench.types import Batch, Task
 
 
+def plain_name(name: str) -> str:
+    """Of a parameter of ours."""
+    return name.replace("ahead.", "").replace("back.", "") + "_reverse" * ("back." in name)
+
+
 def load(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Give the plain model the weights of ours."""
-    renamed = {}
-    for name, value in state.items():
-        reverse = "_reverse" if ".back." in name else ""
-        renamed[name.replace(".ahead.", ".").replace(".back.", ".") + reverse] = value
-    model.load_state_dict(renamed)
+    model.load_state_dict({plain_name(name): value for name, value in state.items()})
 
 
 class Attention(nn.Module):
@@ -131,10 +132,7 @@ class BiGru(Embedded):
         self.output = nn.Linear(2 * config.hidden_size, task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
-        sequence = pack_padded_sequence(
-            self.words(batch).transpose(1, 2), batch.lengths_B.cpu(), batch_first=True, enforce_sorted=False
-        )
-        _, last_2BH = self.gru(sequence)
+        _, last_2BH = self.gru(self.words(batch).transpose(1, 2))  # packed, torch 2.13 takes over a minute for a step
         logits_BL: Tensor = self.output(torch.cat((last_2BH[0], last_2BH[1]), 1))
         return logits_BL
 

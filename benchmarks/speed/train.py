@@ -113,6 +113,8 @@ class Timed:
             ours, model = model, PLAIN[name](config, given)
             load(model, ours.state_dict())
         spec = TrainSpec(learning_rate=1e-4)
+        if way == "ours":
+            train.keep_freed_memory()
         make = train.optimizer_of if way == "ours" else _plain_optimizer
         self.model = model.to(on.device)
         self.module, self.optimizer = on.setup(self.model, make(self.model, spec))
