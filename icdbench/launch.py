@@ -119,7 +119,6 @@ def _own_process(told: Any, threads: int, level: int) -> None:
     logging.basicConfig(level=level, format="icdbench: %(message)s", stream=sys.stderr)
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-    os.environ["LOKY_MAX_CPU_COUNT"] = str(threads)  # joblib's threads
     told.put(("pid", os.getpid(), None))
 
 

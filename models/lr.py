@@ -2,7 +2,8 @@
 
 The baseline of Mullenbach et al., NAACL 2018, https://arxiv.org/abs/1802.05695: word counts over the vocabulary, one
 L2-regularised classifier per code (C = 1), nothing learned jointly. The intercept is not penalised; liblinear, which was
-scikit-learn's default solver in 2018, penalises it, which hurts the ranking of rare codes.
+scikit-learn's default solver in 2018, penalises it, which hurts the ranking of rare codes. L2 leaves no weight at zero, so the
+weights are a dense L×V, in 32 bits: 1.8 GB at 8,921 codes and 50,000 words.
 
 `lr@tfidf` is a stronger linear model: TF-IDF (logarithmic counts) over single words and pairs of neighbours, with the
 positive and negative documents of each code weighted equally; C and the weighting were chosen on the validation split of
@@ -19,9 +20,12 @@ import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_matrix, hstack
 
+from icdbench import linear
 from icdbench.registry import register
 from icdbench.spec import PositiveFloat, Settings, Variant, tunable
 from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray, Task
+
+CODES_AT_ONCE = 512  # whose scores are computed together: scipy makes a copy of their weights
 
 
 class Config(Settings):
@@ -37,6 +41,7 @@ class Config(Settings):
     "lr",
     config=Config,
     paper="Mullenbach et al., NAACL 2018",
+    version="2",
     variants=(
         Variant(
             name="tfidf",
@@ -52,12 +57,11 @@ class LogisticRegressions:
         self.num_codes = task.num_codes
         self.pairs: IntArray = np.zeros(0, np.int64)
         self.idf: FloatArray = np.zeros(0)
-        self.coefficients_LV: FloatArray = np.zeros((task.num_codes, 0))
+        self.coefficients_LV: FloatArray = np.zeros((task.num_codes, 0), np.float32)
         self.intercepts_L: FloatArray = np.zeros(task.num_codes)
 
     def fit(self, encoded: Encoded, max_tokens: int) -> None:
         """Fit every code's classifier to the documents, cut to max_tokens."""
-        from joblib import Parallel, delayed
         from sklearn.feature_extraction.text import TfidfTransformer
 
         if self.config.pairs:
@@ -67,17 +71,15 @@ class LogisticRegressions:
             self.idf = TfidfTransformer().fit(counts_NV).idf_
         features_NV = self._weighted(counts_NV)
         labels_NL = encoded.labels(self.num_codes).tocsc()
-        fits = Parallel(n_jobs=-1, prefer="threads")(
-            delayed(_fit_code)(features_NV, labels_NL[:, [code]].toarray().ravel(), self.config)
-            for code in range(self.num_codes)
-        )
-        self.coefficients_LV = np.vstack([weights for weights, _ in fits])
-        self.intercepts_L = np.array([intercept for _, intercept in fits])
+        self.coefficients_LV = np.zeros((self.num_codes, features_NV.shape[1]), np.float32)
+        for codes, weights_WC in linear.fit(features_NV, labels_NL, self.config.C, balanced=self.config.balanced):
+            self.coefficients_LV[codes], self.intercepts_L[codes] = weights_WC[:-1].T, weights_WC[-1]
 
     def scores(self, encoded: Encoded, max_tokens: int) -> FloatArray:
         """Logits N×L."""
         features_NV = self._weighted(self._counts(encoded, max_tokens))
-        scores_NL: FloatArray = features_NV @ self.coefficients_LV.T + self.intercepts_L
+        parts = np.array_split(self.coefficients_LV, -(-self.num_codes // CODES_AT_ONCE))
+        scores_NL: FloatArray = np.hstack([features_NV @ part_CV.T for part_CV in parts]) + self.intercepts_L
         return scores_NL
 
     def contributions(self, encoded: Encoded, max_tokens: int, code: int) -> FloatArray:
@@ -159,15 +161,3 @@ def _in_two_documents(documents: IntArray, pairs: IntArray) -> IntArray:
 
 def _count(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> csr_matrix:
     return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
-
-
-def _fit_code(features_NV: csr_matrix, labels_N: IntArray, config: Config) -> tuple[FloatArray, float]:
-    positives = int(labels_N.sum())
-    if positives in (0, len(labels_N)):
-        return np.zeros(features_NV.shape[1]), float(np.log((positives + 0.5) / (len(labels_N) - positives + 0.5)))
-    from sklearn.linear_model import LogisticRegression
-
-    weights = "balanced" if config.balanced else None
-    solver = LogisticRegression(C=config.C, class_weight=weights, solver="lbfgs", max_iter=5000)
-    fitted = solver.fit(features_NV, labels_N)
-    return fitted.coef_[0], float(fitted.intercept_[0])

@@ -27,6 +27,7 @@ ORDER = (
         "embeddings",
         "kernels",
         "nn",
+        "linear",
         "models",
         "registry",
         "objectives",
@@ -61,7 +62,7 @@ ORDER = (
         "__main__",
     ),
 )
-MODELS_MAY_USE = {"spec", "types", "kernels", "nn", "registry"}
+MODELS_MAY_USE = {"spec", "types", "kernels", "nn", "linear", "registry"}
 
 
 def imports(path: Path) -> set[str]:
