@@ -39,6 +39,12 @@ TABLES = {
     ("dev", "P"): {"S3-1": ["bw03zzz"]},
     ("test", "P"): {"S4-1": ["0d11"]},
 }
+EVIDENCE = {  # of both kinds, in the Spanish texts "el paciente train0 500 mg"
+    "train": "S1-1\tDIAGNOSTICO\tR55\tpaciente\t3 11\nS1-1\tDIAGNOSTICO\tR55\tel mg\t0 2;23 25\n"
+    "S1-1\tPROCEDIMIENTO\tBW03ZZZ\ttrain0\t12 18\n",
+    "dev": "S3-1\tDIAGNOSTICO\tr55\tpaciente\t3 11\n",
+    "test": "S4-1\tPROCEDIMIENTO\t0d11\tel\t0 2\n",
+}
 IDS = {"train": ["S1-1", "S1-2", "S2-1"], "dev": ["S3-1"], "test": ["S1-3", "S4-1"], "background": ["S8-1", "S9-1"]}
 TINY = {"min_documents": 1, "top_codes": 2}
 
@@ -55,6 +61,8 @@ def small(tmp_path: Path) -> Path:
     for (part, kind), table in TABLES.items():
         lines = [f"{id_}\t{code}\n" for id_, found in table.items() for code in found]
         (place / part / f"{part}{kind}.tsv").write_text("".join(lines), encoding="utf-8")
+    for part, marked in EVIDENCE.items():
+        (place / part / f"{part}X.tsv").write_text(marked, encoding="utf-8")
     return tmp_path / "raw"
 
 
@@ -424,6 +432,31 @@ def test_codiesp_settings_change_codes_and_documents(small: Path) -> None:
     assert [document.id for document in raw.documents if document.split == "test"] == ["S4-1"]
     assert raw.facts["test_cases_dropped_for_overlap"] == 1
     assert codiesp._article(Document("S0004-06142005000200004-2", "", (), "test")) == "S0004-06142005000200004"
+
+
+def evidence(root: Path, name: str, **changes: object) -> datasets.Evidence | None:
+    origin = datasets.source(name)
+    return origin.evidence(root, datasets.data_spec(origin, changes))
+
+
+def test_codiesp_evidence_stands_in_the_spanish_texts(small: Path) -> None:
+    assert evidence(small, "codiesp-d") is None
+    found, texts = evidence(small, "codiesp-d", language="es"), documents(small, language="es")
+    assert found == {"S1-1": {"r55": [(3, 11), (0, 2), (23, 25)]}, "S3-1": {"r55": [(3, 11)]}}
+    assert [texts["S1-1"].text[begin:end] for begin, end in found["S1-1"]["r55"]] == ["paciente", "el", "mg"]
+    procedures = evidence(small, "codiesp-p", language="es")
+    assert procedures == {"S1-1": {"bw03zzz": [(12, 18)]}, "S4-1": {"0d11": [(0, 2)]}}
+    table = small / codiesp.FOLDER / "dev" / "devX.tsv"
+    table.write_text("S3-1\tDIAGNOSTICO\tr55.1\tel\t0 2\n", encoding="utf-8")
+    assert (evidence(small, "codiesp-d3", language="es") or {})["S3-1"] == {"r55": [(0, 2)]}
+    table.write_text("S3-1\tDIAGNOSTICO\tr55\tel\t0 2;5\n", encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"devX\.tsv, line 1: expected 'articleID<TAB>type<TAB>code<TAB>words<TAB>begin"
+    ):
+        evidence(small, "codiesp-d", language="es")
+    table.unlink()
+    with pytest.raises(DataError, match=r"devX\.tsv is missing"):
+        evidence(small, "codiesp-d", language="es")
 
 
 def test_codiesp_is_found_in_or_below_the_data_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

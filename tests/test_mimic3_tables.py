@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from icdbench import datasets
 from icdbench.cli import app
 from icdbench.datasets import icd9, mimic3_cases, mimic3_notes, mimic3_tables, phrases
 from icdbench.datasets.mimic3_tables import make
 from icdbench.datasets.phrases import Dice
 from icdbench.spec import SpecError
+from icdbench.types import quiet
 
 ADMISSIONS, SEED, OTHER_NOTES, NOISE = 300, 4, 3, 0.2
 TABLES = ["NOTEEVENTS", "DIAGNOSES_ICD", "PROCEDURES_ICD", "D_ICD_DIAGNOSES", "D_ICD_PROCEDURES"]
@@ -313,6 +315,26 @@ def test_evidence_is_the_mention(clean: Made) -> None:
     known |= set(phrases.DRUGS["401.9"]) | {sign.lower() for sign in phrases.SIGNS["401.9"]}
     assert len(words["401.9"]) > 100
     assert sum(mention in known for mention in words["401.9"]) > 0.9 * len(words["401.9"])
+
+
+@pytest.mark.parametrize("protocol", ["released", "corrected"])
+def test_evidence_stands_in_the_joined_documents(clean: Made, protocol: str) -> None:
+    origin = datasets.source("synth-full")
+    data = datasets.data_spec(origin, {"protocol": protocol})
+    evidence, rows = origin.evidence(clean.folder, data), {row["ROW_ID"]: row["TEXT"] for row in clean.summaries}
+    assert evidence is not None
+    expected = defaultdict(list)
+    for span in clean.evidence:
+        expected[span["HADM_ID"]].append(rows[span["ROW_ID"]][int(span["BEGIN"]) : int(span["END"])])
+    joined = 0
+    for document in origin.read(clean.folder, data, quiet).documents:
+        found = evidence.get(document.id, {})
+        assert set(found) <= set(document.codes)
+        said = [document.text[begin:end] for spans in found.values() for begin, end in spans]
+        assert sorted(said) == sorted(expected[document.id])
+        joined += len({span["ROW_ID"] for span in clean.evidence if span["HADM_ID"] == document.id}) > 1
+    assert joined
+    assert datasets.source("mimic-full").evidence(clean.folder, data) is None
 
 
 def test_most_codes_have_evidence_and_some_none(clean: Made) -> None:

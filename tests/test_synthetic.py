@@ -167,13 +167,43 @@ def test_some_mentions_of_relatives_and_the_past_are_codes_of_their_own() -> Non
 
 def test_every_mention_is_said_in_the_document() -> None:
     for number, (plan, sentences) in enumerate(planned()):
-        text = synthetic.render(sentences, Dice(8, number))
+        text, places = synthetic.render(sentences, Dice(8, number))
         said = {mention for sentence in sentences for mention in sentence.mentions}
         assert set(plan.mentions) <= said
         for sentence in sentences:
-            assert sentence.text.lower() in text.lower()
+            begin = places[sentence.section, sentence.text]
+            assert text[begin:].lower().startswith(sentence.text.lower())
             assert all(mention.phrase.lower() in sentence.text.lower() for mention in sentence.mentions)
         assert {mention.gold for mention in said} - {None} == set(plan.codes)
+
+
+def test_evidence_is_what_is_said_of_each_code() -> None:
+    source = datasets.SOURCES["demo"]
+    evidence, known = source.evidence(Path("no such folder"), DataSpec()), set[str]()
+    assert evidence is not None
+    for document in demo():
+        found = evidence[document.id]
+        assert set(found) == set(document.codes)
+        for code, spans in found.items():
+            said = [document.text[begin:end].lower() for begin, end in spans]
+            assert all(word == word.strip() != "" for word in said)
+            known |= {*said} if code == "401.9" else set()
+    assert {"hypertension", "htn", "lisinopril", "high blood pressure"} < known
+    assert not any("family" in words or "denied" in words for words in known)
+
+
+def test_a_phrase_within_another_is_not_taken_for_it() -> None:
+    mentions = (
+        synthetic.Mention("1", "negated", "heart failure"),
+        synthetic.Mention("2", "stated", "acute heart failure"),
+    )
+    found = synthetic.spans("Acute heart failure, later heart failure.", 5, mentions)
+    assert list(found) == [("2", (5, 24))]
+    stated = (synthetic.Mention("1", "stated", "heart failure"), mentions[1])
+    assert dict(synthetic.spans("Acute heart failure, later heart failure.", 0, stated)) == {
+        "2": (0, 19),
+        "1": (27, 40),
+    }
 
 
 def test_any_title_can_be_paraphrased() -> None:

@@ -60,13 +60,24 @@ def no_tree(_codes: Sequence[str], _root: Path, _data: DataSpec) -> Tree | None:
     return None
 
 
+# What a person would show as the reason for a code: by document id and code, spans of the document's text (first
+# character, and one past the last).
+Evidence = Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]
+
+
+def no_evidence(_root: Path, _data: DataSpec) -> Evidence | None:
+    """The evidence of data that come without."""
+    return None
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set by name.
 
     `files(root, data)` are the raw files that decide its content (each must exist, else DataError); `read(root, data,
     report)` gives the documents; `titles(codes, root, data)` the codes' titles, absent where unknown; `tree(codes,
-    root, data)` their hierarchy, if they have one; `check(root, data)` what is missing or altered, a line each. `data`
+    root, data)` their hierarchy, if they have one; `evidence(root, data)` the characters that support codes, if they are
+    known; `check(root, data)` what is missing or altered, a line each. `data`
     and `train` are the data set's own defaults, `protocols` further ones under `data.protocol`; `fields` the fields of
     DataSpec it heeds beyond COMMON_FIELDS. `version` changes when the same raw files would give other documents.
     `download` names what `icdbench data get` fetches; `agreement` the terms that cover the texts, if they may not be
@@ -80,6 +91,7 @@ class Source:
     titles: Callable[[Sequence[str], Path, DataSpec], Mapping[str, str]]
     check: Callable[[Path, DataSpec], Sequence[str]]
     tree: Callable[[Sequence[str], Path, DataSpec], Tree | None] = no_tree
+    evidence: Callable[[Path, DataSpec], Evidence | None] = no_evidence
     download: str = ""
     agreement: str = ""
     known: Mapping[str, Any] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import tempfile
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from icdbench.datasets import DOWNLOADS, Raw, Source, Tree, hierarchy, read_text, readable, register
+from icdbench.datasets import DOWNLOADS, Evidence, Raw, Source, Tree, hierarchy, read_text, readable, register
 from icdbench.datasets.icd10 import icd10cm_headings, icd10cm_titles
 from icdbench.files import digest, replacing_folder
 from icdbench.spec import DataError, DataSpec
@@ -32,15 +33,19 @@ Kind = Literal["D", "P"]
 URL = "https://zenodo.org/records/3837305/files/codiesp.zip?download=1"
 FOLDER = "final_dataset_v4_to_publish"
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}
+NAMES = {"D": "DIAGNOSTICO", "P": "PROCEDIMIENTO"}  # of the kinds of codes, in the tables of evidence
 
 # SHA-256 of version 1.4: of a table's bytes; of a text folder's lines "<sha256 of file>  <name>\n" sorted by name.
 CHECKSUMS = {
     "train/trainD.tsv": "613208a405a38042476451e74cf1d4d95d569d7a247a3fda40474d694193b49c",
     "train/trainP.tsv": "30038443d815423623eb20537bd2af72cbab43810e538b214f511ec951fba7ea",
+    "train/trainX.tsv": "a84da4744413fef954a09b59b91b4bd4b774af7e4f6fdb6d857c45596f20ecb9",
     "dev/devD.tsv": "15ef44a5e5806c2e5ce657df00fde7b6063fb58f708990db212bc93f7ea5551b",
     "dev/devP.tsv": "9f144f312968313abb350fe35b8dd5a68a7ee3943dd1388c900e2352b13f660e",
+    "dev/devX.tsv": "0085171947bfe045fcd6b243d7de6df09001a9fa28d201dd1ebf80b7b1329088",
     "test/testD.tsv": "8e1766defb958a56d774af586432790ba5e644f8839559a7e70dad3987bf0690",
     "test/testP.tsv": "5fdd25802e20a956f71c9552509b4ca158d6c7156a5e8a93fad1dcfdfc2f7376",
+    "test/testX.tsv": "e6149fa6c818ae3b6ac70bde28d596de9efe992144e6c98beb3c0955f3f0e73f",
     "train/text_files": "9a46a74b40696aa41ae85a453ee95da68217fbd0e8eeb643534e3af552b490bc",
     "train/text_files_en": "7011328ea3ba58468549330eb7c3720c65cf241dadb72e21f88cbc1adfadccdc",
     "dev/text_files": "290f55078304b2c87a075b85e26190269610e87517fb60057f3b45e51bea147c",
@@ -176,6 +181,28 @@ def titles(kind: Kind, codes: Sequence[str], root: Path, data: DataSpec) -> Mapp
     return found
 
 
+def evidence(kind: Kind, root: Path, data: DataSpec) -> Evidence | None:
+    """The words that the coders marked, which are Spanish: none for the English texts. Raises DataError for a damaged table."""
+    if data.language != "es":
+        return None
+    found: dict[str, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    for part in SPLITS.values():
+        path = folder(root) / part / f"{part}X.tsv"
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
+            fields = [field.strip() for field in line.split("\t")]
+            if len(fields) != 5 or not re.fullmatch(r"\d+ \d+(;\d+ \d+)*", fields[4]):
+                raise DataError(
+                    f"{path}, line {number}: expected 'articleID<TAB>type<TAB>code<TAB>words<TAB>begin end;begin end', found "
+                    f"{line[:60]!r}; {_again(root)}"
+                )
+            document, name, code, _, places = fields
+            if name == NAMES[kind]:
+                numbers = [int(each) for each in re.split("[ ;]", places)]
+                label = code.lower()[:3] if data.categories else code.lower()
+                found[document][label] += zip(numbers[::2], numbers[1::2], strict=True)
+    return found
+
+
 def tree(kind: Kind, codes: Sequence[str], _root: Path, data: DataSpec) -> Tree:
     """Headings have titles in English alone, and those of procedures none."""
     if kind == "P":
@@ -207,7 +234,8 @@ def check(kind: Kind, root: Path, data: DataSpec) -> list[str]:
 def _parts(kind: Kind, data: DataSpec) -> list[str]:
     """The tables and text folders that a data set with these settings is read from."""
     used = [*SPLITS.values(), *(["background"] if data.embedding_corpus != "train" else [])]
-    names = {f"{part}/{name}" for part in used for name in (f"{part}{kind}.tsv", texts(data))}
+    marked = [f"{part}X.tsv" for part in used if data.language == "es"]
+    names = {f"{part}/{name}" for part in used for name in (f"{part}{kind}.tsv", *marked, texts(data))}
     return [name for name in CHECKSUMS if name in names]
 
 
@@ -299,6 +327,7 @@ def _register(name: str, kind: Kind, about: str, **data: object) -> None:
             read=partial(read, kind),
             titles=partial(titles, kind),
             tree=partial(tree, kind),
+            evidence=partial(evidence, kind),
             check=partial(check, kind),
             download="codiesp",
             data={"embedding_corpus": "train+background", **data},

@@ -26,6 +26,7 @@ documents (of the full list for `mimic50`), on all summaries with data.embedding
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from icdbench.datasets import Raw, Source, Tree, hierarchy, physionet, register, splits
+from icdbench.datasets import Evidence, Raw, Source, Tree, hierarchy, physionet, register, splits
 from icdbench.datasets.icd9 import DIAGNOSIS, PROCEDURE, dotted, icd9cm_titles
 from icdbench.datasets.mimic3_tables import MARKER
 from icdbench.spec import DataError, DataSpec, SpecError
@@ -134,8 +135,7 @@ def read(setting: Setting, root: Path, data: DataSpec, report: Report = quiet) -
     else:
         split_of = splits.admission_lists({split: lists[split] for split in SPLITS})
     notes, facts = _notes(physionet.required(place, "NOTEEVENTS"), report)
-    as_text = setting.lists == "clean" or data.protocol == "corrected"
-    codes = _codes(place, report, as_text=as_text, facts=facts)
+    codes = _codes(place, report, as_text=_as_text(setting, data), facts=facts)
     documents = _documents(notes, codes, split_of)
     facts["without_codes"] = sum(not document.codes for document in documents)
     facts["in_no_list"] = sum(not document.split for document in documents)
@@ -144,6 +144,10 @@ def read(setting: Setting, root: Path, data: DataSpec, report: Report = quiet) -
         return _clean(documents, data, facts)
     facts = {"protocol": data.protocol, **facts}
     return _fifty(documents, lists, data, facts) if setting.lists == "50" else _full(documents, data, facts)
+
+
+def _as_text(setting: Setting, data: DataSpec) -> bool:
+    return setting.lists == "clean" or data.protocol == "corrected"
 
 
 def _notes(path: Path, report: Report) -> tuple[dict[Admission, str], dict[str, object]]:
@@ -188,13 +192,17 @@ def _codes(place: Path, report: Report, *, as_text: bool, facts: dict[str, objec
                 continue
             if kind == PROCEDURE and code.startswith("0"):
                 zeros.add(code)
-                code = code if as_text or not code.isdecimal() else str(int(code))
-            found[integer(subject, path), integer(admission, path)].append(dotted(code, kind))
+            found[integer(subject, path), integer(admission, path)].append(_dotted(code, kind, as_text=as_text))
     facts["rows_without_code"] = without_code
     if not as_text:
         facts["procedures_that_lost_zeros"] = len(zeros)
         return found
     return {admission: list(dict.fromkeys(listed)) for admission, listed in found.items()}
+
+
+def _dotted(code: str, kind: str, *, as_text: bool) -> str:
+    """The code with its dot; unless it is read `as_text`, a procedure's leading zeros are lost."""
+    return dotted(code if as_text or kind != PROCEDURE or not code.isdecimal() else str(int(code)), kind)
 
 
 def _documents(
@@ -331,6 +339,29 @@ def tree(setting: Setting, codes: Sequence[str], root: Path, data: DataSpec) -> 
     return hierarchy.grow(codes, hierarchy.icd9cm_line, lambda headings: titles(setting, headings, root, data))
 
 
+def evidence(setting: Setting, root: Path, data: DataSpec) -> Evidence | None:
+    """Of synthetic tables, the phrases that mention a code (`truth/evidence.csv`), where the joined summaries have them."""
+    if not setting.synthetic:
+        return None
+    place = folder(root, synthetic=True)
+    begins: dict[str, int] = {}  # of each summary in its document
+    lengths: Counter[str] = Counter()
+    for batch in physionet.rows(physionet.required(place, "NOTEEVENTS"), ["ROW_ID", "HADM_ID", "TEXT"], where=SUMMARY):
+        for row, admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            begins[row] = lengths[admission]
+            lengths[admission] += len(text) + 1
+    found: dict[str, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    path = place / "truth" / "evidence.csv"
+    table = physionet.table(path, ["HADM_ID", "ROW_ID", "CODE", "BEGIN", "END"], quiet)
+    for admission, row, code, begin, end in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        if row not in begins:
+            raise DataError(f"{path} speaks of row {row}, which is no summary of NOTEEVENTS; make the tables again")
+        kind = PROCEDURE if re.match(r"\d\d\.", code) else DIAGNOSIS
+        label = _dotted(code.replace(".", ""), kind, as_text=_as_text(setting, data))
+        found[admission][label].append((begins[row] + int(begin), begins[row] + int(end)))
+    return found
+
+
 def check(setting: Setting, root: Path, data: DataSpec) -> list[str]:
     """What is missing, and lists that differ from the published ones, a line each."""
     try:
@@ -355,6 +386,7 @@ def _register(name: str, setting: Setting, about: str, data: Mapping[str, Any]) 
             read=partial(read, setting),
             titles=partial(titles, setting),
             tree=partial(tree, setting),
+            evidence=partial(evidence, setting),
             check=partial(check, setting),
             download="" if setting.synthetic else "mimic-clean-splits" if clean else "mimic3-splits",
             agreement="" if setting.synthetic else AGREEMENT,

@@ -10,7 +10,7 @@ What is said, and how, stands in `icdbench.datasets.phrases`. `VERSION` must cha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -211,31 +211,57 @@ def lists(plan: Plan, dice: Dice) -> list[Sentence]:
     return items
 
 
-def render(sentences: Sequence[Sentence], dice: Dice) -> str:
-    """The sentences as a document, section by section."""
+def render(sentences: Sequence[Sentence], dice: Dice) -> tuple[str, dict[tuple[str, str], int]]:
+    """The sentences as a document, section by section, and the character at which each begins, by its section and text."""
     upper, newline, numbered = dice.luck(0.3), dice.luck(0.5), dice.luck(0.3)
-    sections = []
+    document, places = "", dict[tuple[str, str], int]()
     for section in dice.pick(ORDERS).split():
         texts = list(dict.fromkeys(sentence.text for sentence in sentences if sentence.section == section))
         header = dice.pick(HEADERS[section]) + ":"
-        body = " ".join(texts)
-        if section in LISTS and numbered:
-            body = "\n".join(f"{i}. {capital(text)}" for i, text in enumerate(texts, 1))
-        elif section in LISTS:
-            body = capital("; ".join(texts)) + "."
-        if texts:
-            sections.append((header.upper() if upper else header) + ("\n" if newline or numbered else " ") + body)
-    return "\n\n".join(sections) + "\n"
+        if not texts:
+            continue
+        listed = section in LISTS
+        document += "\n\n" * bool(document) + (header.upper() if upper else header)
+        document += "\n" if newline or numbered else " "
+        for i, text in enumerate(texts):
+            if listed and numbered:
+                document += "\n" * (i > 0) + f"{i + 1}. "
+            elif i:
+                document += "; " if listed else " "
+            places[section, text] = len(document)
+            document += capital(text) if listed and (numbered or not i) else text
+        document += "." * (listed and not numbered)
+    return document + "\n", places
 
 
-def documents() -> list[Document]:
-    """The data set. Document i depends on nothing but i."""
-    made = []
+def spans(text: str, begin: int, mentions: Sequence[Mention]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Gold codes and the characters of their phrases in a sentence that begins there; no character serves two phrases."""
+    left = text.lower()
+    for mention in sorted(mentions, key=lambda mention: -len(mention.phrase)):
+        match = re.search(rf"(?<!\w){re.escape(mention.phrase.lower())}(?!\w)", left)
+        assert match, mention
+        left = left[: match.start()] + "\0" * len(match[0]) + left[match.end() :]
+        if mention.gold:
+            yield mention.gold, (begin + match.start(), begin + match.end())
+
+
+def made() -> Iterator[tuple[Document, Mapping[str, Sequence[tuple[int, int]]]]]:
+    """The documents of the data set, each with its evidence. Document i depends on nothing but i."""
     for i, split in enumerate(split for split, size in SIZES.items() for _ in range(size)):
         dice = Dice(SEED, i)
         plan = make_plan(dice)
-        made.append(Document(f"demo-{i:04}", render(write(plan, dice), dice), plan.codes, split))
-    return made
+        sentences = write(plan, dice)
+        text, places = render(sentences, dice)
+        found: dict[str, list[tuple[int, int]]] = {}
+        for sentence in sentences:
+            for code, span in spans(sentence.text, places[sentence.section, sentence.text], sentence.mentions):
+                found.setdefault(code, []).append(span)
+        yield Document(f"demo-{i:04}", text, plan.codes, split), found
+
+
+def documents() -> list[Document]:
+    """The data set."""
+    return [document for document, _ in made()]
 
 
 register(
@@ -246,6 +272,7 @@ register(
         read=lambda *_: Raw(documents(), facts={"synthetic": f"generator version {VERSION}, seed {SEED}"}),
         titles=lambda codes, *_: icd9.icd9cm_titles(codes),
         tree=lambda codes, *_: hierarchy.grow(codes, hierarchy.icd9cm_line),
+        evidence=lambda *_: {document.id: found for document, found in made()},
         check=lambda *_: [],
         data={"top_codes": 50},
         train={"max_epochs": 20, "patience": 8},
