@@ -86,11 +86,7 @@ def of_run(
 
     `dataset` says where the data are if the cache has lost their words and the run's own name for them does not: a path.
     """
-    folder = _folder(name, results)
-    with _no_warnings():
-        record = store.load_record(folder)
-    if record is None:
-        raise SpecError(f"{folder / store.RECORD} is damaged, or of another version of icdbench; run it again")
+    folder, record = finished(name, results)
     if not (folder / store.WEIGHTS).exists():
         raise SpecError(
             f"run '{record.id}' has no weights ({folder / store.WEIGHTS} is missing; repositories leave them out): copy "
@@ -120,6 +116,16 @@ def of_run(
     )  # fmt: skip
     with _whole(folder / store.WEIGHTS):
         return Bundle(contents, _tensors(folder / store.WEIGHTS))
+
+
+def finished(name: str, results: Path) -> tuple[Path, RunRecord]:
+    """The folder and the record of a finished run, given by its id or its folder. Raises SpecError."""
+    folder = _folder(name, results)
+    with _no_warnings():
+        record = store.load_record(folder)
+    if record is None:
+        raise SpecError(f"{folder / store.RECORD} is damaged, or of another version of icdbench; run it again")
+    return folder, record
 
 
 def _folder(name: str, results: Path) -> Path:

@@ -10,7 +10,8 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -411,38 +412,97 @@ def predict_notes(
 
 @app.command("explain")
 def explain_note(
-    source: Annotated[str, typer.Argument(metavar="NOTE", help="A text file, or - for stdin.")],
-    run_id: RunOption = None,
+    source: Annotated[str | None, typer.Argument(metavar="NOTE", help="A text file, or - for stdin.")] = None,
+    run_ids: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="A trained run's id or folder; with --evaluate repeatable, else all measured ones."),
+    ] = None,
     bundle_file: BundleOption = None,
     code: Annotated[str, typer.Option(help="The code to explain; else the most probable one.")] = "",
     method: Annotated[str, typer.Option(help="attention, gradient, … (docs/predict.md); else the model's first.")] = "",
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write the note with its weights to this file.")
     ] = None,
-    fmt: Annotated[str, typer.Option("--format", help="text, or json: characters and weights, for programs.")] = "text",
+    cloud: Annotated[
+        Path | None, typer.Option("--cloud", help="Also draw the note's words to this .png, .svg or .pdf (figure 9).")
+    ] = None,
+    title_cloud: Annotated[
+        Path | None, typer.Option("--title-cloud", help="The same of the titles of its codes (figure 10).")
+    ] = None,
+    evaluate: Annotated[  # noqa: FBT002
+        bool, typer.Option("--evaluate", help="Measure all methods on test documents instead, and print the table.")
+    ] = False,
+    documents: Annotated[
+        int | None, typer.Option(min=1, help="With --evaluate: so many test documents are drawn; else 50.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="With --evaluate: another seed, other documents; else 0.")
+    ] = None,
+    fmt: Annotated[
+        str | None,
+        typer.Option("--format", help="text, or json for programs; with --evaluate md, latex, csv or html."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="So many words in the list below the note.")] = 10,
     results: Results = Path("results"),
     data: DataFolder = None,
     dataset: RunDataset = None,
     device: Device = "cpu",
 ) -> None:
-    """Show which words of a note speak for a code, by a trained model."""
+    """Show which words of a note speak for a code, by a trained model; or measure how far such weights can be trusted."""
+    if evaluate:
+        if any((source, bundle_file, code, method, html, cloud, title_cloud)):
+            raise SpecError(
+                "--evaluate takes no note, --bundle, --code, --method and no files: it measures every method of runs"
+            )
+        _evaluate(run_ids or [], documents, seed, fmt or "md", results, data, dataset, device)
+        return
+    if source is None or documents is not None or seed is not None:
+        raise SpecError(
+            "name a note, or - for standard input; --documents and --seed belong to --evaluate, which needs none"
+        )
+    if len(run_ids or []) > 1:
+        raise SpecError("a note is explained by one run; several belong to --evaluate")
+    name = run_ids[0] if run_ids else None
+    trained = partial(_trained, name, bundle_file, results, data, dataset)
+    _explain(source, trained, code, method, (html, cloud, title_cloud), fmt or "text", top, device)
+
+
+def _explain(
+    source: str,
+    trained: Callable[[], Any],
+    code: str,
+    method: str,
+    files: tuple[Path | None, Path | None, Path | None],
+    fmt: str,
+    top: int,
+    device: str,
+) -> None:
+    """Show a note's words by their weights, also in `files` (page, cloud, cloud of titles).
+
+    The model is loaded once the rest of the request is known to be right.
+    """
     from rich.console import Console
 
-    from icdbench import explain
+    from icdbench import clouds, explain
     from icdbench.notes import notes
     from icdbench.predict import Predictor
 
     if fmt not in {"text", "json"}:
         raise SpecError(f"no format '{fmt}'{nearest(fmt, ('text', 'json'))}")
+    html, cloud, title_cloud = files
+    for path in (cloud, title_cloud):
+        clouds.checked(path)
     (name, text), *more = notes([source])
     if more:
         raise SpecError(f"'{source}' has {len(more) + 1} notes; name a single one")
-    found = explain.explain(
-        Predictor(_trained(run_id, bundle_file, results, data, dataset), device), text, code, method
-    )
+    predictor = Predictor(trained(), device)
+    found = explain.explain(predictor, text, code, method)
     if html is not None:
         explain.write_html(html, explain.as_html(found, text, name))
+    if cloud is not None:
+        clouds.save(clouds.of_note(found, text), cloud)
+    if title_cloud is not None:
+        clouds.save(clouds.of_titles(predictor, text, method), title_cloud)
     if fmt == "json":
         typer.echo(explain.as_json(found))
         return
@@ -452,6 +512,35 @@ def explain_note(
         console.print(explain.as_text(found, text), soft_wrap=True)
     rows = [list(row) for row in explain.strongest(found, text, top)]
     typer.echo(_grid(rows, ["word", "weight", "characters"]))
+
+
+def _evaluate(
+    names: list[str],
+    documents: int | None,
+    seed: int | None,
+    fmt: str,
+    results: Path,
+    data: Path | None,
+    dataset: str | None,
+    device: str,
+) -> None:
+    """Measure the named runs' explanations, and print their table; without names that of all that were measured."""
+    _tables(fmt)
+    from rich.console import Console
+
+    from icdbench import faithful
+    from icdbench.progress import preparing
+
+    count = faithful.DOCUMENTS if documents is None else documents
+    request = faithful.Request(results, count, faithful.SEED if seed is None else seed, data, dataset, device)
+    if not names:
+        if documents is not None or seed is not None:
+            raise SpecError("--documents and --seed measure anew: name runs with --run")
+        typer.echo(faithful.table(faithful.stored(results), fmt), nl=False)
+        return
+    with _stoppable(), preparing(Console(stderr=True)) as report:
+        measured = [faithful.of_run(name, request, report) for name in dict.fromkeys(names)]
+    typer.echo(faithful.table(measured, fmt), nl=False)
 
 
 def _trained(run_id: str | None, file: Path | None, results: Path, data: Path | None, dataset: str | None) -> Any:

@@ -19,6 +19,7 @@ import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from icdbench.nn import watched
 from icdbench.predict import Predictor, probabilities
 from icdbench.spec import DataError, SpecError, nearest
 from icdbench.tokens import spans
-from icdbench.types import UNKNOWN, Batch, Encoded, FloatArray
+from icdbench.types import UNKNOWN, Batch, Encoded, FloatArray, IntArray
 
 STEPS, STEP_TOKENS = (
     50,
@@ -92,8 +93,14 @@ def methods(predictor: Predictor, encoded: Encoded) -> dict[str, Method]:
     """How the model can be explained on a single document: a name, and the function from a code's position to weights [T]."""
     model, max_tokens = predictor.model, predictor.bundle.contents.max_tokens
     length = int(encoded.lengths(max_tokens)[0])
+    occluded = cache(lambda: _occlusion(predictor, encoded))  # once for all codes
+
+    def occlusion(code: int) -> tuple[FloatArray, Mapping[str, float]]:
+        lost_WL, window_T = occluded()
+        return lost_WL[window_T, code], {}
+
     general: dict[str, Method] = {
-        "occlusion": lambda code: (_occlusion(predictor, encoded, code), {}),
+        "occlusion": occlusion,
         "random": lambda code: (np.random.default_rng([length, code]).random(length), {}),
     }
     if not isinstance(model, nn.Module):
@@ -189,18 +196,19 @@ def _integrated(model: nn.Module, batch: Batch, code: int) -> FloatArray:
     return weights_T
 
 
-def _occlusion(predictor: Predictor, encoded: Encoded, code: int) -> FloatArray:
+def _occlusion(predictor: Predictor, encoded: Encoded) -> tuple[FloatArray, IntArray]:
+    """What each code's logit loses without each of the W windows [W, L], and the window that each word is in [T]."""
     length = int(encoded.lengths(predictor.bundle.contents.max_tokens)[0])
     width = -(-length // WINDOWS)
     window_T = np.arange(length) // width
     tokens_T = encoded.tokens[:length]
     without_NT = np.where(np.arange(window_T[-1] + 1)[:, None] == window_T, UNKNOWN, tokens_T)
-    logits_N = predictor.scores(_documents([tokens_T, *without_NT]))[:, code].astype(np.float64)
-    lost_T: FloatArray = (logits_N[0] - logits_N[1:])[window_T]
-    return lost_T
+    logits_NL = predictor.scores(of_equal_length([tokens_T, *without_NT])).astype(np.float64)
+    lost_WL: FloatArray = logits_NL[0] - logits_NL[1:]
+    return lost_WL, window_T
 
 
-def _documents(rows: Sequence[np.ndarray]) -> Encoded:
+def of_equal_length(rows: Sequence[IntArray]) -> Encoded:
     """Documents of equal length, without codes."""
     none = np.zeros(len(rows), np.int32)
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * len(rows[0])

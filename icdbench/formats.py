@@ -87,7 +87,9 @@ def _formatted(grid: Grid, form: Format) -> str:
 
     header, *rows = [[text(cell) for cell in row] for row in (grid.header, *grid.rows)]
     align = [
-        "left" if heading in {"system", "figures", "data set", "codes, to scale", "config", "parameter"} else "right"
+        "left"
+        if heading in {"system", "method", "figures", "data set", "codes, to scale", "config", "parameter"}
+        else "right"
         for heading in grid.header
     ]
     body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)

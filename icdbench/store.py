@@ -4,6 +4,7 @@ the trials and plots of `icdbench.tune`.
     results/<dataset>/<model>[@variant]/<seed>-<hash>/record.json          the finished run
                                                       predictions.npz      logits and gold labels of both splits, code names
                                                       model.safetensors    weights of the best epoch
+                                                      explain.json         how far its explanations can be trusted
                                                       checkpoint.safetensors   only while the run is unfinished
                                                       lock                     likewise; held while a process works on it
     results/tuning/<dataset>/<model>.json          the best setting found, the variant `<model>@tuned`
@@ -32,14 +33,15 @@ from pydantic import ValidationError
 
 from icdbench.files import replacing
 from icdbench.spec import DataError, RunSpec, SpecError, Variant
-from icdbench.types import SPLITS, FloatArray, IntArray, LabelSet, Predictions, RunRecord
+from icdbench.types import SPLITS, Explained, FloatArray, IntArray, LabelSet, Predictions, RunRecord
 
 log = logging.getLogger("icdbench")
 
-RECORD, PREDICTIONS, WEIGHTS, CHECKPOINT, LOCK = (
+RECORD, PREDICTIONS, WEIGHTS, EXPLAINED, CHECKPOINT, LOCK = (
     "record.json",
     "predictions.npz",
     "model.safetensors",
+    "explain.json",
     "checkpoint.safetensors",
     "lock",
 )
@@ -151,6 +153,29 @@ def save_record(folder: Path, record: RunRecord) -> None:
     """Write the record alone."""
     with replacing(folder / RECORD) as temporary:
         temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def save_explained(folder: Path, found: Explained) -> None:
+    """Write what was measured of the run's explanations."""
+    with replacing(folder / EXPLAINED) as temporary:
+        temporary.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def load_explained(folder: Path, run: str) -> Explained | None:
+    """What was measured of the run's explanations; None if nothing was. A damaged file is warned of and counts as nothing."""
+    path = folder / EXPLAINED
+    try:
+        found = Explained.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        reason = f"{error.error_count()} fields wrong" if isinstance(error, ValidationError) else repr(error)
+        log.warning("%s is damaged or of another version and is left out (%s)", path, reason)
+        return None
+    if found.run != run:
+        log.warning("%s is left out: it is of %s, not of %s", path, found.run, run)
+        return None
+    return found
 
 
 def save_predictions(folder: Path, predictions: Mapping[str, Predictions], label_set: LabelSet) -> None:

@@ -180,3 +180,30 @@ class RunRecord(Settings):
     commit: str = ""
     created: str = ""
     remeasured: str = ""
+
+
+class Trust(Settings):
+    """How far one method's explanations of a run can be trusted (icdbench.faithful): figures, 95 % intervals.
+
+    `boundary` is the share of a note's positive weight from which a word counts as chosen; none without evidence.
+    """
+
+    figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    boundary: float | None = None
+
+
+class Explained(Settings):
+    """A run's explanations, measured. `documents` and `seed` say which documents were asked for, `counts` what was found.
+
+    `trained` is the record's `created`: a run that is trained again has to be measured again.
+    """
+
+    run: str
+    trained: str
+    version: str
+    documents: int
+    seed: int
+    counts: dict[str, int]
+    methods: dict[str, Trust]
+    created: str
