@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # slow to import
 
 SIZE = 504, 324  # points, of which an inch has 72: a page's width
 MOST = 100  # words
-PALEST, DARKEST = 0.3, 1.0  # of the colour map: the palest has to be read on white
+PALEST, DARKEST = 0.4, 1.0  # of the colour map: the palest has to be read on white
 
 # Words without a meaning of their own, beside those of English that wordcloud lists.
 SPANISH = frozenset(
@@ -116,7 +116,9 @@ def draw(words: Mapping[str, Word]) -> Figure:
     told = {word: each for word, each in words.items() if word not in STOPWORDS | SPANISH and len(word) > 1}
     if not told:
         raise DataError("there are no words to draw but function words")
-    most = max(each.weight for each in told.values()) or 1.0
+    # Of equally frequent words those of most weight come first.
+    order = sorted(told, key=lambda word: (-told[word].times, -told[word].weight, word))[:MOST]
+    most = max(told[word].weight for word in order) or 1.0
     font = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
     (width, height), scale = SIZE, 4  # places are found on a grid of quarters of a point
     cloud = WordCloud(
@@ -130,14 +132,14 @@ def draw(words: Mapping[str, Word]) -> Figure:
         max_font_size=60 * scale,
         margin=2 * scale,
         random_state=0,
-    ).generate_from_frequencies({word: each.times for word, each in sorted(told.items())})
+    ).generate_from_frequencies({word: told[word].times for word in order})
     figure = Figure(figsize=(width / 72, height / 72))
     for (word, _), size, (top, left), *_ in cloud.layout_:
-        ascent, _ = ImageFont.truetype(font, size).getmetrics()
+        right, up = ImageFont.truetype(font, size).getbbox(word, anchor="ls")[:2]  # where ink begins, from the baseline
         strength = (told[word].weight / most) ** 0.5
         figure.text(
-            left / (scale * width),
-            1 - (top + ascent) / (scale * height),
+            (left - right) / (scale * width),
+            1 - (top - up) / (scale * height),
             word,
             font=FontProperties(fname=font, size=size / scale),
             color=mpl.colormaps["Blues"](PALEST + (DARKEST - PALEST) * strength),
