@@ -9,13 +9,14 @@ import re
 import runpy
 from pathlib import Path
 
-from icdbench import catalog, cli, figures, store, tables
+from icdbench import catalog, cli, faithful, figures, store, tables
 from icdbench.types import IntArray, RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("table2", "table3", "table4", "table5", "table6")
 DATA_SETS = ("codiesp-d50",)  # a newcomer's own runs may lie beside them
 EMBEDDED = ("README.md", "docs/jlan.md", *(f"results/{name}.md" for name in DATA_SETS))
+EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
 # A command on a page, and the table that follows: in full, or its rows alone.
 COMMAND = r"    icdbench run --models (\S+) --dataset (\S+) --seeds (\S+)\n"
 PRINTED = re.compile(
@@ -38,6 +39,9 @@ def pages() -> dict[str, str]:
         texts[f"results/{name}.md"] = tables.printed(parts)
     for name in EMBEDDED:
         texts[name] = PRINTED.sub(lambda match: _again(match, stored), (ROOT / name).read_text(encoding="utf-8"))
+    by_hand, title, _ = (ROOT / EXPLAINED).read_text(encoding="utf-8").partition("**Explanations on ")
+    assert title, f"{EXPLAINED} has no table"
+    texts[EXPLAINED] = by_hand + faithful.table(faithful.stored(ROOT / "results" / "explain"))
     return texts
 
 
