@@ -543,6 +543,56 @@ def _evaluate(
     typer.echo(faithful.table(measured, fmt), nl=False)
 
 
+@app.command("serve")
+def serve_page(
+    runs: Annotated[
+        list[str] | None, typer.Option("--run", help="A trained run's id or folder; repeatable, to compare.")
+    ] = None,
+    bundles: Annotated[
+        list[Path] | None, typer.Option("--bundle", help="A file from 'icdbench bundle'; repeatable, to compare.")
+    ] = None,
+    results: Results = Path("results"),
+    data: DataFolder = None,
+    dataset: RunDataset = None,
+    device: Device = "auto",
+    host: Annotated[
+        str, typer.Option(help="An address of this machine; another than 127.0.0.1 opens the page to others.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free.")] = 8351,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,  # noqa: FBT002
+) -> None:
+    """Show a page to try trained models: paste a note, see its codes, and the words behind one; compare two runs."""
+    if not (runs or bundles):
+        raise SpecError(
+            "name a trained model: --run ID ('icdbench runs' lists them) or --bundle FILE; several to compare"
+        )
+    from icdbench import app as pages
+    from icdbench import bundle, web
+    from icdbench.predict import Predictor
+
+    trained = [_bundle(name, results, data, dataset) for name in runs or []] + list(map(bundle.read, bundles or []))
+    alone = web.is_loopback(host)
+    site = pages.page([Predictor(each, device) for each in trained], alone=alone)
+    warning = "" if alone else f"Whoever reaches {host} can use this page; notes cross the network unencrypted."
+    _until_stopped(web.serving(site, host, port), browser=browser, warning=warning)
+
+
+def _until_stopped(serving: Any, *, browser: bool, warning: str = "") -> None:
+    """Shows where a page is served, until Ctrl-C."""
+    import webbrowser
+
+    try:
+        with serving as (url, wait):
+            typer.echo(url)
+            if warning:
+                typer.echo(warning, err=True)
+            if browser:
+                webbrowser.open(url)
+            wait()
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+
+
 def _trained(run_id: str | None, file: Path | None, results: Path, data: Path | None, dataset: str | None) -> Any:
     """The bundle that a user names, as a run or as a file."""
     from icdbench import bundle
@@ -662,18 +712,9 @@ def make_report(
         return
     if out is not None:
         raise SpecError("--serve writes no file; leave out --out or --serve")
-    import webbrowser
-
     from icdbench.serve import serving
 
-    try:
-        with serving(folders, port) as (url, wait):
-            typer.echo(url)
-            if browser:
-                webbrowser.open(url)
-            wait()
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
+    _until_stopped(serving(folders, port), browser=browser)
 
 
 @data_app.command("list")

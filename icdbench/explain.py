@@ -239,7 +239,7 @@ def strongest(found: Explanation, text: str, count: int) -> list[tuple[str, str,
 def as_text(found: Explanation, text: str) -> Text:
     """The note for a terminal: words that speak for the code on green, those that speak against it on red."""
     shown = Text()
-    for piece, strength in _pieces(found, text):
+    for piece, strength in pieces(found, text):
         color = f"rgb({0 if strength > 0 else int(150 * -strength)},{int(120 * max(strength, 0))},0)"
         shown.append(plain(piece), style=f"white on {color}" if abs(strength) >= 0.05 else "")
     return shown
@@ -251,7 +251,7 @@ def as_html(found: Explanation, text: str, name: str) -> str:
         f'<mark style="--w:{abs(strength):.3f}" class="{"for" if strength > 0 else "against"}">{html.escape(piece)}</mark>'
         if abs(strength) >= 0.005
         else html.escape(piece)
-        for piece, strength in _pieces(found, text)
+        for piece, strength in pieces(found, text)
     )
     return _PAGE.format(title=html.escape(f"{found.code}: {name}"), heading=html.escape(heading(found)), body=body)
 
@@ -275,14 +275,14 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
 
 
-def _pieces(found: Explanation, text: str) -> list[tuple[str, float]]:
-    """The whole text in order, each word with its weight as part of the largest, what lies between with none."""
+def pieces(found: Explanation, text: str) -> list[tuple[str, float]]:
+    """The whole text in order, each word with its weight as part of the largest, at the odd places; between them what lies between."""
     largest = float(np.abs(found.weights).max()) or 1.0
-    pieces, done = [], 0
+    parts, done = [], 0
     for (start, end), weight in zip(found.spans, found.weights.tolist(), strict=True):
-        pieces += [(text[done:start], 0.0), (text[start:end], weight / largest)]
+        parts += [(text[done:start], 0.0), (text[start:end], weight / largest)]
         done = end
-    return [*pieces, (text[done:], 0.0)]
+    return [*parts, (text[done:], 0.0)]
 
 
 _PAGE = """<!doctype html>

@@ -59,6 +59,8 @@ ORDER = (
         "ablate",
         "report",
         "serve",
+        "web",
+        "app",
         "cli",
         "__main__",
     ),

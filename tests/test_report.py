@@ -6,22 +6,22 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 from urllib.error import HTTPError
 
+import browsers
 import pytest
+from browsers import Watched
 from conftest import Call
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from icdbench import compare, report, serve, store
 from icdbench.types import RunRecord
@@ -191,50 +191,8 @@ def test_what_cannot_be_done_is_one_line(icdbench: Call, words: tuple[str, ...],
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI has no chromium; .ci/run installs it")
-        pytest.skip("no chromium: apt-get install chromium")
-    expect.set_options(timeout=60_000)  # a busy machine is no failure
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-class Watched:
-    """Opens pages and keeps what went wrong on them, which must be nothing."""
-
-    def __init__(self, browser: Browser) -> None:
-        self.browser = browser
-        self.wrong: list[str] = []
-
-    def open(self, address: str, width: int = 1280, scheme: Any = "light", *, offline: bool = True) -> Page:
-        context = self.browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=offline
-        )
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("console", lambda message: self.wrong.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("requestfailed", lambda request: self.wrong.append(request.url))
-        page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
-        if offline:
-            page.on("request", lambda request: self.wrong.append(request.url) if request.url != address else None)
-        page.goto(address)
-        return page
-
-
-@pytest.fixture
-def watched(browser: Browser) -> Iterator[Watched]:
-    opened = Watched(browser)
-    yield opened
-    for context in browser.contexts:
-        context.close()
-    assert opened.wrong == []
+browser = pytest.fixture(browsers.started, scope="module", name="browser")
+watched = pytest.fixture(browsers.watching, name="watched")
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ from icdbench.types import Document
 VERSION = "1"
 SEED = 1915
 SIZES = {"train": 600, "validation": 120, "test": 160}
+SPLIT_OF = tuple(split for split, size in SIZES.items() for _ in range(size))
 MOST_CODES = 9
 DISTRACTORS = 4, 7  # per document, as far as they do not contradict its codes
 IMPLIED = 0.2  # how often a code that has signs is implied, not named
@@ -245,23 +246,22 @@ def spans(text: str, begin: int, mentions: Sequence[Mention]) -> Iterator[tuple[
             yield mention.gold, (begin + match.start(), begin + match.end())
 
 
-def made() -> Iterator[tuple[Document, Mapping[str, Sequence[tuple[int, int]]]]]:
-    """The documents of the data set, each with its evidence. Document i depends on nothing but i."""
-    for i, split in enumerate(split for split, size in SIZES.items() for _ in range(size)):
-        dice = Dice(SEED, i)
-        plan = make_plan(dice)
-        sentences = write(plan, dice)
-        text, places = render(sentences, dice)
-        found: dict[str, list[tuple[int, int]]] = {}
-        for sentence in sentences:
-            for code, span in spans(sentence.text, places[sentence.section, sentence.text], sentence.mentions):
-                found.setdefault(code, []).append(span)
-        yield Document(f"demo-{i:04}", text, plan.codes, split), found
+def made(number: int) -> tuple[Document, Mapping[str, Sequence[tuple[int, int]]]]:
+    """A document of the data set, which depends on nothing but its number, and its evidence."""
+    dice = Dice(SEED, number)
+    plan = make_plan(dice)
+    sentences = write(plan, dice)
+    text, places = render(sentences, dice)
+    found: dict[str, list[tuple[int, int]]] = {}
+    for sentence in sentences:
+        for code, span in spans(sentence.text, places[sentence.section, sentence.text], sentence.mentions):
+            found.setdefault(code, []).append(span)
+    return Document(f"demo-{number:04}", text, plan.codes, SPLIT_OF[number]), found
 
 
 def documents() -> list[Document]:
     """The data set."""
-    return [document for document, _ in made()]
+    return [made(number)[0] for number in range(len(SPLIT_OF))]
 
 
 register(
@@ -272,7 +272,7 @@ register(
         read=lambda *_: Raw(documents(), facts={"synthetic": f"generator version {VERSION}, seed {SEED}"}),
         titles=lambda codes, *_: icd9.icd9cm_titles(codes),
         tree=lambda codes, *_: hierarchy.grow(codes, hierarchy.icd9cm_line),
-        evidence=lambda *_: {document.id: found for document, found in made()},
+        evidence=lambda *_: {document.id: found for document, found in map(made, range(len(SPLIT_OF)))},
         check=lambda *_: [],
         data={"top_codes": 50},
         train={"max_epochs": 20, "patience": 8},

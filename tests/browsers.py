@@ -1,0 +1,57 @@
+"""What tests of pages share: Debian's chromium, and pages on which nothing may go wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+
+def started() -> Iterator[Browser]:
+    """Yields a browser; without one the test is skipped, but not in CI."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI has no chromium; .ci/run installs it")
+        pytest.skip("no chromium: apt-get install chromium")
+    expect.set_options(timeout=60_000)  # a busy machine is no failure
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """Opens pages and keeps what went wrong on them, which must be nothing. Asking anybody but the page's own address is wrong."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        self.wrong: list[str] = []
+
+    def open(
+        self, address: str, width: int = 1280, scheme: Any = "light", *, offline: bool = True, scripts: bool = True
+    ) -> Page:
+        context = self.browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=offline, java_script_enabled=scripts
+        )
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: self.wrong.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("requestfailed", lambda request: self.wrong.append(request.url))
+        page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
+        page.on("request", lambda request: None if request.url.startswith(address) else self.wrong.append(request.url))
+        page.goto(address)
+        return page
+
+
+def watching(browser: Browser) -> Iterator[Watched]:
+    opened = Watched(browser)
+    yield opened
+    for context in browser.contexts:
+        context.close()
+    assert opened.wrong == []
