@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -269,7 +269,7 @@ def _bytes(name: str) -> bytes:
 
 
 @functools.cache
-def _template() -> object:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("icdbench", "page"),
         autoescape=True,
