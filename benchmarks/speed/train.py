@@ -147,7 +147,9 @@ class Timed:
         kept: dict[int, Any] = {}
 
         def keep(tensor: Tensor) -> Tensor:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            whole = tensor.coalesce() if tensor.is_sparse else None
+            for part in (tensor,) if whole is None else (whole.indices(), whole.values()):
+                kept[part.untyped_storage().data_ptr()] = part.untyped_storage()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -264,6 +266,7 @@ def mean(ratios: Sequence[float]) -> float:
 
 def step_tables(chosen: argparse.Namespace) -> dict[tuple[str, int], float]:
     """Prints both; returns how many times faster each training step is."""
+    rate = child("rates", device=chosen.device)
     found: list[Row] = []
     for codes in chosen.codes:
         for model in chosen.models:
@@ -281,7 +284,6 @@ def step_tables(chosen: argparse.Namespace) -> dict[tuple[str, int], float]:
             if difference > TOLERANCE:
                 sys.exit(f"{model} at {codes} codes: logits differ from the plain model's by {difference:.1e}")
             found.append({"model": model, "codes": codes, "ours": ours, "plain": plain})
-    rate = child("rates", device=chosen.device)
     print(f"Products {rate['product'] / 1e9:,.0f} GFLOP/s, copies {rate['copy'] / 1e9:,.1f} GB/s (read and written).\n")
     for kind, title in (("train", "training step"), ("infer", "inference")):
         print(
