@@ -10,7 +10,6 @@ The words of a run are not below results/ (docs/predict.md says why), so they co
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -115,7 +114,7 @@ def of_run(
         hierarchy=tree and Tree(parents=_listed([tree.parents])[0], ancestors=tree.ancestors, descriptions=_listed(tree.descriptions)),
     )  # fmt: skip
     with _whole(folder / store.WEIGHTS):
-        return Bundle(contents, _tensors(folder / store.WEIGHTS))
+        return Bundle(contents, store.load_weights(folder))
 
 
 def finished(name: str, results: Path) -> tuple[Path, RunRecord]:
@@ -169,7 +168,7 @@ def write(bundle: Bundle, path: Path) -> None:
     from safetensors.numpy import save_file
 
     text = bundle.contents.model_dump_json()
-    header = {"format": str(FORMAT), "icdbench": text, "sha256": _sum(text, bundle.weights)}
+    header = {"format": str(FORMAT), "icdbench": text, "sha256": store.array_digest(text, bundle.weights)}
     with replacing(path) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, temporary, header)
     path.chmod(0o600)
@@ -177,6 +176,8 @@ def write(bundle: Bundle, path: Path) -> None:
 
 def read(path: Path) -> Bundle:
     """The bundle in a file. Raises DataError if it is damaged, of a newer format, or no bundle."""
+    from safetensors.numpy import load_file
+
     with _whole(path):
         header = _header(path)
     if not {"format", "icdbench", "sha256"} <= header.keys() or not header["format"].isdecimal():
@@ -186,8 +187,8 @@ def read(path: Path) -> Bundle:
             f"{path} is a bundle of format {header['format']}, and this icdbench reads format {FORMAT}; use a newer icdbench"
         )
     with _whole(path):
-        weights = _tensors(path)
-        if _sum(header["icdbench"], weights) != header["sha256"]:
+        weights = dict(load_file(path))
+        if store.array_digest(header["icdbench"], weights) != header["sha256"]:
             raise ValueError("its bytes were altered")
         contents = Contents.model_validate_json(header["icdbench"])
         if not len(contents.codes) == len(contents.titles) == len(contents.descriptions):
@@ -242,21 +243,6 @@ def _header(path: Path) -> dict[str, str]:
 
     with safe_open(path, framework="np") as file:
         return dict(file.metadata() or {})
-
-
-def _tensors(path: Path) -> dict[str, FloatArray]:
-    from safetensors.numpy import load_file
-
-    return dict(load_file(path))
-
-
-def _sum(text: str, weights: Mapping[str, FloatArray]) -> str:
-    """SHA-256 of the JSON text and of all weights, with their names, types and shapes."""
-    total = hashlib.sha256(text.encode())
-    for name in sorted(weights):
-        value = weights[name]
-        total.update(f"\0{name}\0{value.dtype.str}{value.shape}\0".encode() + value.tobytes())
-    return total.hexdigest()
 
 
 @contextmanager

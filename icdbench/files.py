@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import logging
@@ -48,6 +49,7 @@ def cached(folder: Path, build: Callable[[], T], save: Callable[[T, Path], None]
         if waited and (found := kept(folder, load)) is not None:
             return found
         built = build()
+        remove_temporaries(folder)
         with _writable(), replacing_folder(folder) as fresh:
             save(built, fresh)
             (fresh / CHECKSUMS).write_text(json.dumps(_checksums(fresh)), encoding="utf-8")
@@ -193,6 +195,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(path.replace(f"{temporary}.old"))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what `replacing` and `replacing_folder` of this path left when they were killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _moved(folder: Path, path: Path) -> bool:

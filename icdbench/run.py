@@ -232,7 +232,7 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
+        if train.out_of_memory(error):
             raise TrainingError("not enough memory; a smaller train.batch_size or data.max_tokens needs less") from None
         raise
 

@@ -213,16 +213,26 @@ class Reported(Settings):
     threshold: Literal["", "fixed", "tuned"] = ""
 
 
+def _folder_name(name: str) -> str:
+    """The name, if it can be that of a folder and leads nowhere else."""
+    if name in {"", ".", ".."} or not name.isprintable() or set("/\\") & set(name):
+        raise ValueError("a name must not be empty, a dot or two, nor hold a slash")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
 class RunSpec(Settings):
     """One training run, completely: equal specs give equal runs. `fingerprint` is that of the raw data.
 
     Digests leave out what has its default, so that a field added later does not rename the runs stored before.
     """
 
-    dataset: str
+    dataset: FolderName
     fingerprint: str
-    model: str
-    variant: str = ""
+    model: FolderName
+    variant: str = Field("", pattern=r"^[^/\\\x00]*$")
     seed: int = Field(1, ge=0, lt=2**31)
     data: DataSpec
     train: TrainSpec

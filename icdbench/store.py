@@ -6,6 +6,7 @@ the trials and plots of `icdbench.tune`.
                                                       model.safetensors    weights of the best epoch
                                                       explain.json         how far its explanations can be trusted
                                                       checkpoint.safetensors   only while the run is unfinished
+                                                      checkpoint.previous.safetensors   likewise; the one before
                                                       lock                     likewise; held while a process works on it
     results/tuning/<dataset>/<model>.json          the best setting found, the variant `<model>@tuned`
 
@@ -31,20 +32,22 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from icdbench.files import replacing
+from icdbench.files import remove_temporaries, replacing
 from icdbench.spec import DataError, RunSpec, SpecError, Variant
 from icdbench.types import SPLITS, Explained, FloatArray, IntArray, LabelSet, Predictions, RunRecord
 
 log = logging.getLogger("icdbench")
 
-RECORD, PREDICTIONS, WEIGHTS, EXPLAINED, CHECKPOINT, LOCK = (
+RECORD, PREDICTIONS, WEIGHTS, EXPLAINED, CHECKPOINT, PREVIOUS, LOCK = (
     "record.json",
     "predictions.npz",
     "model.safetensors",
     "explain.json",
     "checkpoint.safetensors",
+    "checkpoint.previous.safetensors",
     "lock",
 )
+DIGEST = "digest"  # in the header of weights and checkpoints
 TUNING, TUNED = "tuning", "tuned"
 
 
@@ -66,8 +69,12 @@ def load_record(folder: Path) -> RunRecord | None:
     if not path.exists():
         return None
     try:
-        record = RunRecord.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        record = RunRecord.model_validate_json(content)
         _check_inner(record)
+        if record.digest not in {"", _record_digest(content)}:
+            log.warning("%s is damaged (its bytes were altered) and is left out", path)
+            return None
     except (ValidationError, OSError, KeyError, TypeError) as error:
         reason = f"{error.error_count()} fields wrong" if isinstance(error, ValidationError) else repr(error)
         log.warning("%s is damaged or of another version and is left out (%s)", path, reason)
@@ -88,7 +95,12 @@ def _check_inner(record: RunRecord) -> None:
 
 
 def set_aside(folder: Path) -> None:
-    """Keep a record that is not the run asked for, or damaged, beside the one that will take its place."""
+    """Keep a record that is not the run asked for, or damaged, beside the one that will take its place.
+
+    What a killed process left half-written goes; call it where no other process works on the run.
+    """
+    for name in (RECORD, PREDICTIONS, WEIGHTS, CHECKPOINT):
+        remove_temporaries(folder / name)
     path = folder / RECORD
     if path.exists():
         path.replace(folder / "record.old.json")
@@ -109,7 +121,7 @@ def load_records(*results: Path) -> list[RunRecord]:
 
 def unfinished(results: Path) -> list[str]:
     """Ids of runs that have a checkpoint and no record."""
-    folders = sorted(path.parent for path in results.glob(f"*/*/*/{CHECKPOINT}"))
+    folders = sorted({path.parent for name in (CHECKPOINT, PREVIOUS) for path in results.glob(f"*/*/*/{name}")})
     return [str(folder.relative_to(results)) for folder in folders if not (folder / RECORD).exists()]
 
 
@@ -144,15 +156,37 @@ def save_run(
 
     save_predictions(folder, predictions, label_set)
     with replacing(folder / WEIGHTS) as temporary, _saving(folder / WEIGHTS):
-        save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, temporary)
+        arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+        save_file(arrays, temporary, metadata={DIGEST: array_digest("", arrays)})
     save_record(folder, record)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def load_weights(folder: Path) -> dict[str, FloatArray]:
+    """The weights of a finished run, by name. Raises OSError, and SafetensorError or ValueError if they are damaged."""
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, framework="np") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # Runs stored before weights had a digest are without.
+        if array_digest("", weights) != (file.metadata() or {}).get(DIGEST, array_digest("", weights)):
+            raise ValueError("its bytes were altered")
+    return weights
 
 
 def save_record(folder: Path, record: RunRecord) -> None:
-    """Write the record alone."""
+    """Write the record alone, with its digest."""
+    signed = record.model_copy(update={"digest": _record_digest(record.model_dump_json())})
     with replacing(folder / RECORD) as temporary:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(signed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _record_digest(text: str | bytes) -> str:
+    """SHA-256 of a record's content but for the digest itself, whatever its layout."""
+    content = json.loads(text)
+    content.pop("digest", None)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def save_explained(folder: Path, found: Explained) -> None:
@@ -282,42 +316,57 @@ def load_tuned(results: Path, dataset: str, model: str, asked: str) -> Variant:
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """One file for all: tensors, and the rest as JSON in its header."""
+    """One file for all: tensors, and the rest as JSON in its header. The checkpoint before this one is kept beside it."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"state": json.dumps(state), "sha256": _sum(tensors)}
+    text = json.dumps(state)
     with replacing(path) as temporary, _saving(path):
-        save_file(dict(tensors), temporary, metadata=metadata)
+        save_file(dict(tensors), temporary, metadata={"state": text, DIGEST: array_digest(text, tensors)})
+        if path.exists():
+            path.replace(path.with_name(PREVIOUS))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Tensors and state; None if there is no checkpoint or it is damaged (which is warned of: training starts again)."""
+    """Tensors and state of the last good checkpoint; None if there is none.
+
+    One that is damaged is warned of and removed: the next one must not push it into the place of the good one before.
+    """
+    for each in (path, path.with_name(PREVIOUS)):
+        if not each.exists():
+            continue
+        try:
+            return _checkpoint(each)
+        except OSError as error:  # a failing disk may answer the next time
+            log.warning("checkpoint %s cannot be read (%s)", each, error.strerror or error)
+        except ValueError as error:
+            log.warning("checkpoint %s is damaged (%s); the one before is taken, if any", each, error)
+            each.unlink(missing_ok=True)
+    return None
+
+
+def _checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Raises OSError, and ValueError if any bit that counts is not as it was saved."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():
-        return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state = json.loads(metadata["state"])
-        intact = _sum(tensors) == metadata["sha256"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("checkpoint %s is damaged (%s); this run starts again", path, error)
-        return None
-    if not intact:
-        log.warning("checkpoint %s is damaged (its bytes were altered); this run starts again", path)
-        return None
-    return tensors, state
+        if array_digest(metadata["state"], tensors) != metadata[DIGEST]:
+            raise ValueError("its bytes were altered")
+        return tensors, json.loads(metadata["state"])
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from None
 
 
-def _sum(tensors: Mapping[str, Any]) -> str:
-    """SHA-256 of all tensors' bytes, by name."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        total.update(name.encode())
-        total.update(tensors[name].numpy().tobytes())
+def array_digest(text: str, arrays: Mapping[str, Any]) -> str:
+    """SHA-256 of a text and of arrays: their names, types, shapes and bytes."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        total.update(f"\0{name}\0{value.dtype.str}{np.shape(arrays[name])}\0".encode())
+        total.update(value.reshape(-1).view(np.uint8))
     return total.hexdigest()
 
 

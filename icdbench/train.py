@@ -39,6 +39,7 @@ MONITORS = (
     *("f1_micro", "f1_macro", "f1_macro_present", "f1_macro_harmonic"),
 )
 CHECKPOINT_SECONDS = 300.0  # within an epoch; at its end there always is one
+EXPLODED = 1e4  # a mean cross-entropy no training comes back from; that of an untrained model is 0.69
 
 
 class TrainingError(RuntimeError):
@@ -77,6 +78,7 @@ class State:
     owed: float = 0.0  # of a positive pair that the truncated objective has still to leave out
     positives: int = 0  # positive pairs seen in this epoch, and how many of them were left out
     dropped: int = 0
+    split: int = 0  # batches of this epoch that memory held in parts only
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -95,7 +97,7 @@ class State:
     def next_epoch(self) -> None:
         """Begin the next epoch: its own counts start at zero."""
         self.epoch += 1
-        self.step, self.loss_sum, self.loss_count, self.positives, self.dropped = 0, 0.0, 0, 0, 0
+        self.step, self.loss_sum, self.loss_count, self.positives, self.dropped, self.split = 0, 0.0, 0, 0, 0, 0
 
 
 def fabric(device: str, precision: str = "auto") -> Fabric:
@@ -165,13 +167,11 @@ def fit(
             module.train()
             for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
                 count = state.to_drop(rate, batch.labels_BL)
-                objective = objective_of(module, batch, count)
-                value = objective.item()
-                if not math.isfinite(value):
-                    raise TrainingError(f"the loss is {value} in epoch {state.epoch}, step {state.step + 1}")
-                optimizer.zero_grad(set_to_none=True)
-                on.backward(objective)
+                value, parts = backward(module, optimizer, batch, count, on)
+                if not value < EXPLODED:
+                    raise TrainingError(f"the loss is {value:g} {_place(state, state.step + 1, checkpoint)}")
                 optimizer.step()
+                state.split += parts > 1
                 state.step += 1
                 state.loss_sum += value * len(batch.index_B)
                 state.loss_count += len(batch.index_B)
@@ -183,7 +183,11 @@ def fit(
                     saved = now
                     if interrupted():
                         raise KeyboardInterrupt
-            measured = _measured(predict(model, validation, max_tokens, num_codes, on))
+            try:
+                scored = predict(model, validation, max_tokens, num_codes, on)
+            except TrainingError as error:
+                raise TrainingError(f"{error} {_place(state, state.step, checkpoint)}") from None
+            measured = _measured(scored)
             if monitor not in measured:
                 raise SpecError(
                     f"train.monitor: {monitor} is undefined on this validation split; choose another, such as p@5"
@@ -203,6 +207,65 @@ def fit(
                 raise KeyboardInterrupt
     model.load_state_dict(best_weights)
     return state
+
+
+def backward(
+    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, count: int, on: Fabric
+) -> tuple[float, int]:
+    """Gradients of the batch's objective; its value, and in how many parts it was computed.
+
+    One, unless memory does not hold the batch: then halves, quarters and so on, each counting by its documents. Of the
+    `count` positive pairs to leave out each part has its share by its positive pairs. Raises as torch does if not even
+    a single document fits.
+    """
+    parts = 1
+    while True:
+        try:
+            optimizer.zero_grad(set_to_none=True)
+            value = 0.0
+            for part, left_out in _parts(batch, count, parts):
+                share = len(part.index_B) / len(batch.index_B)
+                objective = objective_of(module, part, left_out)
+                on.backward(objective * share if parts > 1 else objective)
+                value += objective.item() * share
+        except RuntimeError as error:
+            if parts >= len(batch.index_B) or not out_of_memory(error):
+                raise
+            parts *= 2
+        else:
+            return value, parts
+        # Out of the except block nothing refers to the failed attempt any more.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning(
+            "memory does not hold a batch of %d documents; it is computed in %d parts", len(batch.index_B), parts
+        )
+
+
+def _parts(batch: Batch, count: int, parts: int) -> Iterator[tuple[Batch, int]]:
+    if parts == 1:
+        yield batch, count
+        return
+    positives, seen, taken = int(batch.labels_BL.sum()), 0, 0
+    for rows in torch.arange(len(batch.index_B)).chunk(parts):
+        part = Batch(*(value[rows] for value in vars(batch).values()))
+        seen += int(part.labels_BL.sum())
+        upto = count * seen // max(positives, 1)
+        yield part, upto - taken
+        taken = upto
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch raised this for want of memory, on a GPU or not."""
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
+
+
+def _place(state: State, step: int, checkpoint: Path) -> str:
+    """Where training stands, and what it can go back to."""
+    good = next((path for path in (checkpoint, checkpoint.with_name(store.PREVIOUS)) if path.exists()), None)
+    kept = f"the last good checkpoint is {good}" if good else "there was no checkpoint yet"
+    return f"in epoch {state.epoch}, step {step}; {kept}; a smaller train.learning_rate may help"
 
 
 def monitored(spec: TrainSpec, num_codes: int) -> str:
@@ -242,7 +305,7 @@ def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int,
     for batch in batches(encoded, order, num_codes, max_tokens, on.device):
         scores_NL[batch.index_B.cpu().numpy()] = model(batch).cpu().numpy()
     if not np.isfinite(scores_NL).all():
-        raise TrainingError("the model's scores are not finite; a smaller train.learning_rate may help")
+        raise TrainingError("the model's scores are not finite")
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
 
 
@@ -312,6 +375,7 @@ def _epoch_figures(state: State, rate: float, monitored_value: float, measured: 
         "loss": mean,
         "drop_rate": rate,
         "dropped": state.dropped / state.positives if state.positives else 0.0,
+        **({"split": state.split} if state.split else {}),
         "monitor": monitored_value,
         **figures,
         "seconds": round(state.seconds, 3),
@@ -320,23 +384,26 @@ def _epoch_figures(state: State, rate: float, monitored_value: float, measured: 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Within the block the first Ctrl-C only sets what the yielded function tells; a second one acts at once."""
+    """Within the block the first Ctrl-C or SIGTERM only sets what the yielded function tells; a second one acts at once."""
     asked = False
+    previous = {}
 
-    def ask(*_: Any) -> None:
+    def ask(number: int, _: Any) -> None:
         nonlocal asked
         asked = True
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous[number])
 
     try:
-        previous = signal.signal(signal.SIGINT, ask)
+        for number in (signal.SIGINT, signal.SIGTERM):  # the latter is how a cluster announces that it will kill
+            previous[number] = signal.signal(number, ask)
     except ValueError:  # not the main thread: Ctrl-C is somebody else's
         yield lambda: False
         return
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _save(

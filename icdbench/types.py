@@ -161,7 +161,8 @@ class RunRecord(Settings):
     `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
     `intervals[rule][key]`: 95 % percentile interval of a test figure, by drawing test documents (icdbench.bootstrap).
     `popularity`: test metrics of ranking codes by training frequency. `collapse[rule]`: what is degenerate about the test
-    scores, if anything. `remeasured`: when all that was last computed again from the stored predictions.
+    scores, if anything. `remeasured`: when all that was last computed again from the stored predictions. `digest`: of the
+    rest as it was stored, so that a record altered since is seen; records stored before there was one have none.
     """
 
     id: str
@@ -180,6 +181,7 @@ class RunRecord(Settings):
     commit: str = ""
     created: str = ""
     remeasured: str = ""
+    digest: str = ""
 
 
 class Trust(Settings):

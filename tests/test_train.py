@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import os
@@ -132,51 +131,86 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
     assert unequal(first, again) == []
 
 
-def test_damaged_checkpoint_is_warned_of_and_training_starts_again(
+def stopped_late(path: Path) -> tuple[Path, Path]:
+    """A run stopped in its fourth epoch: its last checkpoint and the one before."""
+    count = itertools.count(1)
+
+    def interrupt(step: train.Progress) -> None:
+        if not step.ended and next(count) == 3 * math.ceil(len(TRAIN) / 16) + 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_caml(), path, interrupt)
+    return path / store.CHECKPOINT, path / store.PREVIOUS
+
+
+def test_of_a_checkpoint_cut_or_altered_anywhere_the_one_before_is_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     straight = small_caml()
-    fit(straight, tmp_path)
-    path = tmp_path / store.CHECKPOINT
-    whole = path.read_bytes()
-    for cut in (0, 5, 100, len(whole) - 1):
-        path.write_bytes(whole[:cut])
+    expected = fit(straight, tmp_path / "straight")
+    last, before = stopped_late(tmp_path / "stopped")
+    whole, earlier = last.read_bytes(), before.read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    number = whole.index(b'\\"epoch\\": 4')  # in the state, as JSON in the header's JSON
+
+    def flipped(at: int, bit: int = 0) -> bytes:
+        return whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :]
+
+    cuts = [whole[:size] for size in (0, 5, 100, 8 + header, len(whole) - 1)]
+    flips = [flipped(at) for at in (0, 7, 9, number + 11, 8 + header, len(whole) // 2, len(whole) - 1)]
+    for damaged in (*cuts, *flips):
+        last.write_bytes(damaged)
+        before.write_bytes(earlier)
         caplog.clear()
-        again = small_caml()
-        fit(again, tmp_path)
+        began: list[int] = []
+        again = small_caml(seed=5)
+        state = fit(again, last.parent, lambda step, began=began: began.append(step.epoch))  # type: ignore[misc]
         assert "is damaged" in caplog.text
+        assert began[0] == 4  # the one before was written when the fourth epoch began
+        assert without_times(state) == without_times(expected)
         assert unequal(straight, again) == []
 
 
-def test_altered_or_foreign_checkpoint_is_warned_of_and_training_starts_again(
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(tmp_path: Path) -> None:
+    last, before = stopped_late(tmp_path)
+    last.write_bytes(b"damaged")
+    good = before.read_bytes()
+    loaded = store.load_checkpoint(last)
+    assert loaded is not None
+    store.save_checkpoint(last, *loaded)
+    assert before.read_bytes() == good
+
+
+def test_without_any_good_checkpoint_training_starts_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    straight = small_caml()
+    fit(straight, tmp_path / "straight")
+    for path in stopped_late(tmp_path / "stopped"):
+        path.write_bytes(path.read_bytes()[:-1])
+    again = small_caml()
+    fit(again, tmp_path / "stopped")
+    assert caplog.text.count("is damaged") == 2
+    assert unequal(straight, again) == []
+
+
+def test_foreign_checkpoint_is_warned_of_and_training_starts_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     straight = small_caml()
     expected = fit(straight, tmp_path)
     path = tmp_path / store.CHECKPOINT
-    whole = path.read_bytes()
-    flipped = bytearray(whole)
-    flipped[-1000] ^= 1
     loaded = store.load_checkpoint(path)
     assert loaded is not None
     tensors, state = loaded
     wide = {**tensors, "model/embedding.weight": torch.zeros(3, 3)}
     lacking = {name: value for name, value in tensors.items() if name != "random/torch"}
     foreign = [(wide, state), (lacking, state), (tensors, {}), (tensors, {**state, "state": {"novel": 1}})]
-
-    def write_flipped() -> None:
-        path.write_bytes(flipped)
-
-    writes: list[Callable[[], None]] = [
-        write_flipped,
-        *(functools.partial(store.save_checkpoint, path, *each) for each in foreign),
-    ]
-    for write, what in zip(writes, ["damaged", *["does not fit"] * 4], strict=True):
-        write()
+    for each in foreign:
+        store.save_checkpoint(path, *each)
         caplog.clear()
         again = small_caml()
         assert without_times(fit(again, tmp_path)) == without_times(expected)
-        assert what in caplog.text
+        assert "does not fit" in caplog.text
         assert unequal(straight, again) == []
 
 
@@ -204,9 +238,58 @@ class Broken(nn.Module):
         return self.weight.expand(len(batch.lengths_B), NUM_CODES)
 
 
-def test_a_loss_that_is_not_finite_stops_training_and_says_where(tmp_path: Path) -> None:
-    with pytest.raises(train.TrainingError, match="the loss is nan in epoch 1, step 1"):
-        fit(Broken(math.nan), tmp_path)
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e6])
+def test_a_loss_that_explodes_stops_training_and_says_where(tmp_path: Path, value: float) -> None:
+    with pytest.raises(train.TrainingError, match=r"the loss is \S+ in epoch 1, step 1; there was no checkpoint yet"):
+        fit(Broken(value), tmp_path)
+
+
+def test_a_rate_that_diverges_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    fit(small_caml(), tmp_path, max_epochs=1)
+    loaded = store.load_checkpoint(tmp_path / store.CHECKPOINT)
+    assert loaded is not None
+    tensors, state = loaded
+    tensors = {
+        name: value * 1e30 if "final" in name and name.startswith("model/") else value
+        for name, value in tensors.items()
+    }
+    store.save_checkpoint(tmp_path / store.CHECKPOINT, tensors, state)
+    with pytest.raises(train.TrainingError, match=rf"in epoch 2, step 1; .* good checkpoint is {tmp_path}"):
+        fit(small_caml(), tmp_path)
+
+
+class Narrow(nn.Module):
+    """CAML on a machine whose memory holds `most` documents."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        train.seed_everything(1)
+        self.caml = registry.build("caml", small_task(16), embedding_size=16, filters=8, dropout=0.0)
+        self.most = most
+
+    def forward(self, batch: Batch) -> Tensor:
+        if self.training and len(batch.lengths_B) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        logits_BL: Tensor = self.caml(batch)
+        return logits_BL
+
+
+@pytest.mark.parametrize("objective", ["bce", "truncated"])
+def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(tmp_path: Path, objective: str) -> None:
+    roomy, narrow = Narrow(16), Narrow(5)
+    whole = fit(roomy, tmp_path / "whole", max_epochs=3, objective=objective)
+    parts = fit(narrow, tmp_path / "parts", max_epochs=3, objective=objective)
+    assert [epoch["split"] for epoch in parts.history] == [math.ceil(len(TRAIN) / 16)] * 3
+    assert all("split" not in epoch for epoch in whole.history)
+    assert [epoch["dropped"] for epoch in parts.history] == [epoch["dropped"] for epoch in whole.history]
+    if objective == "bce":  # else each part leaves out its own worst pairs
+        losses = [[epoch["loss"] for epoch in state.history] for state in (whole, parts)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_document_that_memory_does_not_hold_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(Narrow(0), tmp_path)
 
 
 def test_unknown_or_absent_devices_are_errors() -> None:
