@@ -4,6 +4,11 @@ The first trial is the setting that was to be improved, so that the best one is 
 proposes; a trial whose validation metric lies below the median of the earlier ones at the same epoch is ended. Test
 documents are out of reach: trials are given a corpus without them.
 
+Any number of processes may work on one study, each of them started and killed at any time. A trial shows that it lives by
+Optuna's heartbeat; one whose process has died is not counted, and its setting is tried again. Whoever begins a trial first
+makes sure that fewer than the wanted number were begun before it, by the numbers that the database gives out: as many
+trials count as were asked for, whoever computed them.
+
     results/tuning/<dataset>/<model>.db             all trials (SQLite), unless --storage names another place
     results/tuning/<dataset>/<model>.json           the best setting: the variant `<model>@tuned` of `icdbench run`
     results/tuning/<dataset>/<model>.history.png, .svg, <model>.importance.png, .svg
@@ -11,31 +16,51 @@ documents are out of reach: trials are given a corpus without them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
+import itertools
+import logging
+import os
 import re
+import socket
 import tempfile
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from filelock import FileLock
+from optuna.storages._heartbeat import BaseHeartbeat, get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from icdbench import datasets, encode, metrics, registry, run, store, train
+from icdbench.files import replacing
 from icdbench.registry import Entry
 from icdbench.run import Request
 from icdbench.spec import Range, RunSpec, SpecError, TrainSpec
 from icdbench.train import Progress, TrainingError
 from icdbench.types import Corpus, Report, quiet
 
+log = logging.getLogger("icdbench")
+
 WARMUP = 5  # epochs before a trial may be pruned: slow beginners are not bad learners
-STOPPED = "stopped"  # marks trials that a user ended: they are nobody's failure and are done again
+HEARTBEAT, GRACE = 20, 60  # seconds between two signs of life, and without any until a trial is given up for dead
+WAIT = 2.0  # seconds until a process that has nothing to do looks again
+FIRST, AGAIN = (
+    "first",
+    "again",
+)  # marks of a trial: of the setting to be improved; of that of a trial whose process died
+OVERTAKEN = "trial %d was given up for dead while it was computed; it does not count"
+DRAW = "draw"  # which draws a trial's sampler makes, by number
+ERROR, WORKER = "error", "worker"  # marks of a trial: why training failed; who computes it, once there is a heartbeat
 
 
 @dataclass(frozen=True)
@@ -125,17 +150,20 @@ def tune(
     corpus = replace(full, splits={split: full.splits[split] for split in ("train", "validation")})
     monitor = train.monitored(base.train, len(corpus.vocabulary.codes))
 
-    with _opened(storage, request.results, base, searched) as study:
-        waiting = any(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-        if not _done(study) and not waiting:
-            study.enqueue_trial({each.name: value for each, value in _current(base, searched) if each.holds(value)})
+    with _opened(storage, request.results, base, searched) as (study, claiming):
+        now = {each.name: value for each, value in _current(base, searched) if each.holds(value)}
         while (number := len(_done(study))) < trials:
+            with claiming:
+                trial = _claimed(study, trials, now, seed)
+            if trial is None:  # the last ones are others', who may yet die
+                prepare("waiting for trials of other processes", number, trials)
+                time.sleep(WAIT)
+                continue
             best = _best(study)
             so_far = (None, None) if best is None else (best.values[0], _position(study, best))
-            standing = Standing(number + 1, trials, monitor, *so_far)
-            # A sampler of its own for each trial: a study that is continued must not repeat the draws of its beginning.
-            study.sampler = optuna.samplers.TPESampler(seed=_seed(seed, study))
-            _try(study, base, entry, searched, corpus, request, show(standing), prepare)
+            report = show(Standing(number + 1, trials, monitor, *so_far))
+            with _alive(study, trial):
+                _try(study, trial, base, entry, searched, corpus, request, report, prepare)
         return _outcome(study, base, entry, searched, monitor, request, seed)
 
 
@@ -160,15 +188,92 @@ def _current(base: RunSpec, searched: list[Parameter]) -> Iterator[tuple[Paramet
         yield each, getattr(base.train, field) if target == "train" else base.config[field]
 
 
-def _seed(seed: int, study: optuna.Study) -> int:
-    taken = sum(STOPPED not in trial.user_attrs for trial in study.get_trials(deepcopy=False))
-    return int(np.random.SeedSequence([seed, taken]).generate_state(1)[0])
+def _claimed(study: optuna.Study, trials: int, now: Mapping[str, Any], seed: int) -> optuna.Trial | None:
+    """A trial for this process to compute; none while others compute all that are left.
+
+    `now` are the values of the setting that is to be improved, which is tried first.
+    """
+    _give_up_the_dead(study)
+    live = _live(study)
+    if not any(_is_first(trial) for trial in live):
+        study.enqueue_trial(now, user_attrs={FIRST: True})
+    elif len(live) >= trials and not any(trial.state == TrialState.WAITING for trial in live):
+        return None
+    with _calm():
+        trial = study.ask()
+    live = _live(study)
+    before = [each for each in live if each.number < trial.number]
+    (own,) = (each for each in live if each.number == trial.number)
+    if len(before) >= trials or (_is_first(own) and any(_is_first(each) for each in before)):
+        study.tell(trial, state=TrialState.FAIL)  # another process was faster: not counted
+        return None
+    # A sampler of its own for each trial: a study that is continued must not repeat the draws of its beginning, nor a
+    # process those of another.
+    taken = {each.user_attrs.get(DRAW) for each in live}
+    draw = next(number for number in itertools.count(len(before)) if number not in taken)
+    trial.set_user_attr(DRAW, draw)
+    study.sampler = optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, draw]).generate_state(1)[0]))
+    return trial
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Whether a trial is complete, pruned, or failed by itself; not if its process was stopped or died."""
+    return trial.state.is_finished() and (trial.state != TrialState.FAIL or ERROR in trial.user_attrs)
+
+
+def _live(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that count or may still come to."""
+    return [trial for trial in study.get_trials(deepcopy=False) if _counts(trial) or not trial.state.is_finished()]
+
+
+def _is_first(trial: FrozenTrial) -> bool:
+    """Whether it tries the setting that is to be improved."""
+    return FIRST in trial.user_attrs or ("fixed_params" in trial.system_attrs and AGAIN not in trial.user_attrs)
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """Without Optuna's warnings that heartbeats may change and that they belong to a loop of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")
+        yield
+
+
+def _give_up_the_dead(study: optuna.Study) -> None:
+    """Trials without a sign of life end as not counted, and their settings wait to be tried again."""
+    with _calm():
+        optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        # Its process died before the first sign of life, which no heartbeat tells.
+        began = trial.datetime_start
+        if WORKER not in trial.user_attrs and began and dt.datetime.now() - began > dt.timedelta(seconds=GRACE):  # noqa: DTZ005  as Optuna stores it
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            _again(study, trial)
+
+
+def _again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Have the setting of a trial whose process died tried again; the first one is wanted anyway."""
+    setting = trial.params or trial.system_attrs.get("fixed_params")
+    if setting and not _is_first(trial):
+        study.enqueue_trial(setting, user_attrs={AGAIN: trial.number})
+
+
+@contextmanager
+def _alive(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
+    """Within the block the trial shows signs of life."""
+    # Optuna's own loop does the same, but cannot stop at a number of trials that several processes share.
+    storage, number = study._storage, trial._trial_id  # noqa: SLF001
+    assert isinstance(storage, BaseHeartbeat)
+    storage.record_heartbeat(number)
+    with get_heartbeat_thread(number, storage):
+        trial.set_user_attr(WORKER, f"{socket.gethostname()} {os.getpid()}")
+        yield
 
 
 def _done(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that count: complete, pruned or failed."""
-    trials = study.get_trials(deepcopy=False)
-    return [trial for trial in trials if trial.state.is_finished() and STOPPED not in trial.user_attrs]
+    """Trials that count."""
+    return [trial for trial in study.get_trials(deepcopy=False) if _counts(trial)]
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:
@@ -187,6 +292,7 @@ def _position(study: optuna.Study, trial: FrozenTrial) -> int:
 
 def _try(
     study: optuna.Study,
+    trial: optuna.Trial,
     base: RunSpec,
     entry: Entry,
     searched: list[Parameter],
@@ -195,19 +301,26 @@ def _try(
     report: Callable[[Progress], None],
     prepare: Report,
 ) -> None:
-    """One trial, recorded as complete, pruned or failed. What a user stops is marked and does not count."""
-    trial = study.ask()
+    """Compute a trial and record it as complete, pruned or failed; what a user stops does not count.
+
+    Nor does one that was given up for dead meanwhile, as of a machine that slept: its setting is tried again elsewhere.
+    """
     try:
         spec = _drawn(trial, base, entry, searched)
-        study.tell(trial, _validation(trial, spec, corpus, request, report, prepare))
+        value = _validation(trial, spec, corpus, request, report, prepare)
+        if study.tell(trial, value, skip_if_finished=True).state == TrialState.FAIL:
+            log.warning(OVERTAKEN, trial.number)
     except optuna.TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
+        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     except TrainingError as error:
-        trial.set_user_attr("error", str(error))
-        study.tell(trial, state=TrialState.FAIL)
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.set_user_attr(ERROR, str(error))
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        log.warning(OVERTAKEN, trial.number)
     except BaseException:
-        trial.set_user_attr(STOPPED, value=True)
-        study.tell(trial, state=TrialState.FAIL)
+        with contextlib.suppress(SQLAlchemyError):  # of a database that fails, the first error tells
+            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
 
 
@@ -283,8 +396,12 @@ def _validation(
 
 
 @contextmanager
-def _opened(storage: str | None, results: Path, base: RunSpec, searched: list[Parameter]) -> Iterator[optuna.Study]:
-    """The study of this setting and seed in the storage, new or as it stands. Raises SpecError if it cannot be opened.
+def _opened(
+    storage: str | None, results: Path, base: RunSpec, searched: list[Parameter]
+) -> Iterator[tuple[optuna.Study, AbstractContextManager[Any]]]:
+    """The study of this setting and seed in the storage, new or as it stands, and what to hold while a trial is claimed.
+
+    Raises SpecError if it cannot be opened.
 
     Its name has digests of all that is held fixed and of all that is searched, so that other settings, data, versions or
     ranges are other studies.
@@ -296,7 +413,9 @@ def _opened(storage: str | None, results: Path, base: RunSpec, searched: list[Pa
         if storage is None:
             folder.mkdir(parents=True, exist_ok=True)
             storage = f"sqlite:///{folder / base.model}.db"
-        kept = optuna.storages.RDBStorage(storage)
+        if storage.startswith("postgresql://"):  # the driver that the extra `postgres` installs
+            storage = storage.replace("postgresql:", "postgresql+psycopg:", 1)
+        kept = _storage(storage)
         study = optuna.create_study(
             storage=kept,
             study_name=f"{base.id}-{space}",
@@ -307,15 +426,40 @@ def _opened(storage: str | None, results: Path, base: RunSpec, searched: list[Pa
     except (SQLAlchemyError, ImportError, OSError, RuntimeError, ValueError) as error:
         url = re.sub(r"://[^@/]*@", "://…@", storage or str(folder))  # a password is no part of a message
         reason = str(getattr(error, "orig", None) or error).splitlines()[0].replace(str(storage), url)
+        if isinstance(error, ImportError) and url.startswith("postgresql"):
+            reason = "its driver is missing; pip install 'icdbench[postgres]'"
         raise SpecError(f"storage '{url}' cannot be opened: {reason}") from None
     try:
-        yield study
+        yield study, _claiming(kept)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise SpecError(f"the storage of trials fails: {reason}; the same command continues") from None
     finally:
         kept.remove_session()
         kept.engine.dispose()
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    """Connections that are tested before use, as a database may be started again between two epochs."""
+    engine: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        engine["connect_args"] = {"timeout": 60}
+    with _calm():
+        return optuna.storages.RDBStorage(
+            url,
+            engine_kwargs=engine,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=_again,
+        )
+
+
+def _claiming(kept: optuna.storages.RDBStorage) -> AbstractContextManager[Any]:
+    """SQLite cannot lock a trial that waits, so that two processes might take it: a file lock beside it keeps one out."""
+    database = kept.engine.url.database
+    if kept.engine.dialect.name != "sqlite" or not database or database == ":memory:":
+        return nullcontext()
+    return FileLock(Path(database).with_name(f".{Path(database).name}.lock"))
 
 
 def _outcome(
@@ -330,7 +474,7 @@ def _outcome(
     """Store the best setting and the plots. Raises TrainingError if no trial was finished."""
     done, best = _done(study), _best(study)
     failures = [
-        f"trial {_position(study, trial)}: {trial.user_attrs['error']}" for trial in done if "error" in trial.user_attrs
+        f"trial {_position(study, trial)}: {trial.user_attrs[ERROR]}" for trial in done if ERROR in trial.user_attrs
     ]
     if best is None:
         raise TrainingError(f"none of {len(done)} trials was finished: {'; '.join(failures[:3])}")
@@ -404,5 +548,6 @@ def _plot(study: optuna.Study, found: list[Parameter], monitor: str, path: Path)
 
 def _save(figure: Any, path: Path, context: Any) -> None:
     with context({"svg.hashsalt": "icdbench"}):  # equal figures are equal files
-        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
-        figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)
+        for kind, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 150})):
+            with replacing(path.with_name(f"{path.name}.{kind}")) as temporary:
+                figure.savefig(temporary, format=kind, **more)

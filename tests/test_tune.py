@@ -89,7 +89,7 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert "trial" not in "".join(line for line in out.splitlines() if line.startswith("|"))
     folder = tmp_path / "results" / "tuning" / "notes.csv"
     plots = [f"caml.{what}.{kind}" for what in ("history", "importance") for kind in ("png", "svg")]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(["caml.db", "caml.json", *plots])
+    assert sorted(path.name for path in folder.glob("[!.]*")) == sorted(["caml.db", "caml.json", *plots])
     assert not list(tmp_path.rglob("*.safetensors"))
     stored = json.loads((folder / "caml.json").read_text())
     done = trials(tmp_path)
