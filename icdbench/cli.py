@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +40,13 @@ Folders = Annotated[
 ]
 Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
 Jobs = Annotated[int, typer.Option(help="Runs side by side on this machine, each with its share of the cores.")]
+Devices = Annotated[int | None, typer.Option(help="Devices of this machine that compute each run together.")]
+Nodes = Annotated[int | None, typer.Option(help="Machines that compute each run together, with --devices on each.")]
+Launcher = Annotated[str, typer.Option(help="local, or ray: each run a task of a Ray cluster.")]
+TaskCPUs = Annotated[float, typer.Option("--task-cpus", help="CPU cores that a task of --launcher ray needs.")]
+TaskGPUs = Annotated[
+    float | None, typer.Option("--task-gpus", help="GPUs that a task of --launcher ray needs; 0.5: two share one.")
+]
 RunOption = Annotated[
     str | None, typer.Option("--run", help="A trained run's id ('icdbench runs' lists them) or folder.")
 ]
@@ -95,7 +103,12 @@ def run(
     data: DataFolder = None,
     results: Results = Path("results"),
     device: Device = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
     jobs: Jobs = 1,
+    launcher: Launcher = "local",
+    task_cpus: TaskCPUs = 1,
+    task_gpus: TaskGPUs = None,
     fmt: Format = "md",
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
@@ -118,7 +131,7 @@ def run(
             for each in parts
             for systems in [names or catalog.systems_of(each)]
         ]
-    found, failures = _carry_out(asked, jobs)
+    found, failures = _carry_out(asked, jobs, (devices, nodes), (launcher, task_cpus, task_gpus))
     if parts:
         typer.echo(tables.printed(list(zip(parts, found, strict=True)), fmt), nl=False)
     elif found[0]:
@@ -127,7 +140,9 @@ def run(
         _fail(failures, 1)
 
 
-def _carry_out(requests: list[Any], jobs: int) -> tuple[list[list[Any]], str]:
+def _carry_out(
+    requests: list[Any], jobs: int, together: tuple[int | None, int | None], task: tuple[str, float, float | None]
+) -> tuple[list[list[Any]], str]:
     """The finished runs of each request, and a line about those that failed. What several ask for is run once."""
     from rich.console import Console
 
@@ -135,14 +150,25 @@ def _carry_out(requests: list[Any], jobs: int) -> tuple[list[list[Any]], str]:
     from icdbench import run as runner
     from icdbench.progress import display, preparing
 
-    console = Console(stderr=True)
+    launcher, *needs = task
+    if launcher not in {"local", "ray"}:
+        raise SpecError(f"no launcher '{launcher}'{nearest(launcher, ('local', 'ray'))}")
+    ways = {"--jobs": jobs != 1, "--devices and --nodes": any(together), "--launcher ray": launcher == "ray"}
+    if sum(ways.values()) > 1:
+        named = ", ".join(way for way, chosen in ways.items() if chosen)
+        raise SpecError(f"{named}: these are different ways to use many cores; choose one of them")
+    cluster = launch.Cluster(*needs) if launcher == "ray" else None  # type: ignore[arg-type]
+    console = Console(stderr=True, quiet=not launch.shows())
     records, failures = {}, []
     try:
         with preparing(console) as prepare:
             expanded = [runner.expand(request, prepare) for request in requests]
+        # Only now that all is known to be right are other processes begun.
+        devices, nodes = launch.join(requests[0].device, *together)
+        requests = [replace(request, devices=devices, nodes=nodes) for request in requests]
         asked = {spec.id: (spec, request) for specs, request in zip(expanded, requests, strict=True) for spec in specs}
         with display(len(asked), console) as shown:
-            for name, outcome in launch.carry_out(list(asked.values()), jobs, shown):
+            for name, outcome in launch.carry_out(list(asked.values()), jobs, shown, cluster):
                 if isinstance(outcome, Exception):
                     failures.append(f"{name}: {outcome}")
                 else:
@@ -166,7 +192,12 @@ def run_ablation(
     data: DataFolder = None,
     results: Results = Path("results"),
     device: Device = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
     jobs: Jobs = 1,
+    launcher: Launcher = "local",
+    task_cpus: TaskCPUs = 1,
+    task_gpus: TaskGPUs = None,
     fmt: Format = "md",
 ) -> None:
     """Run the studies of a model's paper, or all its variants, and print each as its table or a figure's data."""
@@ -176,7 +207,9 @@ def run_ablation(
 
     request = Request([model], dataset, _seeds(seeds), _changes(settings), data, results, device)
     planned = ablate.plan(request, model, study)
-    found, failures = _carry_out([each for _, each in planned], jobs)
+    found, failures = _carry_out(
+        [each for _, each in planned], jobs, (devices, nodes), (launcher, task_cpus, task_gpus)
+    )
     shown = [(benchmark, records) for (benchmark, _), records in zip(planned, found, strict=True) if records]
     texts = [
         tables.table(benchmark, records, fmt) if benchmark else tables.comparison(records, fmt)

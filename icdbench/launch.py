@@ -1,4 +1,7 @@
-"""A grid of runs: one after another, or `jobs` of them side by side on one machine, each with its share of the cores."""
+"""A grid of runs: one after another, or `jobs` of them side by side on one machine, each with its share of the cores.
+
+Or each run a task of a Ray cluster; or one run at a time by several processes, on as many devices and nodes (`join`).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from icdbench import run
+import torch
+
+from icdbench import datasets, run, train
 from icdbench.run import Request
-from icdbench.spec import RunSpec, SpecError
+from icdbench.spec import DataError, RunSpec, SpecError
 from icdbench.train import TrainingError
-from icdbench.types import RunRecord
+from icdbench.types import RunRecord, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from icdbench.types import Report
 
 Outcome = RunRecord | TrainingError
+RETRIES = 20  # of a task whose node or process was lost
 EVERY = 0.2  # seconds between two reports of a run to the process that shows them
 
 
@@ -39,13 +47,60 @@ class Shown(Protocol):
         """The run is over."""
 
 
-def carry_out(asked: Sequence[tuple[RunSpec, Request]], jobs: int, shown: Shown) -> Iterator[tuple[str, Outcome]]:
+def shows() -> bool:
+    """Whether this process is the one of those that compute a run together that shows and prints."""
+    ranks = ("RANK", "LOCAL_RANK")  # of torchrun, Fabric
+    return os.environ.get(next((name for name in ranks if name in os.environ), ""), "0") == "0"
+
+
+def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]:
+    """Begin the processes that compute a run together, unless torchrun, SLURM or this function began them: this is one.
+
+    Devices of each node, and nodes; where None is given, as torchrun began them, or one. Raises SpecError.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        devices, nodes = devices or local, nodes or world // local
+        if (devices, nodes) != (local, world // local):
+            raise SpecError(
+                f"--devices {devices} --nodes {nodes}, but torchrun began {local} processes on each of {world // local} "
+                "nodes; leave both options out"
+            )
+    devices, nodes = 1 if devices is None else devices, 1 if nodes is None else nodes
+    if devices < 1 or nodes < 1:
+        raise SpecError(f"--devices {devices} --nodes {nodes}: give numbers, 1 or more")
+    if devices * nodes == 1:
+        return 1, 1
+    train.fabric(device)  # says what is wrong with the name
+    present = torch.cuda.device_count() if device in {"auto", "cuda"} else 1 if device == "mps" else devices
+    if 0 < present < devices:
+        raise SpecError(f"--devices {devices}: this machine has {present} that torch can use")
+    if train.fabric(device, "32-true", devices, nodes).global_rank:
+        logging.getLogger("icdbench").setLevel(logging.ERROR)
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for as long as the process lives
+    return devices, nodes
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What each run needs of a Ray cluster; without `gpus` a whole one where there are any, unless the CPU is asked for."""
+
+    cpus: float = 1
+    gpus: float | None = None
+
+
+def carry_out(
+    asked: Sequence[tuple[RunSpec, Request]], jobs: int, shown: Shown, cluster: Cluster | None = None
+) -> Iterator[tuple[str, Outcome]]:
     """The record of each run by its id, as they end; the error of one whose training cannot go on.
 
     Raises SpecError, DataError, and KeyboardInterrupt once the checkpoints of all that was running are written.
     """
     if jobs < 1:
         raise SpecError(f"--jobs {jobs}: give the number of runs side by side, 1 or more")
+    if cluster is not None:
+        yield from _on_cluster(asked, cluster, shown)
+        return
     if min(jobs, len(asked)) > 1:
         yield from _side_by_side(asked, min(jobs, len(asked)), shown)
         return
@@ -60,6 +115,67 @@ def _attempt(spec: RunSpec, request: Request, report: Callable[[Progress], None]
         return run.execute(spec, request, report, prepare)
     except TrainingError as error:
         return error
+
+
+def _on_cluster(
+    asked: Sequence[tuple[RunSpec, Request]], cluster: Cluster, shown: Shown
+) -> Iterator[tuple[str, Outcome]]:
+    """Each run a task of Ray's, on the cluster that RAY_ADDRESS names or that runs here, else on one of this machine.
+
+    A task that its node or process takes along is begun again and continues from its checkpoint, as all do when the driver
+    dies and the command is given again: results must lie in a folder that all nodes share.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise SpecError("--launcher ray: Ray is missing; pip install 'icdbench[ray]'") from None
+    if cluster.cpus < 0 or (cluster.gpus or 0) < 0:
+        raise SpecError(f"--task-cpus {cluster.cpus} --task-gpus {cluster.gpus}: a task's needs are 0 or more")
+    passed = {name: value for name, value in os.environ.items() if name.startswith("ICDBENCH_")}
+    ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": passed}, ignore_reinit_error=True)
+    gpus = cluster.gpus
+    if gpus is None:
+        gpus = float("GPU" in ray.cluster_resources() and asked[0][1].device in {"auto", "cuda"})
+    for name, need in (("CPU", cluster.cpus), ("GPU", gpus)):
+        if need and all(node["Resources"].get(name, 0) < need for node in ray.nodes() if node["Alive"]):
+            raise SpecError(f"no node of the cluster has {need:g} {name}s, which each task was said to need")
+    task = ray.remote(num_cpus=cluster.cpus, num_gpus=gpus, max_retries=RETRIES)(_elsewhere)
+    pending = {
+        task.remote(spec, _absolute(request)): (number, spec) for number, (spec, request) in enumerate(asked, start=1)
+    }
+    for number, spec in pending.values():
+        shown.begin(number, spec)
+    try:
+        while pending:
+            (done, *_), _ = ray.wait(list(pending))
+            number, spec = pending.pop(done)
+            outcome = ray.get(done)
+            shown.end(number)
+            if isinstance(outcome, (SpecError, DataError)):
+                raise outcome
+            yield spec.id, outcome
+    finally:
+        for left in pending:
+            ray.cancel(left)
+
+
+def _elsewhere(spec: RunSpec, request: Request) -> Outcome | SpecError | DataError:
+    """A run as a task; errors that the user is told of come back as they are, for Ray would wrap them."""
+    try:
+        return _attempt(spec, request, lambda _: None, quiet)
+    except (SpecError, DataError) as error:
+        return error
+
+
+def _absolute(request: Request) -> Request:
+    """The request as any process on any node of the cluster understands it."""
+    path = Path(request.dataset)
+    return replace(
+        request,
+        dataset=str(path.resolve()) if path.is_file() else request.dataset,
+        root=datasets.data_root(request.root).resolve(),
+        results=request.results.resolve(),
+    )
 
 
 def _side_by_side(asked: Sequence[tuple[RunSpec, Request]], jobs: int, shown: Shown) -> Iterator[tuple[str, Outcome]]:
@@ -110,7 +226,6 @@ _told: Any = None  # in a process of the pool: where its reports go
 def _own_process(told: Any, threads: int, level: int) -> None:
     """Set up a process of the pool: its share of cores, messages as in the main one, and Ctrl-C left to that one."""
     global _told  # noqa: PLW0603
-    import torch
     from threadpoolctl import threadpool_limits
 
     _told = told

@@ -36,8 +36,13 @@ def loss(logits_BL: Tensor, labels_BL: Tensor, count: int = 0) -> Tensor:
     The paper writes "BCE > ε ∪ (y = 1)"; read as "and", since with "or" every positive would go: only positive pairs are
     ever dropped.
     """
-    each_BL = functional.binary_cross_entropy_with_logits(logits_BL.float(), labels_BL, reduction="none")
+    each_BL = each_loss(logits_BL, labels_BL)
     return (each_BL * (~dropped(each_BL.detach(), labels_BL, count))).mean() if count else each_BL.mean()
+
+
+def each_loss(logits_BL: Tensor, labels_BL: Tensor) -> Tensor:
+    """Binary cross-entropy of each pair [B, L], in 32 bits."""
+    return functional.binary_cross_entropy_with_logits(logits_BL.float(), labels_BL, reduction="none")
 
 
 def dropped(losses_BL: Tensor, labels_BL: Tensor, count: int) -> Tensor:

@@ -47,6 +47,8 @@ class Request:
     root: Path | None = None
     results: Path = Path("results")
     device: str = "auto"
+    devices: int = 1  # of this machine for one run, and how many such machines
+    nodes: int = 1
 
 
 def expand(request: Request, prepare: Report = quiet) -> list[RunSpec]:
@@ -168,20 +170,25 @@ def execute(
 ) -> RunRecord:
     """The finished run, computed unless it is stored already. Raises DataError, SpecError, TrainingError, KeyboardInterrupt."""
     folder = store.folder(request.results, spec)
-    with store.alone(folder):
+    on = train.fabric(request.device, spec.train.precision, request.devices, request.nodes)
+    with contextlib.nullcontext() if on.global_rank else store.alone(folder):
+        on.barrier()  # of several processes that compute one run the first holds its lock, and alone writes
         if (finished := store.load_record(folder)) is not None:
             if finished.spec.model_dump(exclude=NOTES) == spec.model_dump(exclude=NOTES):
                 return finished
             log.warning("%s holds a run of other settings under the same id; it is kept as record.old.json", folder)
-        store.set_aside(folder)
-        return _computed(spec, request, folder, report, prepare)
+        on.barrier()
+        if not on.global_rank:
+            store.set_aside(folder)
+        record = _computed(spec, request, folder, on, report, prepare)
+        on.barrier()
+        return record
 
 
 def _computed(
-    spec: RunSpec, request: Request, folder: Path, report: Callable[[Progress], None], prepare: Report
+    spec: RunSpec, request: Request, folder: Path, on: Fabric, report: Callable[[Progress], None], prepare: Report
 ) -> RunRecord:
     begun = time.monotonic()
-    on = train.fabric(request.device, spec.train.precision)
     corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data, prepare)
     if corpus.fingerprint != spec.fingerprint:
         raise DataError(f"the raw files of '{spec.dataset}' changed since this command began; run it again")
@@ -221,8 +228,9 @@ def _computed(
     if history:
         timing["documents_per_second"] = len(corpus.splits["train"]) * len(history) / max(seconds, 1e-9)
     train_counts = corpus.splits["train"].labels(given.num_codes).sum(0).A1
-    record = _record(spec, about, measured(predictions, train_counts), history, parameters, timing, on.device)
-    store.save_run(folder, record, predictions, LabelSet(corpus.vocabulary.codes, train_counts), weights)
+    record = _record(spec, about, measured(predictions, train_counts), history, parameters, timing, on)
+    if not on.global_rank:
+        store.save_run(folder, record, predictions, LabelSet(corpus.vocabulary.codes, train_counts), weights)
     return record
 
 
@@ -254,7 +262,7 @@ def _record(
     history: list[dict[str, float]],
     parameters: int,
     timing: Mapping[str, float],
-    device: torch.device,
+    on: Fabric,
 ) -> RunRecord:
     return RunRecord(
         id=spec.id,
@@ -264,7 +272,7 @@ def _record(
         parameters=parameters,
         corpus=about,
         timing={name: round(value, 3) for name, value in timing.items()},
-        device=_device_name(device),
+        device=f"{on.world_size} × {_device_name(on.device)}" if on.world_size > 1 else _device_name(on.device),
         versions=versions(),
         commit=_commit(),
         created=_now(),

@@ -327,10 +327,11 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, 
             path.replace(path.with_name(PREVIOUS))
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Tensors and state of the last good checkpoint; None if there is none.
+def load_checkpoint(path: Path, *, discard: bool = False) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Tensors and state of the last good checkpoint; None if there is none. One that is damaged is warned of.
 
-    One that is damaged is warned of and removed: the next one must not push it into the place of the good one before.
+    Whoever goes on to write checkpoints lets it `discard` damaged ones, lest the next one push it into the place of the good
+    one before.
     """
     for each in (path, path.with_name(PREVIOUS)):
         if not each.exists():
@@ -341,7 +342,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
             log.warning("checkpoint %s cannot be read (%s)", each, error.strerror or error)
         except ValueError as error:
             log.warning("checkpoint %s is damaged (%s); the one before is taken, if any", each, error)
-            each.unlink(missing_ok=True)
+            if discard:
+                each.unlink(missing_ok=True)
     return None
 
 

@@ -1,6 +1,7 @@
 """The one trainer: `fit` reads top to bottom.
 
-Lightning Fabric supplies device and precision. The order of documents is a pure function of seed and epoch, every random
+Lightning Fabric supplies devices, precision and, for one run on several of them, distributed data parallel: each process
+computes its share of every batch, and the mean of their gradients is that of the whole batch. The order of documents is a pure function of seed and epoch, every random
 state is in the checkpoint, and a checkpoint is one file: a run stopped at any instant and started again ends, on a CPU,
 with the same bits as one never stopped.
 """
@@ -27,9 +28,9 @@ from torch import Tensor, nn
 
 from icdbench import metrics, store
 from icdbench.batches import batches, evaluation_order, training_order
-from icdbench.objectives import drop_count, drop_rate, loss
+from icdbench.objectives import drop_count, drop_rate, each_loss, loss
 from icdbench.spec import SpecError, TrainSpec, nearest
-from icdbench.types import Batch, Encoded, FloatArray, Predictions
+from icdbench.types import Batch, Encoded, FloatArray, IntArray, Predictions
 
 log = logging.getLogger("icdbench")
 
@@ -38,7 +39,8 @@ MONITORS = (
     *("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map", "r_precision", "auc_macro", "auc_micro"),
     *("f1_micro", "f1_macro", "f1_macro_present", "f1_macro_harmonic"),
 )
-CHECKPOINT_SECONDS = 300.0  # within an epoch; at its end there always is one
+CHECKPOINT_SECONDS = 300.0  # from one checkpoint to the next within an epoch
+CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints, so that short epochs have none at their end
 EXPLODED = 1e4  # a mean cross-entropy no training comes back from; that of an untrained model is 0.69
 
 
@@ -85,14 +87,24 @@ class State:
     def value(self) -> float | None:
         return self.history[-1]["monitor"] if self.history else None
 
-    def to_drop(self, rate: float, labels_BL: Tensor) -> int:
-        """How many positive pairs of this batch the objective leaves out."""
+    def to_drop(self, rate: float, positives: int) -> int:
+        """How many of a batch's positive pairs the objective leaves out."""
         if not rate:
             return 0
-        positives = int(labels_BL.sum())
         count, self.owed = drop_count(rate, positives, self.owed)
         self.positives, self.dropped = self.positives + positives, self.dropped + count
         return count
+
+    def learned(self, value: float, documents: int, parts: int) -> None:
+        """A step is done."""
+        self.step += 1
+        self.loss_sum += value * documents
+        self.loss_count += documents
+        self.split += parts > 1
+
+    def over(self, spec: TrainSpec) -> bool:
+        """Whether training has come to its end."""
+        return self.epoch > spec.max_epochs or self.epoch - self.best_epoch > spec.patience
 
     def next_epoch(self) -> None:
         """Begin the next epoch: its own counts start at zero."""
@@ -100,8 +112,11 @@ class State:
         self.step, self.loss_sum, self.loss_count, self.positives, self.dropped, self.split = 0, 0.0, 0, 0, 0, 0
 
 
-def fabric(device: str, precision: str = "auto") -> Fabric:
-    """Fabric on `auto`, `cpu`, `cuda` or `mps`; `auto` precision is bf16 where a GPU has it. Raises SpecError."""
+def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
+    """Fabric on `auto`, `cpu`, `cuda` or `mps`; `auto` precision is bf16 where a GPU has it. Raises SpecError.
+
+    With several devices or nodes it takes part in the processes that icdbench.launch.join began.
+    """
     known = ("auto", "cpu", "cuda", "mps")
     if device not in known:
         raise SpecError(f"no device '{device}'{nearest(device, known)}")
@@ -110,7 +125,11 @@ def fabric(device: str, precision: str = "auto") -> Fabric:
         raise SpecError(f"this machine has no '{device}' device that torch can use; leave --device out or say cpu")
     if precision == "auto":
         precision = resolved(precision, Fabric(accelerator=device, devices=1))
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    if devices * nodes == 1:
+        return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    on = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp", precision=precision)  # type: ignore[arg-type]
+    on.launch()
+    return on
 
 
 def resolved(precision: str, on: Fabric) -> str:
@@ -154,44 +173,40 @@ def fit(
     """
     keep_freed_memory()
     module, optimizer = on.setup(model, optimizer_of(model, spec))
-    state, best_weights = _resume(checkpoint, model, optimizer)
-    lengths = train.lengths(max_tokens)
+    checkpoints = _Checkpoints(checkpoint, model, optimizer, on)
+    if on.global_rank:  # each process drops out other units
+        torch.manual_seed(seed * on.world_size + on.global_rank)
+    state, best_weights = _resume(checkpoint, model, optimizer, on)
+    places_WP = _of_all(torch.tensor([state.epoch, state.step]), on)
+    if not (places_WP == places_WP[0]).all():  # they would wait for each other for ever
+        raise TrainingError(f"processes do not find the same {checkpoint}; it must lie in a folder that all share")
+    lengths, positives_N = train.lengths(max_tokens), np.diff(train.code_offsets)
     monitor = monitored(spec, num_codes)
 
     with _interruptible() as interrupted:
-        started = saved = time.monotonic()
-        while state.epoch <= spec.max_epochs and state.epoch - state.best_epoch <= spec.patience:
+        started = time.monotonic()
+        while not state.over(spec):
             order = training_order(lengths, spec.batch_size, seed, state.epoch)
             rate = drop_rate(spec, state.epoch)
             _set_rate(optimizer, learning_rate(spec, [past["monitor"] for past in state.history]))
             module.train()
-            for batch in batches(train, order[state.step :], num_codes, max_tokens, on.device):
-                count = state.to_drop(rate, batch.labels_BL)
-                value, parts = backward(module, optimizer, batch, count, on)
+            own = [_share(index_B, on) for index_B in order[state.step :]]
+            for batch in batches(train, own, num_codes, max_tokens, on.device):
+                index_B = order[state.step]
+                count = state.to_drop(rate, int(positives_N[index_B].sum()))
+                value, parts = backward(module, optimizer, batch, count, len(index_B), on)
                 if not value < EXPLODED:
                     raise TrainingError(f"the loss is {value:g} {_place(state, state.step + 1, checkpoint)}")
                 optimizer.step()
-                state.split += parts > 1
-                state.step += 1
-                state.loss_sum += value * len(batch.index_B)
-                state.loss_count += len(batch.index_B)
+                state.learned(value, len(index_B), parts)
                 now = time.monotonic()
                 state.seconds, started = state.seconds + now - started, now
                 report(_progress(state, len(order), value, monitor, len(train)))
-                if interrupted() or now - saved > CHECKPOINT_SECONDS:
-                    _save(checkpoint, model, optimizer, state, best_weights)
-                    saved = now
-                    if interrupted():
-                        raise KeyboardInterrupt
+                checkpoints.stop_or_save(state, best_weights, CHECKPOINT_SECONDS, stop=interrupted())
             try:
-                scored = predict(model, validation, max_tokens, num_codes, on)
+                measured = _measured(predict(model, validation, max_tokens, num_codes, on), monitor)
             except TrainingError as error:
                 raise TrainingError(f"{error} {_place(state, state.step, checkpoint)}") from None
-            measured = _measured(scored)
-            if monitor not in measured:
-                raise SpecError(
-                    f"train.monitor: {monitor} is undefined on this validation split; choose another, such as p@5"
-                )
             if measured[monitor] > state.best:
                 state.best, state.best_epoch = measured[monitor], state.epoch
                 best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -201,35 +216,83 @@ def fit(
             mean = state.history[-1]["loss"]
             report(_progress(state, len(order), mean, monitor, len(train), ended=True))
             state.next_epoch()
-            _save(checkpoint, model, optimizer, state, best_weights)
-            saved = time.monotonic()
-            if interrupted():
-                raise KeyboardInterrupt
+            checkpoints.stop_or_save(state, best_weights, 0.0, stop=interrupted(), at_once=state.over(spec))
     model.load_state_dict(best_weights)
     return state
 
 
-def backward(
-    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, count: int, on: Fabric
-) -> tuple[float, int]:
-    """Gradients of the batch's objective; its value, and in how many parts it was computed.
+def _share(index_B: IntArray, on: Fabric) -> IntArray:
+    """This process's documents of a batch; of a batch with fewer documents than processes perhaps one that will not count."""
+    own = index_B[on.global_rank :: on.world_size]
+    return own if len(own) else index_B[:1]
 
-    One, unless memory does not hold the batch: then halves, quarters and so on, each counting by its documents. Of the
-    `count` positive pairs to leave out each part has its share by its positive pairs. Raises as torch does if not even
-    a single document fits.
+
+class _Checkpoints:
+    """Writes them when it is time, or when training is to stop."""
+
+    def __init__(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, on: Fabric) -> None:
+        self.path, self.model, self.optimizer, self.on = path, model, optimizer, on
+        self.last, self.cost = time.monotonic(), 0.0  # when the last one was written, and what it took
+
+    def stop_or_save(
+        self,
+        state: State,
+        best: dict[str, Tensor],
+        wait: float,
+        *,
+        stop: bool,
+        at_once: bool = False,
+    ) -> None:
+        """Save if that is due `wait` seconds after the last time, or at once. Raises KeyboardInterrupt after a save to stop."""
+        due = at_once or time.monotonic() - self.last > max(wait, self.cost / CHECKPOINT_SHARE)
+        stop, due = _agreed(self.on, stop, due)
+        if not stop and not due:
+            return
+        begun = time.monotonic()
+        _save(self.path, self.model, self.optimizer, state, best, self.on)
+        self.last = time.monotonic()
+        self.cost = self.last - begun
+        if stop:
+            raise KeyboardInterrupt
+
+
+def _agreed(on: Fabric, *flags: bool) -> list[bool]:
+    """Whether any process says so."""
+    if on.world_size == 1:
+        return list(flags)
+    said = on.all_reduce(torch.tensor(flags, dtype=torch.float32, device=on.device), reduce_op="sum")
+    return [bool(each) for each in said]  # type: ignore[union-attr]
+
+
+def backward(
+    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, count: int, whole: int, on: Fabric
+) -> tuple[float, int]:
+    """Gradients of the objective of a batch of `whole` documents; its value, and in how many parts it was computed.
+
+    `batch` holds this process's documents: all, unless there are others. In one part, unless memory does not hold it: then
+    halves, quarters and so on, each counting by its documents. Of the `count` positive pairs to leave out each part has its
+    share by its positive pairs. Raises as torch does if not even a single document fits, or if other processes wait.
     """
-    parts = 1
+    parts, world = 1, on.world_size
+    if world > 1:
+        counting = (whole - on.global_rank + world - 1) // world  # 0: a document is computed and does not count
+        logits_BL = module(batch)
+        own = _own_count(logits_BL.detach(), batch.labels_BL, count, on, counting=counting > 0) if count else 0
+        objective = _objective(module, batch, logits_BL, own) * (counting / whole)
+        optimizer.zero_grad(set_to_none=True)
+        on.backward(objective * world)  # processes' gradients are averaged
+        return on.all_reduce(objective.detach(), reduce_op="sum").item(), parts  # type: ignore[union-attr]
     while True:
         try:
             optimizer.zero_grad(set_to_none=True)
             value = 0.0
             for part, left_out in _parts(batch, count, parts):
-                share = len(part.index_B) / len(batch.index_B)
+                share = len(part.index_B) / whole
                 objective = objective_of(module, part, left_out)
                 on.backward(objective * share if parts > 1 else objective)
                 value += objective.item() * share
         except RuntimeError as error:
-            if parts >= len(batch.index_B) or not out_of_memory(error):
+            if parts >= whole or not out_of_memory(error):
                 raise
             parts *= 2
         else:
@@ -237,9 +300,7 @@ def backward(
         # Out of the except block nothing refers to the failed attempt any more.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.warning(
-            "memory does not hold a batch of %d documents; it is computed in %d parts", len(batch.index_B), parts
-        )
+        log.warning("memory does not hold a batch of %d documents; it is computed in %d parts", whole, parts)
 
 
 def _parts(batch: Batch, count: int, parts: int) -> Iterator[tuple[Batch, int]]:
@@ -297,21 +358,26 @@ def learning_rate(spec: TrainSpec, values: Sequence[float]) -> float:
 def predict(model: nn.Module, encoded: Encoded, max_tokens: int, num_codes: int, on: Fabric) -> Predictions:
     """Logits of every document, in their order. Raises TrainingError if any is not finite.
 
+    Each of several processes computes its share, every document in exactly one, and has all in the end.
     Always in 32 bits: among thousands of codes, logits of bf16 tie in masses, and ties distort every ranking.
     """
     model.eval()
-    scores_NL = np.empty((len(encoded), num_codes), np.float32)
-    order = evaluation_order(encoded.lengths(max_tokens))
+    scores_NL = np.zeros((len(encoded), num_codes), np.float32)
+    order = evaluation_order(encoded.lengths(max_tokens))[on.global_rank :: on.world_size]
     for batch in batches(encoded, order, num_codes, max_tokens, on.device):
         scores_NL[batch.index_B.cpu().numpy()] = model(batch).cpu().numpy()
+    if on.world_size > 1:
+        scores_NL = on.all_reduce(torch.from_numpy(scores_NL).to(on.device), reduce_op="sum").cpu().numpy()  # type: ignore[union-attr]
     if not np.isfinite(scores_NL).all():
         raise TrainingError("the model's scores are not finite")
     return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
 
 
-def _measured(scored: Predictions) -> dict[str, float]:
-    """What an epoch's history keeps comes from these."""
+def _measured(scored: Predictions, monitor: str) -> dict[str, float]:
+    """What an epoch's history keeps comes from these. Raises SpecError if the metric to stop by is none of them."""
     figures = metrics.evaluate(probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+    if monitor not in figures:
+        raise SpecError(f"train.monitor: {monitor} is undefined on this validation split; choose another, such as p@5")
     return figures | {"validation_loss": _whole_loss(scored)}
 
 
@@ -330,11 +396,33 @@ def probabilities(logits_NL: FloatArray) -> FloatArray:
 
 
 def objective_of(module: nn.Module, batch: Batch, count: int) -> Tensor:
-    """The loss of a batch, plus the model's own penalty if it has one."""
-    objective = loss(module(batch), batch.labels_BL, count)
+    """The loss of a batch without its `count` worst positive pairs, plus the model's own penalty if it has one."""
+    return _objective(module, batch, module(batch), count)
+
+
+def _objective(module: nn.Module, batch: Batch, logits_BL: Tensor, count: int) -> Tensor:
+    objective = loss(logits_BL, batch.labels_BL, count)
     # Fabric's wrapper lets only `forward` through; the model beneath computes its penalty, in 32 bits.
-    penalty = getattr(module.module, "penalty", None)
+    penalty: Callable[[Batch], Tensor] | None = getattr(module.module, "penalty", None)
     return objective if penalty is None else objective + penalty(batch)
+
+
+def _own_count(logits_BL: Tensor, labels_BL: Tensor, count: int, on: Fabric, *, counting: bool) -> int:
+    """How many of the `count` positive pairs of largest loss, of all processes, are this one's; none if it is not `counting`.
+
+    Of equal losses those of the first process are taken.
+    """
+    losses_BL = each_loss(logits_BL, labels_BL)
+    positive_P = losses_BL[labels_BL > 0] if counting else losses_BL.new_empty(0)
+    largest = losses_BL.new_full((count,), -1.0)
+    kept = min(count, len(positive_P))
+    largest[:kept] = positive_P.topk(kept).values
+    every_WC = _of_all(largest, on)
+    least = every_WC.flatten().topk(count).values[-1]
+    above_W, equal_W = (every_WC > least).sum(1), (every_WC == least).sum(1)
+    ahead = equal_W[: on.global_rank].sum()
+    left = (count - above_W.sum() - ahead).clamp(min=0)
+    return int(above_W[on.global_rank] + torch.minimum(left, equal_W[on.global_rank]))
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -407,17 +495,22 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: dict[str, Tensor]
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: dict[str, Tensor], on: Fabric
 ) -> None:
-    """Weights, best weights, optimizer and every random state; numbers that are no tensors go into the JSON part."""
+    """Weights, best weights, optimizer and every random state; numbers that are no tensors go into the JSON part.
+
+    Of several processes all must call it, and the first one writes.
+    """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
     stored = optimizer.state_dict()
     for index, slots in stored["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in slots.items()}
-    tensors["random/torch"] = torch.get_rng_state()
+    tensors["random/torch"] = _of_all(torch.get_rng_state(), on)
     if torch.cuda.is_available():
-        tensors["random/cuda"] = torch.cuda.get_rng_state()
+        tensors["random/cuda"] = _of_all(torch.cuda.get_rng_state(), on)
+    if on.global_rank:
+        return
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     tensors["random/numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
     version, internal, gauss = random.getstate()
@@ -432,18 +525,29 @@ def _save(
     )
 
 
-def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor]]:
+def _of_all(value: Tensor, on: Fabric) -> Tensor:
+    """The tensors of all processes [W, …], as the sum of what has one's own row alone: what Fabric gathers with is deprecated."""
+    every_W = torch.zeros(on.world_size, *value.shape, dtype=value.dtype, device=on.device)
+    every_W[on.global_rank] = value.to(on.device)
+    if on.world_size > 1:
+        on.all_reduce(every_W, reduce_op="sum")
+    return every_W
+
+
+def _resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, on: Fabric
+) -> tuple[State, dict[str, Tensor]]:
     """State and best weights so far; the model, the optimizer and all generators are set to where they were.
 
     A checkpoint that does not fit the model is warned of, and training starts from the model as it came.
     """
     fresh = {name: value.detach().clone() for name, value in model.state_dict().items()}
     untouched = optimizer.state_dict(), torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    found = store.load_checkpoint(path)
+    found = store.load_checkpoint(path, discard=on.world_size == 1)  # of several processes none, while others read
     if found is None:
         return State(), fresh
     try:
-        return _restore(*found, model, optimizer)
+        return _restore(*found, model, optimizer, on.global_rank)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         log.warning("checkpoint %s does not fit (%s); this run starts again", path, str(error).splitlines()[0])
         model.load_state_dict(fresh)
@@ -455,7 +559,11 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> t
 
 
 def _restore(
-    tensors: dict[str, Tensor], stored: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+    tensors: dict[str, Tensor],
+    stored: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rank: int,
 ) -> tuple[State, dict[str, Tensor]]:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -470,9 +578,10 @@ def _restore(
     model.load_state_dict(part("best/"))  # fails here if they do not fit, not at the end
     model.load_state_dict(part("model/"))
     optimizer.load_state_dict({"state": slots, "param_groups": stored["groups"]})
-    torch.set_rng_state(tensors["random/torch"])
+    # A copy: torch reads the storage of a row from its beginning, not from the row's.
+    torch.set_rng_state(tensors["random/torch"][rank % len(tensors["random/torch"])].clone())
     if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"])
+        torch.cuda.set_rng_state(tensors["random/cuda"][rank % len(tensors["random/cuda"])].clone())
     kind, *rest = stored["numpy"]
     np.random.set_state((kind, tensors["random/numpy"].numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = stored["python"]

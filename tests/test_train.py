@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from icdbench.spec import SpecError, TrainSpec
 from icdbench.types import Batch, Encoded
 
 TRAIN, VALIDATION = learnable(70), learnable(30, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _a_checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "CHECKPOINT_SHARE", math.inf)
 
 
 def small_caml(seed: int = 1) -> nn.Module:
@@ -176,10 +182,26 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(tmp_path: Path
     last, before = stopped_late(tmp_path)
     last.write_bytes(b"damaged")
     good = before.read_bytes()
-    loaded = store.load_checkpoint(last)
+    loaded = store.load_checkpoint(last, discard=True)
     assert loaded is not None
     store.save_checkpoint(last, *loaded)
     assert before.read_bytes() == good
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    save, taken = store.save_checkpoint, []
+
+    def slow(*given: Any) -> None:
+        begun = time.monotonic()
+        time.sleep(0.2)
+        save(*given)
+        taken.append(time.monotonic() - begun)
+
+    monkeypatch.setattr(store, "save_checkpoint", slow)
+    state = fit(small_caml(), tmp_path, max_epochs=10, patience=10)
+    assert len(taken) == 2  # after the first epoch and at the end
+    assert len(state.history) == 10
 
 
 def test_without_any_good_checkpoint_training_starts_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

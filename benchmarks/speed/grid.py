@@ -1,0 +1,50 @@
+"""A grid of 12 runs of small models, one after another and side by side with `--jobs`, each with an empty results folder.
+
+    python benchmarks/speed/grid.py [--jobs 2]
+
+Word vectors and encoded data are prepared before, for both. The bound is the suite's: with two jobs on two cores 1.5 times
+faster. Run it on a machine without other work. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BOUND = 1.5
+GRID = ("run", "--models", "cnn,caml", "--seeds", "6", "--device", "cpu", "--set", "train.max_epochs=15")
+
+
+def seconds(folder: Path, *words: str) -> float:
+    """Wall time of one command."""
+    environment = os.environ | {"ICDBENCH_CACHE": str(folder / "cache")}
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "icdbench", *words]
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)  # noqa: S603
+    return time.monotonic() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2)
+    jobs = parser.parse_args().jobs
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        warm = [word if word != "6" else "99," for word in GRID]
+        seconds(place, *warm, "--set", "train.patience=1", "--results", "warm")
+        one = seconds(place, *GRID, "--results", "one")
+        several = seconds(place, *GRID, "--results", "several", "--jobs", str(jobs))
+    print("| 12 runs on the demo notes | seconds |\n|:--|--:|")
+    print(f"| one after another | {one:.1f} |\n| --jobs {jobs} | {several:.1f} |")
+    print(f"\n{one / several:.2f} times faster; the bound for two jobs on two cores is {BOUND}.")
+
+
+if __name__ == "__main__":
+    main()
