@@ -1,4 +1,4 @@
-"""The checks, by name: `nox -s lint types tests build` is what CI runs; `nox -s bench` measures."""
+"""The checks, by name: `nox -s lint types tests build` is what CI runs; `audit` asks the network, `bench` measures."""
 
 import nox
 
@@ -33,6 +33,16 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of the pinned dependencies; secrets in tracked files (hashes alone are none)."""
+    session.install("pip-audit", "detect-secrets", *CONSTRAINED)
+    listed = session.run("git", "ls-files", "--", ":!results", ":!icdbench/page", external=True, silent=True)
+    plugins = ("--disable-plugin", "HexHighEntropyString", "--disable-plugin", "Base64HighEntropyString")
+    session.run("detect-secrets-hook", *plugins, *str(listed).splitlines())
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "--requirement", "constraints.txt")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """The wheel, installed into an environment of its own, away from the sources, answers and trains."""
     session.install("build", *CONSTRAINED)
@@ -52,5 +62,5 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time and memory; every script of benchmarks/speed, results on stdout."""
     session.install("--editable", ".[dev,bench]", *CONSTRAINED)
-    for script in ("demo", "prepare", "vectors", "metrics", "predict", "train"):
+    for script in ("demo", "prepare", "vectors", "metrics", "predict", "train", "checkpoint", "grid"):
         session.run("python", f"benchmarks/speed/{script}.py")

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     {path.resolve() for folder in ("icdbench", "models", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")}
 )
-FAST = ("--set", "train.max_epochs=2", "--set", "caml.filters=4", "--set", "caml.embedding_size=4", "--device", "cpu")
+FAST = ("--set", "train.max_epochs=1", "--set", "caml.filters=4", "--set", "caml.embedding_size=4", "--device", "cpu")
 UNPICKLE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "pandas.read_pickle"}
 
 
@@ -90,41 +90,37 @@ def test_a_planted_pickle_is_never_executed(
     mark = tmp_path / "executed"
     hostile = kind(Hostile(mark))
     run = ("run", "--models", "caml", "--dataset", few_notes, *FAST)
-    assert icdbench(*run)[0] == 0
-    assert (
-        icdbench("bundle", *(record.id for record in store.load_records(tmp_path / "results")), "--out", "m.icdbench")[
-            0
-        ]
-        == 0
-    )
-    (record,) = store.load_records(tmp_path / "results")
-    folder = tmp_path / "results" / record.id
-    for name in (store.CHECKPOINT, store.PREVIOUS):
-        (folder / name).write_bytes(b"")  # to be overwritten below
-    (tmp_path / "results/tuning/notes.csv").mkdir(parents=True)
-    (tmp_path / "results/tuning/notes.csv/caml.json").touch()
-    planted = [path for place in ("results", "cache") for path in (tmp_path / place).rglob("*") if path.is_file()]
-    planted += [tmp_path / "m.icdbench"]
-    assert {path.suffix for path in planted} >= {".json", ".npz", ".npy", ".safetensors", ".icdbench"}
-    note = tmp_path / "note.txt"
+    note, table = tmp_path / "note.txt", tmp_path / "notes.parquet"
     note.write_text("the fever was treated", encoding="utf-8")
-    for path in planted:
-        whole = path.read_bytes()
-        path.write_bytes(hostile)
-        for words in (
-            ("runs", "--remeasure"),
-            ("report",),
-            ("figures", "fig6"),
-            ("predict", note, "--run", record.id),
-            ("predict", note, "--bundle", "m.icdbench"),
-            (*run[:2], "caml,caml@tuned", *run[3:]),
-        ):
+    table.touch()
+    assert icdbench(*run)[0] == 0
+    (record,) = store.load_records(tmp_path / "results")
+    assert icdbench("bundle", record.id, "--out", "m.icdbench")[0] == 0
+    folder = tmp_path / "results" / record.id
+    tuned = store.save_tuned(tmp_path / "results", {"model": "caml", "dataset": "notes.csv", "settings": {}})
+    for name in (store.CHECKPOINT, store.PREVIOUS):
+        (folder / name).touch()
+    cache = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert {".json", ".npy"} <= {path.suffix for path in cache}
+    # What is planted, what must be gone for it to be read, and the commands that would read it.
+    cases: list[tuple[list[Path], list[Path], list[tuple[object, ...]]]] = [
+        ([folder / store.PREDICTIONS], [], [("runs", "--remeasure"), ("figures", "fig6")]),
+        ([folder / store.WEIGHTS], [], [("predict", note, "--run", record.id)]),
+        ([tmp_path / "m.icdbench"], [], [("predict", note, "--bundle", "m.icdbench")]),
+        ([tuned], [], [(*run[:2], "caml@tuned", *run[3:])]),
+        ([table], [], [("run", "--models", "lr", "--dataset", table)]),
+        (cache, [folder / store.RECORD], [run]),
+        ([folder / store.CHECKPOINT, folder / store.PREVIOUS], [folder / store.RECORD], [run]),
+        ([folder / store.RECORD], [], [("runs",), ("report",), run]),
+    ]
+    for planted, gone, commands in cases:
+        for path in planted:
+            path.write_bytes(hostile)
+        for path in gone:
+            path.unlink()
+        for words in commands:
             icdbench(*words)
-        assert not mark.exists(), path
-        path.write_bytes(whole)
-    Path(few_notes).with_suffix(".parquet").write_bytes(hostile)
-    assert icdbench("run", "--models", "lr", "--dataset", few_notes.with_suffix(".parquet"))[0] == 2
-    assert not mark.exists()
+            assert not mark.exists(), words
 
 
 def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:

@@ -145,7 +145,11 @@ def peak() -> float:
 
 def measured(way: str, folder: Path) -> str:
     """A row of the table; runs in a process of its own."""
-    data = np.load(folder / "scores.npy"), load_npz(folder / "labels.npz"), np.load(folder / "counts.npy")
+    data = (
+        np.load(folder / "scores.npy", allow_pickle=False),
+        load_npz(folder / "labels.npz"),
+        np.load(folder / "counts.npy", allow_pickle=False),
+    )
     before, begun, worked = peak(), time.monotonic(), time.process_time()
     what = WAYS[way](*data)
     seconds, work, used = time.monotonic() - begun, time.process_time() - worked, peak()

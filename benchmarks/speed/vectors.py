@@ -47,7 +47,9 @@ def drawn(words: int, folder: Path) -> Encoded:
     ends = np.cumsum(lengths)
     offsets = np.concatenate([[0], ends[ends < words], [words]])
     none = np.zeros(len(offsets), np.int64)
-    return Encoded((), np.load(folder / "tokens.npy", mmap_mode="r"), offsets, none[:0], none, none[1:])
+    return Encoded(
+        (), np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False), offsets, none[:0], none, none[1:]
+    )
 
 
 def corpus(train: Encoded) -> Corpus:
