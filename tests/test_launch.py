@@ -13,7 +13,8 @@ import pytest
 from filelock import FileLock
 from test_cli import FAST, Call, icdbench, notes
 
-from icdbench import store
+from icdbench import launch, run, store
+from icdbench.spec import DataError, RunSpec, SpecError
 
 __all__ = ["icdbench", "notes"]  # fixtures
 
@@ -93,3 +94,49 @@ def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
     with store.alone(tmp_path):
         assert FileLock(tmp_path / store.LOCK, timeout=0).lock_file
     assert os.access(tmp_path, os.W_OK)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--launcher", "rya"), "no launcher 'rya'; did you mean 'ray'"),
+        (("--launcher", "ray", "--jobs", "2"), "choose one of them"),
+        (("--launcher", "ray", "--task-cpus", "-1"), "--task-cpus -1"),
+    ],
+)
+def test_impossible_launchers_are_refused(icdbench: Call, notes: Path, words: tuple[str, ...], message: str) -> None:
+    if "-1" in words:
+        pytest.importorskip("ray")
+    status, out, err = icdbench(*WORDS, "--dataset", notes, *words)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_a_grid_on_a_cluster_survives_the_loss_of_a_task(
+    icdbench: Call, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    elsewhere = launch._elsewhere
+
+    def lost_once(spec: RunSpec, request: run.Request) -> launch.Outcome | SpecError | DataError:
+        mark = Path(f"{request.dataset}.{spec.model}")
+        if not mark.exists():
+            mark.touch()
+            os._exit(9)
+        return elsewhere(spec, request)
+
+    monkeypatch.setattr(launch, "_elsewhere", lost_once)
+    status, one_out, err = icdbench(*WORDS, "--dataset", notes, "--results", "one")
+    assert status == 0, err
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        status, out, err = icdbench(*WORDS, "--dataset", notes, "--results", "two", "--launcher", "ray")
+    finally:
+        ray.shutdown()
+    assert status == 0, err
+    assert len(list(tmp_path.glob("notes.csv.*"))) == 2  # both models' first tasks were lost
+    first, second = (store.load_records(tmp_path / folder) for folder in ("one", "two"))
+    assert [record.id for record in first] == [record.id for record in second]
+    for before, after in zip(first, second, strict=True):
+        assert after.metrics["test"]["fixed"] == pytest.approx(before.metrics["test"]["fixed"], abs=1e-6)
+    assert len(out.splitlines()) == len(one_out.splitlines())
