@@ -249,7 +249,7 @@ def noting(path: Path) -> Callable[[], None]:
 
 
 def dying(stage: str, passes: int, seconds: float) -> Callable[[], None]:
-    """A plant that kills its own process so long after the given pass of a stage begins."""
+    """A plant that kills its own process so long after the given pass of a stage begins; with 0, before it does anything."""
 
     def kill() -> None:
         time.sleep(seconds)
@@ -259,8 +259,12 @@ def dying(stage: str, passes: int, seconds: float) -> Callable[[], None]:
         count = iter(range(1, sys.maxsize))
 
         def before() -> None:
-            if next(count) == passes:
+            if next(count) != passes:
+                return
+            if seconds:
                 threading.Thread(target=kill, daemon=True).start()
+            else:
+                kill()
 
         around(stage, before)
 
