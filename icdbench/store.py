@@ -368,7 +368,7 @@ def array_digest(text: str, arrays: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
         total.update(f"\0{name}\0{value.dtype.str}{np.shape(arrays[name])}\0".encode())
-        total.update(value.reshape(-1).view(np.uint8))
+        total.update(value.reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 

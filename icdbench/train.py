@@ -260,8 +260,8 @@ def _agreed(on: Fabric, *flags: bool) -> list[bool]:
     """Whether any process says so."""
     if on.world_size == 1:
         return list(flags)
-    said = on.all_reduce(torch.tensor(flags, dtype=torch.float32, device=on.device), reduce_op="sum")
-    return [bool(each) for each in said]  # type: ignore[union-attr]
+    said: Any = on.all_reduce(torch.tensor(flags, dtype=torch.float32, device=on.device), reduce_op="sum")
+    return [bool(each) for each in said]
 
 
 def backward(
@@ -474,12 +474,12 @@ def _epoch_figures(state: State, rate: float, monitored_value: float, measured: 
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """Within the block the first Ctrl-C or SIGTERM only sets what the yielded function tells; a second one acts at once."""
     asked = False
-    previous = {}
+    previous: dict[signal.Signals, Any] = {}
 
     def ask(number: int, _: Any) -> None:
         nonlocal asked
         asked = True
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):  # the latter is how a cluster announces that it will kill

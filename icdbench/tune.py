@@ -196,7 +196,7 @@ def _claimed(study: optuna.Study, trials: int, now: Mapping[str, Any], seed: int
     _give_up_the_dead(study)
     live = _live(study)
     if not any(_is_first(trial) for trial in live):
-        study.enqueue_trial(now, user_attrs={FIRST: True})
+        study.enqueue_trial(dict(now), user_attrs={FIRST: True})
     elif len(live) >= trials and not any(trial.state == TrialState.WAITING for trial in live):
         return None
     with _calm():

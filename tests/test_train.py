@@ -292,6 +292,7 @@ class Narrow(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         if self.training and len(batch.lengths_B) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
+        assert isinstance(self.caml, nn.Module)
         logits_BL: Tensor = self.caml(batch)
         return logits_BL
 

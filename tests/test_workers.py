@@ -23,7 +23,7 @@ from icdbench import train, tune
 from icdbench.run import Request
 
 TRIALS = 7
-SETTINGS = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}
+SETTINGS: dict[str, Any] = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}
 SETTINGS |= {"data.embeddings": "random", "data.max_tokens": 8}
 
 

@@ -245,7 +245,11 @@ def timing(path: Path) -> Callable[[], None]:
 
 def noting(path: Path) -> Callable[[], None]:
     """Writes the names of all modules that are imported by then."""
-    return lambda: path.write_text("\n".join(sys.modules), encoding="utf-8") and None
+
+    def note() -> None:
+        path.write_text("\n".join(sys.modules), encoding="utf-8")
+
+    return note
 
 
 def dying(stage: str, passes: int, seconds: float) -> Callable[[], None]:
@@ -368,7 +372,7 @@ def nan(setting: Setting, number: int) -> Iterator[Tally]:
                 value = objectives.loss(*words)
                 return value * float("nan") if next(count) == at else value
 
-            train.loss = loss  # type: ignore[attr-defined]
+            setattr(train, "loss", loss)  # noqa: B010  of another signature
 
         place = setting.place()
         reasons = refused(place.command(plant), 1, "the loss is nan in epoch", "step", "checkpoint")
