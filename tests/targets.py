@@ -1,0 +1,174 @@
+"""What reads files, as targets of fuzzing: whole files to begin with, and what reading altered ones may at most raise."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from corpora import rows, write
+from mimic import small
+from scipy.sparse import csr_matrix
+from test_data import IDS, TABLES
+
+from icdbench import bundle, catalog, datasets, encode, registry, store, train
+from icdbench.datasets import codiesp
+from icdbench.spec import DataError, SpecError, TrainSpec
+from icdbench.types import LabelSet, Predictions, Task, quiet
+
+COMMITTED = Path(__file__).parent.parent / "results"
+TABLE = {
+    "name": "own",
+    "title": "Mine",
+    "dataset": "demo",
+    "metrics": [["F1 micro", "f1_micro"]],
+    "published": {"CAML": ["caml", ["53.2"]]},
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """`make(folder)` writes whole files and gives the one to alter; `read(path)` may raise DataError and SpecError alone."""
+
+    make: Callable[[Path], Path]
+    read: Callable[[Path], object]
+
+
+def attempt(target: Target, path: Path) -> str:
+    """What became of reading: the error's line, or nothing. Raises whatever a user would see as a crash."""
+    try:
+        target.read(path)
+    except (DataError, SpecError) as error:
+        line = str(error)
+        assert line.strip()
+        return line
+    return ""
+
+
+def prepare(name: str, root: Path, **changes: object) -> None:
+    """All that reading the raw files of a data set involves, without the cache."""
+    origin = datasets.source(name)
+    data = datasets.data_spec(origin, changes)
+    origin.files(root, data)
+    encode._build(origin, root, data, quiet, "", "")
+
+
+def mimic(table: str) -> Target:
+    def make(folder: Path) -> Path:
+        small().write(folder, packed=False)
+        (path,) = folder.glob(f"{table}*")
+        return path
+
+    return Target(make, lambda path: prepare("mimic-full", path.parent, embeddings="random", min_documents=1))
+
+
+def make_codiesp(folder: Path) -> Path:
+    place = folder / codiesp.FOLDER
+    for part, ids in IDS.items():
+        for texts in ("text_files_en", "text_files"):
+            (place / part / texts).mkdir(parents=True)
+            for number, id_ in enumerate(ids):
+                (place / part / texts / f"{id_}.txt").write_text(f"the patient {number} 500 mg", encoding="utf-8")
+    for (part, kind), table in TABLES.items():
+        lines = [f"{id_}\t{code}\n" for id_, found in table.items() for code in found]
+        (place / part / f"{part}{kind}.tsv").write_text("".join(lines), encoding="utf-8")
+    return place / "train" / "trainD.tsv"
+
+
+def own(suffix: str) -> Target:
+    return Target(
+        lambda folder: write(folder / f"notes{suffix}", rows(12)), lambda path: prepare(str(path), path.parent)
+    )
+
+
+def make_record(folder: Path) -> Path:
+    (folder / store.RECORD).write_bytes(min(COMMITTED.glob(f"*/*/*/{store.RECORD}")).read_bytes())
+    return folder / store.RECORD
+
+
+def make_tuned(folder: Path) -> Path:
+    settings = {"model": {"filters": 4}, "train": {"learning_rate": 0.01}}
+    return store.save_tuned(folder, {"model": "caml", "dataset": "demo", "settings": settings})
+
+
+def make_table(folder: Path) -> Path:
+    """The table's settings are a file of their own: altered Python would be run."""
+    path = folder / "table.json"
+    path.write_text(json.dumps(TABLE), encoding="utf-8")
+    read = f"json.loads(Path({str(path)!r}).read_bytes())"
+    code = f"import json\nfrom pathlib import Path\nfrom icdbench.spec import Benchmark\nOWN = Benchmark(**{read})\n"
+    path.with_suffix(".py").write_text(code, encoding="utf-8")
+    return path
+
+
+def make_predictions(folder: Path) -> Path:
+    labels = csr_matrix(np.eye(3, dtype=np.uint8))
+    made = Predictions((), np.ones((3, 3), np.float32), labels, np.zeros(3, np.int32))
+    store.save_predictions(folder, {"validation": made, "test": made}, LabelSet(("a", "b", "c"), np.arange(3)))
+    return folder / store.PREDICTIONS
+
+
+def tiny() -> torch.nn.Module:
+    model = registry.build("caml", Task(5, 3), embedding_size=2, filters=2)
+    assert isinstance(model, torch.nn.Module)
+    return model
+
+
+def make_checkpoint(folder: Path) -> Path:
+    model = tiny()
+    optimizer = train.optimizer_of(model, TrainSpec())
+    path = folder / store.CHECKPOINT
+    train._save(path, model, optimizer, train.State(), model.state_dict(), train.fabric("cpu"))
+    return path
+
+
+def read_checkpoint(path: Path) -> None:
+    model = tiny()
+    train._resume(path, model, train.optimizer_of(model, TrainSpec()), train.fabric("cpu"))
+
+
+def make_bundle(folder: Path) -> Path:
+    model = tiny()
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    contents = bundle.Contents(
+        run="own/caml/1-00000000",
+        dataset="own",
+        fingerprint="",
+        synthetic=True,
+        icdbench="",
+        created="",
+        model="caml",
+        variant="",
+        version=registry.entry("caml").version,
+        config={"embedding_size": 2, "filters": 2},
+        words="not-numeric",
+        max_tokens=10,
+        threshold={"fixed": 0.5, "tuned": 0.5},
+        tokens=("", "", "fever", "edema", "insulin"),
+        codes=("a", "b", "c"),
+        titles=("", "", ""),
+        descriptions=((), (), ()),
+        hierarchy=None,
+    )
+    bundle.write(bundle.Bundle(contents, weights), folder / "m.icdbench")
+    return folder / "m.icdbench"
+
+
+TARGETS = {
+    **{f"mimic {table}": mimic(table) for table in ("NOTEEVENTS", "DIAGNOSES_ICD", "D_ICD_DIAGNOSES", "train_full")},
+    "codiesp": Target(make_codiesp, lambda path: prepare("codiesp-d", path.parents[2], min_documents=1)),
+    **{f"own{suffix}": own(suffix) for suffix in (".csv", ".jsonl", ".parquet")},
+    "record": Target(make_record, lambda path: store.load_record(path.parent)),
+    "tuned": Target(make_tuned, lambda path: store.load_tuned(path.parents[2], "demo", "caml", "demo")),
+    "table": Target(make_table, lambda path: catalog.chosen(str(path.with_suffix(".py")))),
+    "predictions": Target(make_predictions, lambda path: store.load_predictions(path.parent)),
+    "label set": Target(make_predictions, lambda path: store.load_label_set(path.parent)),
+    "weights": Target(make_bundle, bundle.read),
+    "checkpoint": Target(make_checkpoint, read_checkpoint),
+}
+
+logging.getLogger("icdbench").setLevel(logging.ERROR)  # each damage is warned of
