@@ -9,13 +9,16 @@ import re
 import runpy
 from pathlib import Path
 
-from icdbench import catalog, cli, faithful, figures, store, tables
+from icdbench import catalog, cli, faithful, figures, registry, store, tables
+from icdbench.run import ALL
 from icdbench.types import IntArray, RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
+REAL = "codiesp-d50"  # whose runs the paper's tables and figures show; demo's documents are made up
 TABLES = ("table2", "table3", "table4", "table5", "table6")
-DATA_SETS = ("codiesp-d50",)  # a newcomer's own runs may lie beside them
-EMBEDDED = ("README.md", "docs/jlan.md", *(f"results/{name}.md" for name in DATA_SETS))
+# A newcomer's own runs may lie beside those of codiesp-d50; the first of them are on demo, and must not be there already.
+FOLDERS = {"codiesp-d50": ROOT / "results", "demo": ROOT / "results" / "reference"}
+EMBEDDED = ("README.md", "docs/jlan.md", *(f"results/{name}.md" for name in FOLDERS))
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
 # A command on a page, and the table that follows: in full, or its rows alone.
 COMMAND = r"    icdbench run --models (\S+) --dataset (\S+) --seeds (\S+)\n"
@@ -25,17 +28,22 @@ PRINTED = re.compile(
 )
 
 
-def records() -> list[RunRecord]:
-    """The committed runs."""
-    return [record for record in store.load_records(ROOT / "results") if record.spec.dataset in DATA_SETS]
+def records(*datasets: str) -> list[RunRecord]:
+    """The committed runs on some data sets."""
+    return [each for name in datasets for each in store.load_records(FOLDERS[name]) if each.spec.dataset == name]
+
+
+def folder(record: RunRecord) -> Path:
+    """Where a committed run is."""
+    return store.folder(FOLDERS[record.spec.dataset], record.spec)
 
 
 def pages() -> dict[str, str]:
     """The text of every page that is a table or has one in it, by its path."""
-    stored = records()
+    stored, real = records(*FOLDERS), records(REAL)
     texts = {}
     for name in TABLES:
-        parts = [(part, catalog.of_study(part, stored)) for part in catalog.chosen(name)]
+        parts = [(part, catalog.of_study(part, real)) for part in catalog.chosen(name)]
         texts[f"results/{name}.md"] = tables.printed(parts)
     for name in EMBEDDED:
         texts[name] = PRINTED.sub(lambda match: _again(match, stored), (ROOT / name).read_text(encoding="utf-8"))
@@ -55,7 +63,8 @@ def _again(match: re.Match[str], stored: list[RunRecord]) -> str:
 
 def asked(models: str, dataset: str, seeds: str, stored: list[RunRecord]) -> list[RunRecord]:
     """The committed runs that a command on a page asks for."""
-    systems, numbers = models.split(","), cli._seeds(seeds)
+    systems = [name for model in models.split(",") for name in (registry.entries() if model == ALL else [model])]
+    numbers = cli._seeds(seeds)
     chosen = [r for r in stored if r.spec.dataset == dataset and r.spec.system in systems and r.spec.seed in numbers]
     assert len(chosen) == len(systems) * len(numbers), (
         f"--models {models} --seeds {seeds}: {len(chosen)} runs are committed"
@@ -67,9 +76,9 @@ def drawings() -> list[figures.Drawing]:
     """Every figure that the committed runs suffice for."""
 
     def counts(record: RunRecord) -> IntArray | None:
-        return store.load_train_counts(store.folder(ROOT / "results", record.spec))
+        return store.load_train_counts(folder(record))
 
-    return figures.draw("all", figures.Request(records(), counts))
+    return figures.draw("all", figures.Request(records(REAL), counts))
 
 
 def main() -> None:

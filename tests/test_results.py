@@ -14,7 +14,7 @@ from icdbench.types import RunRecord
 
 ROOT = Path(__file__).parent.parent
 REBUILD = runpy.run_path(str(ROOT / "results" / "rebuild.py"))
-RECORDS: list[RunRecord] = REBUILD["records"]()
+RECORDS: list[RunRecord] = REBUILD["records"](*REBUILD["FOLDERS"])
 PAGES: dict[str, str] = REBUILD["pages"]()
 
 
@@ -25,6 +25,7 @@ def test_tables_follow_from_the_records(page: str) -> None:
 
 def test_there_are_results() -> None:
     assert RECORDS
+    assert {record.spec.dataset for record in RECORDS} == set(REBUILD["FOLDERS"])
     committed = {f"results/{path.name}" for path in (ROOT / "results").glob("*.md")}
     assert committed == {page for page in PAGES if page.startswith("results/")}
     for page in REBUILD["EMBEDDED"]:
@@ -45,8 +46,7 @@ def test_a_table_on_a_page_is_replaced_whole_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
 def test_figures_follow_from_the_predictions(record: RunRecord) -> None:
-    folder = ROOT / "results" / record.id
-    for split, predicted in store.load_predictions(folder).items():
+    for split, predicted in store.load_predictions(REBUILD["folder"](record)).items():
         again = evaluate(train.probabilities(predicted.scores_NL), predicted.labels, unseen=predicted.unseen)
         stored = record.metrics[split]["fixed"]
         assert again == pytest.approx({key: stored[key] for key in again}, abs=1e-12)
