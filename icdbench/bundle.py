@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -260,11 +261,15 @@ def _whole(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is damaged ({' '.join(str(error).split())[:160]})") from None
 
 
+_quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
+log.addFilter(lambda record: record.levelno >= logging.ERROR or not _quiet.get())
+
+
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """In this thread alone: others may load a run at the same time, and a level is everybody's."""
+    before = _quiet.set(True)
     try:
         yield
     finally:
-        log.setLevel(level)
+        _quiet.reset(before)

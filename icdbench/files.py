@@ -29,6 +29,9 @@ log = logging.getLogger("icdbench")
 CHECKSUMS = "checksums.json"  # of a cached folder's other files
 KINDS = ("encoded", "vectors", "digests")  # what the cache keeps, a folder each
 REMEMBERED = 1 << 26  # bytes; the digests of smaller files are computed each time
+ABANDONED = (
+    3600.0  # seconds after which a half-written folder of the cache is nobody's; locks do not work on every file system
+)
 SETTLED = 2.0  # seconds without a change after which a file's times can be trusted to tell of the next one
 
 
@@ -49,7 +52,7 @@ def cached(folder: Path, build: Callable[[], T], save: Callable[[T, Path], None]
         if waited and (found := kept(folder, load)) is not None:
             return found
         built = build()
-        remove_temporaries(folder)
+        remove_temporaries(folder, idle=ABANDONED)
         with _writable(), replacing_folder(folder) as fresh:
             save(built, fresh)
             (fresh / CHECKSUMS).write_text(json.dumps(_checksums(fresh)), encoding="utf-8")
@@ -197,10 +200,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_temporaries(path: Path) -> None:
-    """Remove what `replacing` and `replacing_folder` of this path left when they were killed."""
+def remove_temporaries(path: Path, idle: float = 0.0) -> None:
+    """Remove what `replacing` and `replacing_folder` of this path left when they were killed, if untouched for `idle` seconds."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # its process was alive after all, and is done
+            if time.time() - left.stat().st_mtime >= idle:
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _moved(folder: Path, path: Path) -> bool:

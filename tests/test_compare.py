@@ -333,7 +333,7 @@ def test_remeasuring_brings_old_records_up_to_date(icdbench: Call, results: Path
     again = store.load_record(folder)
     assert again is not None
     assert again.remeasured
-    assert again.model_copy(update={"remeasured": ""}) == made
+    assert again.model_copy(update={"remeasured": "", "digest": made.digest}) == made
     assert list(again.metrics) == ["validation", "test"]
     changed = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
     assert changed == {folder / "record.json"}, "a record that is up to date is not written"

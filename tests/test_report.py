@@ -334,6 +334,7 @@ def test_differences_are_tested_as_compare_tests_them() -> None:
 
 
 def test_what_records_hold_is_text(watched: Watched, tmp_path: Path) -> None:
+    name = HOSTILE.replace("/", "").replace("\u202e", "")  # what a folder may be called
     own = [
         altered(
             record,
@@ -342,8 +343,8 @@ def test_what_records_hold_is_text(watched: Watched, tmp_path: Path) -> None:
             created=HOSTILE,
             versions={HOSTILE: HOSTILE},
             collapse={"fixed": HOSTILE},
-            spec_dataset=HOSTILE,
-            spec_model=HOSTILE,
+            spec_dataset=name,
+            spec_model=name,
             spec_changed={HOSTILE: HOSTILE},
             spec_config={HOSTILE: [HOSTILE]},
         )
@@ -354,7 +355,7 @@ def test_what_records_hold_is_text(watched: Watched, tmp_path: Path) -> None:
     page = watched.open((tmp_path / "report.html").as_uri())
     assert page.locator("main img, dialog img").count() == 0
     assert page.locator("script").count() == 4
-    expect(page.locator("h2").first).to_contain_text("</script><img src=x onerror=alert(1)>{{7*7}}\"'&amp;`")
+    expect(page.locator("h2").first).to_contain_text(name)
     page.locator("button.figure").first.click()
     expect(page.get_by_role("dialog")).to_contain_text("<img src=x onerror=alert(1)>{{7*7}}")
     assert "\u202e" not in page.locator("body").inner_text()  # it would turn round what follows
