@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,5 +169,3 @@ TARGETS = {
     "weights": Target(make_bundle, bundle.read),
     "checkpoint": Target(make_checkpoint, read_checkpoint),
 }
-
-logging.getLogger("icdbench").setLevel(logging.ERROR)  # each damage is warned of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def altered(content: bytes, edits: list[tuple[float, int, bytes]], cut: float | 
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_altered_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
+def test_altered_files_are_read_or_refused(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "icdbench")  # each damage is warned of
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
         path = TARGETS[name].make(Path(folder))
         whole = path.read_bytes()
