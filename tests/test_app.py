@@ -440,7 +440,8 @@ def test_a_made_up_note_on_a_phone(watched: Watched, url: str) -> None:
     before = page.evaluate("scrollY")
     page.get_by_label("Evidence by").select_option("random")
     expect(page.locator(".by").first).to_contain_text("random")
-    assert abs(page.evaluate("scrollY") - before) < 50  # the page stays where it is read
+    # The page stays where it is read; what stands above may be a few lines longer with another method.
+    assert abs(page.evaluate("scrollY") - before) < 200
 
 
 def test_it_works_without_scripts(watched: Watched, url: str) -> None:
