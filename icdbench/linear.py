@@ -95,7 +95,7 @@ class _Documents:
             there_C = self._objective(
                 fits, fits.scores_NC + length_C * moved_NC, fits.weights_WC + length_C * direction_WC
             )
-            enough_C = there_C <= here_C + 1e-4 * length_C * slope_C
+            enough_C = (there_C <= here_C + 1e-4 * length_C * slope_C) & (there_C < here_C)
             if enough_C.all():
                 break
             length_C = torch.where(enough_C, length_C, length_C / 2)

@@ -175,6 +175,7 @@ def execute(
         on.barrier()  # of several processes that compute one run the first holds its lock, and alone writes
         if (finished := store.load_record(folder)) is not None:
             if finished.spec.model_dump(exclude=NOTES) == spec.model_dump(exclude=NOTES):
+                store.remove_checkpoints(folder)
                 return finished
             log.warning("%s holds a run of other settings under the same id; it is kept as record.old.json", folder)
         on.barrier()

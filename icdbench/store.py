@@ -159,6 +159,11 @@ def save_run(
         arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
         save_file(arrays, temporary, metadata={DIGEST: array_digest("", arrays)})
     save_record(folder, record)
+    remove_checkpoints(folder)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """A finished run needs none. They are still there if it was killed after its record was written."""
     for name in (CHECKPOINT, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
 

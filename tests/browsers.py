@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 
 def started() -> Iterator[Browser]:
@@ -42,11 +42,16 @@ class Watched:
         page.set_default_timeout(60_000)
         page.on("console", lambda message: self.wrong.append(message.text) if message.type != "log" else None)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("requestfailed", lambda request: self.wrong.append(request.url))
+        page.on("requestfailed", self._failed)
         page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
         page.on("request", lambda request: None if request.url.startswith(address) else self.wrong.append(request.url))
         page.goto(address)
         return page
+
+    def _failed(self, request: Request) -> None:
+        """A request that the page itself gave up, for a later choice of its user, is none that failed."""
+        if request.failure != "net::ERR_ABORTED":
+            self.wrong.append(f"{request.url}: {request.failure}")
 
 
 def watching(browser: Browser) -> Iterator[Watched]:
@@ -54,4 +59,4 @@ def watching(browser: Browser) -> Iterator[Watched]:
     yield opened
     for context in browser.contexts:
         context.close()
-    assert opened.wrong == []
+    assert opened.wrong == [], opened.wrong

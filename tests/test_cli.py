@@ -241,6 +241,20 @@ def test_record_without_its_inner_parts_is_left_out(icdbench: Call, notes: Path,
         assert (status, "notes.csv" in out) == (0, False)
 
 
+def test_a_run_killed_between_its_record_and_its_checkpoints_loses_these_the_next_time(
+    icdbench: Call, notes: Path, tmp_path: Path
+) -> None:
+    command = ("run", "--models", "cnn", "--dataset", notes, *FAST)
+    assert icdbench(*command)[0] == 0
+    (path,) = tmp_path.glob("results/**/record.json")
+    content = path.read_bytes()
+    for name in (store.CHECKPOINT, store.PREVIOUS):
+        path.with_name(name).write_bytes(b"left by a killed process")
+    assert icdbench(*command)[0] == 0
+    assert {each.name for each in path.parent.iterdir()} == {store.RECORD, store.PREDICTIONS, store.WEIGHTS}
+    assert path.read_bytes() == content
+
+
 def test_full_disk_is_one_line(icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "record.json")
