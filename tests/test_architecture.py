@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ ORDER = (
         "serve",
         "web",
         "app",
+        "commands",
         "cli",
         "__main__",
     ),
@@ -89,6 +91,12 @@ def test_a_file_imports_only_from_those_above_it(path: Path) -> None:
     assert imports(path) <= above
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "icdbench" / "commands").glob("*.py")), ids=lambda path: path.stem)
+def test_a_command_knows_of_no_other_kind(path: Path) -> None:
+    assert imports(path) <= {*ORDER[: ORDER.index("cli")]}
+    assert set(re.findall(r"icdbench\.commands\.(\w+)", path.read_text(encoding="utf-8"))) <= {"options"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "icdbench" / "datasets").glob("*.py")), ids=lambda path: path.stem)
 def test_data_sources_import_nothing_of_the_later_stages(path: Path) -> None:
     assert imports(path) <= {"spec", "files", "types", "datasets"}
@@ -101,9 +109,9 @@ def test_models_know_only_what_a_model_may_know(path: Path) -> None:
 
 def test_the_core_names_no_model() -> None:
     names = [path.stem for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"]
-    for path in (ROOT / "icdbench").glob("*.py"):
+    for path in [*(ROOT / "icdbench").glob("*.py"), *(ROOT / "icdbench" / "commands").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and path.stem not in {"cli", "run"}:
+            if isinstance(node, ast.Constant) and path.stem not in {"training", "run"}:
                 assert node.value not in names, f"{path.name} names the model {node.value}"
 
 
