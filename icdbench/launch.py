@@ -5,6 +5,7 @@ Or each run a task of a Ray cluster; or one run at a time by several processes, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -99,7 +100,8 @@ def carry_out(
     if jobs < 1:
         raise SpecError(f"--jobs {jobs}: give the number of runs side by side, 1 or more")
     if cluster is not None:
-        yield from _on_cluster(asked, cluster, shown)
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints what becomes of its tasks; stdout is the table's
+            yield from _on_cluster(asked, cluster, shown)
         return
     if min(jobs, len(asked)) > 1:
         yield from _side_by_side(asked, min(jobs, len(asked)), shown)

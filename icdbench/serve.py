@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Container, Iterator, Sequence
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from icdbench import report, store
-from icdbench.spec import SpecError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
-HOST = "127.0.0.1"
+from icdbench import report, store, web
+
+POLICY = {"Content-Security-Policy": "frame-ancestors 'none'"}  # the page itself holds the rest, as it does on disk
 
 
 @contextlib.contextmanager
@@ -23,27 +25,17 @@ def serving(results: Sequence[Path], port: int) -> Iterator[tuple[str, Callable[
     Raises SpecError if a folder is none or the port cannot be had.
     """
     report.load(results)
-    if not 0 <= port < 2**16:
-        raise SpecError(f"--port {port}: give a number from 0 (any free port) to 65535")
-    try:
-        server = ThreadingHTTPServer((HOST, port), BaseHTTPRequestHandler)
-    except OSError as error:
-        raise SpecError(
-            f"--port {port} cannot be had ({error.strerror}); name another, or 0 for any that is free"
-        ) from None
-    own = {f"{name}:{server.server_port}" for name in (HOST, "localhost")}
-    server.RequestHandlerClass = _handler(Pages(results), own)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://{HOST}:{server.server_port}/", _wait
-    finally:
-        server.shutdown()
-        server.server_close()
+    pages = Pages(results)
 
+    def page(_: Request) -> Response:
+        return HTMLResponse(pages.page(), headers=POLICY)
 
-def _wait() -> None:
-    threading.Event().wait()
+    def version(_: Request) -> Response:
+        return PlainTextResponse(pages.version())
+
+    site = Starlette(routes=[Route("/", page), Route("/version", version)])
+    with web.serving(site, web.LOOPBACK, port) as served:
+        yield served
 
 
 class Pages:
@@ -71,36 +63,3 @@ class Pages:
             if self.made[0] != version:
                 self.made = version, report.page(*report.load(self.results), self.results, version)
             return self.made[1]
-
-
-def _handler(pages: Pages, hosts: Container[str]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.headers.get("Host") not in hosts:  # a foreign name that was bound to loopback
-                self.send_error(HTTPStatus.FORBIDDEN, "This report answers to its own address alone")
-            elif self.path == "/":
-                self._answer(pages.page(), "text/html")
-            elif self.path == "/version":
-                self._answer(pages.version(), "text/plain")
-            else:
-                self.send_error(HTTPStatus.NOT_FOUND)
-
-        def _answer(self, text: str, kind: str) -> None:
-            body = text.encode()
-            self.send_response(HTTPStatus.OK)
-            for name, value in {
-                "Content-Type": f"{kind}; charset=utf-8",
-                "Content-Length": str(len(body)),
-                "Cache-Control": "no-store",
-                "X-Content-Type-Options": "nosniff",
-                "X-Frame-Options": "DENY",
-            }.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with contextlib.suppress(ConnectionError):  # the page was closed
-                self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Keeps the terminal for what was asked."""
-
-    return Handler

@@ -1,7 +1,7 @@
 """What is common to pages served from this machine: who may ask, what a browser may do with the answer, start and end.
 
 Starlette answers, Uvicorn listens. Neither logs anything: an address, a traceback or a rejected field could hold what was
-sent. Answers are never stored by a browser and load nothing from elsewhere.
+sent. Answers are never stored by a browser and load nothing from elsewhere; a page may bring a policy of its own.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         refused = self._refused(scope["method"], Headers(scope=scope))
