@@ -335,7 +335,10 @@ def test_hopeless_trials_are_ended(few_notes: Path, tmp_path: Path, monkeypatch:
             "storage 'sqlite:////nowhere/at/all.db' cannot be opened",
         ),
         (("caml", "--storage", "nowhere"), "storage 'nowhere' cannot be opened"),
-        (("caml", "--storage", "no-such://me:secret@host/x"), "storage 'no-such://…@host/x' cannot be opened"),
+        (
+            ("caml", "--storage", "no-such://me:secret@host/x"),  # pragma: allowlist secret
+            "storage 'no-such://…@host/x' cannot be opened",
+        ),
     ],
 )
 def test_bad_requests_get_one_line_and_status_2(
