@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import Call
+from targets import make_predictions
 
 from icdbench import store
 from icdbench.datasets import codiesp, own, splits
+from icdbench.spec import DataError
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
@@ -209,3 +212,15 @@ def test_altered_weights_are_refused(icdbench: Call, few_notes: Path, tmp_path: 
     status, out, err = icdbench("predict", note, "--run", record.id)
     assert (status, out) == (2, "")
     assert "model.safetensors is damaged (its bytes were altered)" in err
+
+
+@pytest.mark.parametrize("method", [12, 14, 99])  # bzip2 and lzma, which these bytes are not, and one that nobody has
+def test_predictions_whose_compression_was_altered_are_refused(tmp_path: Path, method: int) -> None:
+    path = make_predictions(tmp_path)
+    content = bytearray(path.read_bytes())
+    for signature, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        for found in re.finditer(re.escape(signature), bytes(content)):
+            content[found.start() + at] = method
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"predictions\.npz is damaged"):
+        store.load_predictions(tmp_path)

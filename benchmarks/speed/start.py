@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print(f"| first step on {asked.dataset} after | first start, s | median of {asked.repeats} more, s |\n|:--|--:|--:|")
+    print(
+        f"| first step on {asked.dataset} after | first start, s | median of {asked.repeats} more, s |\n|:--|--:|--:|"
+    )
     for model in asked.models.split(","):
         words = ("--models", model, "--dataset", asked.dataset, *(("--data", asked.data) if asked.data else ()))
         first = seconds(*words)

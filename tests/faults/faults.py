@@ -538,14 +538,14 @@ def main() -> None:
     lost: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepared(Path(folder), asked.seed)
-        print("| fault | injected | survived | lost | |\n|:--|--:|--:|--:|:--|")  # noqa: T201
+        print("| fault | injected | survived | lost | |\n|:--|--:|--:|--:|:--|")
         for experiment in experiments(asked.kills, asked.damages, asked.few):
             for tally in experiment(setting):
                 survived = tally.injected - len(tally.lost)
                 line = f"| {tally.kind} | {tally.injected} | {survived} | {len(tally.lost)} | {tally.note} |"
-                print(line, flush=True)  # noqa: T201
+                print(line, flush=True)
                 for reason in tally.lost:
-                    print(f"lost: {tally.kind}: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+                    print(f"lost: {tally.kind}: {reason}", file=sys.stderr, flush=True)
                 lost[tally.kind] += len(tally.lost)
     sys.exit(1 if lost.total() else 0)
 
