@@ -62,5 +62,16 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time and memory; every script of benchmarks/speed, results on stdout."""
     session.install("--editable", ".[dev,bench]", *CONSTRAINED)
-    for script in ("demo", "prepare", "vectors", "metrics", "predict", "train", "checkpoint", "grid"):
+    for script in (
+        "demo",
+        "prepare",
+        "vectors",
+        "metrics",
+        "predict",
+        "train",
+        "linear",
+        "start",
+        "checkpoint",
+        "grid",
+    ):
         session.run("python", f"benchmarks/speed/{script}.py")

@@ -355,7 +355,7 @@ def _heading(models: Sequence[Model], above: Sequence[bool], threshold: str) -> 
 
 def _found(code: str, models: Sequence[Model], *, strict: bool = False) -> str:
     """The code as the models write it; if they do not, as it was typed, or nothing if `strict`."""
-    known = (own for model in models for own in model.predictor.codes if own.casefold() == code.casefold())
+    known = (own for model in models if (own := model.predictor.own(code)))
     return next(known, "" if strict else code)
 
 

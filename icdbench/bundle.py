@@ -170,9 +170,8 @@ def write(bundle: Bundle, path: Path) -> None:
 
     text = bundle.contents.model_dump_json()
     header = {"format": str(FORMAT), "icdbench": text, "sha256": store.array_digest(text, bundle.weights)}
-    with replacing(path) as temporary:
+    with replacing(path, private=True) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, temporary, header)
-    path.chmod(0o600)
 
 
 def read(path: Path) -> Bundle:

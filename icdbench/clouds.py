@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # slow to import
 
 SIZE = 504, 324  # points, of which an inch has 72: a page's width
 MOST = 100  # words
+SMALLEST, LARGEST = 6, 60  # letters, in points
 PALEST, DARKEST = 0.4, 1.0  # of the colour map: the palest has to be read on white
 
 # Words without a meaning of their own, beside those of English that wordcloud lists.
@@ -86,7 +87,7 @@ def _sums(found: Explanation, text: str) -> tuple[Counter[str], dict[str, float]
 
 def checked(path: Path | None) -> None:
     """Raises SpecError for a file whose name says no format that clouds are drawn in."""
-    if path is not None and path.suffix[1:] not in FORMATS:
+    if path is not None and path.suffix[1:].lower() not in FORMATS:
         raise SpecError(
             f"a cloud cannot be written to '{path}'{nearest(path.suffix, [f'.{form}' for form in FORMATS])}"
         )
@@ -96,10 +97,9 @@ def save(words: Mapping[str, Word], path: Path) -> None:
     """The cloud in the format of the file's name, readable by its owner alone, as it holds words of the note."""
     from matplotlib import style
 
-    form = path.suffix[1:]
-    with style.context(["default", STYLE]), replacing(path) as temporary:
+    form = path.suffix[1:].lower()
+    with style.context(["default", STYLE]), replacing(path, private=True) as temporary:
         draw(words).savefig(temporary, format=form, metadata=FORMATS[form])
-    path.chmod(0o600)
 
 
 def draw(words: Mapping[str, Word]) -> Figure:
@@ -121,18 +121,27 @@ def draw(words: Mapping[str, Word]) -> Figure:
     most = max(told[word].weight for word in order) or 1.0
     font = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
     (width, height), scale = SIZE, 4  # places are found on a grid of quarters of a point
-    cloud = WordCloud(
-        width=scale * width,
-        height=scale * height,
-        font_path=font,
-        max_words=MOST,
-        prefer_horizontal=1.0,
-        relative_scaling=0.5,
-        min_font_size=6 * scale,
-        max_font_size=60 * scale,
-        margin=2 * scale,
-        random_state=0,
-    ).generate_from_frequencies({word: told[word].times for word in order})
+    largest = LARGEST
+    while True:
+        cloud = WordCloud(
+            width=scale * width,
+            height=scale * height,
+            font_path=font,
+            max_words=MOST,
+            prefer_horizontal=1.0,
+            relative_scaling=0.5,
+            min_font_size=SMALLEST * scale,
+            max_font_size=int(largest * scale),
+            margin=2 * scale,
+            random_state=0,
+        ).generate_from_frequencies({word: told[word].times for word in order})
+        # wordcloud goes on with smaller letters where a word has no room, and then sizes say no longer how often words occur.
+        sizes = {(told[word].times, size) for (word, _), size, *_ in cloud.layout_}
+        if len(cloud.layout_) == len(order) and len(sizes) == len({told[word].times for word in order}):
+            break
+        largest *= 0.85
+        if largest < SMALLEST:
+            largest, order = LARGEST, order[: len(order) * 3 // 4]
     figure = Figure(figsize=(width / 72, height / 72))
     for (word, _), size, (top, left), *_ in cloud.layout_:
         right, up = ImageFont.truetype(font, size).getbbox(word, anchor="ls")[:2]  # where ink begins, from the baseline

@@ -4,7 +4,7 @@ attention               what the model attends with: label attention, or with tw
 label-attention, self-attention      one kind alone
 pooling                 what each position adds by being the maximum of filters (models that pool)
 gradient                gradient × input: the logit's gradient by a word's vector, times the vector
-integrated-gradients    Sundararajan et al. 2017, from zero vectors, by captum: sums to logit(note) - logit(zeros)
+integrated-gradients    Sundararajan et al. 2017, from zero vectors, by captum: sums to about logit(note) - logit(zeros)
 occlusion               what the logit loses if the words of a window are made unknown
 coefficients            what each word adds to the logit (linear models): sums to the logit less the intercept
 random                  drawn weights, to compare with
@@ -69,9 +69,9 @@ def explain(predictor: Predictor, text: str, code: str = "", method: str = "") -
         raise DataError("the note has no words that could be explained")
     encoded = predictor.encode([text])
     logits_L = predictor.scores(encoded)[0]
-    if code and code not in predictor.codes:
+    if code and not predictor.own(code):
         raise SpecError(f"'{code}' is no code of '{contents.run}'{nearest(code, predictor.codes)}")
-    index = predictor.codes.index(code) if code else int(logits_L.argmax())
+    index = predictor.codes.index(predictor.own(code)) if code else int(logits_L.argmax())
     offered = methods(predictor, encoded)
     if method and method not in offered:
         raise SpecError(
@@ -253,7 +253,16 @@ def as_html(found: Explanation, text: str, name: str) -> str:
         else html.escape(piece)
         for piece, strength in pieces(found, text)
     )
-    return _PAGE.format(title=html.escape(f"{found.code}: {name}"), heading=html.escape(heading(found)), body=body)
+    legend = "; ".join(
+        (
+            name,
+            "green speaks for the code, red against it",
+            *(("attention says where the model looked, not why it decided",) if "attention" in found.method else ()),
+            "no coding decision",
+        )
+    )
+    shown = {"title": f"{found.code}: {name}", "heading": heading(found), "legend": legend}
+    return _PAGE.format(**{key: html.escape(plain(value)) for key, value in shown.items()}, body=body)
 
 
 def as_json(found: Explanation) -> str:
@@ -265,9 +274,8 @@ def as_json(found: Explanation) -> str:
 
 def write_html(path: Path, page: str) -> None:
     """The page holds the note, so it is readable by its owner alone."""
-    with replacing(path) as temporary:
+    with replacing(path, private=True) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    path.chmod(0o600)
 
 
 def plain(text: str) -> str:
@@ -292,10 +300,11 @@ _PAGE = """<!doctype html>
 <style>
 body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }}
 h1 {{ font-size: 1rem }}
+p {{ font-size: .875rem; color: #595959 }}
 pre {{ font: inherit; white-space: pre-wrap; overflow-wrap: anywhere }}
 mark {{ color: inherit; border-radius: .2em }}
 .for {{ background: rgb(46 160 67 / var(--w)) }}
 .against {{ background: rgb(218 54 51 / var(--w)) }}
 </style></head>
-<body><h1>{heading}</h1><pre>{body}</pre></body></html>
+<body><h1>{heading}</h1><p>{legend}</p><pre>{body}</pre></body></html>
 """

@@ -178,7 +178,7 @@ def figures(measured: Measured, at: float | None, weights_RN: FloatArray) -> dic
             sums["evidence"][note] += evidence_T.sum()
             sums["hits"][note] += (chosen_T & evidence_T).sum()
             sums["auprc"][note] += average_precision(shares_T, evidence_T)
-            sums["hit@1"][note] += evidence_T[shares_T.argmax()]
+            sums["hit@1"][note] += evidence_T[shares_T.argmax()] and shares_T.max() > 0
         parts["precision"] = sums["hits"], sums["chosen"]
         parts["recall"] = sums["hits"], sums["evidence"]
         parts["f1"] = 2 * sums["hits"], sums["chosen"] + sums["evidence"]

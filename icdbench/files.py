@@ -170,8 +170,11 @@ def _own_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, to be written in the block; it takes the place of `path` only if that succeeds."""
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """A temporary file beside `path`, to be written in the block; it takes the place of `path` only if that succeeds.
+
+    At no moment can others than its owner read a `private` one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -180,7 +183,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o600 if private else 0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

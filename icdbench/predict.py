@@ -23,7 +23,7 @@ from icdbench import bundle, encode
 from icdbench.batches import batches, evaluation_order
 from icdbench.bundle import Bundle
 from icdbench.notes import written
-from icdbench.spec import SpecError, nearest
+from icdbench.spec import DataError, SpecError, nearest
 from icdbench.types import UNKNOWN, Encoded, FloatArray
 
 WINDOW, WINDOW_CHARACTERS = 1024, 1 << 24  # notes and characters that are held at once
@@ -65,8 +65,12 @@ class Predictor:
         self.index = {token: position for position, token in enumerate(trained.contents.tokens)}
         self.codes = trained.contents.codes
 
+    def own(self, code: str) -> str:
+        """The code as the model writes it, whatever its case; nothing if the model has none such."""
+        return next((own for own in self.codes if own.casefold() == code.casefold()), "")
+
     def predict(self, texts: Iterable[str], top: int | None = None, threshold: str = "tuned") -> list[tuple[Code, ...]]:
-        """The codes of each text, the most probable first: all of them, or `top`. Raises DataError for an empty text."""
+        """The codes of each text, the most probable first: all of them, or `top`. Raises DataError for a text without words."""
         count = len(self.codes) if top is None else top
         return [reading.codes for reading in self.stream(texts, count, threshold)]
 
@@ -74,6 +78,13 @@ class Predictor:
         """The same for any number of texts, one by one. Without `top`, the codes above the threshold and at least SHOWN."""
         if isinstance(texts, str):
             raise SpecError("give a list of texts, not a single one")
+        for number, reading in enumerate(self.readings(texts, top, threshold), start=1):
+            yield with_words(f"text {number}", reading)
+
+    def readings(self, texts: Iterable[str], top: int | None, threshold: str) -> Iterator[Reading]:
+        """As `stream`, also of texts without words, which the caller refuses by their names."""
+        if top is not None and top < 1:
+            raise SpecError(f"top={top}: give the number of codes of each text, 1 or more")
         if threshold not in THRESHOLDS:
             raise SpecError(f"no threshold '{threshold}'{nearest(threshold, THRESHOLDS)}")
         at = self.bundle.contents.threshold[threshold]
@@ -152,6 +163,8 @@ def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
     window: list[str] = []
     characters = 0
     for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise SpecError(f"text {number} is no str but {type(text).__name__}")
         window.append(written(f"text {number}", text))
         characters += len(text)
         if len(window) == WINDOW or characters >= WINDOW_CHARACTERS:
@@ -172,8 +185,16 @@ def named(
             names.append(name)
             yield text
 
-    for reading in predictor.stream(texts(), top, threshold):
-        yield names.popleft(), reading
+    for reading in predictor.readings(texts(), top, threshold):
+        name = names.popleft()
+        yield name, with_words(name, reading)
+
+
+def with_words(name: str, reading: Reading) -> Reading:
+    """The reading, of a text that has something to read: of nothing a model makes its most frequent codes. Raises DataError."""
+    if not reading.tokens:
+        raise DataError(f"{name}: the note has no words that the model could read")
+    return reading
 
 
 def as_jsonl(readings: Iterable[tuple[str, Reading]]) -> Iterator[str]:
@@ -184,10 +205,11 @@ def as_jsonl(readings: Iterable[tuple[str, Reading]]) -> Iterator[str]:
 
 def as_csv(readings: Iterable[tuple[str, Reading]]) -> Iterator[str]:
     """A row per note and code."""
-    yield _row(["note", "rank", "code", "title", "probability", "above"])
+    yield _row(["note", "rank", "code", "title", "probability", "above", "words", "read", "unknown"])
     for note, reading in readings:
         for rank, code in enumerate(reading.codes, start=1):
-            yield _row([note, rank, code.code, code.title, code.probability, int(code.above)])
+            facts = reading.tokens, reading.read, reading.unknown
+            yield _row([note, rank, code.code, code.title, code.probability, int(code.above), *facts])
 
 
 def as_table(readings: Iterable[tuple[str, Reading]]) -> Iterator[str]:

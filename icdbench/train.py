@@ -253,6 +253,7 @@ class _Checkpoints:
         self.last = time.monotonic()
         self.cost = self.last - begun
         if stop:
+            self.on.barrier()  # one that ended while the first still writes would take that along
             raise KeyboardInterrupt
 
 

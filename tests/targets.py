@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from corpora import rows, write
 from mimic import small
+from safetensors.numpy import save_file
 from scipy.sparse import csr_matrix
 from test_data import IDS, TABLES
 
@@ -130,6 +131,23 @@ def read_checkpoint(path: Path) -> None:
     train._resume(path, model, train.optimizer_of(model, TrainSpec()), train.fabric("cpu"))
 
 
+def make_weights(folder: Path) -> Path:
+    weights = {name: value.numpy() for name, value in tiny().state_dict().items()}
+    save_file(weights, folder / store.WEIGHTS, metadata={store.DIGEST: store.array_digest("", weights)})
+    return folder / store.WEIGHTS
+
+
+def read_weights(path: Path) -> None:
+    """As those who read weights do, who tell their users of any error."""
+    with bundle._whole(path):
+        store.load_weights(path.parent)
+
+
+def make_explained(folder: Path) -> Path:
+    (folder / store.EXPLAINED).write_bytes(min(COMMITTED.glob(f"*/*/*/*/{store.EXPLAINED}")).read_bytes())
+    return folder / store.EXPLAINED
+
+
 def make_bundle(folder: Path) -> Path:
     model = tiny()
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
@@ -166,6 +184,8 @@ TARGETS = {
     "table": Target(make_table, lambda path: catalog.chosen(str(path.with_suffix(".py")))),
     "predictions": Target(make_predictions, lambda path: store.load_predictions(path.parent)),
     "label set": Target(make_predictions, lambda path: store.load_label_set(path.parent)),
-    "weights": Target(make_bundle, bundle.read),
+    "bundle": Target(make_bundle, bundle.read),
+    "weights": Target(make_weights, read_weights),
+    "explained": Target(make_explained, lambda path: store.load_explained(path.parent, "")),
     "checkpoint": Target(make_checkpoint, read_checkpoint),
 }

@@ -72,6 +72,17 @@ def test_size_is_frequency_and_shade_is_weight() -> None:
     assert brightness["fever"] < brightness["cough"] < brightness["pneumonia"] < 2.8
 
 
+def test_words_as_frequent_are_as_large() -> None:
+    words = {f"word{'s' * (number % 20)}{number}": Word(1 + (number < 8), float(number)) for number in range(70)}
+    sizes: dict[int, set[float]] = {1: set(), 2: set()}
+    texts = clouds.draw(words).texts
+    for each in texts:
+        sizes[words[each.get_text()].times].add(float(each.get_fontsize()))
+    assert [len(found) for found in sizes.values()] == [1, 1]
+    assert min(sizes[2]) > max(sizes[1])
+    assert len(texts) > 30
+
+
 def most_covered(figure: Figure) -> int:
     """The most words that have ink at one place."""
     covered_HW = np.zeros(clouds.SIZE[::-1], int)

@@ -252,6 +252,10 @@ def test_the_command(icdbench: Call, model_file: Path) -> None:
     assert status == 0
     assert [TEXT[start:end].lower() for start, end, _ in answer["weights"]] == NAMES
     assert answer["method"] == "gradient"
+    Path("windows.txt").write_bytes(b"\xef\xbb\xbfw5\r\n\r\nw9 and\r\nw14")
+    status, out, _ = icdbench("explain", "windows.txt", *words[2:], "--format", "json")
+    spans = [(start, end) for start, end, _ in json.loads(out)["weights"]]
+    assert [b"w5\r\n\r\nw9 and\r\nw14"[start:end] for start, end in spans] == [b"w5", b"w9", b"and", b"w14"]
     for more, said in (
         (("--code", "2.1"), "did you mean '2.0'?"),
         (("--method", "gradients"), "did you mean 'gradient'?"),

@@ -96,6 +96,23 @@ def test_small_files_and_those_just_written_are_not_remembered(tmp_path: Path, m
     assert not (files.cache_root() / "digests").exists()
 
 
+def test_a_private_file_is_at_no_moment_anybody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    place = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        modes.append(path.stat().st_mode & 0o777)
+        return place(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    for private in (True, False):
+        with files.replacing(tmp_path / "file", private=private) as temporary:
+            temporary.write_text("text", encoding="utf-8")
+            assert temporary.stat().st_mode & 0o077 == 0
+    assert modes[0] == 0o600
+    assert modes[1] & 0o400
+
+
 def test_clear_removes_one_data_set_or_all_and_nothing_else(tmp_path: Path) -> None:
     for name in ("notes.csv", "notes.csv-more.csv"):
         corpus = prepared(write(tmp_path / name, rows(30)))

@@ -258,6 +258,30 @@ def test_a_single_text_is_refused(trained: Path) -> None:
     assert model.predict([]) == []
 
 
+def test_no_message_holds_words_of_a_note(trained: Path, icdbench: Call, tmp_path: Path) -> None:
+    note = "Mrs Secretname has a fever"
+    for name, content in (
+        ("headless.csv", f'1,"{note}"\n2,"{note}"\n'),
+        ("strings.jsonl", f'"{note}"\n'),
+        ("lists.jsonl", f'{{"text": ["{note}"]}}\n'),
+        ("objects.jsonl", f'{{"{note}": 1}}\n'),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        status, out, err = icdbench("predict", name, "--bundle", trained / "caml.icdbench")
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert name in err
+        assert "Secretname" not in err
+
+
+def test_the_program_interface_refuses_what_is_no_request(trained: Path) -> None:
+    model = package.load(trained / "caml.icdbench")
+    for top in (0, -1):
+        with pytest.raises(SpecError, match=f"top={top}"):
+            model.predict(["fever"], top)
+    with pytest.raises(SpecError, match="text 2 is no str but NoneType"):
+        model.predict(["fever", None])  # type: ignore[list-item]
+
+
 # --- Damage --------------------------------------------------------------------------------------------------------------
 
 

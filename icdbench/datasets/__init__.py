@@ -190,6 +190,6 @@ def read_text(path: Path) -> str:
     """A file's text, which must be UTF-8. Raises DataError that names file and byte."""
     try:
         with readable(path):
-            return path.read_text(encoding="utf-8-sig")
+            return path.read_bytes().decode("utf-8-sig")  # line ends as they are: characters are counted
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, or fetch the file again") from None

@@ -26,6 +26,7 @@ from icdbench.types import SPLITS, Document
 COLUMNS = ("id", "text", "codes")
 OPTIONAL = ("id", "split")  # what else is read where it is there
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test"}  # fmt: skip
+COLUMN = re.compile(r"(?=.{1,40}$)\S+( \S+){0,2}")  # what may be the name of one, and is no note
 LONGEST_NAME = 80  # characters of a data set's name, which names folders
 
 Row = tuple[str, Mapping[str, object]]  # where it stands in the file, and its cells by column
@@ -133,7 +134,7 @@ def _jsonl(path: Path, needed: Sequence[str]) -> Iterator[Row]:
                 reason = str(error).partition(":")[0]  # without its line, which is always 1
                 raise DataError(f"{where} is not JSON ({reason}); one object per line is expected") from None
             if not isinstance(row, dict):
-                raise DataError(f"{where}: {text[:40]} is not an object with {', '.join(needed)}")
+                raise DataError(f"{where} is not an object with {', '.join(needed)}")
             if text:
                 _check_columns(where, list(row), needed)
                 yield where, row
@@ -180,6 +181,8 @@ def _undecodable_line(path: Path) -> int:
 def _check_columns(where: str, present: Sequence[str], needed: Sequence[str]) -> None:
     for column in needed:
         if column not in present:
+            if not all(map(COLUMN.fullmatch, present)):  # they may be a note, which no message shows
+                raise DataError(f"{where}: no column '{column}'; the first line is no line of column names")
             raise DataError(f"{where}: no column '{column}'{nearest(column, present)}")
     for column in (*needed, *OPTIONAL):
         if present.count(column) > 1:
@@ -206,7 +209,8 @@ def _text(where: str, column: str, value: object) -> str:
         case [*parts] if column == "codes":
             return ";".join(_text(where, column, part) for part in parts)
     hint = "; as numbers codes lose their zeros" if column == "codes" else ""
-    raise DataError(f"{where}: '{column}' must be text, not {type(value).__name__} ({str(value)[:40]}){hint}")
+    shown = f" ({str(value)[:40]})" if column in {"id", "codes", "split"} else ""  # a note is shown by no message
+    raise DataError(f"{where}: '{column}' must be text, not {type(value).__name__}{shown}{hint}")
 
 
 def _codes(cell: str) -> tuple[str, ...]:

@@ -61,17 +61,17 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in TARGETS]:
         raise SystemExit(f"no target '{unknown[0]}'; there are {', '.join(TARGETS)}")
     print("| target | inputs tried | branches reached | failures |\n|:--|--:|--:|:--|")
-    failures = []
+    failures = {}
     for name in chosen:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, __file__, "--seconds", str(asked.seconds), "--one", name, folder]
             ended = subprocess.run(command, capture_output=True, text=True, check=False)
         tried, reached = TRIED.findall(ended.stderr), REACHED.findall(ended.stderr)
         if ended.returncode or not tried:
-            failures.append(f"{name}: {ended.stdout[-1500:]}{ended.stderr[-1500:]}")
-        last = int((tried or ["0"])[-1]), (reached or ["0"])[-1], "failed" if name in "".join(failures) else "none"
+            failures[name] = f"{name}: {ended.stdout[-1500:]}{ended.stderr[-1500:]}"
+        last = int((tried or ["0"])[-1]), (reached or ["0"])[-1], "failed" if name in failures else "none"
         print(f"| {name} | {last[0]:,} | {last[1]} | {last[2]} |", flush=True)
-    print("\n".join(failures), file=sys.stderr)
+    print("\n".join(failures.values()), file=sys.stderr)
     raise SystemExit(bool(failures))
 
 
