@@ -121,7 +121,7 @@ def draw(words: Mapping[str, Word]) -> Figure:
     most = max(told[word].weight for word in order) or 1.0
     font = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
     (width, height), scale = SIZE, 4  # places are found on a grid of quarters of a point
-    largest = LARGEST
+    largest = float(LARGEST)
     while True:
         cloud = WordCloud(
             width=scale * width,
