@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,11 @@ def _carry_out(
     launcher, *needs = task
     if launcher not in {"local", "ray"}:
         raise SpecError(f"no launcher '{launcher}'{nearest(launcher, ('local', 'ray'))}")
-    ways = {"--jobs": jobs != 1, "--devices and --nodes": any(together), "--launcher ray": launcher == "ray"}
+    ways = {
+        "--jobs": jobs != 1,
+        "--devices and --nodes, or torchrun": together != (None, None) or "TORCHELASTIC_RUN_ID" in os.environ,
+        "--launcher ray": launcher == "ray",
+    }
     if sum(ways.values()) > 1:
         named = ", ".join(way for way, chosen in ways.items() if chosen)
         raise SpecError(f"{named}: these are different ways to use many cores; choose one of them")
@@ -125,6 +130,8 @@ def _carry_out(
     except KeyboardInterrupt:
         fail("stopped; the same command continues where it was", 130)
     found = [[records[spec.id] for spec in specs if spec.id in records] for specs in expanded]
+    if not launch.shows():  # a process that ended with an error would take along the one that prints
+        return found, ""
     return found, f"{len(failures)} of {len(asked)} runs failed: {'; '.join(failures)}" if failures else ""
 
 
