@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import logging
 import os
+import random
 import re
 import socket
 import tempfile
@@ -35,7 +36,10 @@ from typing import Any
 
 import numpy as np
 import optuna
+import sqlalchemy
 from filelock import FileLock
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat, get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -53,6 +57,7 @@ log = logging.getLogger("icdbench")
 
 WARMUP = 5  # epochs before a trial may be pruned: slow beginners are not bad learners
 HEARTBEAT, GRACE = 20, 60  # seconds between two signs of life, and without any until a trial is given up for dead
+TRIES = 6  # to open a storage that other processes are opening, too
 WAIT = 2.0  # seconds until a process that has nothing to do looks again
 FIRST, AGAIN = (
     "first",
@@ -61,6 +66,8 @@ FIRST, AGAIN = (
 OVERTAKEN = "trial %d was given up for dead while it was computed; it does not count"
 DRAW = "draw"  # which draws a trial's sampler makes, by number
 ERROR, WORKER = "error", "worker"  # marks of a trial: why training failed; who computes it, once there is a heartbeat
+
+FAILURES = (SQLAlchemyError, StorageInternalError)  # of a database: as they are, and as Optuna wraps most of them
 
 
 @dataclass(frozen=True)
@@ -319,7 +326,7 @@ def _try(
     except optuna.exceptions.UpdateFinishedTrialError:
         log.warning(OVERTAKEN, trial.number)
     except BaseException:
-        with contextlib.suppress(SQLAlchemyError):  # of a database that fails, the first error tells
+        with contextlib.suppress(*FAILURES):  # of a database that fails, the first error tells
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
 
@@ -407,7 +414,7 @@ def _opened(
     ranges are other studies.
     """
     space = hashlib.sha256("; ".join(f"{each.name} {each.range}" for each in searched).encode()).hexdigest()[:8]
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings of a failing database are pages of SQL
     folder = store.tuning_folder(results, base.dataset)
     try:
         if storage is None:
@@ -415,37 +422,79 @@ def _opened(
             storage = f"sqlite:///{folder / base.model}.db"
         if storage.startswith("postgresql://"):  # the driver that the extra `postgres` installs
             storage = storage.replace("postgresql:", "postgresql+psycopg:", 1)
-        kept = _storage(storage)
-        study = optuna.create_study(
-            storage=kept,
-            study_name=f"{base.id}-{space}",
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_warmup_steps=WARMUP),
-        )
-    except (SQLAlchemyError, ImportError, OSError, RuntimeError, ValueError) as error:
+        claiming = _claiming(storage)
+        kept, study = _study(storage, f"{base.id}-{space}", claiming)
+    except (*FAILURES, ImportError, OSError, RuntimeError, ValueError) as error:
         url = re.sub(r"://[^@/]*@", "://…@", storage or str(folder))  # a password is no part of a message
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0].replace(str(storage), url)
+        reason = _reason(error).replace(str(storage), url)
         if isinstance(error, ImportError) and url.startswith("postgresql"):
             reason = "its driver is missing; pip install 'icdbench[postgres]'"
         raise SpecError(f"storage '{url}' cannot be opened: {reason}") from None
     try:
-        yield study, _claiming(kept)
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise SpecError(f"the storage of trials fails: {reason}; the same command continues") from None
+        yield study, claiming
+    except FAILURES as error:
+        raise SpecError(f"the storage of trials fails: {_reason(error)}; the same command continues") from None
     finally:
         kept.remove_session()
         kept.engine.dispose()
 
 
-def _storage(url: str) -> optuna.storages.RDBStorage:
+def _cause(error: BaseException) -> BaseException:
+    """The database's error where Optuna raises one of its own, which tells nothing."""
+    return (error.__cause__ or error) if isinstance(error, StorageInternalError) else error
+
+
+def _reason(error: BaseException) -> str:
+    """In one line, without the statement that failed."""
+    cause = _cause(error)
+    return str(getattr(cause, "orig", None) or cause).partition("\n")[0]
+
+
+def _study(url: str, name: str, claiming: AbstractContextManager[Any]) -> tuple[RDBStorage, optuna.Study]:
+    """The storage and its study, made where they are new.
+
+    Optuna makes the tables one by one, so that of the processes that open a new database at once all but one may fail.
+    The lock has them wait on SQLite; on a server, where nothing does, they try again.
+    """
+    for tries in range(1, TRIES + 1):
+        try:
+            with claiming:
+                kept = _storage(url)
+                study = optuna.create_study(
+                    storage=kept,
+                    study_name=name,
+                    direction="maximize",
+                    load_if_exists=True,
+                    pruner=optuna.pruners.MedianPruner(n_warmup_steps=WARMUP),
+                )
+        except FAILURES as error:
+            # No other process is to blame unless a statement failed: a server that cannot be reached is told at once.
+            if tries == TRIES or getattr(_cause(error), "statement", None) is None:
+                raise
+            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  no secret
+        else:
+            return kept, study
+    raise AssertionError
+
+
+class _Storage(RDBStorage):
+    """A sign of life that fails is no matter for its thread, which would end with a traceback: the next one may not fail.
+
+    If the database fails for good, what the trial itself writes tells.
+    """
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with contextlib.suppress(*FAILURES):
+            super().record_heartbeat(trial_id)
+
+
+def _storage(url: str) -> RDBStorage:
     """Connections that are tested before use, as a database may be started again between two epochs."""
     engine: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
         engine["connect_args"] = {"timeout": 60}
     with _calm():
-        return optuna.storages.RDBStorage(
+        return _Storage(
             url,
             engine_kwargs=engine,
             heartbeat_interval=HEARTBEAT,
@@ -454,12 +503,14 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
         )
 
 
-def _claiming(kept: optuna.storages.RDBStorage) -> AbstractContextManager[Any]:
+def _claiming(url: str) -> AbstractContextManager[Any]:
     """SQLite cannot lock a trial that waits, so that two processes might take it: a file lock beside it keeps one out."""
-    database = kept.engine.url.database
-    if kept.engine.dialect.name != "sqlite" or not database or database == ":memory:":
+    place = sqlalchemy.make_url(url)
+    path = Path(place.database or ":memory:")
+    # Taking the lock would make a folder that is absent; SQLite is to say that it is.
+    if place.get_backend_name() != "sqlite" or path.name == ":memory:" or not path.parent.is_dir():
         return nullcontext()
-    return FileLock(Path(database).with_name(f".{Path(database).name}.lock"))
+    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 def _outcome(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -357,6 +360,59 @@ def test_a_storage_that_is_no_database(icdbench: Call, few_notes: Path, tmp_path
     status, out, err = icdbench(*WORDS, few_notes, "--storage", "sqlite:///bad.db")
     assert (status, out) == (2, "")
     assert err == "icdbench: storage 'sqlite:///bad.db' cannot be opened: file is not a database\n"
+
+
+@pytest.mark.parametrize("table", ["trial_intermediate_values", "trial_values"])
+def test_a_storage_that_fails_during_a_trial(
+    icdbench: Call, few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    for name in ("HEARTBEAT", "GRACE"):  # the trial's end could not be stored: it is given up for dead
+        monkeypatch.setattr(tune, name, 1)
+    fit = train.fit
+
+    def fit_without_table(*given: Any, **named: Any) -> Any:
+        with contextlib.closing(sqlite3.connect(tmp_path / "mine.db")) as database:
+            database.execute(f"ALTER TABLE {table} RENAME TO gone")
+        monkeypatch.setattr(train, "fit", fit)
+        return fit(*given, **named)
+
+    monkeypatch.setattr(train, "fit", fit_without_table)
+    status, out, err = icdbench(*WORDS, few_notes, "--storage", "sqlite:///mine.db", "--trials", 2)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        f"icdbench: the storage of trials fails: no such table: {table}; the same command continues"
+    )
+    assert not [word for word in ("Traceback", "SELECT") if word in err]
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "mine.db")) as database:
+        database.execute(f"ALTER TABLE gone RENAME TO {table}")
+    assert icdbench(*WORDS, few_notes, "--storage", "sqlite:///mine.db", "--trials", 2)[0] == 0
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_sign_of_life_that_fails_is_followed_by_others(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "HEARTBEAT", 0.05)
+    record, signs = optuna.storages.RDBStorage.record_heartbeat, []
+
+    def fail(storage: optuna.storages.RDBStorage, trial: int) -> None:
+        signs.append(trial)
+        if len(signs) == 2:
+            raise optuna.exceptions.StorageInternalError("away")
+        record(storage, trial)
+
+    def fit_long(*given: Any, **named: Any) -> Any:
+        deadline = time.monotonic() + 60
+        while len(signs) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return fit(*given, **named)
+
+    fit = train.fit
+    monkeypatch.setattr(train, "fit", fit_long)
+    monkeypatch.setattr(optuna.storages.RDBStorage, "record_heartbeat", fail)
+    assert tune.tune(request(few_notes, tmp_path), 1).counts["complete"] == 1
 
 
 def test_a_storage_of_ones_own(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:

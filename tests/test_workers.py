@@ -17,6 +17,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from icdbench import train, tune
@@ -87,6 +88,37 @@ def stored(storage: str) -> list[FrozenTrial]:
         opened.engine.dispose()
 
 
+def open_at_once(url: str, start: Any) -> None:
+    """What a worker does first, at the moment at which the others do."""
+    start.wait(60)
+    kept, _ = tune._study(url, "name", tune._claiming(url))
+    kept.engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_workers_that_start_together_open_one_new_storage(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(3):  # which of them meet is chance
+        if kind == "sqlite":
+            url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
+        else:
+            server = request.getfixturevalue("postgresql").replace("postgresql:", "postgresql+psycopg:")
+            url = server.replace("/postgres?", f"/attempt{attempt}?")
+            engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                connection.execute(sqlalchemy.text(f"CREATE DATABASE attempt{attempt}"))
+            engine.dispose()
+        start = context.Barrier(4)
+        workers = [context.Process(target=open_at_once, args=(url, start)) for _ in range(4)]
+        for process in workers:
+            process.start()
+        for process in workers:
+            process.join(120)
+        assert [process.exitcode for process in workers] == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_several_workers_share_the_trials_and_one_that_dies_takes_none_along(
     kind: str, few_notes: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -139,10 +171,8 @@ def test_the_setting_of_a_trial_that_died_is_tried_again(few_notes: Path, tmp_pa
         dead._suggest(name, distribution)
     opened.record_heartbeat(dead._trial_id)
     dead.set_user_attr(tune.WORKER, "elsewhere 1")
-    from sqlalchemy import text
-
     with opened.engine.begin() as connection:
-        connection.execute(text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'"))
+        connection.execute(sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'"))
     opened.engine.dispose()
     tune.tune(request(tmp_path, "results"), 3, storage)
     states = [(trial.state, trial.params == done.params) for trial in stored(storage)]
