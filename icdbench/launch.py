@@ -6,16 +6,19 @@ Or each run a task of a Ray cluster; or one run at a time by several processes, 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import multiprocessing
 import os
 import queue
 import signal
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,12 +32,15 @@ from icdbench.types import RunRecord, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.context import SpawnProcess
 
     from icdbench.train import Progress
     from icdbench.types import Report
 
 Outcome = RunRecord | TrainingError
+Told = SpecError | DataError | OSError  # errors that end the grid with a line for the user
 RETRIES = 20  # of a task whose node or process was lost
+PATIENCE = 60  # seconds for the tasks of a cluster to write their checkpoints when stopped
 EVERY = 0.2  # seconds between two reports of a run to the process that shows them
 
 
@@ -127,14 +133,9 @@ def _on_cluster(
     A task that its node or process takes along is begun again and continues from its checkpoint, as all do when the driver
     dies and the command is given again: results must lie in a folder that all nodes share.
     """
-    try:
-        import ray
-    except ImportError:
-        raise SpecError("--launcher ray: Ray is missing; pip install 'icdbench[ray]'") from None
     if cluster.cpus < 0 or (cluster.gpus or 0) < 0:
         raise SpecError(f"--task-cpus {cluster.cpus} --task-gpus {cluster.gpus}: a task's needs are 0 or more")
-    passed = {name: value for name, value in os.environ.items() if name.startswith("ICDBENCH_")}
-    ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": passed}, ignore_reinit_error=True)
+    ray = _connected()
     gpus = cluster.gpus
     if gpus is None:
         gpus = float("GPU" in ray.cluster_resources() and asked[0][1].device in {"auto", "cuda"})
@@ -153,20 +154,54 @@ def _on_cluster(
             number, spec = pending.pop(done)
             outcome = ray.get(done)
             shown.end(number)
-            if isinstance(outcome, (SpecError, DataError)):
-                raise outcome
-            yield spec.id, outcome
+            yield spec.id, _outcome(outcome)
     finally:
         for left in pending:
             ray.cancel(left)
+        if pending:  # their processes end with this one, and must have written their checkpoints
+            ray.wait(list(pending), num_returns=len(pending), timeout=PATIENCE)
 
 
-def _elsewhere(spec: RunSpec, request: Request) -> Outcome | SpecError | DataError:
-    """A run as a task; errors that the user is told of come back as they are, for Ray would wrap them."""
+def _connected() -> Any:
+    """Ray, with a cluster. Raises SpecError."""
     try:
-        return _attempt(spec, request, lambda _: None, quiet)
-    except (SpecError, DataError) as error:
+        import ray
+    except ImportError:
+        raise SpecError("--launcher ray: Ray is missing; pip install 'icdbench[ray]'") from None
+    passed = {name: value for name, value in os.environ.items() if name.startswith("ICDBENCH_")}
+    try:
+        ray.init(
+            log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": passed}, ignore_reinit_error=True
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if address := os.environ.get("RAY_ADDRESS"):
+            raise SpecError(
+                f"--launcher ray: no cluster at RAY_ADDRESS={address} ({reason}); begin one with 'ray start --head', "
+                "or unset RAY_ADDRESS to use this machine alone"
+            ) from None
+        raise SpecError(f"--launcher ray: Ray does not start on this machine: {reason}") from None
+    return ray
+
+
+def _elsewhere(spec: RunSpec, request: Request) -> Outcome | Told:
+    """A run as a task of Ray's."""
+    return _caught(spec, request, lambda _: None, quiet)
+
+
+def _caught(spec: RunSpec, request: Request, report: Callable[[Progress], None], prepare: Report) -> Outcome | Told:
+    """A run in another process; errors that the user is told of come back as they are, for on their way they'd be wrapped."""
+    try:
+        return _attempt(spec, request, report, prepare)
+    except (SpecError, DataError, OSError) as error:
         return error
+
+
+def _outcome(sent: Outcome | Told) -> Outcome:
+    """What another process sent. Raises the errors that end the whole grid."""
+    if isinstance(sent, (SpecError, DataError, OSError)):
+        raise sent
+    return sent
 
 
 def _absolute(request: Request) -> Request:
@@ -181,73 +216,93 @@ def _absolute(request: Request) -> Request:
 
 
 def _side_by_side(asked: Sequence[tuple[RunSpec, Request]], jobs: int, shown: Shown) -> Iterator[tuple[str, Outcome]]:
-    """Each run in a process of a pool. Told to stop, the processes are asked once to write their checkpoints."""
-    context = multiprocessing.get_context("spawn")
+    """Each run in one of `jobs` processes, which are given a run at a time; one that is killed fails only the run it had.
+
+    That their pipe is closed, here or because this process is dead, tells them to write their checkpoints and end.
+    """
     share = max(1, len(os.sched_getaffinity(0)) // jobs) if hasattr(os, "sched_getaffinity") else 1
-    told: Any = context.Queue()
-    pids: list[int] = []
-    reports: dict[int, tuple[Callable[[Progress], None], Report]] = {}
-
-    def listen(wait: float) -> None:
-        try:
-            while True:
-                kind, number, what = told.get(timeout=wait)
-                if kind == "pid":
-                    pids.append(number)
-                elif kind == "begin":
-                    reports[number] = shown.begin(number, asked[number - 1][0])
-                else:
-                    reports[number][kind == "prepare"](*what)
-                wait = 0.0
-        except queue.Empty:
-            pass
-
-    with ProcessPoolExecutor(jobs, context, _own_process, (told, share, logging.getLogger().level)) as pool:
-        pending: dict[Future[Outcome], tuple[int, str]] = {
-            pool.submit(_task, number, spec, request): (number, spec.id)
-            for number, (spec, request) in enumerate(asked, start=1)
-        }
-        try:
-            while pending:
-                listen(EVERY)
-                for future in [future for future in pending if future.done()]:
-                    number, name = pending.pop(future)
-                    shown.end(number)
-                    yield name, future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            listen(0)
-            for pid in pids:
-                os.kill(pid, signal.SIGINT)
-            raise
+    waiting = deque(enumerate(asked, start=1))
+    processes: dict[Any, SpawnProcess] = {}  # by this end of the pipe to each
+    running: dict[Any, tuple[int, str, Callable[[Progress], None], Report]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                end = next((end for end in processes if end not in running), None) or _begin(processes, share)
+                number, (spec, request) = waiting.popleft()
+                running[end] = number, spec.id, *shown.begin(number, spec)
+                with contextlib.suppress(OSError):  # killed while it was idle: found out below
+                    end.send((spec, request))
+            ready: list[Any] = connection.wait(list(running))
+            for end in ready:
+                number, name, report, prepare = running[end]
+                what: tuple[Any, ...]
+                try:
+                    kind, what = end.recv()
+                except (EOFError, OSError):
+                    kind, what = "end", (_lost(processes.pop(end)),)
+                if kind != "end":
+                    (prepare if kind == "prepare" else report)(*what)
+                    continue
+                del running[end]
+                shown.end(number)
+                yield name, _outcome(*what)
+    finally:
+        for end in processes:
+            end.close()
+        for process in processes.values():
+            process.join()
 
 
-_told: Any = None  # in a process of the pool: where its reports go
+def _begin(processes: dict[Any, SpawnProcess], threads: int) -> Any:
+    """One more process; this end of the pipe to it."""
+    context = multiprocessing.get_context("spawn")
+    end, other = context.Pipe()
+    with other:  # once it is begun only the process itself holds it, so that its death shows here
+        process = context.Process(target=_serve, args=(other, threads, logging.getLogger().level))
+        process.start()
+    processes[end] = process
+    return end
 
 
-def _own_process(told: Any, threads: int, level: int) -> None:
-    """Set up a process of the pool: its share of cores, messages as in the main one, and Ctrl-C left to that one."""
-    global _told  # noqa: PLW0603
+def _lost(process: SpawnProcess) -> TrainingError:
+    process.join()
+    if process.exitcode and process.exitcode > 0:  # it wrote its traceback
+        return TrainingError(f"its process ended with status {process.exitcode}")
+    return TrainingError("its process was killed (out of memory?); the same command continues")
+
+
+def _serve(end: Any, threads: int, level: int) -> None:
+    """Carry out the runs that the main process sends: with a share of the cores, its messages, and Ctrl-C left to it."""
     from threadpoolctl import threadpool_limits
 
-    _told = told
-    os.setsid()
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-    logging.basicConfig(level=level, format="icdbench: %(message)s", stream=sys.stderr)
-    torch.set_num_threads(threads)
-    threadpool_limits(threads)
-    told.put(("pid", os.getpid(), None))
+    tasks: queue.SimpleQueue[tuple[RunSpec, Request] | None] = queue.SimpleQueue()
 
+    def receive() -> None:
+        """As only a thread can notice while a run is in progress that the pipe was closed."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                tasks.put(end.recv())
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        tasks.put(None)  # for a run that was past heeding it
 
-def _task(number: int, spec: RunSpec, request: Request) -> Outcome:
-    """A run, reporting to the main process."""
+    def tell(kind: str, *what: Any) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more; the run must get to its checkpoint
+            end.send((kind, what))
+
     last = 0.0
 
     def report(step: Progress) -> None:
         nonlocal last
         if step.ended or time.monotonic() - last > EVERY:
             last = time.monotonic()
-            _told.put(("report", number, (step,)))
+            tell("report", step)
 
-    _told.put(("begin", number, None))
-    return _attempt(spec, request, report, lambda *what: _told.put(("prepare", number, what)))
+    os.setsid()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    logging.basicConfig(level=level, format="icdbench: %(message)s", stream=sys.stderr)
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    threading.Thread(target=receive, daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        while (task := tasks.get()) is not None:
+            tell("end", _caught(*task, report, functools.partial(tell, "prepare")))

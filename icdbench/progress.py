@@ -91,12 +91,15 @@ class Grid:
         self._line(name)
 
         def report(step: Step) -> None:
+            if self.shown.get(number) != task:  # it came after the end
+                return
             self.live.update(task, total=step.steps, completed=step.step, figures=figures(step, spec))
             if step.ended:
                 self._line(f"{f'[{number}]' if self.several else ' '} {figures(step, spec)}")
 
         def prepare(what: str, done: int, total: int) -> None:
-            self.live.update(task, total=total, completed=done, figures=what)
+            if self.shown.get(number) == task:
+                self.live.update(task, total=total, completed=done, figures=what)
 
         return report, prepare
 

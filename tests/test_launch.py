@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 from test_cli import FAST, Call, icdbench, notes
 
 from icdbench import launch, run, store
-from icdbench.spec import DataError, RunSpec, SpecError
+from icdbench.progress import display
+from icdbench.spec import DataSpec, RunSpec, TrainSpec
+from icdbench.train import Progress
 
 __all__ = ["icdbench", "notes"]  # fixtures
 
@@ -42,24 +46,79 @@ def test_impossible_numbers_of_jobs_are_refused(icdbench: Call, notes: Path, job
     assert jobs in err
 
 
-def test_stopped_side_by_side_every_run_is_continued(notes: Path, tmp_path: Path) -> None:
-    words = ("run", "--models", "caml,cnn", "--set", "train.max_epochs=400", "--set", "train.patience=400")
-    command = [sys.executable, "-m", "icdbench", *words, "--dataset", str(notes), "--jobs", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    assert process.stderr is not None
-    seen: list[str] = []
-    while not all(f"[{number}] epoch 2/" in "".join(seen) for number in (1, 2)):
-        seen.append(process.stderr.readline())
-        assert seen[-1], "".join(seen)  # it ended by itself
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+SPEC = RunSpec(dataset="demo", fingerprint="", model="caml", data=DataSpec(), train=TrainSpec(), config={})
+LONG = ("--set", "train.max_epochs=4000", "--set", "train.patience=4000", "--set", "data.embeddings=random")
+
+
+class Grid:
+    """A long grid of five runs, two side by side, that is seen to be under way."""
+
+    def __init__(self, notes: Path, folder: Path) -> None:
+        words = ("run", "--models", "caml", "--seeds", "5", "--device", "cpu", *LONG, "--set", "caml.filters=8")
+        command = [sys.executable, "-m", "icdbench", *words, "--dataset", str(notes), "--jobs", "2"]
+        self.results = folder / "results"
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=folder
+        )
+        self.until("[1] epoch 2/", "[2] epoch 2/")
+
+    def until(self, *marks: str) -> None:
+        """Read what it says until it has said all these."""
+        assert self.process.stderr is not None
+        seen = ""
+        while not all(mark in seen for mark in marks):
+            line = self.process.stderr.readline()
+            assert line, seen  # it ended by itself
+            seen += line
+
+    def workers(self) -> list[int]:
+        """The processes that carry out runs."""
+        asked = ["ps", "-eo", "pid=,ppid=,args="]
+        rows = [line.split(None, 2) for line in subprocess.check_output(asked, text=True).splitlines()]
+        return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
+
+    def check_checkpoints(self, count: int) -> None:
+        """So many runs were begun, and all can be continued."""
+        unfinished = store.unfinished(self.results)
+        assert len(unfinished) == count
+        states = [store.load_checkpoint(self.results / name / store.CHECKPOINT) for name in unfinished]
+        assert all(state is not None and state[1]["state"]["epoch"] >= 2 for state in states)
+
+
+def test_stopped_side_by_side_every_run_is_continued_and_none_begun(notes: Path, tmp_path: Path) -> None:
+    grid = Grid(notes, tmp_path)
+    grid.process.send_signal(signal.SIGINT)
+    _, err = grid.process.communicate(timeout=60)
+    assert grid.process.returncode == 130
     assert err.rstrip().endswith("stopped; the same command continues where it was")
     assert "Traceback" not in err
-    unfinished = store.unfinished(tmp_path / "results")
-    assert len(unfinished) == 2
-    states = [store.load_checkpoint(tmp_path / "results" / name / store.CHECKPOINT) for name in unfinished]
-    assert all(state is not None and state[1]["state"]["epoch"] >= 2 for state in states)
+    grid.check_checkpoints(2)
+
+
+def test_a_killed_process_fails_only_its_run(notes: Path, tmp_path: Path) -> None:
+    grid = Grid(notes, tmp_path)
+    os.kill(grid.workers()[0], signal.SIGKILL)
+    grid.until("[3] epoch 1/")  # by another process
+    grid.process.terminate()
+    _, err = grid.process.communicate(timeout=60)
+    assert grid.process.returncode == 143
+    assert "Traceback" not in err
+
+
+def test_processes_end_with_a_killed_main_process(notes: Path, tmp_path: Path) -> None:
+    grid = Grid(notes, tmp_path)
+    grid.process.kill()
+    _, err = grid.process.communicate(timeout=60)  # stderr ends once they, who hold it too, are gone
+    assert "Traceback" not in err
+    grid.check_checkpoints(2)
+
+
+def test_reports_of_a_run_that_ended_are_ignored() -> None:
+    with display(1, Console(stderr=True)) as grid:
+        report, prepare = grid.begin(1, SPEC)
+        grid.end(1)
+        prepare("vectors", 1, 2)
+        report(Progress.__new__(Progress))
 
 
 def test_a_run_that_another_process_works_on_is_waited_for(
@@ -112,13 +171,35 @@ def test_impossible_launchers_are_refused(icdbench: Call, notes: Path, words: tu
     assert message in err
 
 
+def test_a_cluster_that_is_not_there_is_told(icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    status, out, err = icdbench(*WORDS, "--dataset", notes, "--launcher", "ray")
+    assert (status, out) == (2, "")
+    assert "no cluster at RAY_ADDRESS=auto" in err
+    assert "unset RAY_ADDRESS" in err
+
+
+def test_a_full_disk_elsewhere_is_told_as_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "record.json")
+
+    def execute(*_: object) -> None:
+        raise full
+
+    monkeypatch.setattr(run, "execute", execute)
+    sent = launch._elsewhere(SPEC, run.Request())
+    assert sent is full
+    with pytest.raises(OSError, match="No space left"):
+        launch._outcome(sent)
+
+
 def test_a_grid_on_a_cluster_survives_the_loss_of_a_task(
     icdbench: Call, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray")
     elsewhere = launch._elsewhere
 
-    def lost_once(spec: RunSpec, request: run.Request) -> launch.Outcome | SpecError | DataError:
+    def lost_once(spec: RunSpec, request: run.Request) -> launch.Outcome | launch.Told:
         mark = Path(f"{request.dataset}.{spec.model}")
         if not mark.exists():
             mark.touch()
