@@ -169,6 +169,7 @@ def _connected() -> Any:
     except ImportError:
         raise SpecError("--launcher ray: Ray is missing; pip install 'icdbench[ray]'") from None
     passed = {name: value for name, value in os.environ.items() if name.startswith("ICDBENCH_")}
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": passed}, ignore_reinit_error=True
@@ -181,6 +182,7 @@ def _connected() -> Any:
                 "or unset RAY_ADDRESS to use this machine alone"
             ) from None
         raise SpecError(f"--launcher ray: Ray does not start on this machine: {reason}") from None
+    signal.signal(signal.SIGTERM, terminated)  # Ray's own ends a local cluster before tasks have written their checkpoints
     return ray
 
 
