@@ -182,7 +182,8 @@ def _connected() -> Any:
                 "or unset RAY_ADDRESS to use this machine alone"
             ) from None
         raise SpecError(f"--launcher ray: Ray does not start on this machine: {reason}") from None
-    signal.signal(signal.SIGTERM, terminated)  # Ray's own ends a local cluster before tasks have written their checkpoints
+    # Ray's own handler ends a local cluster before tasks have written their checkpoints.
+    signal.signal(signal.SIGTERM, terminated)
     return ray
 
 
