@@ -9,7 +9,8 @@ import re
 import runpy
 from pathlib import Path
 
-from icdbench import catalog, cli, faithful, figures, registry, store, tables
+from icdbench import catalog, faithful, figures, registry, store, tables
+from icdbench.commands import options
 from icdbench.run import ALL
 from icdbench.types import IntArray, RunRecord
 
@@ -64,7 +65,7 @@ def _again(match: re.Match[str], stored: list[RunRecord]) -> str:
 def asked(models: str, dataset: str, seeds: str, stored: list[RunRecord]) -> list[RunRecord]:
     """The committed runs that a command on a page asks for."""
     systems = [name for model in models.split(",") for name in (registry.entries() if model == ALL else [model])]
-    numbers = cli._seeds(seeds)
+    numbers = options.parsed_seeds(seeds)
     chosen = [r for r in stored if r.spec.dataset == dataset and r.spec.system in systems and r.spec.seed in numbers]
     assert len(chosen) == len(systems) * len(numbers), (
         f"--models {models} --seeds {seeds}: {len(chosen)} runs are committed"
