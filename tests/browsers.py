@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +25,15 @@ def started() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@contextlib.contextmanager
+def ended(server: subprocess.Popen[str]) -> Iterator[None]:
+    """A server does not outlive a test that failed before it was told to end."""
+    try:
+        yield
+    finally:
+        server.kill()
 
 
 class Watched:

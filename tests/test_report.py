@@ -419,9 +419,12 @@ def test_ctrl_c_ends_the_server(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "name another, or 0 for any that is free" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    with subprocess.Popen(
-        [*words, "0"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        subprocess.Popen(
+            [*words, "0"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as server,
+        browsers.ended(server),
+    ):
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         with urllib.request.urlopen(url) as answer:  # noqa: S310
