@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,6 @@ class Grid:
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=folder
         )
-        self.until("[1] epoch 2/", "[2] epoch 2/")
 
     def until(self, *marks: str) -> None:
         """Read what it says until it has said all these."""
@@ -73,7 +73,7 @@ class Grid:
 
     def workers(self) -> list[int]:
         """The processes that carry out runs."""
-        asked = ["ps", "-eo", "pid=,ppid=,args="]
+        asked = ["ps", "-wweo", "pid=,ppid=,args="]
         rows = [line.split(None, 2) for line in subprocess.check_output(asked, text=True).splitlines()]
         return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
 
@@ -85,8 +85,18 @@ class Grid:
         assert all(state is not None and state[1]["state"]["epoch"] >= 2 for state in states)
 
 
-def test_stopped_side_by_side_every_run_is_continued_and_none_begun(notes: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def grid(notes: Path, tmp_path: Path) -> Iterator[Grid]:
     grid = Grid(notes, tmp_path)
+    with grid.process:
+        try:
+            grid.until("[1] epoch 2/", "[2] epoch 2/")
+            yield grid
+        finally:
+            grid.process.kill()
+
+
+def test_stopped_side_by_side_every_run_is_continued_and_none_begun(grid: Grid) -> None:
     grid.process.send_signal(signal.SIGINT)
     _, err = grid.process.communicate(timeout=60)
     assert grid.process.returncode == 130
@@ -95,8 +105,7 @@ def test_stopped_side_by_side_every_run_is_continued_and_none_begun(notes: Path,
     grid.check_checkpoints(2)
 
 
-def test_a_killed_process_fails_only_its_run(notes: Path, tmp_path: Path) -> None:
-    grid = Grid(notes, tmp_path)
+def test_a_killed_process_fails_only_its_run(grid: Grid) -> None:
     os.kill(grid.workers()[0], signal.SIGKILL)
     grid.until("[3] epoch 1/")  # by another process
     grid.process.terminate()
@@ -105,8 +114,7 @@ def test_a_killed_process_fails_only_its_run(notes: Path, tmp_path: Path) -> Non
     assert "Traceback" not in err
 
 
-def test_processes_end_with_a_killed_main_process(notes: Path, tmp_path: Path) -> None:
-    grid = Grid(notes, tmp_path)
+def test_processes_end_with_a_killed_main_process(grid: Grid) -> None:
     grid.process.kill()
     _, err = grid.process.communicate(timeout=60)  # stderr ends once they, who hold it too, are gone
     assert "Traceback" not in err
