@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 for part in (training, results, trained):
     app.add_typer(part.app)
 app.add_typer(data.app, name="data")
+UsageError: type[Any] = typer.BadParameter.__mro__[1]  # of whichever click it is that typer carries
 
 
 def main() -> None:
@@ -33,7 +34,14 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="icdbench: %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is half-written is removed, as at Ctrl-C
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except UsageError as error:
+        message = error.format_message()
+        if "\n" in message:  # the help, as nothing was asked for
+            error.show()
+            sys.exit(2)
+        command = error.ctx.command_path if error.ctx else "icdbench"
+        fail(f"{message.rstrip('.')}; see '{command} --help'", 2)
     except (SpecError, DataError) as error:
         fail(str(error), 2)
     except OSError as error:  # a full disk, a folder that vanished

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,31 @@ def notes(tmp_path: Path) -> Path:
             split = "train" if number < 40 else "validation" if number < 50 else "test"
             writer.writerow([number, text, ";".join(codes), split])
     return path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rum",), "Did you mean 'run'?"),
+        (("run", "--job", "2"), "--jobs"),
+        (("run", "--jobs", "two"), "--jobs"),
+        (("run", "--models"), "--models"),
+        (("ablate",), "icdbench ablate --help"),
+        (("data", "mak"), "icdbench data --help"),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_refused_in_a_line(icdbench: Call, words: Sequence[str], said: str) -> None:
+    status, out, err = icdbench(*words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("icdbench: ")
+    assert said in err
+
+
+@pytest.mark.parametrize("words", [(), ("data",)])
+def test_no_command_shows_the_commands(icdbench: Call, words: Sequence[str]) -> None:
+    status, out, err = icdbench(*words)
+    assert (status, out) == (2, "")
+    assert "Commands:" in err
 
 
 def test_run_compares_models_and_everything_is_stored(icdbench: Call, notes: Path, tmp_path: Path) -> None:
