@@ -152,14 +152,24 @@ def _on_cluster(
         while pending:
             (done, *_), _ = ray.wait(list(pending))
             number, spec = pending.pop(done)
-            outcome = ray.get(done)
+            outcome = _fetched(ray, done)
             shown.end(number)
-            yield spec.id, _outcome(outcome)
+            yield spec.id, outcome
     finally:
         for left in pending:
             ray.cancel(left)
         if pending:  # their processes end with this one, and must have written their checkpoints
             ray.wait(list(pending), num_returns=len(pending), timeout=PATIENCE)
+
+
+def _fetched(ray: Any, done: Any) -> Outcome:
+    """What became of a task."""
+    try:
+        return _outcome(ray.get(done))
+    except ray.exceptions.RayTaskError:  # an error of ours
+        raise
+    except ray.exceptions.RayError as error:
+        return TrainingError(f"its process was lost {RETRIES + 1} times ({type(error).__name__})")
 
 
 def _connected() -> Any:

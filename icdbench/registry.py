@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar, cast
 from torch import nn
 
 from icdbench import models
-from icdbench.spec import Settings, SpecError, TrainSpec, Variant, nearest
-from icdbench.types import Encoded, FloatArray, Task
+from icdbench.spec import Settings, SpecError, TrainSpec, UnsuitableError, Variant, nearest
+from icdbench.types import Encoded, FloatArray, IntArray, Task
 
 
 class LinearModel(Protocol):
@@ -51,6 +51,7 @@ class Entry:
     data: Mapping[str, Any]
     train: Mapping[str, Any]
     small: Mapping[str, Any]
+    needs_titles: bool
     version: str
 
     def variant(self, name: str) -> Variant:
@@ -60,6 +61,14 @@ class Entry:
         if name not in self.variants:
             raise SpecError(f"model '{self.name}' has no variant '{name}'{nearest(name, self.variants)}")
         return self.variants[name]
+
+    def check(self, titles: Sequence[IntArray] | None) -> None:
+        """Raises UnsuitableError for a model that needs titles of codes where there is not one."""
+        if self.needs_titles and not any(map(len, titles or ())):
+            raise UnsuitableError(
+                f"{self.name} needs the codes' titles, and these data have none; run another model, "
+                "or name the data.code_system of own data"
+            )
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -74,13 +83,14 @@ def register(
     data: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     small: Mapping[str, Any] | None = None,
+    needs_titles: bool = False,
     version: str = "1",
 ) -> Callable[[M], M]:
     """Decorate a model class `(config, task)` to make it known.
 
     `data` and `train` say where its paper differs from the suite's defaults; `small` replaces training settings on data
     sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start;
-    what it replaces is kept as the variant `published`. `version` changes when equal settings give other results than
+    what it replaces is kept as the variant `published`. `needs_titles`: without any it cannot be trained. `version` changes when equal settings give other results than
     before: stored runs of another version are not reused.
     """
 
@@ -89,7 +99,17 @@ def register(
         named = {variant.name: variant for variant in [*variants, *_published(train or {}, small or {})]}
         doc = importlib.import_module(cls.__module__).__doc__ or ""
         _ENTRIES[name] = Entry(
-            name, cls, config, paper, doc.strip(), named, data or {}, train or {}, small or {}, version
+            name,
+            cls,
+            config,
+            paper,
+            doc.strip(),
+            named,
+            data or {},
+            train or {},
+            small or {},
+            needs_titles,
+            version,
         )
         return cls
 
@@ -123,5 +143,6 @@ def build(name: str, task: Task, **overrides: Any) -> Model:
     """A new model, `name` being `caml` or `jlan@no-joint`, with some of its fields replaced. Raises SpecError."""
     base, _, variant = name.partition("@")
     found = entry(base)
+    found.check(task.descriptions)
     config = found.config().override(found.variant(variant).model, name).override(overrides, base)
     return cast("Model", found.cls(config, task))

@@ -24,7 +24,7 @@ from icdbench import bootstrap, datasets, encode, metrics, registry, store, trai
 from icdbench.datasets import Source
 from icdbench.embeddings import training, word_vectors
 from icdbench.registry import Entry
-from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, nearest
+from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, UnsuitableError, nearest
 from icdbench.train import Progress, TrainingError
 from icdbench.types import Corpus, IntArray, LabelSet, Predictions, Report, RunRecord, Task, quiet
 
@@ -52,7 +52,10 @@ class Request:
 
 
 def expand(request: Request, prepare: Report = quiet) -> list[RunSpec]:
-    """The request's runs: every model with every seed. Raises SpecError, DataError: nothing is trained before all is right."""
+    """The request's runs: every model with every seed. Raises SpecError, DataError: nothing is trained before all is right.
+
+    Of `all` models those that these data do not suit are left out with a warning.
+    """
     origin = datasets.source(request.dataset)
     every = registry.entries() if ALL in request.models else {}
     names = list(dict.fromkeys(name for model in request.models for name in (every if model == ALL else [model])))
@@ -64,12 +67,16 @@ def expand(request: Request, prepare: Report = quiet) -> list[RunSpec]:
     _check_targets(request.changes, [entry.name for entry in found.values()])
     load = functools.cache(lambda data: encode.corpus(origin, datasets.data_root(request.root), data, prepare))
     on = train.fabric(request.device)
-    seeds = dict.fromkeys(request.seeds)
-    specs = [
-        _spec(origin, entry, name.partition("@")[2], request, load, on).model_copy(update={"seed": seed})
-        for name, entry in found.items()
-        for seed in seeds
-    ]
+    specs = []
+    for name, entry in found.items():
+        try:
+            spec = _spec(origin, entry, name.partition("@")[2], request, load, on)
+        except UnsuitableError as error:
+            if name in request.models:
+                raise
+            log.warning("%s; it is left out", error)
+        else:
+            specs += [spec.model_copy(update={"seed": seed}) for seed in dict.fromkeys(request.seeds)]
     store.prepare(request.results)
     return specs
 
@@ -110,6 +117,7 @@ def _spec(
     default_config = entry.config().override(variant.model, entry.name)
     config = default_config.override(_asked(request, entry.name), entry.name)
     corpus = load(data)
+    entry.check(corpus.descriptions)
     few = len(corpus.splits["train"]) < SMALL
     small = {name: value for name, value in entry.small.items() if few and name not in variant.train}
     declared = {**entry.train, **small, **origin.train, **variant.train}

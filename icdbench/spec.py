@@ -38,6 +38,10 @@ class SpecError(ValueError):
     """A request that cannot be carried out as it stands; one line for the user."""
 
 
+class UnsuitableError(SpecError):
+    """A model that needs more than the data have."""
+
+
 class DataError(ValueError):
     """Data that are missing, damaged or contradictory; one line for the user."""
 

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from icdbench.kernels import convolve
 from icdbench.nn import LabelAttention, LabelwiseLinear, embedding, mask
 from icdbench.registry import register
-from icdbench.spec import Positive, PositiveFloat, Rate, Settings, SpecError, tunable
+from icdbench.spec import Positive, PositiveFloat, Rate, Settings, tunable
 from icdbench.types import Batch, Task
 
 log = logging.getLogger("icdbench")
@@ -93,6 +93,7 @@ class DescribedConfig(Config):
     paper="Mullenbach et al., NAACL 2018",
     train={"learning_rate": 1e-4},
     small={"learning_rate": 3e-3},
+    needs_titles=True,
 )
 class DrCaml(Caml):
     title_tokens_LT: Tensor
@@ -102,10 +103,6 @@ class DrCaml(Caml):
         super().__init__(config, task)
         titles = task.descriptions or ()
         lengths_L = torch.tensor([len(title) for title in titles])
-        if not lengths_L.sum():
-            raise SpecError(
-                "dr-caml needs the codes' titles, and these data have none; run caml, or name the data.code_system of own data"
-            )
         if missing := int((lengths_L == 0).sum()):
             log.warning("dr-caml: %d of %d codes have no title, so nothing draws their weights", missing, len(titles))
         tokens_LT = torch.zeros(len(titles), int(lengths_L.max()), dtype=torch.long)

@@ -20,7 +20,7 @@ from corpora import prepared
 from mimic import small
 
 from icdbench import cli, formats, metrics, registry, run, store, train
-from icdbench.spec import TrainSpec
+from icdbench.spec import SpecError, TrainSpec
 
 Answer = tuple[int, str, str]
 Call = Callable[..., Answer]
@@ -341,6 +341,19 @@ def _figures(table: str) -> list[str]:
 def test_all_means_every_registered_model(notes: Path) -> None:
     specs = run.expand(run.Request(["all", "lr@tfidf"], str(notes), changes={"data.code_system": "icd9cm"}))
     assert [spec.system for spec in specs] == [*registry.entries(), "lr@tfidf"]
+
+
+def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
+    notes: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    specs = run.expand(run.Request(["all"], str(notes)))
+    needing = {name for name, entry in registry.entries().items() if entry.needs_titles}
+    assert needing
+    assert {spec.system for spec in specs} == registry.entries().keys() - needing
+    assert all(any(name in message and "left out" in message for message in caplog.messages) for name in needing)
+    for name in needing:
+        with pytest.raises(SpecError, match="titles"):
+            run.expand(run.Request(["caml", name], str(notes)))
 
 
 def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:

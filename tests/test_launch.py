@@ -229,3 +229,50 @@ def test_a_grid_on_a_cluster_survives_the_loss_of_a_task(
     for before, after in zip(first, second, strict=True):
         assert after.metrics["test"]["fixed"] == pytest.approx(before.metrics["test"]["fixed"], abs=1e-6)
     assert len(out.splitlines()) == len(one_out.splitlines())
+
+
+def test_a_task_that_is_always_lost_fails_only_its_run(
+    icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    elsewhere = launch._elsewhere
+
+    def lost(spec: RunSpec, request: run.Request) -> launch.Outcome | launch.Told:
+        if spec.model == "caml":
+            os._exit(9)
+        return elsewhere(spec, request)
+
+    monkeypatch.setattr(launch, "_elsewhere", lost)
+    monkeypatch.setattr(launch, "RETRIES", 1)
+    try:
+        status, out, err = icdbench(*WORDS[:3], *FAST, "--dataset", notes, "--launcher", "ray")
+    finally:
+        ray.shutdown()
+    assert status == 1
+    assert "| lr" in out
+    assert "1 of 2 runs failed" in err
+    assert "lost 2 times" in err
+    assert "Traceback" not in err
+
+
+def test_a_grid_stopped_on_a_cluster_leaves_checkpoints(notes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    words = ("run", "--models", "caml", "--seeds", "2", *LONG, "--dataset", str(notes), "--launcher", "ray")
+    command = [sys.executable, "-m", "icdbench", *words]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=tmp_path
+    ) as process:
+        try:
+            while len(list((tmp_path / "results").rglob(f"{store.CHECKPOINT}*"))) < 2:
+                assert process.poll() is None
+                time.sleep(0.1)
+            stopped = time.time()
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=90)
+        finally:
+            process.kill()
+    assert process.returncode == 130, err
+    assert err.rstrip().endswith("stopped; the same command continues where it was")
+    checkpoints = [tmp_path / "results" / name / store.CHECKPOINT for name in store.unfinished(tmp_path / "results")]
+    assert len(checkpoints) == 2
+    assert all(path.stat().st_mtime > stopped and store.load_checkpoint(path) for path in checkpoints)
