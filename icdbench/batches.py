@@ -8,10 +8,14 @@ length under a token budget.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from icdbench.types import Batch, Encoded, IntArray
 
@@ -47,15 +51,39 @@ def evaluation_order(lengths: IntArray, tokens: int = EVALUATION_TOKENS) -> list
 def batches(
     encoded: Encoded, order: list[IntArray], num_codes: int, max_tokens: int, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
-    """The documents of each entry of `order`, cut to max_tokens and padded to the longest of them."""
-    lengths = encoded.lengths(max_tokens)
+    """The documents of each entry of `order`, cut to max_tokens and padded to the longest of them.
+
+    A batch is made on the device, from words that were moved there once and stay: no step waits for text.
+    """
+    words_N = _moved(encoded, torch.device(device))
+    lengths, counts = encoded.lengths(max_tokens), np.diff(encoded.code_offsets)
     for index_B in order:
-        lengths_B = lengths[index_B]
-        tokens_BT = np.zeros((len(index_B), lengths_B.max()), dtype=np.int64)
-        labels_BL = np.zeros((len(index_B), num_codes), dtype=np.float32)
-        for row, (document, length) in enumerate(zip(index_B, lengths_B, strict=True)):
-            start = encoded.token_offsets[document]
-            tokens_BT[row, :length] = encoded.tokens[start : start + length]
-            labels_BL[row, encoded.codes[encoded.code_offsets[document] : encoded.code_offsets[document + 1]]] = 1
-        arrays = (tokens_BT, lengths_B.astype(np.int64), labels_BL, index_B)
-        yield Batch(*(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays))
+        row_K = np.repeat(np.arange(len(index_B)), counts[index_B])  # K pairs of a document and a code
+        before_K = np.repeat(np.cumsum(counts[index_B]) - counts[index_B], counts[index_B])
+        code_K = encoded.codes[encoded.code_offsets[index_B][row_K] + np.arange(len(row_K)) - before_K]
+        arrays = index_B, encoded.token_offsets[index_B], lengths[index_B], row_K, code_K
+        document_B, start_B, length_B, at_K, label_K = (
+            torch.from_numpy(array.astype(np.int64)).to(words_N.device, non_blocking=True) for array in arrays
+        )
+        position_T = torch.arange(int(lengths[index_B].max()), device=words_N.device)
+        place_BT = (start_B[:, None] + position_T).clamp_(max=len(words_N) - 1)
+        tokens_BT = words_N[place_BT].long() * (position_T < length_B[:, None])
+        labels_BL = torch.zeros(len(index_B), num_codes, device=words_N.device)
+        labels_BL[at_K, label_K] = 1
+        yield Batch(*(each.to(device) for each in (tokens_BT, length_B, labels_BL, document_B)))
+
+
+def _moved(encoded: Encoded, device: torch.device) -> Tensor:
+    """The words of all documents on the device, for as long as `encoded` lives; left where they are if they'd take too much."""
+    places = _MOVED.setdefault(encoded, {})
+    if device not in places:
+        with warnings.catch_warnings():  # the cache is a memory map that must not be written to, and is not
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            words_N = torch.from_numpy(encoded.tokens)
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+        places[device] = words_N.to(device) if words_N.nbytes < MOST_OF_MEMORY * free else words_N
+    return places[device]
+
+
+MOST_OF_MEMORY = 0.25  # that is free on the device
+_MOVED: WeakKeyDictionary[Encoded, dict[torch.device, Tensor]] = WeakKeyDictionary()

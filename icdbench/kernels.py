@@ -9,9 +9,87 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+def product(rows_MK: Tensor, columns_NK: Tensor) -> Tensor:
+    """`rows · columnsᵀ`: [M, N], without a gradient of its own.
+
+    On a CPU by oneDNN, which has torch's convolutions: where the library that has its products does not know the processor
+    (AMD's, to MKL), twice as fast.
+    """
+    if _ONEDNN and rows_MK.dtype == torch.float32 and _plain(rows_MK, columns_NK):
+        rows_MK, columns_NK = _dense(rows_MK), _dense(columns_NK)
+        product_MN: Tensor = torch.ops.mkldnn._linear_pointwise(rows_MK, columns_NK, None, "none", [], "")  # noqa: SLF001
+        return product_MN
+    return rows_MK @ columns_NK.T
+
+
+def _dense(matrix_MN: Tensor) -> Tensor:
+    """Without gaps in memory, for which oneDNN has but a reference implementation."""
+    return matrix_MN if matrix_MN.is_contiguous() or matrix_MN.T.is_contiguous() else matrix_MN.contiguous()
+
+
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+SMALL = 1 << 22  # multiplications up to which torch's own way costs less than the way to oneDNN's
+
+
+def linear(hidden_XK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
+    """`hidden · weightᵀ + bias` over the last axis: [..., K] to [..., N]."""
+    if hidden_XK.numel() * len(weight_NK) <= SMALL or not _plain(hidden_XK, weight_NK):
+        return functional.linear(hidden_XK, weight_NK, bias_N)
+    mapped_MN: Tensor = _Linear.apply(hidden_XK.flatten(0, -2), weight_NK)  # type: ignore[no-untyped-call]
+    mapped_XN = mapped_MN.unflatten(0, hidden_XK.shape[:-1])
+    return mapped_XN if bias_N is None else mapped_XN + bias_N
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_MK: Tensor, weight_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(rows_MK, weight_NK)
+        return product(rows_MK, weight_NK)
+
+    @staticmethod
+    def backward(ctx: Any, upstream_MN: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        rows_MK, weight_NK = ctx.saved_tensors
+        by_row, by_weight = ctx.needs_input_grad
+        return (
+            product(upstream_MN, weight_NK.T) if by_row else None,
+            product(upstream_MN.T, rows_MK.T) if by_weight else None,
+        )
+
+
+def dropout(hidden_X: Tensor, rate: float) -> Tensor:
+    """Each number zero with probability `rate`, and the others larger by as much as is then missing.
+
+    On a CPU torch draws a number at a time; here a fast generator, seeded by torch's, draws them all. `rate` is rounded to
+    1/65,536.
+    """
+    if rate == 0 or not _plain(hidden_X):
+        return functional.dropout(hidden_X, rate)
+    dropped_X: Tensor = _Dropout.apply(hidden_X, rate)  # type: ignore[no-untyped-call]
+    return dropped_X
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_X: Tensor, rate: float) -> Tensor:
+        chances, size = 1 << 16, hidden_X.numel()
+        dropped = round(rate * chances)
+        generator = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
+        drawn = generator.integers(0, 1 << 64, -(-size // 4), np.uint64).view(np.uint16)[:size]
+        kept_X = torch.from_numpy(drawn >= dropped).view(hidden_X.shape)
+        ctx.scale = chances / max(chances - dropped, 1)
+        ctx.save_for_backward(kept_X)
+        return (hidden_X * ctx.scale).mul_(kept_X)
+
+    @staticmethod
+    def backward(ctx: Any, upstream_X: Tensor) -> tuple[Tensor, None]:
+        (kept_X,) = ctx.saved_tensors
+        return (upstream_X * ctx.scale).mul_(kept_X), None
 
 
 def attention(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
@@ -35,9 +113,8 @@ BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a
 
 
 def _in_blocks(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> bool:
-    """Whether torch would keep weights that are too many: on a CPU it has a kernel for equal widths only."""
-    (L, F), (P, H) = queries_LF.shape, values_BPH.shape[1:]
-    return F != H and L * P > BLOCK_CELLS and _plain(queries_LF, keys_BPF, values_BPH)
+    """Whether the weights are too many to be kept, on a CPU: torch's kernel for one uses slow products, and knows equal widths only."""
+    return len(queries_LF) * values_BPH.shape[1] > BLOCK_CELLS and _plain(queries_LF, keys_BPF, values_BPH)
 
 
 class _BlockedAttention(torch.autograd.Function):
@@ -51,8 +128,8 @@ class _BlockedAttention(torch.autograd.Function):
         for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
             keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
             for block in blocks:
-                weights_CN = torch.mm(queries_LF[block], keys_NF.T).softmax(1)
-                torch.mm(weights_CN, values_NH, out=attended_BLH[document, block])
+                weights_CN = product(queries_LF[block], keys_NF).softmax(1)
+                attended_BLH[document, block] = product(weights_CN, values_NH.T)
         ctx.save_for_backward(queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH)
         return attended_BLH
 
@@ -60,17 +137,18 @@ class _BlockedAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient_BLH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH = ctx.saved_tensors
         by_query_LF, by_key_BPF, by_value_BPH = map(torch.zeros_like, (queries_LF, keys_BPF, values_BPH))
+        gradient_BLH = gradient_BLH.contiguous()
         along_BL1 = (gradient_BLH * attended_BLH).sum(2, keepdim=True)
         for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
             keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
             by_key_NF, by_value_NH = torch.zeros_like(keys_NF), torch.zeros_like(values_NH)
             for block in blocks:
-                weights_CN = torch.mm(queries_LF[block], keys_NF.T).softmax(1)
-                by_value_NH.addmm_(weights_CN.T, gradient_BLH[document, block])
-                by_score_CN = torch.mm(gradient_BLH[document, block], values_NH.T)
+                weights_CN = product(queries_LF[block], keys_NF).softmax(1)
+                by_value_NH += product(weights_CN.T, gradient_BLH[document, block].T)
+                by_score_CN = product(gradient_BLH[document, block], values_NH)
                 by_score_CN.sub_(along_BL1[document, block]).mul_(weights_CN)
-                by_query_LF[block].addmm_(by_score_CN, keys_NF)
-                by_key_NF.addmm_(by_score_CN.T, queries_LF[block])
+                by_query_LF[block] += product(by_score_CN, keys_NF.T)
+                by_key_NF += product(by_score_CN.T, queries_LF[block].T)
             by_key_BPF[document, inside], by_value_BPH[document, inside] = by_key_NF, by_value_NH
         return by_query_LF, by_key_BPF, by_value_BPH, None
 
@@ -179,7 +257,7 @@ def _gru(layers: Sequence[nn.LSTM | nn.GRU], hidden_DBTF: Tensor) -> Tensor:
     input_DGF, state_DGH, input_bias_DG, state_bias_DG = weights
     _, B, T, _ = hidden_DBTF.shape
     rows_DXF = hidden_DBTF.transpose(1, 2).flatten(1, 2)  # X = T · B
-    given_DXG = torch.baddbmm(input_bias_DG[:, None], rows_DXF, input_DGF.transpose(1, 2))
+    given_DXG = torch.stack([linear(*each) for each in zip(rows_DXF, input_DGF, input_bias_DG, strict=True)])
     given_DTBG = given_DXG.reshape(len(layers), T, B, -1)
     states_DTBH: Tensor = _GatedSteps.apply(given_DTBG, state_DGH, state_bias_DG)  # type: ignore[no-untyped-call]
     return states_DTBH.transpose(1, 2)
@@ -235,8 +313,10 @@ class _GatedSteps(torch.autograd.Function):
             torch.add(later_DBH, upstream_DBH, out=by_state_DBH)
             factors_DB3H.mul_(by_state_DBH[:, :, None])  # which makes them the gates' gradients
             later_DBH = torch.baddbmm(by_state_DBH * z_DBH, by_gate_DBG, weight_DGH)
-        turned_DGX = factors_DTBG.flatten(1, 2).transpose(1, 2)
-        by_weight_DGH = turned_DGX @ before_DTBH.flatten(1, 2)
+        by_gate_DXG, before_DXH = factors_DTBG.flatten(1, 2), before_DTBH.flatten(1, 2)
+        by_weight_DGH = torch.stack(
+            [product(by_gate_XG.T, before_XH.T) for by_gate_XG, before_XH in zip(by_gate_DXG, before_DXH, strict=True)]
+        )
         by_bias_DG = factors_DTBG.sum((1, 2))
         torch.mul(by_state_DTBH, by_new_DTBH, out=by_n)
         return factors_DTBG, by_weight_DGH, by_bias_DG

@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from icdbench.nn import BiRNN, embedding, lengths
+from icdbench.nn import BiRNN, Linear, embedding, lengths
 from icdbench.registry import register
 from icdbench.spec import Positive, Settings, Variant, tunable
 from icdbench.types import Batch, Task
@@ -56,7 +56,7 @@ class BiGru(nn.Module):
             self.gru: BiRNN | nn.GRU = BiRNN(nn.GRU, width_in, width)
         else:
             self.gru = nn.GRU(width_in, width, batch_first=True)
-        self.output = nn.Linear(width * (1 + config.bidirectional), task.num_codes)
+        self.output = Linear(width * (1 + config.bidirectional), task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
         """logits_BL."""

@@ -37,7 +37,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from icdbench.kernels import convolve
-from icdbench.nn import LabelAttention, LabelwiseLinear, embedding, mask
+from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, Linear, embedding, mask
 from icdbench.registry import register
 from icdbench.spec import Positive, PositiveFloat, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -65,7 +65,7 @@ class Caml(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = embedding(task, config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.conv = nn.Conv1d(
             config.embedding_size, config.filters, config.kernel_size, padding=config.kernel_size // 2
         )
@@ -117,7 +117,7 @@ class DrCaml(Caml):
         width, kernel = config.filters, config.kernel_size
         self.title_conv = nn.Conv1d(config.embedding_size, width, kernel, padding=kernel // 2)
         nn.init.xavier_uniform_(self.title_conv.weight)
-        self.title_linear = nn.Linear(width, width)
+        self.title_linear = Linear(width, width)
         nn.init.xavier_uniform_(self.title_linear.weight)
 
     def penalty(self, batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench.nn import embedding, lengths, mask, show
+from icdbench.nn import Dropout, Linear, embedding, lengths, mask, show
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -41,10 +41,10 @@ class Cnn(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = embedding(task, config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.conv = nn.Conv1d(config.embedding_size, config.filters, config.kernel_size)
         nn.init.xavier_uniform_(self.conv.weight)
-        self.output = nn.Linear(config.filters, task.num_codes)
+        self.output = Linear(config.filters, task.num_codes)
         nn.init.xavier_uniform_(self.output.weight)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -41,8 +41,10 @@ from torch.nn import functional
 
 from icdbench.nn import (
     BiRNN,
+    Dropout,
     LabelAttention,
     LabelwiseLinear,
+    Linear,
     ResidualConv,
     attend,
     description_means,
@@ -94,14 +96,14 @@ class Jlan(nn.Module):
         self.config = config
         width, both = config.hidden_size, 2 * config.hidden_size
         self.embedding = embedding(task, config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         widths = [config.embedding_size] + [width] * config.blocks
         self.blocks = nn.ModuleList(
             ResidualConv(before, after, config.kernel_size) for before, after in itertools.pairwise(widths)
         )
         self.lstm = BiRNN(nn.LSTM, width, width)
         if config.attention != "label":
-            self.W1 = nn.Linear(both, config.attention_size, bias=False)
+            self.W1 = Linear(both, config.attention_size, bias=False)
             self.self_attention = LabelAttention(config.attention_size, task.num_codes, "self")  # its U is W2
         if config.attention != "self":
             if config.embedding_size == width:
@@ -110,11 +112,11 @@ class Jlan(nn.Module):
                 start_LH = torch.randn(task.num_codes, width) / width**0.5
             self.C = nn.Parameter(start_LH)
         if config.attention == "joint":
-            self.w3 = nn.Linear(both, 1, bias=False)
-            self.w4 = nn.Linear(both, 1, bias=False)
+            self.w3 = Linear(both, 1, bias=False)
+            self.w4 = Linear(both, 1, bias=False)
         if config.output == "mlp-sum":
-            self.hidden = nn.Linear(both, width)
-            self.pooled = nn.Linear(width, width)
+            self.hidden = Linear(both, width)
+            self.pooled = Linear(width, width)
         else:
             self.output = LabelwiseLinear(both, task.num_codes)
 

@@ -22,7 +22,18 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from icdbench.nn import LabelAttention, LabelwiseLinear, MultiFilterEncoder, attend, embedding, lengths, mask, show
+from icdbench.nn import (
+    Dropout,
+    LabelAttention,
+    LabelwiseLinear,
+    Linear,
+    MultiFilterEncoder,
+    attend,
+    embedding,
+    lengths,
+    mask,
+    show,
+)
 from icdbench.registry import register
 from icdbench.spec import OddSizes, Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -49,14 +60,14 @@ class JlanReleased(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = embedding(task, config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = MultiFilterEncoder(config.embedding_size, config.filters, config.kernel_sizes, config.dropout)
         width = config.filters * len(config.kernel_sizes)
         self.label_attention = LabelAttention(width, task.num_codes)
-        self.W1 = nn.Linear(width, config.attention_size)
-        self.W2 = nn.Linear(config.attention_size, task.num_codes, bias=False)
-        self.w1 = nn.Linear(width, 1)
-        self.w2 = nn.Linear(width, 1)
+        self.W1 = Linear(width, config.attention_size)
+        self.W2 = Linear(config.attention_size, task.num_codes, bias=False)
+        self.w1 = Linear(width, 1)
+        self.w2 = Linear(width, 1)
         self.output = LabelwiseLinear(width, task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:

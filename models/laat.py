@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from torch import Tensor, cat, nn
 
-from icdbench.nn import BiRNN, LabelwiseLinear, attend, embedding, lengths, mask
+from icdbench.nn import BiRNN, Dropout, LabelwiseLinear, Linear, attend, embedding, lengths, mask
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, Variant, tunable
 from icdbench.types import Batch, Task
@@ -66,11 +66,11 @@ class Laat(nn.Module):
         self.embedding = embedding(task, config.embedding_size)
         if config.static_embeddings and task.embeddings is not None:
             self.embedding.weight.requires_grad = False
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.lstm = BiRNN(nn.LSTM, config.embedding_size, config.hidden_size)
         both = 2 * config.hidden_size
-        self.W = nn.Linear(both, config.attention_size, bias=False)
-        self.U = nn.Linear(config.attention_size, task.num_codes, bias=False)
+        self.W = Linear(both, config.attention_size, bias=False)
+        self.U = Linear(config.attention_size, task.num_codes, bias=False)
         self.output = LabelwiseLinear(both, task.num_codes)
         for weight in (self.W.weight, self.U.weight, self.output.final.weight):
             nn.init.normal_(weight, std=DEVIATION)

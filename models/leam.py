@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icdbench.kernels import convolve
-from icdbench.nn import LabelwiseLinear, attend, description_means, embedding, mask, show
+from icdbench.nn import Dropout, LabelwiseLinear, Linear, attend, description_means, embedding, mask, show
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, SpecError, Variant, tunable
 from icdbench.types import Batch, Task
@@ -64,7 +64,7 @@ class Leam(nn.Module):
         self.config = config
         width, num_codes = config.embedding_size, task.num_codes
         self.embedding = embedding(task, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.C = nn.Parameter(description_means(task, self.embedding.weight.detach()))
         if config.attention == "codes":
             self.conv = _convolution(width, config.kernel_size)
@@ -76,8 +76,8 @@ class Leam(nn.Module):
                 f"or set data.top_codes to at most {MOST_CODES}"
             )
         self.conv = _convolution(num_codes, config.ngram)
-        self.hidden = nn.Linear(width, config.hidden_size)
-        self.final = nn.Linear(config.hidden_size, num_codes)
+        self.hidden = Linear(width, config.hidden_size)
+        self.final = Linear(config.hidden_size, num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
         """logits_BL."""

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from icdbench.kernels import convolve
-from icdbench.nn import BatchNorm, attend, description_means, embedding, mask
+from icdbench.nn import BatchNorm, Dropout, Linear, attend, description_means, embedding, mask
 from icdbench.registry import register
 from icdbench.spec import Odd, Positive, Rate, Settings, SpecError, tunable
 from icdbench.types import Batch, Hierarchy, IntArray, Task
@@ -58,21 +58,21 @@ class MsattKg(nn.Module):
         self.config = config
         width, filters = config.embedding_size, config.filters
         self.embedding = embedding(task, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.convs = nn.ModuleList(
             nn.Conv1d(filters * scale or width, filters, config.kernel_size, padding=config.kernel_size // 2)
             for scale in range(config.scales)
         )
         self.norms = nn.ModuleList(BatchNorm(filters) for _ in range(config.scales))
         self.scale_attention = nn.Sequential(
-            nn.Linear(config.scales, config.attention_size), nn.ReLU(), nn.Linear(config.attention_size, config.scales)
+            Linear(config.scales, config.attention_size), nn.ReLU(), Linear(config.attention_size, config.scales)
         )
         self.nodes = nn.Parameter(_node_vectors(task, task.hierarchy, self.embedding.weight.detach()))
         up_NN, down_NN = neighbour_means(task.hierarchy.parents)
         self.register_buffer("parents_NN", up_NN, persistent=False)
         self.register_buffer("children_NN", down_NN, persistent=False)
         self.graph = nn.ModuleList(GraphConvolution(width) for _ in range(2))
-        self.projection = _xavier(nn.Linear(width, filters))
+        self.projection = _xavier(Linear(width, filters))
         self.bias = nn.Parameter(torch.zeros(task.num_codes))
 
     def forward(self, batch: Batch) -> Tensor:
@@ -112,9 +112,9 @@ class GraphConvolution(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.own = _xavier(nn.Linear(width, width))
-        self.up = _xavier(nn.Linear(width, width, bias=False))
-        self.down = _xavier(nn.Linear(width, width, bias=False))
+        self.own = _xavier(Linear(width, width))
+        self.up = _xavier(Linear(width, width, bias=False))
+        self.down = _xavier(Linear(width, width, bias=False))
 
     def forward(self, nodes_NE: Tensor, parents_NN: Tensor, children_NN: Tensor) -> Tensor:
         above_NE, below_NE = torch.sparse.mm(parents_NN, nodes_NE), torch.sparse.mm(children_NN, nodes_NE)
@@ -144,6 +144,6 @@ def _node_vectors(task: Task, hierarchy: Hierarchy, vectors_VE: Tensor) -> Tenso
     return description_means(nodes, vectors_VE)
 
 
-def _xavier(layer: nn.Linear) -> nn.Linear:
+def _xavier(layer: Linear) -> Linear:
     nn.init.xavier_uniform_(layer.weight)
     return layer

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from icdbench.nn import LabelAttention, LabelwiseLinear, MultiFilterEncoder, embedding, lengths, mask
+from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, MultiFilterEncoder, embedding, lengths, mask
 from icdbench.registry import register
 from icdbench.spec import OddSizes, Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -48,7 +48,7 @@ class MultiResCnn(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = embedding(task, config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = MultiFilterEncoder(config.embedding_size, config.filters, config.kernel_sizes, config.dropout)
         width = config.filters * len(config.kernel_sizes)
         self.attention = LabelAttention(width, task.num_codes)

@@ -21,25 +21,26 @@ def plain(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Ten
     return scores_BLP.softmax(2) @ values_BPH
 
 
-def inputs(width: int, value_width: int) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(width: int, value_width: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(1)
     shapes = (7, width), (3, 9, width), (3, 9, value_width)
-    queries, keys, values = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    queries, keys, values = (torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
     return queries, keys, values
 
 
 MASKS = [None, nn.mask(torch.tensor([9, 1, 4]), 9), nn.mask(torch.tensor([9, 1, 4]), 9).flip(1)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cells", [1, 20, 1 << 20])
 @pytest.mark.parametrize("mask", MASKS, ids=["all", "first", "last"])
 @pytest.mark.parametrize(("width", "value_width"), WIDTHS)
 def test_attention_and_its_gradients_are_those_of_the_equation(
-    width: int, value_width: int, mask: Tensor | None, cells: int, monkeypatch: pytest.MonkeyPatch
+    width: int, value_width: int, mask: Tensor | None, cells: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "BLOCK_CELLS", cells)
-    given = inputs(width, value_width)
-    upstream = torch.randn(3, 7, value_width, dtype=torch.float64)
+    given = inputs(width, value_width, dtype)
+    upstream = torch.randn(3, 7, value_width, dtype=dtype)
     wanted = plain(*given, mask)
     gradients = torch.autograd.grad(wanted, given, upstream)
     found = attend(*given, mask)

@@ -10,9 +10,9 @@ from conftest import NUM_CODES, padded, small_task
 from test_models import NEURAL, SMALL
 from torch import Tensor, nn
 
-from icdbench import registry
+from icdbench import kernels, registry
 from icdbench.benchmarks.speed.plain import PLAIN, load, plain_name
-from icdbench.kernels import convolve
+from icdbench.kernels import convolve, dropout, linear, product
 from icdbench.nn import BiRNN
 from icdbench.types import Batch
 
@@ -32,6 +32,61 @@ def test_convolution_and_its_gradients_are_torchs(width: int, filters: int, kern
     wanted = torch.autograd.grad(wanted_BPF, trained, upstream_BPF)
     found = torch.autograd.grad(found_BPF, trained, upstream_BPF)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def laid_out(matrix_MN: Tensor, way: str) -> Tensor:
+    """The same numbers, in another order in memory."""
+    M, N = matrix_MN.shape
+    ways = {
+        "rows": matrix_MN,
+        "columns": matrix_MN.T.contiguous().T,
+        "gaps": torch.cat((matrix_MN, matrix_MN), 1)[:, :N],
+        "repeated": matrix_MN[:, :1].expand(M, N),
+    }
+    return ways[way]
+
+
+@pytest.mark.parametrize("one", ["rows", "columns", "gaps", "repeated"])
+@pytest.mark.parametrize("other", ["rows", "columns", "gaps", "repeated"])
+def test_products_are_torchs_however_they_lie_in_memory(one: str, other: str) -> None:
+    torch.manual_seed(0)
+    rows, columns = laid_out(torch.randn(5, 7), one), laid_out(torch.randn(3, 7), other)
+    torch.testing.assert_close(product(rows, columns), rows @ columns.T)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_linear_layers_and_their_gradients_are_torchs(
+    *, bias: bool, fixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "SMALL", 0)
+    torch.manual_seed(0)
+    layer, hidden = nn.Linear(6, 5, bias=bias), torch.randn(2, 3, 6, requires_grad=not fixed)
+    found, wanted = linear(hidden, layer.weight, layer.bias), layer(hidden)
+    torch.testing.assert_close(found, wanted)
+    trained = [*layer.parameters()] + [hidden] * (not fixed)
+    upstream = torch.randn_like(wanted)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, trained, upstream), torch.autograd.grad(wanted, trained, upstream)
+    )
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 1.0])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(1)
+    hidden = torch.ones(1000, 201, requires_grad=True)
+    found = dropout(hidden, rate)
+    kept = found != 0
+    assert 1 - kept.double().mean().item() == pytest.approx(rate, abs=0.005)
+    assert (kept.double().mean(0) - (1 - rate)).abs().max() < 0.08  # no unit is favoured
+    if rate < 1:
+        torch.testing.assert_close(found[kept], torch.full_like(found[kept], 1 / (1 - rate)), rtol=1e-4, atol=0)
+    (gradient,) = torch.autograd.grad(found, hidden, 2 * torch.ones_like(found))
+    torch.testing.assert_close(gradient, 2 * found)
+    torch.manual_seed(1)
+    assert torch.equal(dropout(hidden, rate), found)
+    if 0 < rate < 1:
+        assert not torch.equal(dropout(hidden, rate), found)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
@@ -62,8 +117,14 @@ def _same_gradients(ours: nn.Module, plain: nn.Module, found: Tensor, wanted: Te
 TEXTS = [[2 + (7 * place + 11 * row) % 57 for place in range(70)] for row in range(3)]
 
 
+@pytest.mark.parametrize("large", [True, False])
 @pytest.mark.parametrize("name", [name for name in NEURAL if "@" not in name])
-def test_the_textbooks_model_has_the_same_logits_and_gradients(name: str) -> None:
+def test_the_textbooks_model_has_the_same_logits_and_gradients(
+    name: str, *, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:  # by the ways that are taken for large inputs
+        monkeypatch.setattr(kernels, "SMALL", 0)
+        monkeypatch.setattr(kernels, "BLOCK_CELLS", 100)
     given = small_task(16)
     given = dataclasses.replace(given, descriptions=(given.descriptions or ())[:1] * NUM_CODES)
     fields = registry.entry(name).config.model_fields
