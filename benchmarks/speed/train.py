@@ -134,8 +134,9 @@ class Timed:
 
     def products(self, batch: Batch, *, training: bool) -> int:
         """Floating-point operations of its matrix products and convolutions."""
-        # oneDNN's LSTM is one operation that is not counted; without it, it is a sequence of products that are.
-        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+        aten = torch.ops.aten
+        recurrences = {aten.mkldnn_rnn_layer: _recurrence, aten.mkldnn_rnn_layer_backward: _recurrence_backward}
+        with FlopCounterMode(display=False, custom_mapping=recurrences) as counter:
             if training:
                 self.step(batch)
             else:
@@ -156,6 +157,15 @@ class Timed:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             train.objective_of(self.module, batch, 0)
         return sum(storage.nbytes() for place, storage in kept.items() if place not in own)
+
+
+def _recurrence(input_TBF: Sequence[int], input_GF: Sequence[int], state_GH: Sequence[int], *_: Any, **__: Any) -> int:
+    """Operations of oneDNN's LSTM, which torch does not count, from the shapes of its input and weights."""
+    return 2 * math.prod(input_TBF[:2]) * (math.prod(input_GF) + math.prod(state_GH))
+
+
+def _recurrence_backward(*shapes: Any, **named: Any) -> int:
+    return 2 * _recurrence(*shapes, **named)
 
 
 def _plain_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
