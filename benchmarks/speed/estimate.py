@@ -69,8 +69,9 @@ def main() -> None:
     asked = parser.parse_args()
     device = train.fabric(asked.device).device
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    taken = f", rates taken {asked.faster:g} times" if asked.faster != 1 else ""
     print(
-        f"{name}; {platform.platform()}, torch {torch.__version__}; {asked.epochs} epochs, {asked.seeds} seeds, taken {asked.faster:g} times as fast\n"
+        f"{name}; {platform.platform()}, torch {torch.__version__}; {asked.epochs} epochs, {asked.seeds} seeds{taken}\n"
     )
     print("| system | table | documents/s | hours a run |\n|:--|:--|--:|--:|")
     hours: dict[str, list[float]] = {}

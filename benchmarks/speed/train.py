@@ -212,7 +212,11 @@ def rates(case: Row) -> Row:
     source = torch.ones(1 << 26, device=device)
     target = torch.ones_like(source)
     copying = fastest(lambda: target.copy_(source), 10, device)
-    return {"product": 2 * size**3 / min(by_matrix, by_filter), "copy": 8 * len(source) / copying}
+    return {
+        "product": 2 * size**3 / min(by_matrix, by_filter),
+        "mm": 2 * size**3 / by_matrix,
+        "copy": 8 * len(source) / copying,
+    }
 
 
 def steps(case: Row) -> Row:
@@ -309,7 +313,8 @@ def step_tables(chosen: argparse.Namespace) -> dict[tuple[str, int], float]:
             if difference > TOLERANCE:
                 sys.exit(f"{model} at {codes} codes: logits differ from the plain model's by {difference:.1e}")
             found.append({"model": model, "codes": codes, "ours": ours, "plain": plain})
-    print(f"Products {rate['product'] / 1e9:,.0f} GFLOP/s, copies {rate['copy'] / 1e9:,.1f} GB/s (read and written).\n")
+    print(f"Products {rate['product'] / 1e9:,.0f} GFLOP/s (torch.mm {rate['mm'] / 1e9:,.0f}),", end=" ")
+    print(f"copies {rate['copy'] / 1e9:,.1f} GB/s (read and written).\n")
     for kind, title in (("train", "training step"), ("infer", "inference")):
         print(
             f"| {title} | codes | documents/s | seconds | plain, s | times faster | GiB | plain, GiB | floor, s | of floor | GFLOP/s |"
