@@ -84,7 +84,7 @@ def main() -> None:
             each = asked.epochs * count / speed / 3600
             hours.setdefault(table, []).extend([each] * asked.seeds)
             print(f"| {system} | {table} | {speed:.1f} | {each:.2f} |", flush=True)
-    print("\n| runs | GPUs | hours | GPU-hours | price |\n|:--|--:|--:|--:|--:|")
+    print("\n| runs | devices | hours | device-hours | price |\n|:--|--:|--:|--:|--:|")
     whole = {**hours, "both": list(itertools.chain.from_iterable(hours.values()))}
     for table, runs in whole.items():
         for gpus in GPUS:
