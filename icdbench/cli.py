@@ -40,8 +40,10 @@ def main() -> None:
         if "\n" in message:  # the help, as nothing was asked for
             error.show()
             sys.exit(2)
-        command = error.ctx.command_path if error.ctx else "icdbench"
+        command = error.ctx.command_path if error.ctx else " ".join(["icdbench", *sys.argv[1:2]])
         fail(f"{message.rstrip('.')}; see '{command} --help'", 2)
+    except typer.Abort:
+        fail("stopped", 1)
     except (SpecError, DataError) as error:
         fail(str(error), 2)
     except OSError as error:  # a full disk, a folder that vanished

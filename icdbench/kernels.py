@@ -33,7 +33,7 @@ def _dense(matrix_MN: Tensor) -> Tensor:
     return matrix_MN if matrix_MN.is_contiguous() or matrix_MN.T.is_contiguous() else matrix_MN.contiguous()
 
 
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 SMALL = 1 << 22  # multiplications up to which torch's own way costs less than the way to oneDNN's
 
 
@@ -42,7 +42,7 @@ def linear(hidden_XK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tenso
     if hidden_XK.numel() * len(weight_NK) <= SMALL or not _plain(hidden_XK, weight_NK):
         return functional.linear(hidden_XK, weight_NK, bias_N)
     mapped_MN: Tensor = _Linear.apply(hidden_XK.flatten(0, -2), weight_NK)  # type: ignore[no-untyped-call]
-    mapped_XN = mapped_MN.unflatten(0, hidden_XK.shape[:-1])
+    mapped_XN = mapped_MN.view(*hidden_XK.shape[:-1], -1)
     return mapped_XN if bias_N is None else mapped_XN + bias_N
 
 
@@ -84,7 +84,8 @@ class _Dropout(torch.autograd.Function):
         kept_X = torch.from_numpy(drawn >= dropped).view(hidden_X.shape)
         ctx.scale = chances / max(chances - dropped, 1)
         ctx.save_for_backward(kept_X)
-        return (hidden_X * ctx.scale).mul_(kept_X)
+        dropped_X: Tensor = (hidden_X * ctx.scale).mul_(kept_X)
+        return dropped_X
 
     @staticmethod
     def backward(ctx: Any, upstream_X: Tensor) -> tuple[Tensor, None]:
@@ -158,7 +159,7 @@ def _blocks(num_codes: int, values_BPH: Tensor, mask_BP: Tensor | None) -> Itera
     everywhere_P = torch.ones(values_BPH.shape[1], dtype=torch.bool)
     for document in range(len(values_BPH)):
         inside_P = everywhere_P if mask_BP is None else mask_BP[document]
-        size = max(1, BLOCK_CELLS // int(inside_P.sum()))
+        size = max(1, BLOCK_CELLS // max(1, int(inside_P.sum())))
         yield document, inside_P, [slice(first, first + size) for first in range(0, num_codes, size)]
 
 

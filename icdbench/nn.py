@@ -58,7 +58,7 @@ def lengths(batch: Batch, *, attend_padding: bool) -> Tensor:
 class Linear(nn.Linear):
     """torch's, by the way that is fastest."""
 
-    def forward(self, hidden_XK: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, hidden_XK: Tensor) -> Tensor:
         """[..., K] to [..., N]."""
         return kernels.linear(hidden_XK, self.weight, self.bias)
 
@@ -66,7 +66,7 @@ class Linear(nn.Linear):
 class Dropout(nn.Dropout):
     """torch's, by the way that is fastest."""
 
-    def forward(self, hidden_X: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, hidden_X: Tensor) -> Tensor:
         """Any shape."""
         return kernels.dropout(hidden_X, self.p) if self.training else hidden_X
 

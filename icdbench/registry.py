@@ -12,7 +12,7 @@ from torch import nn
 
 from icdbench import models
 from icdbench.spec import Settings, SpecError, TrainSpec, UnsuitableError, Variant, nearest
-from icdbench.types import Encoded, FloatArray, IntArray, Task
+from icdbench.types import Corpus, Encoded, FloatArray, Task
 
 
 class LinearModel(Protocol):
@@ -51,7 +51,7 @@ class Entry:
     data: Mapping[str, Any]
     train: Mapping[str, Any]
     small: Mapping[str, Any]
-    needs_titles: bool
+    needs: Sequence[str]
     version: str
 
     def variant(self, name: str) -> Variant:
@@ -62,12 +62,13 @@ class Entry:
             raise SpecError(f"model '{self.name}' has no variant '{name}'{nearest(name, self.variants)}")
         return self.variants[name]
 
-    def check(self, titles: Sequence[IntArray] | None) -> None:
-        """Raises UnsuitableError for a model that needs titles of codes where there is not one."""
-        if self.needs_titles and not any(map(len, titles or ())):
+    def check(self, data: Corpus | Task) -> None:
+        """Raises UnsuitableError if the data have not what the model needs."""
+        there = {"titles": any(map(len, data.descriptions or ())), "hierarchy": data.hierarchy is not None}
+        if lacking := next((need for need in self.needs if not there[need]), None):
             raise UnsuitableError(
-                f"{self.name} needs the codes' titles, and these data have none; run another model, "
-                "or name the data.code_system of own data"
+                f"{self.name} needs the codes' {lacking}, and these data have none; run another model, "
+                "or for own data set data.code_system"
             )
 
 
@@ -83,15 +84,16 @@ def register(
     data: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     small: Mapping[str, Any] | None = None,
-    needs_titles: bool = False,
+    needs: Sequence[str] = (),
     version: str = "1",
 ) -> Callable[[M], M]:
     """Decorate a model class `(config, task)` to make it known.
 
     `data` and `train` say where its paper differs from the suite's defaults; `small` replaces training settings on data
     sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start;
-    what it replaces is kept as the variant `published`. `needs_titles`: without any it cannot be trained. `version` changes when equal settings give other results than
-    before: stored runs of another version are not reused.
+    what it replaces is kept as the variant `published`. `needs` names what it cannot be trained without: titles, hierarchy.
+    `version` changes when equal settings give other results than before, by more than rounding or another seed would: stored
+    runs of another version are not reused.
     """
 
     def add(cls: M) -> M:
@@ -108,7 +110,7 @@ def register(
             data or {},
             train or {},
             small or {},
-            needs_titles,
+            needs,
             version,
         )
         return cls
@@ -143,6 +145,6 @@ def build(name: str, task: Task, **overrides: Any) -> Model:
     """A new model, `name` being `caml` or `jlan@no-joint`, with some of its fields replaced. Raises SpecError."""
     base, _, variant = name.partition("@")
     found = entry(base)
-    found.check(task.descriptions)
+    found.check(task)
     config = found.config().override(found.variant(variant).model, name).override(overrides, base)
     return cast("Model", found.cls(config, task))

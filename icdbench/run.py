@@ -117,7 +117,7 @@ def _spec(
     default_config = entry.config().override(variant.model, entry.name)
     config = default_config.override(_asked(request, entry.name), entry.name)
     corpus = load(data)
-    entry.check(corpus.descriptions)
+    entry.check(corpus)
     few = len(corpus.splits["train"]) < SMALL
     small = {name: value for name, value in entry.small.items() if few and name not in variant.train}
     declared = {**entry.train, **small, **origin.train, **variant.train}
@@ -248,7 +248,7 @@ def enough_memory() -> Iterator[None]:
     """Turns torch's errors about memory into a TrainingError, so that the other runs of a grid go on."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if train.out_of_memory(error):
             raise TrainingError("not enough memory; a smaller train.batch_size or data.max_tokens needs less") from None
         raise

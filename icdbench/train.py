@@ -292,7 +292,7 @@ def backward(
                 objective = objective_of(module, part, left_out)
                 on.backward(objective * share if parts > 1 else objective)
                 value += objective.item() * share
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if parts >= whole or not out_of_memory(error):
                 raise
             parts *= 2
@@ -317,10 +317,10 @@ def _parts(batch: Batch, count: int, parts: int) -> Iterator[tuple[Batch, int]]:
         taken = upto
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether torch raised this for want of memory, on a GPU or not."""
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
+    words = ("not enough memory", "can't allocate memory", "out of memory", "could not create a primitive")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(each in str(error) for each in words)
 
 
 def _place(state: State, step: int, checkpoint: Path) -> str:

@@ -93,7 +93,7 @@ class DescribedConfig(Config):
     paper="Mullenbach et al., NAACL 2018",
     train={"learning_rate": 1e-4},
     small={"learning_rate": 3e-3},
-    needs_titles=True,
+    needs=("titles",),
 )
 class DrCaml(Caml):
     title_tokens_LT: Tensor

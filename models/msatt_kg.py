@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from icdbench.kernels import convolve
 from icdbench.nn import BatchNorm, Dropout, Linear, attend, description_means, embedding, mask
 from icdbench.registry import register
-from icdbench.spec import Odd, Positive, Rate, Settings, SpecError, tunable
+from icdbench.spec import Odd, Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Hierarchy, IntArray, Task
 
 
@@ -47,14 +47,11 @@ class Config(Settings):
     dropout: Rate = tunable(0.2, 0.0, 0.8)
 
 
-@register("msatt-kg", config=Config, paper="Xie et al., CIKM 2019")
+@register("msatt-kg", config=Config, paper="Xie et al., CIKM 2019", needs=("hierarchy",))
 class MsattKg(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__()
-        if task.hierarchy is None:
-            raise SpecError(
-                "msatt-kg needs the hierarchy of the codes, and these data have none; for own data set data.code_system"
-            )
+        assert task.hierarchy is not None
         self.config = config
         width, filters = config.embedding_size, config.filters
         self.embedding = embedding(task, width)

@@ -224,7 +224,7 @@ def test_logits_in_bf16_stay_near_those_in_fp32(name: str) -> None:
 
 
 def test_msatt_kg_without_a_hierarchy_says_what_to_do() -> None:
-    with pytest.raises(SpecError, match=r"msatt-kg needs the hierarchy of the codes.*data\.code_system") as caught:
+    with pytest.raises(SpecError, match=r"msatt-kg needs the codes' hierarchy.*data\.code_system") as caught:
         registry.build("msatt-kg", dataclasses.replace(small_task(), hierarchy=None))
     assert "\n" not in str(caught.value)
     with pytest.raises(SpecError, match="odd kernel size"):

@@ -18,7 +18,7 @@ from conftest import NUM_CODES, learnable, small_task
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench import metrics, registry, store, train
+from icdbench import metrics, registry, run, store, train
 from icdbench.objectives import drop_count, drop_rate, dropped, loss
 from icdbench.spec import SpecError, TrainSpec
 from icdbench.types import Batch, Encoded
@@ -280,18 +280,26 @@ def test_a_rate_that_diverges_names_the_last_good_checkpoint(tmp_path: Path) -> 
         fit(small_caml(), tmp_path)
 
 
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError("Unable to allocate 128. MiB for an array"),  # numpy's
+    RuntimeError("could not create a primitive"),  # oneDNN's
+]
+
+
 class Narrow(nn.Module):
     """CAML on a machine whose memory holds `most` documents."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, error: Exception = OUT_OF_MEMORY[0]) -> None:
         super().__init__()
         train.seed_everything(1)
+        self.error = error
         self.caml = registry.build("caml", small_task(16), embedding_size=16, filters=8, dropout=0.0)
         self.most = most
 
     def forward(self, batch: Batch) -> Tensor:
         if self.training and len(batch.lengths_B) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         assert isinstance(self.caml, nn.Module)
         logits_BL: Tensor = self.caml(batch)
         return logits_BL
@@ -308,6 +316,14 @@ def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(tmp_path: Path, 
     if objective == "bce":  # else each part leaves out its own worst pairs
         losses = [[epoch["loss"] for epoch in state.history] for state in (whole, parts)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_every_library_has_its_own_way_to_say_so(tmp_path: Path, error: Exception) -> None:
+    parts = fit(Narrow(5, error), tmp_path, max_epochs=1)
+    assert parts.history[0]["split"] == math.ceil(len(TRAIN) / 16)
+    with pytest.raises(train.TrainingError, match="not enough memory"), run.enough_memory():
+        raise error
 
 
 def test_a_document_that_memory_does_not_hold_is_an_error(tmp_path: Path) -> None:

@@ -275,7 +275,8 @@ def busy(work: Callable[[], object], device: torch.device) -> float:
         return 0.0
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
         seconds = fastest(work, 1, device)
-    return sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / seconds
+    microseconds: float = sum(event.self_device_time_total for event in profiler.key_averages())
+    return microseconds / 1e6 / seconds
 
 
 MEASURES = {"rates": rates, "steps": steps, "epoch": epoch}
