@@ -3,7 +3,8 @@
 Training batches hold `batch_size` documents of similar length: a shuffled epoch is cut into pools, each pool sorted by
 length and cut into batches, and the batches shuffled, so that little is padding and yet no two epochs have the same
 batches. The order is a pure function of (seed, epoch): a resumed run skips to its place. Evaluation batches go by
-length under a token budget.
+length under a token budget. Widths are rounded up, by a 32nd at most, so that few occur and what a library makes ready for
+one (oneDNN compiles kernels for each) serves again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from icdbench.types import Batch, Encoded, IntArray
 
-POOL_BATCHES = 16
+POOL_BATCHES = 32
+DIGITS = 6  # binary ones that a width has, before zeros
 EVALUATION_TOKENS = 16_384
 
 
@@ -40,9 +42,10 @@ def evaluation_order(lengths: IntArray, tokens: int = EVALUATION_TOKENS) -> list
     """All documents by length, in batches of at most `tokens` padded tokens (at least one document each)."""
     batches: list[IntArray] = []
     order = np.argsort(lengths, kind="stable")
+    width_N = widths(lengths[order])
     start = 0
     for end in range(1, len(order) + 1):
-        if end == len(order) or (end - start + 1) * lengths[order[end]] > tokens:
+        if end == len(order) or (end - start + 1) * width_N[end] > tokens:
             batches.append(order[start:end])
             start = end
     return batches
@@ -51,7 +54,7 @@ def evaluation_order(lengths: IntArray, tokens: int = EVALUATION_TOKENS) -> list
 def batches(
     encoded: Encoded, order: list[IntArray], num_codes: int, max_tokens: int, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
-    """The documents of each entry of `order`, cut to max_tokens and padded to the longest of them.
+    """The documents of each entry of `order`, cut to max_tokens and padded to the longest of them or a little more.
 
     A batch is made on the device, from words that were moved there once and stay: no step waits for text.
     """
@@ -65,12 +68,21 @@ def batches(
         document_B, start_B, length_B, at_K, label_K = (
             torch.from_numpy(array.astype(np.int64)).to(words_N.device, non_blocking=True) for array in arrays
         )
-        position_T = torch.arange(int(lengths[index_B].max()), device=words_N.device)
+        width = min(int(widths(lengths[index_B].max())), max_tokens)
+        position_T = torch.arange(width, device=words_N.device)
         place_BT = (start_B[:, None] + position_T).clamp_(max=len(words_N) - 1)
         tokens_BT = words_N[place_BT].long() * (position_T < length_B[:, None])
         labels_BL = torch.zeros(len(index_B), num_codes, device=words_N.device)
         labels_BL[at_K, label_K] = 1
         yield Batch(*(each.to(device) for each in (tokens_BT, length_B, labels_BL, document_B)))
+
+
+def widths(lengths_X: IntArray) -> IntArray:
+    """Of batches that reach so far: rounded up to few."""
+    _, digits_X = np.frexp(lengths_X)
+    step_X = 2 ** np.maximum(digits_X - DIGITS, 0)
+    widths_X: IntArray = -(-lengths_X // step_X) * step_X
+    return widths_X
 
 
 def _moved(encoded: Encoded, device: torch.device) -> Tensor:

@@ -51,8 +51,8 @@ def mask(lengths_B: Tensor, size: int) -> Tensor:
 
 
 def lengths(batch: Batch, *, attend_padding: bool) -> Tensor:
-    """How far each document reaches [B]: all of the batch's width where padding is to be read as text."""
-    return torch.full_like(batch.lengths_B, batch.tokens_BT.shape[1]) if attend_padding else batch.lengths_B
+    """How far each document reaches [B]: as far as the longest of the batch where padding is to be read as text."""
+    return batch.lengths_B.max().expand_as(batch.lengths_B) if attend_padding else batch.lengths_B
 
 
 class Linear(nn.Linear):

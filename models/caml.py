@@ -37,7 +37,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from icdbench.kernels import convolve
-from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, Linear, embedding, mask
+from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, Linear, embedding, lengths, mask
 from icdbench.registry import register
 from icdbench.spec import Positive, PositiveFloat, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -78,7 +78,8 @@ class Caml(nn.Module):
         embedded_BTE = self.dropout(self.embedding(batch.tokens_BT))
         hidden_BPF = convolve(self.conv, embedded_BTE).tanh()
         extra = 1 - self.config.kernel_size % 2  # an even kernel has one position more than tokens
-        mask_BP = None if self.config.attend_padding else mask(batch.lengths_B + extra, hidden_BPF.shape[1])
+        reach_B = lengths(batch, attend_padding=self.config.attend_padding) + extra
+        mask_BP = mask(reach_B, hidden_BPF.shape[1])
         logits_BL: Tensor = self.output(self.attention(hidden_BPF, hidden_BPF, mask_BP))
         return logits_BL
 

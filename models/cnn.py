@@ -58,9 +58,11 @@ class Cnn(nn.Module):
             mask_BP = mask(reach_B.clamp(min=1), hidden_BFP.shape[2])
             place_BF = hidden_BFP.masked_fill_(~mask_BP[:, None], -torch.inf).argmax(2)
         # The rest is done at these positions alone: tanh keeps their order, and no other gets a gradient.
-        windows_BPEK = embedded_BTE.unfold(1, kernel, 1)
-        documents_B1 = torch.arange(len(place_BF), device=place_BF.device)[:, None]
-        found_BF = torch.einsum("bfek,fek->bf", windows_BPEK[documents_B1, place_BF], self.conv.weight)
+        # As a lookup of rows, whose gradient torch adds up in parallel.
+        first_B1 = torch.arange(len(place_BF), device=place_BF.device)[:, None] * embedded_BTE.shape[1]
+        rows_BFK = (first_B1 + place_BF)[:, :, None] + torch.arange(kernel, device=place_BF.device)
+        windows_BFKE = functional.embedding(rows_BFK, embedded_BTE.flatten(0, 1))
+        found_BF = (windows_BFKE * self.conv.weight.transpose(1, 2)).sum((2, 3))
         assert self.conv.bias is not None
         largest_BF = (found_BF + self.conv.bias).tanh()
         # What each position adds to a code's logit by being the maximum of filters.

@@ -11,7 +11,7 @@ from conftest import NUM_CODES, encoded, learnable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icdbench.batches import EVALUATION_TOKENS, POOL_BATCHES, batches, evaluation_order, training_order
+from icdbench.batches import EVALUATION_TOKENS, POOL_BATCHES, batches, evaluation_order, training_order, widths
 from icdbench.types import IntArray
 
 LENGTHS = st.lists(st.integers(1, 3000), min_size=1, max_size=300).map(np.array)
@@ -24,8 +24,22 @@ def as_lists(order: list[IntArray]) -> list[list[int]]:
 
 def padding(order: list[IntArray], lengths: IntArray) -> float:
     """The part of all positions that is padding."""
-    padded = sum(len(batch) * int(lengths[batch].max()) for batch in order)
+    padded = sum(len(batch) * width(lengths[batch]) for batch in order)
     return 1 - int(lengths.sum()) / padded
+
+
+def width(lengths: IntArray) -> int:
+    """Of the batch that holds documents so long."""
+    return int(widths(lengths.max()))
+
+
+def test_widths_are_few_and_little_larger_than_documents() -> None:
+    lengths = np.arange(1, 5000)
+    rounded = widths(lengths)
+    assert (rounded >= lengths).all()
+    assert (rounded < lengths * (1 + 1 / 32)).all()
+    assert len(np.unique(rounded[lengths >= 1000])) < 80
+    assert widths(np.array([1, 63, 64, 65, 1025, 2047])).tolist() == [1, 63, 64, 66, 1056, 2048]
 
 
 @given(LENGTHS, st.integers(1, 40), st.integers(0, 2**31 - 1), st.integers(0, 500))
@@ -43,10 +57,10 @@ def test_an_epoch_has_every_document_once(lengths: IntArray, batch_size: int, se
 def test_evaluation_has_every_document_once_and_keeps_to_its_budget(lengths: IntArray, budget: int) -> None:
     order = evaluation_order(lengths, budget)
     assert sorted(np.concatenate(order).tolist()) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= budget for batch in order)
+    assert all(len(batch) == 1 or len(batch) * width(lengths[batch]) <= budget for batch in order)
     for batch, after in pairwise(order):
         assert lengths[batch].max() <= lengths[after].min(), "by length"
-        assert (len(batch) + 1) * lengths[after[0]] > budget, "no batch is smaller than need be"
+        assert (len(batch) + 1) * width(lengths[after[:1]]) > budget, "no batch is smaller than need be"
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
@@ -84,8 +98,8 @@ def test_a_batch_holds_its_documents_cut_padded_and_labelled(max_tokens: int) ->
     (batch,) = batches(data, [np.array([2, 0, 1])], NUM_CODES, max_tokens)
     rows = [texts[position][:max_tokens] for position in (2, 0, 1)]
     assert batch.lengths_B.tolist() == [len(row) for row in rows]
-    width = max(map(len, rows))
-    assert batch.tokens_BT.tolist() == [row + [0] * (width - len(row)) for row in rows]
+    wide = min(width(batch.lengths_B.numpy()), max_tokens)
+    assert batch.tokens_BT.tolist() == [row + [0] * (wide - len(row)) for row in rows]
     assert batch.labels_BL.tolist() == [
         [float(code in found) for code in range(NUM_CODES)] for found in ([1], [0, 2], [])
     ]
@@ -106,7 +120,7 @@ def test_all_labels_arrive_whatever_the_order(shuffled: bool) -> None:  # noqa: 
     labels = np.full((len(data), NUM_CODES), -1.0)
     for batch in batches(data, order, NUM_CODES, max_tokens=20):
         labels[batch.index_B] = batch.labels_BL
-        assert batch.tokens_BT.shape[1] == batch.lengths_B.max() <= 20
+        assert batch.tokens_BT.shape[1] == min(width(batch.lengths_B.numpy()), 20)
         assert ((batch.tokens_BT != 0).sum(1) == batch.lengths_B).all(), "padding is nowhere but at the end"
     np.testing.assert_array_equal(labels, data.labels(NUM_CODES).toarray())
 
