@@ -13,10 +13,10 @@ second time for the gradient count as ours, not as the model's) at the rate of t
 at the rate of a copy: parameters read twice, gradients written, Adam's four reads and three writes, and what the backward
 pass reads of the forward pass, once written and once read. Both rates are measured in the same run.
 
-`epoch`: documents as long as MIMIC's (median 1,400 tokens), ours as the loader makes batches, plain each padded to 2,500. Ours
-counts from its second epoch, when most widths have been met before; the first is given, too. (All plain steps have one width.)
-`by step` is from the same two processes: the mean of steps as above, for two seconds or more, as an epoch is a sum and not the
-fastest of some. On a GPU, the share of the time in which it computed.
+`epoch`: documents as long as MIMIC's (median 1,400 tokens), ours as the loader makes batches, plain each padded to 2,500. As the
+machine may do other work for a moment, a batch of ours counts with the median of PASSES epochs, after a first one (given, too) in
+which widths are met for the first time; and plain, whose batches are all of one width, with the median of its steps. `by step`
+compares medians of steps as above, of the same two processes. On a GPU, the share of the time in which it computed.
 `growth`: ours alone, over two decades of documents, tokens and codes. Prints Markdown.
 
 On a machine with other work, `--clock process_time` with OMP_NUM_THREADS=1 measures processor seconds instead of the wall's.
@@ -31,6 +31,7 @@ import math
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,8 @@ WORDS, DOCUMENTS, TOKENS, CODES_EACH = 52_000, 8, 2_500, 15
 MEDIAN, SPREAD = 1_400, 0.47  # length of MIMIC's summaries, and the standard deviation of its logarithm
 TITLE = 6  # words of a code's title
 TOLERANCE = 1e-4
-AVERAGED = 2.0
+WHILE = 2.0  # seconds
+PASSES = 3
 CLOCK = "ICDBENCH_SPEED_CLOCK"  # which function of `time` is asked, told to child processes
 Row = dict[str, Any]
 
@@ -177,9 +179,13 @@ def _plain_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer
     return torch.optim.Adam(model.parameters(), lr=spec.learning_rate)
 
 
+def the_clock() -> Callable[[], float]:
+    return time.process_time if os.environ[CLOCK] == "process_time" else time.perf_counter
+
+
 def fastest(work: Callable[[], object], times: int, device: torch.device) -> float:
     """Seconds."""
-    clock = time.process_time if os.environ[CLOCK] == "process_time" else time.perf_counter
+    clock = the_clock()
     seconds = []
     for _ in range(times):
         _synchronise(device)
@@ -190,12 +196,12 @@ def fastest(work: Callable[[], object], times: int, device: torch.device) -> flo
     return min(seconds)
 
 
-def average(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds: the mean of at least three times, and of as many as take AVERAGED seconds."""
+def typical(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds: the median of at least five times, and of as many as take a while."""
     seconds: list[float] = []
-    while len(seconds) < 3 or sum(seconds) < AVERAGED:
+    while len(seconds) < 5 or sum(seconds) < WHILE:
         seconds.append(fastest(work, 1, device))
-    return sum(seconds) / len(seconds)
+    return statistics.median(seconds)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -256,7 +262,7 @@ def steps(case: Row) -> Row:
 
 
 def epoch(case: Row) -> Row:
-    """All steps of an epoch over documents of real lengths, after one step that does not count; ours of the second epoch."""
+    """All steps of an epoch over documents of real lengths, and steps of the longest ones."""
     on = train.fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
     before = peak(on.device)
     timed = Timed(case["way"], case["model"], case["codes"], on)
@@ -270,17 +276,23 @@ def epoch(case: Row) -> Row:
         make = padded
     (longest,) = batches(given, [lengths.argsort()[-DOCUMENTS:]], case["codes"], TOKENS, on.device)
     timed.step(longest)
-    step = average(lambda: timed.step(longest), on.device)
+    found: Row = {"step": typical(lambda: timed.step(longest), on.device)}
 
-    def run(order: Sequence[IntArray]) -> None:
+    def run(order: Sequence[IntArray]) -> list[float]:
+        """Seconds of each batch, from making it to the end of its step."""
+        times = [the_clock()()]
         for batch in make(given, order, num_codes=case["codes"], device=on.device):
             timed.step(batch)
+            _synchronise(on.device)
+            times.append(the_clock()())
+        return np.diff(times).tolist()
 
-    seconds = [fastest(functools.partial(run, order), 1, on.device) for order in orders]
-    found: Row = {"step": step, "first": seconds[0], "train": seconds[-1], "train_peak": peak(on.device) - before}
+    first = run(orders[0])
+    found |= {"first": sum(first), "train": len(first) * statistics.median(first)}
     if case["way"] == "ours":
-        found["busy"] = busy(functools.partial(run, orders[-1]), on.device)
-    return found
+        found["train"] = float(np.median([run(orders[1]) for _ in range(PASSES)], axis=0).sum())
+        found["busy"] = busy(functools.partial(run, orders[1]), on.device)
+    return found | {"train_peak": peak(on.device) - before}
 
 
 def busy(work: Callable[[], object], device: torch.device) -> float:
