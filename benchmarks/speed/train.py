@@ -13,10 +13,10 @@ second time for the gradient count as ours, not as the model's) at the rate of t
 at the rate of a copy: parameters read twice, gradients written, Adam's four reads and three writes, and what the backward
 pass reads of the forward pass, once written and once read. Both rates are measured in the same run.
 
-`epoch`: documents as long as MIMIC's (median 1,400 tokens), ours as the loader makes batches, plain each padded to 2,500. As the
-machine may do other work for a moment, a batch of ours counts with the median of PASSES epochs, after a first one (given, too) in
-which widths are met for the first time; and plain, whose batches are all of one width, with the median of its steps. `by step`
-compares medians of steps as above, of the same two processes. On a GPU, the share of the time in which it computed.
+`epoch`: documents as long as MIMIC's (median 1,400 tokens), ours as the loader makes batches, plain each padded to 2,500. The two
+processes take turns, of a second or LONGEST steps, so that what else slows the machine slows both; every LONGEST-th step is followed by one of
+2,500 tokens throughout, from which `by longest` is. Ours has had the epoch once before (given as the first), so that all widths
+have been met; plain has but one. On a GPU, the share of the time in which it computed.
 `growth`: ours alone, over two decades of documents, tokens and codes. Prints Markdown.
 
 On a machine with other work, `--clock process_time` with OMP_NUM_THREADS=1 measures processor seconds instead of the wall's.
@@ -25,6 +25,7 @@ On a machine with other work, `--clock process_time` with OMP_NUM_THREADS=1 meas
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import math
@@ -56,8 +57,8 @@ WORDS, DOCUMENTS, TOKENS, CODES_EACH = 52_000, 8, 2_500, 15
 MEDIAN, SPREAD = 1_400, 0.47  # length of MIMIC's summaries, and the standard deviation of its logarithm
 TITLE = 6  # words of a code's title
 TOLERANCE = 1e-4
-WHILE = 2.0  # seconds
-PASSES = 3
+TURN, LONGEST = 1.0, 4
+WAITING = "waiting\n"
 CLOCK = "ICDBENCH_SPEED_CLOCK"  # which function of `time` is asked, told to child processes
 Row = dict[str, Any]
 
@@ -179,13 +180,9 @@ def _plain_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer
     return torch.optim.Adam(model.parameters(), lr=spec.learning_rate)
 
 
-def the_clock() -> Callable[[], float]:
-    return time.process_time if os.environ[CLOCK] == "process_time" else time.perf_counter
-
-
 def fastest(work: Callable[[], object], times: int, device: torch.device) -> float:
     """Seconds."""
-    clock = the_clock()
+    clock = time.process_time if os.environ[CLOCK] == "process_time" else time.perf_counter
     seconds = []
     for _ in range(times):
         _synchronise(device)
@@ -194,14 +191,6 @@ def fastest(work: Callable[[], object], times: int, device: torch.device) -> flo
         _synchronise(device)
         seconds.append(clock() - begun)
     return min(seconds)
-
-
-def typical(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds: the median of at least five times, and of as many as take a while."""
-    seconds: list[float] = []
-    while len(seconds) < 5 or sum(seconds) < WHILE:
-        seconds.append(fastest(work, 1, device))
-    return statistics.median(seconds)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -262,37 +251,65 @@ def steps(case: Row) -> Row:
 
 
 def epoch(case: Row) -> Row:
-    """All steps of an epoch over documents of real lengths, and steps of the longest ones."""
+    """Mean seconds of a step of an epoch over documents of real lengths, and of one of the longest documents, taking turns."""
+    turn()
     on = train.fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
-    before = peak(on.device)
     timed = Timed(case["way"], case["model"], case["codes"], on)
-    lengths = np.full(case["documents"], case["tokens"]) if case["tokens"] else realistic_lengths(case["documents"])
-    given, size = documents(lengths, case["codes"]), len(lengths)
+    lengths = realistic_lengths(case["documents"])
+    given = documents(lengths, case["codes"])
     if case["way"] == "ours":
-        orders = [training_order(lengths, DOCUMENTS, seed=1, epoch=epoch) for epoch in (1, 2)]
+        order = training_order(lengths, DOCUMENTS, seed=1, epoch=1)
         make: Callable[..., Iterator[Batch]] = functools.partial(batches, max_tokens=TOKENS)
     else:
-        orders = [[np.arange(first, min(first + DOCUMENTS, size)) for first in range(0, size, DOCUMENTS)]]
+        order = [np.arange(first, first + DOCUMENTS) for first in range(0, len(lengths), DOCUMENTS)]
         make = padded
+    made = functools.partial(make, given, order, num_codes=case["codes"], device=on.device)
     (longest,) = batches(given, [lengths.argsort()[-DOCUMENTS:]], case["codes"], TOKENS, on.device)
     timed.step(longest)
-    found: Row = {"step": typical(lambda: timed.step(longest), on.device)}
 
-    def run(order: Sequence[IntArray]) -> list[float]:
-        """Seconds of each batch, from making it to the end of its step."""
-        times = [the_clock()()]
-        for batch in make(given, order, num_codes=case["codes"], device=on.device):
+    def run() -> None:
+        for batch in made():
             timed.step(batch)
-            _synchronise(on.device)
-            times.append(the_clock()())
-        return np.diff(times).tolist()
 
-    first = run(orders[0])
-    found |= {"first": sum(first), "train": len(first) * statistics.median(first)}
+    found: Row = {}
     if case["way"] == "ours":
-        found["train"] = float(np.median([run(orders[1]) for _ in range(PASSES)], axis=0).sum())
-        found["busy"] = busy(functools.partial(run, orders[1]), on.device)
-    return found | {"train_peak": peak(on.device) - before}
+        found = {"first": fastest(run, 1, on.device) / len(order)}
+    seconds, longest_seconds = [], []
+    coming, begun = made(), -math.inf
+    for number in range(len(order)):
+        if number % LONGEST == 0 and time.monotonic() - begun > TURN:
+            turn()
+            timed.infer(longest)  # the caches are the other's
+            begun = time.monotonic()
+        seconds.append(fastest(lambda: timed.step(next(coming)), 1, on.device))
+        if number % LONGEST == 0:
+            longest_seconds.append(fastest(lambda: timed.step(longest), 1, on.device))
+    found |= {"real": statistics.mean(seconds), "longest": statistics.mean(longest_seconds)}
+    if case["way"] == "ours":
+        found["busy"] = busy(run, on.device)
+    return found
+
+
+def turn() -> None:
+    """Leave the machine to the other process, and wait for it."""
+    print(WAITING, end="", flush=True)
+    input()
+
+
+def grown(case: Row) -> Row:
+    """All steps of an epoch over documents of one length, after one that does not count."""
+    on = train.fabric(case["device"])
+    before = peak(on.device)
+    timed = Timed("ours", case["model"], case["codes"], on)
+    lengths = np.full(case["documents"], case["tokens"])
+    given, order = documents(lengths, case["codes"]), training_order(lengths, DOCUMENTS, seed=1, epoch=1)
+
+    def run(order: list[IntArray]) -> None:
+        for batch in batches(given, order, case["codes"], TOKENS, on.device):
+            timed.step(batch)
+
+    run(order[:1])
+    return {"train": fastest(lambda: run(order), 1, on.device), "train_peak": peak(on.device) - before}
 
 
 def busy(work: Callable[[], object], device: torch.device) -> float:
@@ -305,15 +322,35 @@ def busy(work: Callable[[], object], device: torch.device) -> float:
     return microseconds / 1e6 / seconds
 
 
-MEASURES = {"rates": rates, "steps": steps, "epoch": epoch}
+MEASURES = {"rates": rates, "steps": steps, "epoch": epoch, "grown": grown}
 
 
 def child(measure: str, **case: Any) -> Row:
     """What a process of its own measures."""
-    print(measure, *(case[key] for key in ("way", "model", "codes") if key in case), file=sys.stderr, flush=True)
-    command = [sys.executable, __file__, "--case", json.dumps({"measure": measure, **case})]
-    found: Row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    (found,) = children(measure, [case])
     return found
+
+
+def children(measure: str, cases: Sequence[Row]) -> list[Row]:
+    """What processes of their own measure; of those that take turns one works at a time."""
+    with contextlib.ExitStack() as running:
+        processes = []
+        for case in cases:
+            print(
+                measure, *(case[key] for key in ("way", "model", "codes") if key in case), file=sys.stderr, flush=True
+            )
+            command = [sys.executable, __file__, "--case", json.dumps({"measure": measure, **case})]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            processes.append(running.enter_context(subprocess.Popen(command, **pipes)))  # type: ignore[call-overload]  # noqa: S603
+        lines = [process.stdout.readline() for process in processes]
+        while WAITING in lines:
+            for place, process in enumerate(processes):
+                if lines[place] == WAITING:
+                    print(file=process.stdin, flush=True)
+                    lines[place] = process.stdout.readline()
+        if any(process.wait() for process in processes):
+            sys.exit(1)  # it has said why
+        return [json.loads(line) for line in lines]
 
 
 def mean(ratios: Sequence[float]) -> float:
@@ -367,20 +404,19 @@ def epoch_table(chosen: argparse.Namespace) -> None:
         f"{count} documents, {lengths.mean():,.0f} tokens on average, {lengths.sum() / (count * TOKENS):.0%} of {TOKENS:,}.\n"
     )
     print(
-        "| one epoch | codes | first, s | seconds | plain, s | times faster | by step | from batching | GPU busy |\n"
+        "| a step of an epoch | codes | at first, s | seconds | plain, s | times faster | by longest | from batching | GPU busy |\n"
         "|:--|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
     gains = []
     for codes in chosen.codes:
         for model in chosen.models:
-            case = {"model": model, "codes": codes, "tokens": 0, "documents": count, "device": chosen.device}
-            found = [child("epoch", way=way, **case) for way in ("ours", "plain")]
-            ours, plain = found
-            faster, by_step = plain["train"] / ours["train"], plain["step"] / ours["step"]
+            case = {"model": model, "codes": codes, "documents": count, "device": chosen.device}
+            ours, plain = children("epoch", [{"way": way, **case} for way in ("ours", "plain")])
+            faster, by_step = (plain[kind] / ours[kind] for kind in ("real", "longest"))
             share = f"{ours['busy']:.0%}" if ours["busy"] else ""
             gains.append(faster / by_step)
             print(
-                f"| {model} | {codes:,} | {ours['first']:.2f} | {ours['train']:.2f} | {plain['train']:.2f} | {faster:.2f} | {by_step:.2f} | {gains[-1]:.2f} "
+                f"| {model} | {codes:,} | {ours['first']:.3f} | {ours['real']:.3f} | {plain['real']:.3f} | {faster:.2f} | {by_step:.2f} | {gains[-1]:.2f} "
                 f"| {share} |",
                 flush=True,
             )
@@ -397,7 +433,7 @@ def growth_table(chosen: argparse.Namespace) -> None:
     for model in chosen.growing:
         for what, cases in decades.items():
             for case in cases:
-                found = child("epoch", way="ours", model=model, device=chosen.device, **case)
+                found = child("grown", model=model, device=chosen.device, **case)
                 sizes = f"{case['documents']:,} | {case['tokens']:,} | {case['codes']:,}"
                 print(f"| {model} | {what} | {sizes} | {found['train']:.2f} | {found['train_peak']:.2f} |", flush=True)
     print()
