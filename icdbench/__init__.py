@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from icdbench.predict import Predictor
 
 __version__ = "0.1.0"
+
+# Read by torch when it first takes memory: large tensors in large pages, where Linux has them, spare a step thousands of
+# page faults (docs/performance.md).
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def load(path: str | PathLike[str], device: str = "cpu") -> Predictor:

@@ -334,20 +334,26 @@ def child(measure: str, **case: Any) -> Row:
 def children(measure: str, cases: Sequence[Row]) -> list[Row]:
     """What processes of their own measure; of those that take turns one works at a time."""
     with contextlib.ExitStack() as running:
-        processes = []
+        processes, pipes = [], []
         for case in cases:
-            print(
-                measure, *(case[key] for key in ("way", "model", "codes") if key in case), file=sys.stderr, flush=True
-            )
+            told = (case[key] for key in ("way", "model", "codes") if key in case)
+            print(measure, *told, file=sys.stderr, flush=True)
             command = [sys.executable, __file__, "--case", json.dumps({"measure": measure, **case})]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            processes.append(running.enter_context(subprocess.Popen(command, **pipes)))  # type: ignore[call-overload]  # noqa: S603
-        lines = [process.stdout.readline() for process in processes]
+            environment = os.environ | (
+                {"THP_MEM_ALLOC_ENABLE": "0"} if case.get("way") == "plain" else {}
+            )  # as torch is
+            process = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            )
+            assert process.stdin and process.stdout
+            processes.append(running.enter_context(process))
+            pipes.append((process.stdin, process.stdout))
+        lines = [said.readline() for _, said in pipes]
         while WAITING in lines:
-            for place, process in enumerate(processes):
+            for place, (told_to, said) in enumerate(pipes):
                 if lines[place] == WAITING:
-                    print(file=process.stdin, flush=True)
-                    lines[place] = process.stdout.readline()
+                    print(file=told_to, flush=True)
+                    lines[place] = said.readline()
         if any(process.wait() for process in processes):
             sys.exit(1)  # it has said why
         return [json.loads(line) for line in lines]
