@@ -345,7 +345,8 @@ def children(measure: str, cases: Sequence[Row]) -> list[Row]:
             process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
             )
-            assert process.stdin and process.stdout
+            assert process.stdin
+            assert process.stdout
             processes.append(running.enter_context(process))
             pipes.append((process.stdin, process.stdout))
         lines = [said.readline() for _, said in pipes]
