@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Read by torch when it first takes memory: large tensors in large pages, where Linux has them, spare a step thousands of
-# page faults (docs/performance.md).
+# Read when torch first computes (docs/performance.md): large tensors in large pages, where Linux has them, spare a step
+# thousands of page faults; and the kernels that oneDNN compiles for each width of a batch are kept, not some of them.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 
 def load(path: str | PathLike[str], device: str = "cpu") -> Predictor:

@@ -59,6 +59,7 @@ TITLE = 6  # words of a code's title
 TOLERANCE = 1e-4
 TURN, LONGEST = 1.0, 4
 WAITING = "waiting\n"
+AS_TORCH_IS = {"THP_MEM_ALLOC_ENABLE": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
 CLOCK = "ICDBENCH_SPEED_CLOCK"  # which function of `time` is asked, told to child processes
 Row = dict[str, Any]
 
