@@ -79,6 +79,8 @@ def test_attend_padding_lets_padding_in(name: str) -> None:
     blind, open_ = neural(name).eval(), neural(name, attend_padding=True).eval()
     batch = padded(TEXTS, width=90)
     assert not torch.allclose(blind(batch), open_(batch), atol=1e-4)
+    narrow = padded(TEXTS)
+    torch.testing.assert_close(open_(batch), open_(narrow), rtol=1e-5, atol=1e-5, msg="as far as the longest document")
 
 
 @pytest.mark.parametrize("name", NEURAL)
