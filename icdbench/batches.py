@@ -21,7 +21,7 @@ from torch import Tensor
 from icdbench.types import Batch, Encoded, IntArray
 
 POOL_BATCHES = 16  # twice as many cost CAML three points of P@5 on 500 documents: batches were too much alike
-DIGITS = 6  # binary ones that a width has, before zeros
+DIGITS = 6  # significant ones of a width, in binary
 EVALUATION_TOKENS = 16_384
 
 

@@ -57,9 +57,9 @@ WORDS, DOCUMENTS, TOKENS, CODES_EACH = 52_000, 8, 2_500, 15
 MEDIAN, SPREAD = 1_400, 0.47  # length of MIMIC's summaries, and the standard deviation of its logarithm
 TITLE = 6  # words of a code's title
 TOLERANCE = 1e-4
-TURN, LONGEST = 1.0, 4
+TURN, LONGEST = 1.0, 4  # seconds, steps
 WAITING = "waiting\n"
-AS_TORCH_IS = {"THP_MEM_ALLOC_ENABLE": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
+AS_TORCH_IS = {"THP_MEM_ALLOC_ENABLE": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}  # what icdbench sets otherwise
 CLOCK = "ICDBENCH_SPEED_CLOCK"  # which function of `time` is asked, told to child processes
 Row = dict[str, Any]
 
@@ -262,10 +262,11 @@ def epoch(case: Row) -> Row:
         order = training_order(lengths, DOCUMENTS, seed=1, epoch=1)
         make: Callable[..., Iterator[Batch]] = functools.partial(batches, max_tokens=TOKENS)
     else:
-        order = [np.arange(first, first + DOCUMENTS) for first in range(0, len(lengths), DOCUMENTS)]
+        order = [np.arange(len(lengths))[first : first + DOCUMENTS] for first in range(0, len(lengths), DOCUMENTS)]
         make = padded
     made = functools.partial(make, given, order, num_codes=case["codes"], device=on.device)
-    (longest,) = batches(given, [lengths.argsort()[-DOCUMENTS:]], case["codes"], TOKENS, on.device)
+    full = documents(np.full(DOCUMENTS, TOKENS), case["codes"])
+    (longest,) = batches(full, [np.arange(DOCUMENTS)], case["codes"], TOKENS, on.device)
     timed.step(longest)
 
     def run() -> None:
@@ -340,9 +341,7 @@ def children(measure: str, cases: Sequence[Row]) -> list[Row]:
             told = (case[key] for key in ("way", "model", "codes") if key in case)
             print(measure, *told, file=sys.stderr, flush=True)
             command = [sys.executable, __file__, "--case", json.dumps({"measure": measure, **case})]
-            environment = os.environ | (
-                {"THP_MEM_ALLOC_ENABLE": "0"} if case.get("way") == "plain" else {}
-            )  # as torch is
+            environment = os.environ | (AS_TORCH_IS if case.get("way") == "plain" else {})
             process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
             )
