@@ -27,16 +27,24 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite; arguments after -- go to pytest."""
+    """The test suite, and how much of the core it runs (pyproject.toml has the bound); arguments after -- go to pytest."""
     session.install("--editable", ".[dev]", *CONSTRAINED)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or ("-n", "2", "--cov")))
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
     """Known vulnerabilities of the pinned dependencies; secrets in tracked files (hashes alone are none)."""
     session.install("pip-audit", "detect-secrets", *CONSTRAINED)
-    listed = session.run("git", "ls-files", "--", ":!results", ":!icdbench/page", external=True, silent=True)
+    listed = session.run(
+        "git",
+        "ls-files",
+        "--",
+        ":!results",
+        ":!icdbench/presentation/page",
+        external=True,
+        silent=True,
+    )
     plugins = ("--disable-plugin", "HexHighEntropyString", "--disable-plugin", "Base64HighEntropyString")
     session.run("detect-secrets-hook", *plugins, *str(listed).splitlines())
     session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "--requirement", "constraints.txt")

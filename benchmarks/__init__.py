@@ -1,1 +1,1 @@
-"""One file per table of a paper: what is compared, on which data, and what was published."""
+"""One file per table or figure of a paper: what it compares, on which data, and the published numbers."""

@@ -1,20 +1,20 @@
-"""Does denoising (eq. 14–15 of the JLAN paper) leave out the wrong labels, where it is known which are wrong?
+"""Measure whether denoising (eq. 14–15 of the JLAN paper) leaves out the wrong labels when it is known which are wrong.
 
-    python benchmarks/denoising.py > denoising.md         about five minutes of one core; --rates and --seeds take less
+    python benchmarks/denoising.py > denoising.md         about five minutes on one core; fewer --rates and --seeds take
+    less
 
-Labels of `demo` are made wrong with a seed, in training and validation: as `icdbench data make --label-noise` does it, a
-code is omitted, or replaced by a sibling, or one is added that nothing in the text stands for. The test labels stay clean.
-Every step of training is watched: which positive pairs the objective leaves out, and whether they were wrong.
+Noise is added to the labels of `demo`, in training and validation, in the way of `icdbench data make --label-noise`: a
+code is omitted, or replaced by a sibling, or a code without any support in the text is added. The test labels stay
+clean. At every training step the positive pairs that the objective leaves out are recorded and compared with the known
+noise.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -24,25 +24,33 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench import datasets, encode, metrics, registry, train
-from icdbench.objectives import dropped
-from icdbench.run import SMALL, task
+from icdbench import registry, train
+from icdbench.data import datasets
+from icdbench.data.batches import Loader
+from icdbench.evaluation import metrics
+from icdbench.resolution import SMALL
+from icdbench.run import task
 from icdbench.spec import TrainSpec
+from icdbench.training.accelerator import fabric, seed_everything
+from icdbench.training.objectives import dropped
+from icdbench.training.score import predictions, probabilities
+from icdbench.training.state import Progress
 from icdbench.types import Corpus, Encoded, IntArray
 
 RATES = (0.0, 0.05, 0.1, 0.2)
-MODEL, CONFIG = "caml", {"embedding_size": 50, "kernel_size": 5}  # small: the objective does not depend on the model
-EPOCHS = 35  # the fraction left out grows for 30 of them
-SPURIOUS_SHARE = 0.2  # added per label that is omitted or replaced, as in the synthetic tables
+MODEL, CONFIG = "caml", {"embedding_size": 50, "kernel_size": 5}  # a small model: the objective does not depend on it
+EPOCHS = 35  # the fraction left out grows during the first 30
+SPURIOUS_SHARE = 0.2  # spurious labels per omitted or replaced one, as in the synthetic tables
 RIGHT, SIBLING, SPURIOUS = 0, 1, 2
 SHOWN = (1, 5, 10, 15, 20, 25, 30, 35)
 METRICS = {"F1 micro": "f1_micro", "F1 macro (harmonic)": "f1_macro_harmonic", "P@5": "p@5", "MAP": "map"}
 
 
 def corrupt(encoded: Encoded, codes: Sequence[str], rate: float, seed: int) -> tuple[Encoded, IntArray, int]:
-    """The documents as a careless coder labels them, what each written label is [N, L], and how many were omitted.
+    """Add label noise; returns the documents, the kind of each label present [N, L], and the number of omitted labels.
 
-    A wrong code is replaced by another of its category that the document has not, half of the time and if there is one.
+    With probability `rate` a gold code is wrong: half of the time, if possible, it is replaced by a code of the same
+    category that the document does not have; otherwise it is omitted.
     """
     generator = np.random.default_rng(seed)
     counts_L = np.bincount(encoded.codes, minlength=len(codes))
@@ -78,19 +86,19 @@ def corrupt(encoded: Encoded, codes: Sequence[str], rate: float, seed: int) -> t
 
 @dataclass
 class Watch:
-    """Sees each step of training and counts, by epoch, the pairs left out: right ones, siblings, spurious ones."""
+    """Counts, for each epoch, the pairs that training leaves out: correct, sibling and spurious ones."""
 
     kinds_NL: IntArray
     epochs: list[list[int]] = field(default_factory=list)
     counts: list[int] = field(default_factory=lambda: [0, 0, 0])
 
     def forward(self, module: nn.Module, inputs: tuple[Any, ...], logits_BL: Tensor) -> None:
-        """Hook of the model: what the objective is about to be computed from."""
+        """Keep the batch and its logits, from which the objective is computed next. A forward hook of the model."""
         if module.training:
             self.batch, self.logits_BL = inputs[0], logits_BL.detach().float()
 
-    def report(self, step: train.Progress) -> None:
-        """Called by the trainer after each step; it says how many pairs were left out, the logits say which."""
+    def report(self, step: Progress) -> None:
+        """Count the pairs left out in a step. The trainer reports how many; the kept logits determine which."""
         if step.ended:
             self.epochs.append(self.counts)
             self.counts = [0, 0, 0]
@@ -104,57 +112,55 @@ class Watch:
 
 @dataclass
 class Result:
-    """One training run: counts by epoch, the wrong pairs there were, and figures on the clean test labels."""
+    """The outcome of one training run, with metrics on the clean test labels."""
 
     epochs: list[list[int]]
-    wrong: list[int]  # right, sibling, spurious pairs among those written
+    wrong: list[int]  # number of correct, sibling and spurious pairs in the training labels
     omitted: int
     best_epoch: int
     test: dict[str, float]
 
 
 def trained(corpus: Corpus, rate: float, seed: int, objective: str) -> Result:
-    """Train on labels of which `rate` are wrong, choose the epoch on validation labels that are as wrong, test on clean ones."""
+    """Train and choose the epoch on noisy labels, test on clean ones."""
     codes = corpus.vocabulary.codes
     noisy, kinds_NL, omitted = corrupt(corpus.splits["train"], codes, rate, 1000 + seed)
     held, _, _ = corrupt(corpus.splits["validation"], codes, rate, 2000 + seed)
-    entry, origin = registry.entry(MODEL), datasets.source(corpus.name)
+    entry = registry.entry(MODEL)
     small = entry.small if len(noisy) < SMALL else {}
     changes = {"objective": objective, "max_epochs": EPOCHS, "patience": EPOCHS, "precision": "32-true"}
     spec = TrainSpec().override({**entry.train, **small, **changes}, "train")
-    data = datasets.data_spec(origin, entry.data)
-    train.seed_everything(seed)
+    data = datasets.source(corpus.name).settings(entry.data)
+    seed_everything(seed)
     model = registry.build(MODEL, task(corpus, data, CONFIG["embedding_size"]), **CONFIG)
     assert isinstance(model, nn.Module)
-    watch, on = Watch(kinds_NL), train.fabric("cpu", "32-true")
-    with tempfile.TemporaryDirectory() as folder, model.register_forward_hook(watch.forward):
+    watch, on = Watch(kinds_NL), fabric("cpu", "32-true")
+    with model.register_forward_hook(watch.forward):
         state = train.fit(
             model,
             noisy,
             held,
             spec,
-            max_tokens=data.max_tokens,
-            num_codes=len(codes),
             seed=seed,
             on=on,
-            checkpoint=Path(folder) / "checkpoint",
+            checkpoint=None,
             report=watch.report,
         )
-    scored = train.predict(model, corpus.splits["test"], data.max_tokens, len(codes), on)
-    measured = metrics.evaluate(train.probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
-    written = noisy.labels(len(codes)).toarray() > 0
+    scored = predictions(model, Loader(corpus.splits["test"], on.device), on)
+    measured = metrics.evaluate(probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+    written = noisy.labels().toarray() > 0
     wrong = [int((kinds_NL[written] == kind).sum()) for kind in (RIGHT, SIBLING, SPURIOUS)]
     return Result(watch.epochs, wrong, omitted, state.best_epoch, measured)
 
 
 def mean(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
-    """Mean ± sample standard deviation."""
+    """Format mean ± sample standard deviation."""
     spread = f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{scale * fmean(values):.{digits}f}{spread}"
 
 
 def found_table(results: dict[tuple[float, str], list[Result]]) -> str:
-    """Precision and recall of what is left out, by epoch; chance is the precision of leaving out pairs at random."""
+    """Tabulate precision and recall of the pairs left out, by epoch; chance is the precision of a random choice."""
     rows = []
     for (rate, objective), runs in results.items():
         if objective != "truncated" or not rate:
@@ -176,7 +182,7 @@ def found_table(results: dict[tuple[float, str], list[Result]]) -> str:
 
 
 def effect_table(results: dict[tuple[float, str], list[Result]]) -> str:
-    """Test figures on clean labels with and without denoising."""
+    """Tabulate the metrics on clean test labels with and without denoising."""
     rows = []
     for (rate, objective), runs in results.items():
         cells = [mean([run.test[key] for run in runs]) for key in METRICS.values()]
@@ -193,7 +199,7 @@ def effect_table(results: dict[tuple[float, str], list[Result]]) -> str:
 
 
 def labels_table(results: dict[tuple[float, str], list[Result]]) -> str:
-    """What was made wrong, per training set."""
+    """Tabulate the noise in the training labels."""
     rows = [
         [
             f"{rate:g}",
@@ -209,16 +215,15 @@ def labels_table(results: dict[tuple[float, str], list[Result]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="shares of labels that are made wrong")
-    asked = parser.parse_args()
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="shares of labels made wrong")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    origin = datasets.source("demo")
-    corpus = encode.corpus(origin, datasets.data_root(None), datasets.data_spec(origin))
+    corpus = datasets.open("demo").corpus()
     results: dict[tuple[float, str], list[Result]] = {}
-    for rate in asked.rates:
+    for rate in arguments.rates:
         for objective in ("truncated", "bce"):
             runs = results.setdefault((rate, objective), [])
-            for seed in range(1, asked.seeds + 1):
+            for seed in range(1, arguments.seeds + 1):
                 runs.append(trained(corpus, rate, seed, objective))
                 sys.stderr.write(f"noise {rate:g} {objective} seed {seed}: P@5 {runs[-1].test['p@5']:.3f}\n")
     tables = (labels_table(results), found_table(results), effect_table(results))

@@ -1,7 +1,7 @@
 """Figure 6 of the JLAN paper: label attention (L), self-attention (S), both summed, and joint learning (J).
 
-The paper shows bars without numbers and does not say which of its two data sets they are of. It draws accuracy as well,
-which is not among the metrics here.
+The paper shows bars without numbers and does not say for which of its two data sets. It also draws accuracy, which is
+not shown here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ BENCHMARK = Benchmark(
     title="Figure 6: the attention mechanisms of JLAN",
     dataset="mimic50",
     study="attention",
+    plot="metrics",
     metrics=(
         ("AUC macro", "auc_macro"),
         ("AUC micro", "auc_micro"),

@@ -1,6 +1,6 @@
 """Figure 7 of the JLAN paper: the first 50 epochs with joint learning and with a plain sum of both attentions.
 
-Patience is the number of epochs, so that no run stops before. The paper shows bars without numbers.
+Patience equals the number of epochs, so that no run stops early. The paper shows bars without numbers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ BENCHMARK = Benchmark(
     dataset="mimic50",
     study="joint",
     per_epoch=True,
+    plot="epochs",
     overrides={"train.max_epochs": 50, "train.patience": 50},
     metrics=(
         ("AUC macro", "auc_macro"),

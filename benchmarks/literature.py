@@ -1,7 +1,7 @@
-"""What others report on the same data, each figure as printed (percent) with where it was read: `icdbench tables --literature`.
+"""Published results on the same data, for `icdbench tables --literature`: as printed, in percent, with their sources.
 
-The key of a macro-F1 says which of the three quantities it is, so that none stands unmarked in a column of another. A system
-that is in here is not always one of `icdbench models`.
+The key of a macro F1 says which of its three definitions was used, so that the table never mixes them. Not every system
+listed here is among `icdbench models`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ BOYLE = "Boyle et al. 2023, arXiv:2310.06552"
 
 
 def harmonic(dataset: str, system: str, macro: str, micro: str, source: str) -> Reported:
-    """A pair of F1 figures whose macro is 2PR/(P+R)."""
+    """Report two F1 scores, the macro one defined as 2PR/(P+R)."""
     return Reported(
         dataset=dataset, system=system, figures={"f1_macro_harmonic": macro, "f1_micro": micro}, source=source
     )
 
 
 def per_code(dataset: str, system: str, macro: str, micro: str, source: str) -> Reported:
-    """A pair of F1 figures whose macro is the mean over all codes."""
+    """Report two F1 scores, the macro one defined as the mean over all codes."""
     return Reported(dataset=dataset, system=system, figures={"f1_macro": macro, "f1_micro": micro}, source=source)
 
 

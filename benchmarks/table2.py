@@ -1,4 +1,4 @@
-"""Table 2 of the JLAN paper: the data sets, as printed. The numbers of codes are from the paper's text."""
+"""Table 2 of the JLAN paper: statistics of the data sets, as printed; numbers of codes are from the paper's text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Table 4 of the JLAN paper: the number of residual blocks (P).
 
-The paper prints fractions; here they are percent, with all their digits. Columns in its order, a table for each of its
-two data sets. JLAN's micro-F1 with one block is 63.7 here, 62.7 in Table 3 and 69.7 in Table 5: other settings each.
+The paper prints fractions; here they are percentages with all digits. Columns are in the paper's order, with one table
+for each of its two data sets. The micro F1 of JLAN with one block is 63.7 here, 62.7 in Table 3 and 69.7 in Table 5,
+each with other settings.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Table 5 of the JLAN paper: JLAN and seven baselines on the 50 most frequent codes of MIMIC-III.
 
-Every cell is as printed: a dash where the paper has a dash (MSATT-KG's is a hyphen), rows and columns in its order.
-The paper's Tables 3 and 4 come from other settings (JLAN's micro-F1 is 62.7 there) and must not be set beside this one.
+Every cell is as printed, dashes included (MSATT-KG's is a hyphen); rows and columns are in the paper's order. Tables 3
+and 4 use other settings (JLAN's micro F1 is 62.7 there) and must not be compared with this one.
 """
 
 from __future__ import annotations

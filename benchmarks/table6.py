@@ -1,7 +1,8 @@
 """Table 6 of the JLAN paper: JLAN and seven baselines on all codes of MIMIC-III.
 
-Every cell is as printed, rows and columns in the paper's order, so P@15 stands before P@8. BiGRU has one precision and
-no dash, which is read as P@8, the column that every other baseline fills. The paper has no LAAT; the caption adds it.
+Every cell is as printed; rows and columns are in the paper's order, so P@15 comes before P@8. For BiGRU the paper
+prints a single precision without a dash; it is taken as P@8, which every other baseline has. The caption adds LAAT,
+which the paper omits.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from icdbench import store
+from icdbench.records import store
 
 ROOT = Path(__file__).parent.parent
 STYLES = {"jlan": ("#0072b2", "-"), "caml": ("#d55e00", "--"), "cnn": ("#009e73", "-.")}  # apart for the colour-blind
@@ -26,7 +26,7 @@ def main() -> None:
         if system in STYLES:
             colour, line = STYLES[system]
             for number, run in enumerate(each):
-                values = [100 * epoch["p@5"] for epoch in run.history]
+                values = [100 * epoch.figures["p@5"] for epoch in run.history]
                 label = f"{system}, {len(each)} seeds" if number == 0 else None
                 axes.plot(range(1, len(values) + 1), values, line, color=colour, label=label, linewidth=1.4)
         elif system == "lr":

@@ -1,25 +1,91 @@
-"""icdbench: published models for automated ICD coding under one data loader, one trainer and one metrics module."""
+"""icdbench: published models for automated ICD coding under one data loader, one trainer and one metrics module.
+
+    import icdbench
+    runs = icdbench.run(["jlan", "caml"], "demo", seeds=3)   # shown as a table in a notebook
+    runs.frame(), runs.compare("jlan", "caml"), runs[0].predictions()
+
+docs/api.md shows all functions. Importing icdbench loads none of them: torch and the rest wait for the first call.
+"""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import importlib
+import types
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from icdbench.api import (
+        Dataset,
+        Execution,
+        Results,
+        Run,
+        RunsFailedError,
+        View,
+        ablate,
+        evaluate,
+        explain,
+        load,
+        open_dataset,
+        results,
+        run,
+        tune,
+    )
+    from icdbench.host import tune_process
+    from icdbench.settings import DataError, SpecError
 
-    from icdbench.predict import Predictor
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Execution",
+    "Results",
+    "Run",
+    "RunsFailedError",
+    "SpecError",
+    "View",
+    "ablate",
+    "evaluate",
+    "explain",
+    "load",
+    "open_dataset",
+    "results",
+    "run",
+    "tune",
+    "tune_process",
+]
 
 __version__ = "0.1.0"
 
-# Read when torch first computes (docs/performance.md): large tensors in large pages, where Linux has them, spare a step
-# thousands of page faults; and the kernels that oneDNN compiles for each width of a batch are kept, not some of them.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+_PLACES = {"tune_process": "host", "DataError": "settings", "SpecError": "settings"}  # else api
 
 
-def load(path: str | PathLike[str], device: str = "cpu") -> Predictor:
-    """A trained model, from a bundle or a run's folder: `icdbench.load("model.icdbench").predict(texts)`."""
-    from icdbench import predict  # torch and the rest wait until they are needed
+if not TYPE_CHECKING:  # which knows the names from above
 
-    return predict.load(path, device)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'icdbench' has no attribute '{name}'")
+        if name == "run":  # also the name of a module, to which the import system binds it
+            return importlib.import_module("icdbench.run")
+        return getattr(importlib.import_module(f"icdbench.{_PLACES.get(name, 'api')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
+class CallableModule(types.ModuleType):
+    """The module icdbench.run, which is called as the function of that name: `icdbench.run(["jlan"])`."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Results:
+        """As `icdbench.api.run`."""
+        return importlib.import_module("icdbench.api").run(*arguments, **named)  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As other modules are sent to the processes of a cluster: by name."""
+        return importlib.import_module, (self.__name__,)
+
+    @property
+    def __signature__(self) -> Any:
+        """For help() and notebooks."""
+        import inspect
+
+        return inspect.signature(importlib.import_module("icdbench.api").run)

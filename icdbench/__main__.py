@@ -2,4 +2,4 @@
 
 from icdbench.cli import main
 
-main()
+main.main()

@@ -1,218 +1,205 @@
-"""Writing files so that nothing is ever half-written, and the cache, which is never stale and never damaged."""
+"""Read and write files safely: writes are atomic, and reads neither wait nor exhaust memory.
+
+`regular` opens a file for reading; `replacing` and `replacing_folder` write; `workspace` gives a temporary folder that
+is removed even if the process is killed, by the next one that writes there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
+import io
 import json
 import logging
 import os
 import re
 import shutil
+import socket
+import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 
-from icdbench.spec import SpecError
-
-T = TypeVar("T")
+from icdbench.host import processes
 
 log = logging.getLogger("icdbench")
 
-CHECKSUMS = "checksums.json"  # of a cached folder's other files
-KINDS = ("encoded", "vectors", "digests")  # what the cache keeps, a folder each
-REMEMBERED = 1 << 26  # bytes; the digests of smaller files are computed each time
-ABANDONED = (
-    3600.0  # seconds after which a half-written folder of the cache is nobody's; locks do not work on every file system
-)
-SETTLED = 2.0  # seconds without a change after which a file's times can be trusted to tell of the next one
+TEMPORARY = re.compile(r"\.icdbench-([0-9a-f]{8})-(\d+)-[a-z0-9_]{8}\.tmp")  # host and process id of a `workspace`
+LOCK = "lock"  # file in a workspace, locked by its process
+ABANDONED = 3600.0  # seconds without a change after which another machine's workspace counts as abandoned
+UNLOCKED = 2.0  # the same for an unlocked workspace whose process id is in use on this machine
+MOST_JSON = 1 << 26  # bytes of a JSON file; a record of 200 epochs has 200 kB
+MOST_TEXT = 1 << 28  # bytes of a note, or of a list of codes or ids
+# bytes of a file's arrays, unpacked; a run's scores of 20,000 documents × 8,000 codes have 640 MB
+MOST_ARRAYS = 1 << 32
 
 
-def cache_root() -> Path:
-    """Where encoded data and word vectors are kept: ICDBENCH_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("ICDBENCH_CACHE") or user_cache_path("icdbench"))
+def regular(path: Path, most: int | None = None) -> io.BufferedReader:
+    """Open a regular file for reading.
 
-
-def cached(folder: Path, build: Callable[[], T], save: Callable[[T, Path], None], load: Callable[[Path], T]) -> T:
-    """What `folder` keeps, which must be named by all that decides its content, or else what `build` gives, kept there.
-
-    A folder that differs by a byte from what was saved is built anew, with a warning. It is readable by its owner alone.
-    Of several processes that want the same, one builds and the others wait. Raises SpecError if the cache cannot be written.
+    Raises OSError, without waiting, for pipes, devices and more than `most` bytes.
     """
-    if (found := kept(folder, load)) is not None:
-        return found
-    with _alone(folder) as waited:
-        if waited and (found := kept(folder, load)) is not None:
-            return found
-        built = build()
-        remove_temporaries(folder, idle=ABANDONED)
-        with _writable(), replacing_folder(folder) as fresh:
-            save(built, fresh)
-            (fresh / CHECKSUMS).write_text(json.dumps(_checksums(fresh)), encoding="utf-8")
-        found = kept(folder, load)
-        return built if found is None else found  # none: it is being cleared
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115  the caller closes it
+    status, reason = os.fstat(file.fileno()), ""
+    if not stat.S_ISREG(status.st_mode):
+        reason = "it is a pipe or device, not a file"
+    elif most is not None and status.st_size > most:
+        reason = f"its {status.st_size:,} bytes exceed the limit of {most:,}"
+    if reason:
+        file.close()
+        raise OSError(errno.EINVAL, reason, str(path))
+    return file
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file. Raises OSError as `regular`, ValueError for invalid or too deeply nested JSON."""
+    with regular(path, MOST_JSON) as file:
+        return parsed(file.read())
+
+
+def parsed(text: str | bytes) -> Any:
+    """Parse JSON text. Raises ValueError for invalid or too deeply nested JSON."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
 
 
 @contextlib.contextmanager
-def _writable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SpecError(
-            f"cache folder '{cache_root()}' cannot be written: {error.strerror or f'{error} (is the disk full?)'}; "
-            "name another with ICDBENCH_CACHE"
-        ) from None
+def npz(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Open an .npz file and yield its arrays by name; each is read on access and never unpickled.
 
+    Raises OSError as `regular`, ValueError for more than MOST_ARRAYS bytes, and ValueError, zipfile's and zlib's errors
+    for a damaged file.
+    """
+    import numpy as np
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Keeps other processes out of the block; yields whether another one had to be waited for. It ends with the process."""
-    locks = cache_root() / "locks"
-    with _writable():
-        _own_folder(locks)
-        _own_folder(folder.parent)
-        lock = FileLock(locks / f"{folder.parent.name}-{folder.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-            waited = False
-        except Timeout:
-            log.warning("another process is preparing %s; waiting for it", folder.name)
-            lock.acquire()
-            waited = True
-    try:
-        yield waited
-    finally:
-        lock.release()
-
-
-def clear(name: str | None = None) -> tuple[int, int]:
-    """Remove what the cache keeps, of one data set or of all; how many entries that were, and their bytes."""
-    own = re.compile(rf"\.?{re.escape(name)}-[0-9a-f]{{24}}([-.].*)?" if name else r".*")
-    entries = [
-        path
-        for kind in KINDS
-        if (cache_root() / kind).is_dir()
-        for path in sorted((cache_root() / kind).iterdir())
-        if own.fullmatch(path.name)
-    ]
-    size = 0
-    with _writable():
-        for path in entries:
-            files = [below for below in path.rglob("*") if below.is_file()] if path.is_dir() else [path]
-            size += sum(below.stat().st_size for below in files)
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return len([path for path in entries if not path.name.startswith(".")]), size
-
-
-def kept(folder: Path, load: Callable[[Path], T]) -> T | None:
-    """What `cached` put into this folder; None if there is nothing, or if it is damaged, which is warned of."""
-    try:
-        if not folder.exists():
-            return None
-        _verify(folder)
-        return load(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("the cache %s is damaged (%s) and is rebuilt", folder, error)
-        return None
-
-
-def _verify(folder: Path) -> None:
-    """Raises ValueError or OSError unless every file is as it was saved."""
-    if json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")) != _checksums(folder):
-        raise ValueError("its checksums differ")
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    return {path.name: digest(path) for path in sorted(folder.iterdir()) if path.name != CHECKSUMS}
+    with regular(path) as file:  # np.load by itself leaves a truncated file open
+        with zipfile.ZipFile(file) as archive:
+            size = sum(each.file_size for each in archive.infolist())
+        if size > MOST_ARRAYS:
+            raise ValueError(f"its arrays have {size:,} bytes, more than the limit of {MOST_ARRAYS:,}")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            yield stored
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file, in hex. Raises OSError as `regular`."""
+    with regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def raw_digest(path: Path) -> str:
-    """SHA-256 of a raw file's bytes; a large file is read once, and again when the system says that it may have changed.
-
-    What tells of a change are its place, number, size and both its times, the second of which no program can set back on
-    a local file system.
-    """
-    status = path.stat()
-    if status.st_size < REMEMBERED or time.time() - status.st_ctime < SETTLED:
-        return digest(path)
-    marks = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    name = hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:24]
-    note = cache_root() / "digests" / name
-    with contextlib.suppress(OSError, ValueError):
-        found = note.read_text(encoding="ascii")
-        if re.fullmatch("[0-9a-f]{64}", found):
-            return found
-    computed = digest(path)
-    with contextlib.suppress(OSError):
-        _own_folder(note.parent)
-        with replacing(note) as fresh:
-            fresh.write_text(computed, encoding="ascii")
-    return computed
-
-
-def _own_folder(path: Path) -> None:
-    """Make a folder of the cache, and the cache, for their owner alone."""
-    cache_root().mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """A temporary file beside `path`, to be written in the block; it takes the place of `path` only if that succeeds.
+    """Yield a temporary file to be written in the block; it replaces `path` atomically if the block succeeds.
 
-    At no moment can others than its owner read a `private` one.
+    A `private` file is readable only by its owner, at every moment.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with workspace(path.parent) as place:
+        temporary = place / f"new{path.suffix}"
+        temporary.touch(0o600)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o600 if private else 0o666 & ~_umask())
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """As `replacing`, for a folder readable by its owner alone. Of several processes the last one's stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
+    """Do the same for a folder, readable only by its owner. Of several processes writing it, the last one wins."""
+    with workspace(path.parent) as place:
+        temporary = place / "new"
+        temporary.mkdir(0o700)
         yield temporary
-        while not _moved(temporary, path):
+        while not _replace_unless_filled(temporary, path):
             with contextlib.suppress(FileNotFoundError):  # another process was faster
-                shutil.rmtree(path.replace(f"{temporary}.old"))
+                shutil.rmtree(path.replace(place / "old"))
+
+
+@contextlib.contextmanager
+def workspace(parent: Path) -> Iterator[Path]:
+    """Yield a temporary folder in `parent`, readable only by its owner and removed at the end of the block.
+
+    Folders that killed processes left in `parent` are removed first. Raises an OSError that names `parent` if it is not
+    writable.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(parent)
+    held, place = contextlib.ExitStack(), None
+    try:
+        with processes.signals_wait():
+            place = _new_folder(parent)
+            with contextlib.suppress(OSError):  # without file locks nobody else can find it abandoned either
+                held.enter_context(FileLock(place / LOCK, timeout=0))
+        yield place
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with processes.signals_wait(), held:
+            if place is not None:
+                shutil.rmtree(place, ignore_errors=True)
 
 
-def remove_temporaries(path: Path, idle: float = 0.0) -> None:
-    """Remove what `replacing` and `replacing_folder` of this path left when they were killed, if untouched for `idle` seconds."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        with contextlib.suppress(FileNotFoundError):  # its process was alive after all, and is done
-            if time.time() - left.stat().st_mtime >= idle:
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+def _new_folder(parent: Path) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(dir=parent, prefix=f".icdbench-{_host()}-{os.getpid()}-", suffix=".tmp"))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(parent)) from None
 
 
-def _moved(folder: Path, path: Path) -> bool:
-    """Rename, unless a folder with files is in the way: no system call replaces one."""
+def remove_abandoned(folder: Path) -> None:
+    """Remove this folder's workspaces whose processes were killed; a running process holds the lock in its own.
+
+    Locks do not reach across machines on every file system, so another machine's workspace must also be unchanged for
+    ABANDONED seconds. If a process with the workspace's id exists here, it may be about to take the lock: wait
+    UNLOCKED.
+    """
+    for place in temporaries(folder):
+        host, process = TEMPORARY.fullmatch(place.name).groups()  # type: ignore[union-attr]
+        if _idle_seconds(place) < (ABANDONED if host != _host() else UNLOCKED if _process_exists(int(process)) else 0):
+            continue
+        with contextlib.suppress(OSError, Timeout), FileLock(place / LOCK, timeout=0):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def temporaries(folder: Path) -> list[Path]:
+    """List the workspaces in this folder, of running and of killed processes."""
+    found = folder.glob(".icdbench-*.tmp")
+    return sorted(path for path in found if TEMPORARY.fullmatch(path.name) and path.is_dir() and not path.is_symlink())
+
+
+def _process_exists(process: int) -> bool:
+    """Whether a process with this id exists on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's process
+        return True
+    return True
+
+
+def _idle_seconds(place: Path) -> float:
+    """Return the seconds since anything in a workspace changed; 0 if it is being removed right now."""
+    try:
+        return time.time() - max(path.stat().st_mtime for path in (place, *place.rglob("*")))
+    except FileNotFoundError:
+        return 0.0
+
+
+def _host() -> str:
+    """Return what identifies this machine in the names of workspaces."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _replace_unless_filled(folder: Path, path: Path) -> bool:
+    """Rename the folder to `path`; false if a folder with files is there, which no system call can replace."""
     try:
         folder.replace(path)
     except OSError as error:

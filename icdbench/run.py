@@ -1,39 +1,37 @@
-"""From a request to finished runs: expand it into RunSpecs, execute each that is not finished, resume what was begun."""
+"""The flow of one run: a request becomes planned runs, and each that is not finished is executed, or resumed.
+
+Called as a function, `icdbench.run(...)`, this module is `icdbench.api.run`, which has the documentation of its arguments.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import functools
-import importlib.metadata
 import logging
-import platform
-import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from lightning_fabric import Fabric
-from torch import nn
+from icdbench import CallableModule, registry, resolution, train
+from icdbench.data import batches, datasets, word_vectors
+from icdbench.evaluation import measure
+from icdbench.plugins import loading
+from icdbench.records import RunRecord, provenance, store
+from icdbench.resolution import Resolved
+from icdbench.settings import DataError, SpecError, UnsuitableError
+from icdbench.spec import DataSpec, Planned, RunSpec, Variant
+from icdbench.training import Progress, TrainingError, accelerator, memory, score
+from icdbench.types import Corpus, LabelSet, Report, Task, quiet
 
-from icdbench import bootstrap, datasets, encode, metrics, registry, store, train
-from icdbench.datasets import Source
-from icdbench.embeddings import training, word_vectors
-from icdbench.registry import Entry
-from icdbench.spec import DataError, DataSpec, RunSpec, Settings, SpecError, TrainSpec, UnsuitableError, nearest
-from icdbench.train import Progress, TrainingError
-from icdbench.types import Corpus, IntArray, LabelSet, Predictions, Report, RunRecord, Task, quiet
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 log = logging.getLogger("icdbench")
 
-NOTES = {"changed", "adapted"}  # fields of RunSpec that only say where settings came from
 ALL = "all"  # in a request, every registered model
-MEASURED = ("validation", "test")
-SMALL = 2000  # training documents below which a model's settings for small data hold
 
 
 @dataclass(frozen=True)
@@ -49,334 +47,230 @@ class Request:
     device: str = "auto"
     devices: int = 1  # of this machine for one run, and how many such machines
     nodes: int = 1
+    force: bool = False  # compute finished runs again
 
 
-def expand(request: Request, prepare: Report = quiet) -> list[RunSpec]:
-    """The request's runs: every model with every seed. Raises SpecError, DataError: nothing is trained before all is right.
+def expand(request: Request, prepare: Report = quiet, told: set[str] | None = None) -> list[Planned]:
+    """The request's runs: every system with every seed. Raises SpecError, DataError: nothing is trained before all is right.
 
-    Of `all` models those that these data do not suit are left out with a warning.
+    What a user should know beforehand is logged as a warning, except for what was `told` before.
+    """
+    told = set() if told is None else told
+    found = resolved(request, prepare)
+    for line in _notices(request, found):
+        if line not in told:
+            log.warning("%s", line)
+            told.add(line)
+    store.prepare(request.results)
+    seeds = dict.fromkeys(request.seeds)
+    return [each.planned.with_seed(seed) for each in found for seed in seeds]
+
+
+def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
+    """The settings of each system that the request names. Raises SpecError, DataError.
+
+    Of `all` models those that the data do not suit are left out with a warning.
     """
     origin = datasets.source(request.dataset)
-    every = registry.entries() if ALL in request.models else {}
-    names = list(dict.fromkeys(name for model in request.models for name in (every if model == ALL else [model])))
+    everything = registry.entries() if ALL in request.models else {}
+    named = {model: registry.systems(model) for model in request.models if model != ALL}
+    names = dict.fromkeys(name for model in request.models for name in named.get(model, everything))
     if empty := next((name for name in names if name.endswith("@")), None):
         raise SpecError(
             f"'{empty}' names no variant after the @; leave the @ out, or see 'icdbench models {empty[:-1]}'"
         )
-    found = {name: registry.entry(name.partition("@")[0]) for name in names}
-    _check_targets(request.changes, [entry.name for entry in found.values()])
-    load = functools.cache(lambda data: encode.corpus(origin, datasets.data_root(request.root), data, prepare))
-    on = train.fabric(request.device)
-    specs = []
-    for name, entry in found.items():
+    entries = {name: registry.entry(registry.split(name)[0]) for name in names}
+    resolution.check_changes(request.changes, [entry.name for entry in entries.values()])
+    load = functools.cache(lambda data: origin.at(datasets.data_root(request.root), data).corpus(prepare))
+    on = accelerator.fabric(request.device)
+    found = []
+    for name, entry in entries.items():
+        variant = _variant(request, entry, registry.split(name)[1])
         try:
-            spec = _spec(origin, entry, name.partition("@")[2], request, load, on)
+            found.append(resolution.resolve(origin, entry, variant, request.changes, load, on))
         except UnsuitableError as error:
-            if name in request.models:
+            if any(name in systems for systems in named.values()):
                 raise
             log.warning("%s; it is left out", error)
-        else:
-            specs += [spec.model_copy(update={"seed": seed}) for seed in dict.fromkeys(request.seeds)]
-    store.prepare(request.results)
-    return specs
+    return found
 
 
-def _check_targets(changes: Mapping[str, Any], chosen: Sequence[str]) -> None:
-    known = {"data", "train", *chosen}
-    for key in changes:
-        target, dot, name = key.partition(".")
-        if "@" in target:
-            raise SpecError(
-                f"--set {key}: settings hold for a model and all its variants; write {target.partition('@')[0]}.…"
-            )
-        if not dot or not name:
-            raise SpecError(f"--set {key}: write it as train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE")
-        if target not in known:
-            raise SpecError(
-                f"--set {key}: '{target}' is neither data, train nor a chosen model{nearest(target, known)}"
-            )
+def _variant(request: Request, entry: registry.Entry, name: str) -> Variant:
+    """The variant by its name; `tuned` is the one that is found, not declared, and holds for the data it was found on."""
+    if name != store.TUNED:
+        return entry.variant(name)
+    changes = resolution.changes_of(request.changes, "data")
+    opened = datasets.open(request.dataset, request.root, {**entry.data, **changes})
+    return store.load_tuned(request.results, opened.name, entry.name, request.dataset, opened.fingerprint())
 
 
-def _spec(
-    origin: Source,
-    entry: Entry,
-    variant_name: str,
-    request: Request,
-    load: Callable[[DataSpec], Corpus],
-    on: Fabric,
-) -> RunSpec:
-    """Defaults of the suite, then of the model, then of the data set, then the variant's, then the user's.
-
-    On a small training split the model's `small` settings come between its own and those of the data set.
-    """
-    stored = variant_name == store.TUNED  # the one variant that is found, not declared
-    where = request.results, origin.name, entry.name, request.dataset
-    variant = store.load_tuned(*where) if stored else entry.variant(variant_name)
-    default_data = datasets.data_spec(origin, {**entry.data, **variant.data})
-    data = datasets.data_spec(origin, {**entry.data, **variant.data, **_asked(request, "data")})
-    default_config = entry.config().override(variant.model, entry.name)
-    config = default_config.override(_asked(request, entry.name), entry.name)
-    corpus = load(data)
-    entry.check(corpus)
-    few = len(corpus.splits["train"]) < SMALL
-    small = {name: value for name, value in entry.small.items() if few and name not in variant.train}
-    declared = {**entry.train, **small, **origin.train, **variant.train}
-    default_train = TrainSpec().override(declared, "train")
-    trained = default_train.override(_asked(request, "train"), "train")
-    if trained.monitor not in {"auto", *train.MONITORS}:
-        raise SpecError(
-            f"train.monitor='{trained.monitor}' is no metric to stop by{nearest(trained.monitor, train.MONITORS)}"
+def _notices(request: Request, found: Sequence[Resolved]) -> list[str]:
+    """What is wrong with the data, what models miss in them, and which settings are not what a user may expect; a line each."""
+    lines = [f"{each.corpus.name}: {notice}" for each in found for notice in each.corpus.notices]
+    for each in found:
+        entry, given = registry.entry(each.spec.model), task(each.corpus, each.spec.data, None)
+        lines += entry.notices(entry.config().override(each.spec.config, entry.name), given)
+    if small := {each.spec.system: each.planned.adapted for each in found if each.planned.adapted}:
+        documents = len(found[0].corpus.splits["train"])
+        settings = "; ".join(
+            f"{system} {', '.join(f'{name}={value}' for name, value in values.items())}"
+            for system, values in small.items()
         )
-    return RunSpec(
-        dataset=origin.name,
-        fingerprint=corpus.fingerprint,
-        model=entry.name,
-        variant=variant_name,
-        data=data,
-        train=trained.override({"precision": train.resolved(trained.precision, on)}, "train"),
-        version=entry.version,
-        config=config.model_dump(mode="json"),
-        changed={
-            **_changed("data", default_data, data),
-            **_changed("train", default_train, trained),
-            **_changed(entry.name, default_config, config),
-        },
-        adapted={f"train.{name}": value for name, value in small.items() if getattr(trained, name) == value},
-    )
-
-
-def _asked(request: Request, target: str) -> dict[str, Any]:
-    """The user's changes to one target, by field."""
-    prefix = f"{target}."
-    return {key.removeprefix(prefix): value for key, value in request.changes.items() if key.startswith(prefix)}
-
-
-def _changed(where: str, default: Settings, chosen: Settings) -> dict[str, Any]:
-    values = chosen.model_dump(mode="json")
-    return {f"{where}.{name}": values[name] for name in values if getattr(default, name) != getattr(chosen, name)}
+        lines.append(
+            f"{documents:,} training documents, fewer than {resolution.SMALL:,}: settings for small data in place of the "
+            f"published ones ({settings}); MODEL@published has those"
+        )
+    for key, value in request.changes.items():
+        if found and all(key in each.unused for each in found):
+            systems = ", ".join(each.spec.system for each in found)
+            lines.append(f"--set {key}={value} has no effect on {systems} and is left out")
+    return lines
 
 
 def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet) -> Task:
     """What a model may know of the corpus; word vectors of the model's width, unless it has none or wants none."""
-    vectors = word_vectors(corpus, data, width, prepare) if width and data.embeddings == "word2vec" else None
+    vectors = (
+        word_vectors.word_vectors(corpus, data, width, prepare) if width and data.embeddings == "word2vec" else None
+    )
     words, codes = corpus.vocabulary.tokens, corpus.vocabulary.codes
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy)
 
 
 def parameters(system: str, dataset: str, root: Path | None, prepare: Report = quiet) -> int | None:
     """How many numbers a model learns on a data set; none for one that is fitted whole, whose size the documents decide."""
-    origin, entry = datasets.source(dataset), registry.entry(system.partition("@")[0])
-    data = datasets.data_spec(origin, {**entry.data, **entry.variant(system.partition("@")[2]).data})
-    corpus = encode.corpus(origin, datasets.data_root(root), data, prepare)
-    given = task(corpus, data.override({"embeddings": "random"}, "data"), None)
-    model = registry.build(system, given)
-    return sum(value.numel() for value in model.parameters()) if isinstance(model, nn.Module) else None
+    base, variant = registry.split(system)
+    entry = registry.entry(base)
+    if not entry.uses_trainer:
+        return None
+    opened = datasets.open(dataset, root, {**entry.data, **entry.variant(variant).data})
+    return score.num_parameters(registry.build(system, task(opened.corpus(prepare), opened.data, None)))
 
 
 def execute(
-    spec: RunSpec, request: Request, report: Callable[[Progress], None] = lambda _: None, prepare: Report = quiet
+    planned: Planned, request: Request, report: Callable[[Progress], None] = lambda _: None, prepare: Report = quiet
 ) -> RunRecord:
     """The finished run, computed unless it is stored already. Raises DataError, SpecError, TrainingError, KeyboardInterrupt."""
+    spec = planned.spec
+    registry.load_files(request.models)  # which another process may have planned
+    together = request.devices * request.nodes > 1  # then all processes must look at the same time, behind the barrier
+    if not together and (finished := _stored(spec, request)) is not None:
+        store.tidy(store.folder(request.results, finished))
+        return finished
     folder = store.folder(request.results, spec)
-    on = train.fabric(request.device, spec.train.precision, request.devices, request.nodes)
+    on = accelerator.fabric(request.device, spec.train.precision, request.devices, request.nodes)
     with contextlib.nullcontext() if on.global_rank else store.alone(folder):
         on.barrier()  # of several processes that compute one run the first holds its lock, and alone writes
-        if (finished := store.load_record(folder)) is not None:
-            if finished.spec.model_dump(exclude=NOTES) == spec.model_dump(exclude=NOTES):
-                store.remove_checkpoints(folder)
-                return finished
-            log.warning("%s holds a run of other settings under the same id; it is kept as record.old.json", folder)
+        if (finished := _stored(spec, request)) is not None:
+            store.remove_checkpoints(store.folder(request.results, finished))
+            return finished
         on.barrier()
         if not on.global_rank:
-            store.set_aside(folder)
-        record = _computed(spec, request, folder, on, report, prepare)
+            _make_room(spec, request)
+        with _users_errors(spec):
+            record = _computed(planned, request, folder, on, report, prepare)
         on.barrier()
         return record
-
-
-def _computed(
-    spec: RunSpec, request: Request, folder: Path, on: Fabric, report: Callable[[Progress], None], prepare: Report
-) -> RunRecord:
-    begun = time.monotonic()
-    corpus = encode.corpus(datasets.source(request.dataset), datasets.data_root(request.root), spec.data, prepare)
-    if corpus.fingerprint != spec.fingerprint:
-        raise DataError(f"the raw files of '{spec.dataset}' changed since this command began; run it again")
-    train.seed_everything(spec.seed)
-    width = spec.config.get("embedding_size")
-    given = task(corpus, spec.data, width, prepare)
-    about = describe(corpus)
-    if width and given.embeddings is not None:
-        about["word_vectors"] = training(corpus, spec.data, width)
-    model = registry.build(spec.model, given, **spec.config)
-    prepared = time.monotonic()
-    if isinstance(model, nn.Module):
-        with enough_memory():
-            state = train.fit(
-                model,
-                corpus.splits["train"],
-                corpus.splits["validation"],
-                spec.train,
-                max_tokens=spec.data.max_tokens,
-                num_codes=given.num_codes,
-                seed=spec.seed,
-                on=on,
-                checkpoint=folder / store.CHECKPOINT,
-                report=report,
-            )
-        history, seconds = state.history, state.seconds
-        weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-        parameters = sum(value.numel() for value in model.parameters())
-    else:
-        model.fit(corpus.splits["train"], spec.data.max_tokens)
-        history, seconds = [], time.monotonic() - prepared
-        weights = dict(model.weights())
-        parameters = sum(value.size for value in weights.values())
-    fitted = time.monotonic()
-    predictions = {split: _predict(model, corpus, split, spec, on) for split in MEASURED}
-    timing = {"prepare": prepared - begun, "train": seconds, "predict": time.monotonic() - fitted}
-    if history:
-        timing["documents_per_second"] = len(corpus.splits["train"]) * len(history) / max(seconds, 1e-9)
-    train_counts = corpus.splits["train"].labels(given.num_codes).sum(0).A1
-    record = _record(spec, about, measured(predictions, train_counts), history, parameters, timing, on)
-    if not on.global_rank:
-        store.save_run(folder, record, predictions, LabelSet(corpus.vocabulary.codes, train_counts), weights)
-    return record
 
 
 @contextlib.contextmanager
-def enough_memory() -> Iterator[None]:
-    """Turns torch's errors about memory into a TrainingError, so that the other runs of a grid go on."""
+def _users_errors(spec: RunSpec) -> Iterator[None]:
+    """Turns what the code of a user's own model raises into a TrainingError that names file and line."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if train.out_of_memory(error):
-            raise TrainingError("not enough memory; a smaller train.batch_size or data.max_tokens needs less") from None
+    except (TrainingError, SpecError, DataError, OSError):
         raise
+    except Exception as error:
+        path = registry.entry(spec.model).path
+        if path is None or not loading.is_from(error, path):
+            raise
+        raise TrainingError(loading.where_and_why(error, path)) from error
 
 
-def _predict(model: registry.Model, corpus: Corpus, split: str, spec: RunSpec, on: Fabric) -> Predictions:
-    encoded, num_codes = corpus.splits[split], len(corpus.vocabulary.codes)
-    if isinstance(model, nn.Module):
-        return train.predict(model, encoded, spec.data.max_tokens, num_codes, on)
-    scores_NL = model.scores(encoded, spec.data.max_tokens).astype(
-        np.float32
-    )  # as stored, so that figures can be redone
-    return Predictions(encoded.ids, scores_NL, encoded.labels(num_codes), encoded.unseen)
+def _stored(spec: RunSpec, request: Request) -> RunRecord | None:
+    """The finished run, if it is stored and not to be computed again."""
+    if request.force or (finished := store.find(request.results, spec)) is None:
+        return None
+    return finished
 
 
-def _record(
-    spec: RunSpec,
-    about: dict[str, Any],
-    figures: Mapping[str, Any],
-    history: list[dict[str, float]],
-    parameters: int,
-    timing: Mapping[str, float],
-    on: Fabric,
+def _make_room(spec: RunSpec, request: Request) -> None:
+    """Set aside what the new run replaces, and say so of a run that an older version of the model's code made."""
+    found = store.find(request.results, spec)
+    for run in (spec, found or spec):
+        store.set_aside(store.folder(request.results, run))
+    if found is None and (older := store.find_older(request.results, spec)) is not None:
+        name = registry.entry(spec.model).file
+        log.warning("%s is a stored run of an older version of %s; computing anew", older.id, name)
+
+
+def _computed(
+    planned: Planned, request: Request, folder: Path, on: Fabric, report: Callable[[Progress], None], prepare: Report
 ) -> RunRecord:
-    return RunRecord(
-        id=spec.id,
-        spec=spec,
-        **figures,
-        history=history,
-        parameters=parameters,
-        corpus=about,
-        timing={name: round(value, 3) for name, value in timing.items()},
-        device=f"{on.world_size} × {_device_name(on.device)}" if on.world_size > 1 else _device_name(on.device),
-        versions=versions(),
-        commit=_commit(),
-        created=_now(),
-    )
-
-
-def measured(predictions: Mapping[str, Predictions], train_counts: IntArray) -> dict[str, Any]:
-    """The fields of a record that follow from the predictions; the tuned threshold comes from validation alone."""
-    scores = {split: train.probabilities(predicted.scores_NL) for split, predicted in predictions.items()}
-    held, test = predictions["validation"], predictions["test"]
-    threshold = {
-        "fixed": 0.5,
-        "tuned": metrics.tune_threshold(scores["validation"], held.labels, unseen=held.unseen),
-    }
-    given = {
-        split: metrics.scored(scores[split], predicted.labels, predicted.unseen, train_counts)
-        for split, predicted in predictions.items()
-    }
-    collapsed = {rule: metrics.collapse(scores["test"], at) for rule, at in threshold.items()}
-    floor = metrics.ranking(metrics.popularity(train_counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
-    ranking = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")
-    return {
-        "metrics": {split: metrics.evaluate_rules(each, threshold) for split, each in given.items()},
-        "threshold": threshold,
-        "intervals": bootstrap.intervals(given["test"], threshold),
-        "collapse": {rule: name for rule, name in collapsed.items() if name},
-        "popularity": {key: floor[key] for key in ranking if key in floor},
-    }
-
-
-def remeasure(folder: Path, record: RunRecord) -> RunRecord:
-    """The stored run with its figures computed again from its predictions; stored anew if any differs.
-
-    Raises DataError where they are damaged, not of this run, or were stored without the codes' training frequency.
-    """
-    predictions, label_set = store.load_predictions(folder), store.load_label_set(folder)
-    if label_set is None:
-        raise DataError(
-            f"{folder / store.PREDICTIONS} holds no training frequencies; remove its folder and run it again"
+    """Train the model, score validation and test documents, and store what came out (the first of several processes)."""
+    spec, began = planned.spec, time.monotonic()
+    corpus = _unchanged_corpus(spec, request, prepare)
+    model, vectors = _build(planned, corpus, on, prepare)
+    prepared = time.monotonic()
+    with memory.enough_memory():
+        state = train.fit(
+            model,
+            corpus.splits["train"],
+            corpus.splits["validation"],
+            spec.train,
+            seed=spec.seed,
+            on=on,
+            checkpoint=folder / store.CHECKPOINT,
+            report=report,
         )
-    shapes = {split: predicted.scores_NL.shape for split, predicted in predictions.items()}
-    documents, L = record.corpus["documents"], record.corpus["num_codes"]
-    if shapes != {split: (documents[split], L) for split in MEASURED}:
-        raise DataError(f"{folder / store.PREDICTIONS} is of other documents or codes than its record; run it again")
-    in_order = {split: predictions[split] for split in MEASURED}
-    again = record.model_copy(update=measured(in_order, label_set.train_counts))
-    if again == record:
-        return record
-    again = again.model_copy(update={"remeasured": _now()})
-    store.save_record(folder, again)
-    return again
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-
-
-def describe(corpus: Corpus) -> dict[str, Any]:
-    """What a table must say about the data: sizes, the gold codes no model can know, facts of the source."""
-    splits = corpus.splits
-    return {
-        "name": corpus.name,
-        "synthetic": corpus.synthetic,
-        "fingerprint": corpus.fingerprint,
-        "documents": {split: len(encoded) for split, encoded in splits.items()},
-        "num_codes": len(corpus.vocabulary.codes),
-        "num_tokens": len(corpus.vocabulary.tokens),
-        "assignments": {split: len(encoded.codes) + int(encoded.unseen.sum()) for split, encoded in splits.items()},
-        "unseen": {split: int(encoded.unseen.sum()) for split, encoded in splits.items()},
-        "facts": dict(corpus.facts),
+    trained = time.monotonic()
+    predictions = {
+        split: score.predictions(model, batches.Loader(corpus.splits[split], on.device), on)
+        for split in measure.MEASURED
     }
+    timing = {"prepare": prepared - began, "train": state.seconds, "predict": time.monotonic() - trained}
+    if state.history:
+        timing["documents_per_second"] = len(corpus.splits["train"]) * len(state.history) / max(state.seconds, 1e-9)
+    train_counts = corpus.splits["train"].labels().sum(0).A1
+    record = provenance.record(
+        planned,
+        provenance.describe(corpus, vectors),
+        {**measure.measured(predictions, train_counts), "notes": memory.notes(model, state)},
+        state.history,
+        score.num_parameters(model),
+        timing,
+        on.device,
+        on.world_size,
+    )
+    if on.global_rank:
+        return record
+    label_set = LabelSet(corpus.vocabulary.codes, train_counts)
+    return store.save_run(folder, record, predictions, label_set, score.weights(model))
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{device.type}, {threads} thread{'s' * (threads > 1)}, {platform.machine()}"
+def _unchanged_corpus(spec: RunSpec, request: Request, prepare: Report) -> Corpus:
+    """The run's data. Raises DataError if they, or the model's file, are no longer what the run was planned with."""
+    entry = registry.entry(spec.model)
+    if entry.version != spec.version:
+        raise DataError(f"{entry.file} changed since this command began; run it again")
+    corpus = datasets.open(request.dataset, request.root, spec.data).corpus(prepare)
+    if corpus.fingerprint != spec.fingerprint:
+        raise DataError(f"the raw files of '{spec.dataset}' changed since this command began; run it again")
+    return corpus
 
 
-def versions() -> dict[str, str]:
-    names = ("icdbench", "torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "gensim")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+def _build(planned: Planned, corpus: Corpus, on: Fabric, prepare: Report) -> tuple[registry.Model, dict[str, Any]]:
+    """The model as it starts, and how its word vectors were trained. Raises TrainingError if it does not fit into memory."""
+    spec, on_cpu = planned.spec, on.device.type == "cpu"
+    memory.check(spec, task(corpus, spec.data, None), on_cpu=on_cpu, changed=planned.changed)
+    accelerator.seed_everything(spec.seed)
+    width = spec.config.get("embedding_size")
+    with memory.enough_memory():
+        given = task(corpus, spec.data, width, prepare)
+    vectors = word_vectors.training(corpus, spec.data, width) if width and given.embeddings is not None else {}
+    model = memory.build(spec, given, on_cpu=on_cpu, changed=planned.changed)
+    return model, vectors
 
 
-def _commit() -> str:
-    """The commit of the icdbench that ran, with `+` if files differ from it; empty outside a git checkout."""
-    place = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", place, *words], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
-
-    try:
-        if git("ls-files", "--error-unmatch", "run.py") != "run.py":
-            return ""
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+sys.modules[
+    __name__
+].__class__ = CallableModule  # `icdbench.run(...)` is icdbench.api.run, and this module is icdbench.run

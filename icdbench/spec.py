@@ -1,128 +1,57 @@
-"""What a user can set, and the two errors a user can meet.
+"""What decides a run: the settings of data and training, and the run itself; a model's settings stand in its own file.
 
-Settings are frozen pydantic models: a wrong name or value is a `SpecError` of one line that names the field, the
-value, the nearest known one and what to do. A field's tuning range stands beside its default (`tunable`).
+Model files take from here what their settings are made of (`Settings`, `tunable`, `Variant` and the kinds of numbers).
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
+from icdbench.settings import Layers, Odd, OddSizes, Positive, PositiveFloat, Rate, Settings, SpecError, tunable
 
-def _odd(size: int) -> int:
-    if size % 2 == 0:
-        raise ValueError('"same" padding needs an odd kernel size')
-    return size
-
-
-def _listed(sizes: Any) -> Any:
-    """`3,5,9` as it stands on a command line."""
-    return sizes.split(",") if isinstance(sizes, str) else sizes
-
-
-Positive = Annotated[int, Field(ge=1)]
-Odd = Annotated[int, Field(ge=1), AfterValidator(_odd)]
-OddSizes = Annotated[tuple[Odd, ...], Field(min_length=1), BeforeValidator(_listed)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class SpecError(ValueError):
-    """A request that cannot be carried out as it stands; one line for the user."""
-
-
-class UnsuitableError(SpecError):
-    """A model that needs more than the data have."""
+__all__ = [
+    "Benchmark",
+    "DataSpec",
+    "Layers",
+    "Odd",
+    "OddSizes",
+    "Positive",
+    "PositiveFloat",
+    "Rate",
+    "Reported",
+    "Rule",
+    "RunSpec",
+    "Settings",
+    "SpecError",
+    "StoredDataSpec",
+    "TrainSpec",
+    "Variant",
+    "option",
+    "tunable",
+]
 
 
-class DataError(ValueError):
-    """Data that are missing, damaged or contradictory; one line for the user."""
+def option(default: Any, about: str, *, task: bool) -> Any:
+    """A setting of a data set. `task`: it changes the documents or their codes, so runs that differ in it are not compared."""
+    return Field(default, description=about, json_schema_extra={"task": task})
 
 
-def nearest(value: str, known: Iterable[str]) -> str:
-    """`; did you mean 'caml'?` and the known names, to end an error line with."""
-    names = sorted(known)
-    close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    shown = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
-    return f"{hint} (known: {shown})"
-
-
-def first_of(error: ValidationError) -> str:
-    """The first of pydantic's complaints in one line: `field=value: what is wrong`."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "?"
-    message = first["msg"][:1].lower() + first["msg"][1:]
-    return f"{field}={first['input']!r}: {message.removeprefix('value error, ')}"
-
-
-@dataclass(frozen=True)
-class Range:
-    """Where tuning may search: an interval (`log`: on a logarithmic scale) or a list of choices."""
-
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    choices: tuple[Any, ...] = ()
-
-    def __str__(self) -> str:
-        if self.choices:
-            return "{" + ", ".join(map(str, self.choices)) + "}"
-        return f"[{self.low:g}, {self.high:g}]" + (" log" if self.log else "")
-
-
-def tunable(
-    default: Any,
-    low: float | None = None,
-    high: float | None = None,
-    *,
-    log: bool = False,
-    choices: tuple[Any, ...] = (),
-    about: str = "",
-) -> Any:
-    """A settings field with the range that tuning searches beside its default."""
-    return Field(default, description=about or None, json_schema_extra={"range": vars(Range(low, high, log, choices))})
-
-
-class Settings(BaseModel):
-    """Base of all that a user can set: frozen, unknown fields rejected by name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-    @classmethod
-    def ranges(cls) -> dict[str, Range]:
-        """The tunable fields and their ranges."""
-        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
-        return {name: Range(**extra["range"]) for name, extra in extras.items() if isinstance(extra, dict)}  # type: ignore[arg-type]
-
-    def override(self, changes: Mapping[str, Any], where: str) -> Self:
-        """These settings with some fields replaced. `where` names the settings in errors, such as `jlan` or `train`.
-
-        Raises SpecError for an unknown field or an impossible value.
-        """
-        for field in changes:
-            if field not in type(self).model_fields:
-                raise SpecError(f"'{where}' has no field '{field}'{nearest(field, type(self).model_fields)}")
-        try:
-            return type(self).model_validate(self.model_dump() | dict(changes))
-        except ValidationError as error:
-            raise SpecError(f"{where}.{first_of(error)}") from None
+Rule = Literal["not-numeric", "some-letter", "ascii"]  # which tokens count as words (icdbench.data.tokens)
 
 
 class DataSpec(Settings):
-    """How raw notes become documents, vocabulary and labels. A data set's source says which fields it heeds."""
+    """How raw notes become documents, vocabulary and labels: the settings of every data set.
 
-    language: Literal["en", "es"] = Field("en", description="language of the texts (CodiEsp)")
-    top_codes: Positive | None = Field(None, description="keep only the most frequent training codes; none: all")
-    categories: bool = Field(False, description="cut codes to their three-character category")
-    drop_overlap: bool = Field(False, description="leave out test cases whose article is also in train or validation")
+    A source of data declares its own options as a subclass, beside the code that heeds them (icdbench.data.source).
+    """
+
+    top_codes: Positive | None = option(None, "keep only the most frequent training codes; none: all", task=True)
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
     embeddings: Literal["word2vec", "random"] = Field("word2vec", description="initial word vectors")
@@ -130,14 +59,52 @@ class DataSpec(Settings):
     embedding_corpus: Literal["train", "train+background", "all"] = Field(
         "train", description="texts that word2vec is trained on; only 'all' lets it see validation and test texts"
     )
-    protocol: Literal["released", "paper", "corrected"] = Field(
-        "released", description="which published preparation of MIMIC-III is followed (docs/data.md)"
-    )
-    words: Literal["not-numeric", "some-letter", "ascii"] = Field(
-        "not-numeric", description="which tokens count as words (icdbench.tokens)"
-    )
-    split_seed: int = Field(0, ge=0, description="seed of the split of own data without a split column")
-    code_system: Literal["none", "icd9cm", "icd10cm"] = Field("none", description="where titles of own codes come from")
+    words: Rule = Field("not-numeric", description="which tokens count as words (icdbench.data.tokens)")
+
+    @classmethod
+    def task_fields(cls) -> dict[str, bool]:
+        """The fields that are marked as options, and whether each changes the documents or their codes."""
+        extras: dict[str, Any] = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        return {name: extra["task"] for name, extra in extras.items() if "task" in (extra or {})}
+
+    def idle(self, *, word_vectors: bool) -> set[str]:
+        """The fields without effect beside the others: those of word vectors where a model has none or they are random."""
+        if not word_vectors:
+            return {"embeddings", "unit_vectors", "embedding_corpus"}
+        return {"unit_vectors", "embedding_corpus"} if self.embeddings == "random" else set()
+
+
+class StoredDataSpec(DataSpec):
+    """The data settings of a run, with the options of its data set's source beside the common ones, whatever they are."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """The options of the source by name."""
+        return dict(self.__pydantic_extra__)
+
+
+# Records were stored with the options of every source, at these values where their own source has none such. They stay part
+# of what identifies a run, so that a run stored then and one asked for now are the same. This list does not grow.
+FORMER_OPTIONS: Mapping[str, JsonValue] = {
+    "language": "en",
+    "categories": False,
+    "drop_overlap": False,
+    "protocol": "released",
+    "split_seed": 0,
+    "code_system": "none",
+    "columns": "",
+    "encoding": "auto",
+    "code_separator": "auto",
+    "skip_bad": False,
+}
+
+
+def _with_options(given: object) -> object:
+    """The settings of any source as what a run stores."""
+    return given.model_dump(mode="json") if isinstance(given, DataSpec) else given
 
 
 class TrainSpec(Settings):
@@ -164,6 +131,12 @@ class TrainSpec(Settings):
     )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where the GPU has it")
 
+    def idle(self) -> set[str]:
+        """The fields without effect beside the others: those of an objective or a scheduler that is not chosen."""
+        objective = set() if self.objective == "truncated" else {"t_loss", "ramp_epochs", "stop_epoch"}
+        scheduler = set() if self.scheduler == "plateau" else {"plateau_factor", "plateau_patience", "plateau_floor"}
+        return objective | scheduler
+
 
 class Variant(Settings):
     """A named set of overrides of a model's own fields (`model`), the data and the training."""
@@ -176,16 +149,18 @@ class Variant(Settings):
 
 
 class Benchmark(Settings):
-    """One table or figure, of a paper or one's own: what is compared on which data set, and what was published.
+    """One table or figure, of a paper or your own: what is compared on which data set, and what was published.
 
-    `metrics` are (heading, metric key) pairs, measured at `threshold`; `published` gives per row label the system it belongs
-    to and one text per metric, as printed in the source (a dash where the source has a dash, empty where it has nothing).
-    What prints no numbers gives no texts at all: what it compares is still named. `models` are systems without published
-    figures; with any, the table has no rows but those named.
+    `metrics` are pairs of heading and metric key, measured at `threshold`. `published` has for each row label the system and
+    one text per metric, exactly as its source prints it: a dash where it has a dash, empty where it has nothing, no texts at
+    all where it prints no numbers. `models` are systems without published figures; with any, no other systems are shown.
+    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what is set for them as by --set.
 
-    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what is set for them as --set does;
-    with `per_epoch` the metrics are those of a run's history, a row for each epoch. With `statistics` the rows are data
-    sets, which stand in the place of systems, and the metrics are sizes.
+    There are three kinds: a row for each system; with `per_epoch` a row for each epoch, of metrics from the training
+    history; with `statistics` a row for each data set, which takes the place of a system, of its sizes.
+
+    `plot` draws it (`icdbench figures`): `systems`, a panel for each metric with a row for each system; `metrics`, a row for
+    each metric with a mark for each system; `epochs`, curves; `frequencies`, how often codes occur in training.
     """
 
     name: str
@@ -201,13 +176,24 @@ class Benchmark(Settings):
     overrides: dict[str, Any] = {}
     per_epoch: bool = False
     statistics: bool = False
+    plot: Literal["", "systems", "metrics", "epochs", "frequencies"] = ""
+
+    @property
+    def systems(self) -> list[str]:
+        """The systems that are compared, in the benchmark's order."""
+        return list(dict.fromkeys([*(system for system, _ in self.published.values()), *self.models]))
+
+    @property
+    def kind(self) -> Literal["systems", "epochs", "data sets"]:
+        """What its rows are."""
+        return "data sets" if self.statistics else "epochs" if self.per_epoch else "systems"
 
 
 class Reported(Settings):
-    """What others report of a system on a data set: texts as printed by metric key, and where they were read.
+    """What others report of a system on a data set: figures as printed, by metric key, and their source.
 
-    A macro-F1 stands under the key of its definition, `f1_macro_unstated` where the source gives none. `threshold` is
-    the rule of the F1 figures, empty where it is not known.
+    A macro-F1 has the key of its definition, `f1_macro_unstated` where the source gives none. `threshold` is the rule
+    behind the F1 figures, empty where it is not known.
     """
 
     dataset: str
@@ -227,10 +213,13 @@ def _folder_name(name: str) -> str:
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
+ID_SCHEMA = 2  # enters the ids of runs and must stay; the schema of stored records is icdbench.records.record.SCHEMA
+
+
 class RunSpec(Settings):
     """One training run, completely: equal specs give equal runs. `fingerprint` is that of the raw data.
 
-    Digests leave out what has its default, so that a field added later does not rename the runs stored before.
+    The id of a run names its folder and is never computed again. Which runs are equal is decided by `identity`.
     """
 
     dataset: FolderName
@@ -238,12 +227,13 @@ class RunSpec(Settings):
     model: FolderName
     variant: str = Field("", pattern=r"^[^/\\\x00]*$")
     seed: int = Field(1, ge=0, lt=2**31)
-    data: DataSpec
+    data: Annotated[StoredDataSpec, BeforeValidator(_with_options)]
     train: TrainSpec
     config: dict[str, Any]
     version: str = Field("1", description="of the model's code; see registry.register")
-    changed: dict[str, Any] = Field({}, description="fields set by the user to another value than the default")
-    adapted: dict[str, Any] = Field({}, description="training settings replaced because the training split is small")
+    uses_trainer: bool = Field(
+        True, description="no: a model that is fitted as a whole, for which `train` has no effect"
+    )
 
     @property
     def system(self) -> str:
@@ -252,14 +242,47 @@ class RunSpec(Settings):
 
     @property
     def setting(self) -> str:
-        """8 hex digits of everything but the seed: runs of equal setting may be averaged."""
-        return self._digest("seed")
+        """8 hex digits of what decides the outcome but the seed: runs of equal setting may be averaged."""
+        return _digest(self.identity("seed"))
 
     @property
     def id(self) -> str:
-        """The run's readable name and its folder below results: `codiesp-d50/jlan/1-3f9c2d1a`."""
-        return f"{self.dataset}/{self.system}/{self.seed}-{self._digest()}"
+        """The readable name of a run with these settings, and its folder below results: `codiesp-d50/jlan/1-3f9c2d1a`."""
+        return f"{self.dataset}/{self.system}/{self.seed}-{_digest(self._complete())}"
 
-    def _digest(self, *without: str) -> str:
-        content = self.model_dump(mode="json", exclude={"changed", "adapted", *without}, exclude_defaults=True)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    def identity(self, *without: str) -> dict[str, Any]:
+        """All settings that have an effect, as JSON: runs of equal identity are the same run."""
+        content = self._complete(*without)
+        for name in self.data.idle(word_vectors=bool(self.config.get("embedding_size"))):
+            content["data"].pop(name)
+        for name in self.train.idle() if self.uses_trainer else set(TrainSpec.model_fields):
+            content["train"].pop(name)
+        return content
+
+    def _complete(self, *without: str) -> dict[str, Any]:
+        content = self.model_dump(mode="json", exclude=set(without))
+        content["data"] = {**FORMER_OPTIONS, **content["data"]}
+        return content
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    """8 hex digits of complete settings: a default that changes later does not change what is stored."""
+    content = {"schema": ID_SCHEMA, **settings}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run to execute. `changed` and `adapted` say where its settings come from, decide nothing, and enter its record.
+
+    `changed`: fields that the user set to another value than the default. `adapted`: training settings that were
+    replaced because the training split is small. Both by names such as `train.max_epochs`.
+    """
+
+    spec: RunSpec
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    adapted: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_seed(self, seed: int) -> Planned:
+        """The same run with another seed."""
+        return replace(self, spec=self.spec.model_copy(update={"seed": seed}))

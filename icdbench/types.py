@@ -1,51 +1,63 @@
-"""What flows from stage to stage. Each stage reads only its left neighbour's type:
+"""The types that stages pass on. Each stage reads only the type to its left:
 
 raw tables -> [Document] -> Vocabulary -> Encoded -> Batch -> logits_BL -> Predictions -> {metric: value} -> RunRecord
 """
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.sparse import csr_matrix
-
-from icdbench.spec import RunSpec, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
-Report = Callable[[str, int, int], None]  # told what is being done, how much of it is, and how much there is
+Report = Callable[[str, int, int], None]  # progress: what is being done, how much is done, how much there is
+
+# Numbers read from files: finite, of printable size, and neither text nor booleans.
+Number = Annotated[float, Field(strict=True, ge=-1e15, le=1e15)]
+Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 
 PADDING, UNKNOWN = 0, 1  # positions in Vocabulary.tokens
 SPLITS = ("train", "validation", "test")
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
-    """The Report of those who show nothing."""
+    """Ignore progress: a Report for callers that show none."""
+
+
+def composed(text: str) -> str:
+    """Return the text in Unicode normal form C, in which é is one character."""
+    return unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One note, or all notes of one admission, in one of `SPLITS`, with its gold codes as the source lists them.
+    """A note, or all notes of one admission, with its gold codes as the source lists them, in one of `SPLITS`.
 
-    Some sources list a code twice; labels are sets all the same.
+    A source may list a code twice; labels are sets nevertheless. `group` identifies what must not occur in two splits,
+    such as the patient; it is empty if the source does not tell.
     """
 
     id: str
     text: str
     codes: tuple[str, ...]
     split: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words and codes; an index is a position. Token 0 is padding, 1 unknown."""
+    """Words and codes by index. Token 0 is padding, 1 stands for unknown words."""
 
     tokens: tuple[str, ...]
     codes: tuple[str, ...]
@@ -53,10 +65,11 @@ class Vocabulary:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """N documents as flat integer arrays: document i has `tokens[token_offsets[i]:token_offsets[i + 1]]`.
+    """N documents as flat integer arrays: document i has the tokens from `token_offsets[i]` to `token_offsets[i + 1]`.
 
-    `codes` holds positions in Vocabulary.codes in the same way. `unseen` [N] counts each document's gold codes that the
-    label set lacks because training never shows them: no model can predict them, and metrics count them as missed.
+    Models read its first `lengths[i]` tokens, at most `max_tokens`; word vectors are trained on all. `codes` holds
+    positions among the `num_codes` of Vocabulary.codes in the same way. `unseen` [N] counts each document's gold codes
+    outside the label set, which never occur in training: no model can predict them, and metrics count them as missed.
     """
 
     ids: tuple[str, ...]
@@ -65,26 +78,29 @@ class Encoded:
     codes: IntArray
     code_offsets: IntArray
     unseen: IntArray
+    num_codes: int
+    max_tokens: int = sys.maxsize
 
     def __len__(self) -> int:
         return len(self.token_offsets) - 1
 
-    def labels(self, num_codes: int) -> csr_matrix:
-        """Gold codes as a binary N×L matrix."""
+    def labels(self) -> csr_matrix:
+        """Return the gold codes as a binary matrix [N, L]."""
         ones = np.ones(len(self.codes), dtype=np.uint8)
-        return csr_matrix((ones, self.codes, self.code_offsets), shape=(len(self), num_codes))
+        return csr_matrix((ones, self.codes, self.code_offsets), shape=(len(self), self.num_codes))
 
-    def lengths(self, max_tokens: int) -> IntArray:
-        """Tokens of each document [N], at most max_tokens."""
-        return np.minimum(np.diff(self.token_offsets), max_tokens)
+    @property
+    def lengths(self) -> IntArray:
+        """The number of tokens that models read of each document [N]."""
+        return np.minimum(np.diff(self.token_offsets), self.max_tokens)
 
 
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
-    """The tree of N nodes above the label set: nodes 0 to L - 1 are its codes in their order, the rest are `ancestors`.
+    """The code tree of N nodes: nodes 0 to L - 1 are the codes of the label set in order, the rest are `ancestors`.
 
-    `parents` [N] gives each node's parent, -1 for a root; a code may be the parent of another. `descriptions` are the
-    titles of the ancestors alone, as token indices, empty where there is none.
+    `parents` [N] gives each node's parent, -1 for a root; a code may be the parent of another. `descriptions` holds the
+    titles of the ancestors only, as token indices; empty for a node without a title.
     """
 
     parents: IntArray
@@ -94,10 +110,12 @@ class Hierarchy:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """An encoded data set: three splits, unlabelled background texts, and the title of each code as token indices.
+    """An encoded data set: three splits, unlabelled background texts, and the titles of the codes.
 
-    `descriptions[l]` is empty where a code has no title, as `titles[l]`, its text, is. `key` names the encoding (raw content and settings);
-    `fingerprint` the raw content alone. `facts` are stated in every record: how the split was made, what was left out.
+    `descriptions` are the titles as token indices and `titles` as text; both are empty for a code without a title.
+    `key` identifies the encoding (raw content and settings), `fingerprint` the raw content alone. `facts` go into every
+    record: how the split was made and what was left out. `notices` say what is wrong with the data, one line each;
+    records and tables repeat them.
     """
 
     name: str
@@ -111,11 +129,12 @@ class Corpus:
     facts: Mapping[str, Any]
     hierarchy: Hierarchy | None = None
     titles: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """All that a model may know of the data: sizes, initial word vectors [V, E], code titles as token indices, the tree."""
+    """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree."""
 
     num_tokens: int
     num_codes: int
@@ -136,7 +155,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Scores of N documents × L codes, before the sigmoid, beside their gold labels; what every model ends in.
+    """A model's output: scores [N, L] before the sigmoid, and gold labels [N, L] of the same documents and codes.
 
     `unseen` [N] counts gold codes outside the label set, as in `Encoded`.
     """
@@ -149,63 +168,7 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class LabelSet:
-    """The L codes by name, and how many training documents have each: `train_counts` [L]."""
+    """The names of the L codes, and the number of training documents with each: `train_counts` [L]."""
 
     codes: tuple[str, ...]
     train_counts: IntArray
-
-
-class RunRecord(Settings):
-    """A finished run: its spec and all that was measured. Times are seconds, rates documents per second.
-
-    `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
-    `intervals[rule][key]`: 95 % percentile interval of a test figure, by drawing test documents (icdbench.bootstrap).
-    `popularity`: test metrics of ranking codes by training frequency. `collapse[rule]`: what is degenerate about the test
-    scores, if anything. `remeasured`: when all that was last computed again from the stored predictions. `digest`: of the
-    rest as it was stored, so that a record altered since is seen; records stored before there was one have none.
-    """
-
-    id: str
-    spec: RunSpec
-    metrics: dict[str, dict[str, dict[str, float]]]
-    threshold: dict[str, float]
-    intervals: dict[str, dict[str, tuple[float, float]]] = {}
-    collapse: dict[str, str] = {}
-    popularity: dict[str, float] = {}
-    history: list[dict[str, float]] = []
-    parameters: int
-    corpus: dict[str, Any]
-    timing: dict[str, float]
-    device: str
-    versions: dict[str, str]
-    commit: str = ""
-    created: str = ""
-    remeasured: str = ""
-    digest: str = ""
-
-
-class Trust(Settings):
-    """How far one method's explanations of a run can be trusted (icdbench.faithful): figures, 95 % intervals.
-
-    `boundary` is the share of a note's positive weight from which a word counts as chosen; none without evidence.
-    """
-
-    figures: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    boundary: float | None = None
-
-
-class Explained(Settings):
-    """A run's explanations, measured. `documents` and `seed` say which documents were asked for, `counts` what was found.
-
-    `trained` is the record's `created`: a run that is trained again has to be measured again.
-    """
-
-    run: str
-    trained: str
-    version: str
-    documents: int
-    seed: int
-    counts: dict[str, int]
-    methods: dict[str, Trust]
-    created: str

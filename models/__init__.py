@@ -1,1 +1,1 @@
-"""One file per model family. `icdbench.registry` scans this folder; nothing else names a model."""
+"""One file per model family, found by `icdbench.registry`, which scans this folder; nothing else names a model."""

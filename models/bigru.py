@@ -6,12 +6,12 @@ Clinical Text, NAACL 2018, https://arxiv.org/abs/1802.05695, whose figures the J
     h_f, h_b = GRU(x), GRU(x reversed)            [T, H] each
     logits = W [h_f at the last word; h_b at the first] + b       [L]
 
-512 units in all, so H = 256 for each direction; no dropout. Variant `unidirectional` is what the script published for 50
-codes runs: it leaves the program's option for two directions out, so that one has all 512 units. (The 200 in that script
-is a number of epochs; word vectors have 100 dimensions as everywhere.)
+There are 512 units, so H = 256 per direction, and no dropout. Variant `unidirectional` matches the published script for
+50 codes, which does not set the program's option for two directions, so that a single direction has all 512 units. (The
+200 in that script is a number of epochs; word vectors have 100 dimensions, as elsewhere.)
 
-Deviation: the published code runs over padding too, and reads h_f at the end of the batch; here padding is never read
-unless `attend_padding` is set.
+Deviation: the published code also reads padding and takes h_f at the end of the batch; here padding is not read unless
+`attend_padding` is set.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ class Config(Settings):
     "bigru",
     config=Config,
     paper="Mullenbach et al., NAACL 2018",
+    version="1",
     train={"learning_rate": 3e-3},
     small={"learning_rate": 1e-3, "batch_size": 4},
     variants=(
         Variant(
             name="unidirectional",
-            about="one direction of 512 units, as the script published for 50 codes runs",
+            about="one direction of 512 units, as in the published script for 50 codes",
             model={"bidirectional": False, "hidden_size": 512},
         ),
     ),
@@ -59,7 +60,7 @@ class BiGru(nn.Module):
         self.output = Linear(width * (1 + config.bidirectional), task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
-        """logits_BL."""
+        """Compute logits_BL."""
         embedded_BTE = self.embedding(batch.tokens_BT)
         lengths_B = lengths(batch, attend_padding=self.config.attend_padding)
         rows_B = torch.arange(len(lengths_B), device=lengths_B.device)

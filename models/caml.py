@@ -1,4 +1,4 @@
-"""CAML: convolutional attention for multi-label classification; DR-CAML: the same, held near the codes' titles.
+"""CAML: convolutional attention for multi-label classification; DR-CAML: CAML regularised by the codes' titles.
 
 Mullenbach, Wiegreffe, Duke, Sun, Eisenstein: Explainable Prediction of Medical Codes from Clinical Text, NAACL 2018,
 https://arxiv.org/abs/1802.05695.
@@ -10,39 +10,35 @@ https://arxiv.org/abs/1802.05695.
 
 Dropout on the embeddings only. Convolution, U and output weights start Xavier-uniform, as in the published code.
 
-Deviation: the published code attends to padding too, so a document's score depends on its batch; here padding gets no
+Deviation: the published code also attends to padding, so a document's score depends on its batch; here padding gets no
 weight unless `attend_padding` is set.
 
-DR-CAML embeds each code's title with a word table D and a convolution of its own (both of CAML's sizes; D starts as a copy
-of the word vectors) and draws the output weights towards it, for the gold codes G_i of the B documents:
+DR-CAML embeds each code's title with its own word table D and convolution (both of CAML's sizes; D starts as a copy of
+the word vectors) and pulls the output weights towards it, for the gold codes G_i of the B documents:
 
     b_l = W max over positions of tanh(Conv1d(D of title l)) + c           [F]
     loss = cross-entropy + λ/B Σ_i Σ_{l in G_i} mean over F of (v_l - b_l)²
 
-λ is `description_weight`: unless set, 10 up to 50 codes and .01 above, as published. W starts Xavier-uniform. Each title is
-embedded once per step, however many documents have its code.
+λ is `description_weight`; by default 10 for up to 50 codes and .01 above, as published. W starts Xavier-uniform. Each
+title is embedded once per step, however many documents have its code.
 
-Deviations: the published program pairs the titles of a document with its codes in another order (that of a set with that
-of indices), so that most v_l are drawn to other codes' titles; here each is drawn to its own. It gives codes without a
-title the unknown word as title; here they have no penalty. Its b_l depends on the longest title of the document's codes,
-the others' being padded to it inside the maximum; here only with `attend_padding`.
+Deviations: the published program pairs a document's titles and codes in different orders (of a set and of indices), so
+that most v_l are pulled towards the titles of other codes; here each is pulled towards its own. It uses the unknown
+word as the title of codes without one; here these have no penalty. In its maximum, titles are padded to the longest
+title of the document's codes, on which b_l therefore depends; here only with `attend_padding`.
 """
 
 from __future__ import annotations
-
-import logging
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from icdbench.kernels import convolve
-from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, Linear, embedding, lengths, mask
+from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, Linear, embedding, lengths, mask, middle
+from icdbench.nn.kernels import convolve
 from icdbench.registry import register
 from icdbench.spec import Positive, PositiveFloat, Rate, Settings, tunable
 from icdbench.types import Batch, Task
-
-log = logging.getLogger("icdbench")
 
 
 class Config(Settings):
@@ -57,6 +53,7 @@ class Config(Settings):
     "caml",
     config=Config,
     paper="Mullenbach et al., NAACL 2018",
+    version="1",
     train={"learning_rate": 1e-4},
     small={"learning_rate": 3e-3},
 )
@@ -66,15 +63,14 @@ class Caml(nn.Module):
         self.config = config
         self.embedding = embedding(task, config.embedding_size)
         self.dropout = Dropout(config.dropout)
-        self.conv = nn.Conv1d(
-            config.embedding_size, config.filters, config.kernel_size, padding=config.kernel_size // 2
-        )
+        kernel, padding = config.kernel_size, config.kernel_size // 2
+        self.conv = nn.Conv1d(config.embedding_size, config.filters, kernel, padding=padding)
         nn.init.xavier_uniform_(self.conv.weight)
-        self.attention = LabelAttention(config.filters, task.num_codes)
+        self.attention = LabelAttention(config.filters, task.num_codes, positions=middle(kernel, padding))
         self.output = LabelwiseLinear(config.filters, task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
-        """logits_BL."""
+        """Compute logits_BL."""
         embedded_BTE = self.dropout(self.embedding(batch.tokens_BT))
         hidden_BPF = convolve(self.conv, embedded_BTE).tanh()
         extra = 1 - self.config.kernel_size % 2  # an even kernel has one position more than tokens
@@ -85,13 +81,14 @@ class Caml(nn.Module):
 
 
 class DescribedConfig(Config):
-    description_weight: PositiveFloat | None = Field(None, description="λ; none: 10 up to 50 codes, .01 above")
+    description_weight: PositiveFloat | None = Field(None, description="λ; none: 10 for up to 50 codes, .01 above")
 
 
 @register(
     "dr-caml",
     config=DescribedConfig,
     paper="Mullenbach et al., NAACL 2018",
+    version="1",
     train={"learning_rate": 1e-4},
     small={"learning_rate": 3e-3},
     needs=("titles",),
@@ -104,12 +101,10 @@ class DrCaml(Caml):
         super().__init__(config, task)
         titles = task.descriptions or ()
         lengths_L = torch.tensor([len(title) for title in titles])
-        if missing := int((lengths_L == 0).sum()):
-            log.warning("dr-caml: %d of %d codes have no title, so nothing draws their weights", missing, len(titles))
         tokens_LT = torch.zeros(len(titles), int(lengths_L.max()), dtype=torch.long)
         for code, title in enumerate(titles):
             tokens_LT[code, : len(title)] = torch.tensor(title.tolist())
-        # They come from the task, so they are not stored with the weights.
+        # Not stored with the weights: they come from the task.
         self.register_buffer("title_tokens_LT", tokens_LT, persistent=False)
         self.register_buffer("title_lengths_L", lengths_L, persistent=False)
         self.description_weight = config.description_weight or (10.0 if task.num_codes <= 50 else 0.01)
@@ -121,15 +116,24 @@ class DrCaml(Caml):
         self.title_linear = Linear(width, width)
         nn.init.xavier_uniform_(self.title_linear.weight)
 
+    @staticmethod
+    def notices(_config: DescribedConfig, task: Task) -> list[str]:
+        """Warn of codes without a title."""
+        titles = task.descriptions or ()
+        missing = sum(not len(title) for title in titles)
+        return (
+            [f"{missing} of {len(titles)} codes have no title, so nothing regularises their weights"] if missing else []
+        )
+
     def penalty(self, batch: Batch) -> Tensor:
-        """λ/B times the squared distances of the gold codes' output weights from their titles; scalar."""
+        """Compute λ/B times the summed squared distances of the gold codes' weights from their titles; a scalar."""
         titled_BL = (batch.labels_BL > 0) & (self.title_lengths_L > 0)
         document_N, code_N = titled_BL.nonzero(as_tuple=True)  # N pairs of a document and a code
         code_C, place_N = torch.unique(code_N, return_inverse=True)
         embedded_CTE = self.title_embedding(self.title_tokens_LT[code_C])
         hidden_CFP = self.title_conv(embedded_CTE.transpose(1, 2)).tanh()
         reach_N = self.title_lengths_L[code_N]
-        if self.config.attend_padding:  # a document's titles all reach as far as the longest of them
+        if self.config.attend_padding:  # all titles of a document count as long as the longest one
             reach_N = (titled_BL * self.title_lengths_L).amax(1)[document_N]
         extra = 1 - self.config.kernel_size % 2
         running_CFP = hidden_CFP.cummax(2).values  # at p, the maximum over positions up to p

@@ -1,4 +1,4 @@
-"""CNN: one convolution and a maximum over the document.
+"""CNN: one convolution, max-pooled over the document.
 
 Kim: Convolutional Neural Networks for Sentence Classification, EMNLP 2014, https://arxiv.org/abs/1408.5882; with the
 settings of Mullenbach et al., NAACL 2018, https://arxiv.org/abs/1802.05695, whose figures the JLAN paper quotes.
@@ -6,17 +6,21 @@ settings of Mullenbach et al., NAACL 2018, https://arxiv.org/abs/1802.05695, who
     h = tanh(Conv1d(x))            [F, P]    unpadded: P = T - k + 1
     logits = W max_p(h_p) + b      [L]
 
-A document shorter than the kernel is padded to it. Convolution and output weights start Xavier-uniform, as in the
-published code. Deviation: positions that touch padding are left out of the maximum unless `attend_padding` is set.
+A document shorter than the kernel is padded to its width. Convolution and output weights start Xavier-uniform, as in
+the published code. Deviation: positions that include padding are excluded from the maximum unless `attend_padding` is
+set.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench.nn import Dropout, Linear, embedding, lengths, mask, show
+from icdbench.nn import Dropout, Inspectable, Linear, Positions, Shown, embedding, lengths, mask
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Task
@@ -34,6 +38,7 @@ class Config(Settings):
     "cnn",
     config=Config,
     paper="Kim, EMNLP 2014; Mullenbach et al., NAACL 2018",
+    version="1",
     train={"learning_rate": 3e-3},
 )
 class Cnn(nn.Module):
@@ -44,11 +49,11 @@ class Cnn(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.conv = nn.Conv1d(config.embedding_size, config.filters, config.kernel_size)
         nn.init.xavier_uniform_(self.conv.weight)
-        self.output = Linear(config.filters, task.num_codes)
+        self.output = PooledLinear(config.filters, task.num_codes, config.kernel_size)
         nn.init.xavier_uniform_(self.output.weight)
 
     def forward(self, batch: Batch) -> Tensor:
-        """logits_BL."""
+        """Compute logits_BL."""
         kernel = self.config.kernel_size
         embedded_BTE = self.dropout(self.embedding(batch.tokens_BT))
         embedded_BTE = functional.pad(embedded_BTE, (0, 0, 0, max(0, kernel - embedded_BTE.shape[1])))
@@ -57,16 +62,33 @@ class Cnn(nn.Module):
             hidden_BFP = self.conv(embedded_BTE.transpose(1, 2))
             mask_BP = mask(reach_B.clamp(min=1), hidden_BFP.shape[2])
             place_BF = hidden_BFP.masked_fill_(~mask_BP[:, None], -torch.inf).argmax(2)
-        # The rest is done at these positions alone: tanh keeps their order, and no other gets a gradient.
-        # As a lookup of rows, whose gradient torch adds up in parallel.
+        # Only these positions are computed further: tanh preserves their order, and no other position gets a gradient.
+        # They are fetched as an embedding lookup, whose gradient torch accumulates in parallel.
         first_B1 = torch.arange(len(place_BF), device=place_BF.device)[:, None] * embedded_BTE.shape[1]
         rows_BFK = (first_B1 + place_BF)[:, :, None] + torch.arange(kernel, device=place_BF.device)
         windows_BFKE = functional.embedding(rows_BFK, embedded_BTE.flatten(0, 1))
         found_BF = (windows_BFKE * self.conv.weight.transpose(1, 2)).sum((2, 3))
         assert self.conv.bias is not None
         largest_BF = (found_BF + self.conv.bias).tanh()
-        # What each position adds to a code's logit by being the maximum of filters.
-        none_BP = torch.zeros_like(hidden_BFP[:, 0])
-        show("pooling", lambda code: none_BP.scatter_add(1, place_BF, largest_BF * self.output.weight[code]))
-        logits_BL: Tensor = self.output(largest_BF)
+        logits_BL: Tensor = self.output(largest_BF, place_BF, hidden_BFP.shape[2])
         return logits_BL
+
+
+class PooledLinear(Linear, Inspectable):
+    """A linear layer over the maxima of filters that can show what the positions of the maxima add to a logit."""
+
+    def __init__(self, filters: int, num_codes: int, kernel_size: int) -> None:
+        super().__init__(filters, num_codes)
+        self.positions = Positions(0, kernel_size)
+
+    def forward(self, largest_BF: Tensor, _place_BF: Tensor, _positions: int) -> Tensor:  # type: ignore[override]
+        """Compute logits_BL. `_place_BF` is the position of each maximum, out of `_positions`."""
+        return super().forward(largest_BF)
+
+    def shown(self, inputs: tuple[Any, ...], output: Any) -> Iterable[Shown]:  # noqa: ARG002
+        """Show what positions, of `kernel_size` words each, add to a code's logit."""
+        largest_BF, place_BF, positions = inputs
+        none_BP = largest_BF.new_zeros(len(largest_BF), positions)
+        yield Shown(
+            "pooling", lambda code: none_BP.scatter_add(1, place_BF, largest_BF * self.weight[code]), self.positions
+        )

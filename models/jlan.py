@@ -1,7 +1,8 @@
 """JLAN: joint learning attention network with a denoising objective.
 
 Li, Zhang, Islam, Dong, Wei, Lu: JLAN: medical code prediction via joint learning attention networks and denoising
-mechanism, BMC Bioinformatics 22:590 (2021), https://doi.org/10.1186/s12859-021-04520-x. Equation numbers are the paper's.
+mechanism, BMC Bioinformatics 22:590 (2021), https://doi.org/10.1186/s12859-021-04520-x. Equation numbers are the
+paper's.
 
     x = dropout(embedding)                                  [T, E]
     x ← ReLU(F(x) + h(x)), P times                          eq. 1–2, F = Conv1d ("same") and ReLU, h = identity or 1×1
@@ -12,54 +13,60 @@ mechanism, BMC Bioinformatics 22:590 (2021), https://doi.org/10.1186/s12859-021-
     V = α S + β M
     logit_l = Σ over k' of W6 ReLU(W5 V_l + b5) + b6        eq. 16–17
 
-Training leaves out the positive pairs of largest loss (eq. 14–15, `icdbench.objectives`): `train.objective` is "truncated".
-Version 2: what rounding leaves behind of the fraction is carried from batch to batch.
+Training leaves out the positive pairs with the largest loss (eq. 14–15, `icdbench.training.objectives`):
+`train.objective` is "truncated". Since version 2 the part of the fraction lost by rounding is carried over to the next
+batch.
 
-What the paper leaves open or says twice, and what is computed here:
-- The kernel size of F is not given: `kernel_size` 9. The dropout rate is not given: `dropout` 0.2, as in CAML. Nor is the
-  batch size: 16, and 4 on small training sets, where the paper's learning rate needs more steps to an epoch.
-- Eq. 6 names W1 and W2 the other way round than their shapes allow. W1, W2, w3 and w4 have no bias.
+What the paper leaves open or states inconsistently, and what is computed here:
+- Not given are the kernel size of F (here `kernel_size` 9), the dropout rate (`dropout` 0.2, as in CAML) and the batch
+  size (16, and 4 on small training sets, where the paper's learning rate needs more steps per epoch).
+- Eq. 6 swaps W1 and W2 relative to their shapes. W1, W2, w3 and w4 have no bias.
 - C [L, H] is "in the same space as the documents" while h has 2H columns: the two directions ("forward and backward
-  sides") are attended apart. C starts as the mean word vector of each code's title, which needs E = H; otherwise, and for
-  codes without a title, it starts random.
-- Eq. 8–9 as printed have no softmax: M is then a sum over tokens that grows with the document. `label_softmax`, on
-  by default for being ahead on validation, has the softmax over tokens of every other attention of the field.
-- α + β ≤ 1 (eq. 13) is reached by dividing both by their sum. "Splice" is a sum, as in the authors' later code.
-- Eq. 16 pools a matrix of width k that the text puts behind two fully connected layers: 2H → H → k' = H, then the sum.
-  `output="label-linear"` is the field's usual alternative, a weight vector per code.
-Readings compared on real data: docs/jlan.md.
+  sides") are attended separately. C starts as the mean word vector of each code's title, which needs E = H; otherwise,
+  and for codes without a title, it is initialised randomly.
+- Eq. 8–9 as printed have no softmax: M is then a sum over tokens that grows with the document. `label_softmax`, the
+  default because it does better on validation, adds the softmax over tokens that is usual in the field.
+- α + β ≤ 1 (eq. 13) is achieved by dividing both by their sum. "Splice" is a sum, as in the authors' later code.
+- Eq. 16 pools a matrix of width k, which according to the text follows two fully connected layers: 2H → H → k' = H,
+  then the sum. `output="label-linear"` is the usual alternative, a weight vector per code.
+
+docs/jlan.md compares these readings on real data.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from icdbench.nn import (
+    Attention,
     BiRNN,
     Dropout,
+    GateShares,
+    Inspectable,
     LabelAttention,
     LabelwiseLinear,
     Linear,
     ResidualConv,
-    attend,
+    Shown,
     description_means,
     embedding,
     mask,
-    show,
+    untitled_notices,
 )
 from icdbench.registry import register
-from icdbench.spec import Odd, Positive, Rate, Settings, Variant, tunable
+from icdbench.spec import Layers, Odd, Positive, Rate, Settings, Variant, tunable
 from icdbench.types import Batch, Task
 
 
 class Config(Settings):
     embedding_size: Positive = 256
-    blocks: Positive = tunable(1, 1, 3, about="residual blocks (P of Table 4)")
+    blocks: Layers = tunable(1, 1, 3, about="residual blocks (P of Table 4)")
     kernel_size: Odd = tunable(9, choices=(3, 5, 9, 15, 25))
     hidden_size: Positive = tunable(256, 64, 512, about="recurrent width per direction")
     attention_size: Positive = tunable(200, 50, 400, about="d of W1 and W2")
@@ -111,9 +118,11 @@ class Jlan(nn.Module):
             else:
                 start_LH = torch.randn(task.num_codes, width) / width**0.5
             self.C = nn.Parameter(start_LH)
+            self.label_attention = Attention() if config.label_softmax else LabelSum()
         if config.attention == "joint":
             self.w3 = Linear(both, 1, bias=False)
             self.w4 = Linear(both, 1, bias=False)
+            self.gates = GateShares()
         if config.output == "mlp-sum":
             self.hidden = Linear(both, width)
             self.pooled = Linear(width, width)
@@ -121,7 +130,7 @@ class Jlan(nn.Module):
             self.output = LabelwiseLinear(both, task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
-        """logits_BL."""
+        """Compute logits_BL."""
         mask_BT = mask(batch.lengths_B, batch.tokens_BT.shape[1])
         hidden_BTE = self.dropout(self.embedding(batch.tokens_BT))
         for block in self.blocks:
@@ -130,7 +139,7 @@ class Jlan(nn.Module):
         return self._logits(self._codes(ahead_BTH, back_BTH, mask_BT))
 
     def _codes(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """V, what the document says about each code: [B, L, 2H]."""
+        """Compute V, the document's representation for each code [B, L, 2H]."""
         if self.config.attention == "self":
             return self._self(ahead_BTH, back_BTH, mask_BT)
         sides = (self._label(side_BTH, mask_BT) for side_BTH in (ahead_BTH, back_BTH))
@@ -140,10 +149,8 @@ class Jlan(nn.Module):
         self_BLK = self._self(ahead_BTH, back_BTH, mask_BT)
         if self.config.attention == "sum":
             return self_BLK + label_BLK
-        alpha_BL1, beta_BL1 = self.w3(self_BLK).sigmoid(), self.w4(label_BLK).sigmoid()
-        show("alpha", lambda code: (alpha_BL1 / (alpha_BL1 + beta_BL1))[:, code])
-        show("beta", lambda code: (beta_BL1 / (alpha_BL1 + beta_BL1))[:, code])
-        joint_BLK: Tensor = (alpha_BL1 * self_BLK + beta_BL1 * label_BLK) / (alpha_BL1 + beta_BL1)
+        alpha_BL1, beta_BL1 = self.gates(self.w3(self_BLK), self.w4(label_BLK))
+        joint_BLK: Tensor = alpha_BL1 * self_BLK + beta_BL1 * label_BLK
         return joint_BLK
 
     def _self(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
@@ -152,14 +159,9 @@ class Jlan(nn.Module):
         return attended_BLK
 
     def _label(self, side_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """One direction's half of M, [B, L, H]. Padding is zero, so sums over it need no mask."""
-        if self.config.label_softmax:
-            return attend(self.C, side_BTH, side_BTH, mask_BT)
-        show("label", lambda code: functional.normalize(side_BTH @ self.C[code], p=1, dim=1))
-        side_BHT = side_BTH.transpose(1, 2)
-        if len(self.C) > self.config.hidden_size // 2:  # (C hᵀ) h = C (hᵀ h): cheaper once there are many codes
-            return self.C @ (side_BHT @ side_BTH)
-        return (self.C @ side_BHT) @ side_BTH
+        """Compute one direction's half of M [B, L, H]."""
+        attended_BLH: Tensor = self.label_attention(self.C, side_BTH, side_BTH, mask_BT)
+        return attended_BLH
 
     def _logits(self, codes_BLK: Tensor) -> Tensor:
         if self.config.output == "label-linear":
@@ -168,3 +170,25 @@ class Jlan(nn.Module):
             # Sum-pooling a linear layer's k' outputs is a dot product with the sum of its rows.
             logits_BL = self.hidden(codes_BLK).relu() @ self.pooled.weight.sum(0) + self.pooled.bias.sum()
         return logits_BL
+
+    @staticmethod
+    def notices(config: Config, task: Task) -> list[str]:
+        """Warn if C cannot start from titles."""
+        from_titles = config.attention != "self" and config.embedding_size == config.hidden_size
+        return untitled_notices(task.descriptions or ()) if from_titles else []
+
+
+class LabelSum(Inspectable):
+    """`(queries · keysᵀ) · values` without a softmax (eq. 8 as printed). Padding must be zero; there is no mask."""
+
+    def forward(self, queries_LH: Tensor, keys_BTH: Tensor, values_BTH: Tensor, _mask_BT: Tensor) -> Tensor:
+        """Compute the sums [B, L, H]."""
+        keys_BHT = keys_BTH.transpose(1, 2)
+        if len(queries_LH) > keys_BTH.shape[2] // 2:  # (C hᵀ) h = C (hᵀ h): cheaper once there are many codes
+            return queries_LH @ (keys_BHT @ values_BTH)
+        return (queries_LH @ keys_BHT) @ values_BTH
+
+    def shown(self, inputs: tuple[Any, ...], output: Any) -> Iterable[Shown]:  # noqa: ARG002
+        """Show the factors of a code's sum, divided by the sum of their absolute values."""
+        queries_LH, keys_BTH, *_ = inputs
+        yield Shown("label", lambda code: functional.normalize(keys_BTH @ queries_LH[code], p=1, dim=1))

@@ -1,4 +1,4 @@
-"""LEAM: words and codes embedded in one space, where codes attend to words.
+"""LEAM: words and codes are embedded in one space, in which codes attend to words.
 
 Wang, Li, Wang, Zhang, Shen, Zhang, Henao, Carin: Joint Embedding of Words and Labels for Text Classification, ACL 2018,
 https://arxiv.org/abs/1805.04174.
@@ -10,7 +10,7 @@ The program behind the published MIMIC-III figures (50 codes) is not the paper's
     z_l = Σ_t α_lt H_t                           [E]
     logit_l = <v_l, dropout(z_l)> + b_l
 
-Variant `ngram` is the general architecture:
+Variant `ngram` is the paper's general architecture:
 
     G_lt = cosine(c_l, x_t)                      [L, T]
     u = ReLU(Conv1d(G))                          [L, T]    width 55, from all codes to all codes
@@ -18,11 +18,12 @@ Variant `ngram` is the general architecture:
     z = Σ_t β_t x_t                              [E]
     logits = W2 dropout(ReLU(W1 dropout(z) + b1)) + b2
 
-Its objective has a second term: the same two layers must classify each c_l as code l. Documents of many codes are
-learnt with sigmoid cross-entropy; so is this, its mean over L × L pairs, with weight 1. The convolution has L² · 55
-weights: it is for tens or hundreds of codes.
+Its objective has a second term, with weight 1: the same two layers must classify each c_l as code l, by sigmoid
+cross-entropy as for documents, averaged over L × L pairs. The convolution has L² · 55 weights, so the variant suits
+tens or hundreds of codes.
 
-The program cuts documents to 305 tokens; here data.max_tokens decides. A code without a title starts random.
+The program cuts documents to 305 tokens; here data.max_tokens applies. A code without a title starts with a random
+vector.
 """
 
 from __future__ import annotations
@@ -33,13 +34,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icdbench.kernels import convolve
-from icdbench.nn import Dropout, LabelwiseLinear, Linear, attend, description_means, embedding, mask, show
+from icdbench.nn import (
+    Attention,
+    Dropout,
+    LabelwiseLinear,
+    Linear,
+    WordWeights,
+    description_means,
+    embedding,
+    mask,
+    middle,
+    untitled_notices,
+)
+from icdbench.nn.kernels import convolve
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, SpecError, Variant, tunable
 from icdbench.types import Batch, Task
 
-MOST_CODES = 2000  # of the variant: 220 million weights
+MOST_CODES = 2000  # for the variant: 220 million weights
 
 
 class Config(Settings):
@@ -55,6 +67,7 @@ class Config(Settings):
     "leam",
     config=Config,
     paper="Wang et al., ACL 2018",
+    version="1",
     train={"batch_size": 10},
     variants=(Variant(name="ngram", about="the paper's general architecture", model={"attention": "ngram"}),),
 )
@@ -68,6 +81,7 @@ class Leam(nn.Module):
         self.C = nn.Parameter(description_means(task, self.embedding.weight.detach()))
         if config.attention == "codes":
             self.conv = _convolution(width, config.kernel_size)
+            self.attention = Attention(positions=middle(config.kernel_size, (config.kernel_size - 1) // 2))
             self.output = LabelwiseLinear(width, num_codes)
             return
         if num_codes > MOST_CODES:
@@ -76,42 +90,47 @@ class Leam(nn.Module):
                 f"or set data.top_codes to at most {MOST_CODES}"
             )
         self.conv = _convolution(num_codes, config.ngram)
+        self.word_weights = WordWeights()
         self.hidden = Linear(width, config.hidden_size)
         self.final = Linear(config.hidden_size, num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
-        """logits_BL."""
+        """Compute logits_BL."""
         mask_BT = mask(batch.lengths_B, batch.tokens_BT.shape[1])
         embedded_BTE = self.embedding(batch.tokens_BT)
         if self.config.attention == "ngram":
             return self._classify(self._document(embedded_BTE, mask_BT))
         hidden_BTE = self._convolve(embedded_BTE)
-        codes_BLE = attend(self.C, hidden_BTE, hidden_BTE, mask_BT)
+        codes_BLE = self.attention(self.C, hidden_BTE, hidden_BTE, mask_BT)
         logits_BL: Tensor = self.output(self.dropout(codes_BLE))
         return logits_BL
 
+    @staticmethod
+    def notices(_config: Config, task: Task) -> list[str]:
+        """Warn if the codes' vectors cannot start from titles."""
+        return untitled_notices(task.descriptions or ())
+
     def penalty(self, _batch: Batch) -> Tensor:
-        """The loss of classifying each code's embedding as that code; none but for `ngram`."""
+        """Compute the loss of classifying each code's embedding as that code; 0 except for `ngram`."""
         if self.config.attention != "ngram":
             return self.C.new_zeros(())
         target_LL = torch.eye(len(self.C), device=self.C.device)
         return functional.binary_cross_entropy_with_logits(self._classify(self.C).float(), target_LL)
 
     def _convolve(self, channels_BTC: Tensor) -> Tensor:
-        """As many positions as there were; an even kernel looks one further ahead than back."""
+        """Convolve, keeping the number of positions; an even kernel reaches one position further ahead than back."""
         reach = self.conv.kernel_size[0] - 1
         return convolve(self.conv, functional.pad(channels_BTC, (0, 0, reach // 2, reach - reach // 2))).relu()
 
     def _document(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
-        """z, the mean of the word vectors weighted by how near some code they stand: [B, E]."""
+        """Compute z [B, E], the mean of the word vectors weighted by their similarity to the nearest code."""
         words_BTE, codes_LE = functional.normalize(embedded_BTE, dim=-1), functional.normalize(self.C, dim=-1)
         nearest_BT = self._convolve(words_BTE @ codes_LE.T).amax(2)
-        weights_BT = nearest_BT.masked_fill(~mask_BT, -torch.inf).softmax(-1)
-        show("label", lambda _code: weights_BT)  # the same for every code
+        weights_BT: Tensor = self.word_weights(nearest_BT, mask_BT)
         return (weights_BT[:, None] @ embedded_BTE)[:, 0]
 
     def _classify(self, rows_XE: Tensor) -> Tensor:
-        """Logits [X, L] of documents or of codes."""
+        """Compute logits [X, L] of documents or of codes."""
         logits_XL: Tensor = self.final(self.dropout(self.hidden(self.dropout(rows_XE)).relu()))
         return logits_XL
 

@@ -1,10 +1,10 @@
-"""MSATT-KG: n-grams of several lengths, weighed token by token, and code vectors propagated over the ICD hierarchy.
+"""MSATT-KG: n-grams of several lengths, weighted at each token, and code vectors propagated over the ICD hierarchy.
 
 Xie, Xiong, Yu, Zhu: EHR Coding with Multi-scale Feature Attention and Structured Knowledge Graph Propagation, CIKM
 2019, https://doi.org/10.1145/3357384.3357897. There is no public code.
 
     X_1 = f(conv(x)), X_i = f(conv([X_1; …; X_{i-1}])) [T, F]    i ≤ N, f = ReLU of batch norm, kernel 3
-    s_t = (Σ_F X_1t, …, Σ_F X_Nt)                      [N]       what token t shows at each scale
+    s_t = (Σ_F X_1t, …, Σ_F X_Nt)                      [N]       token t at each scale
     a_t = softmax(MLP(s_t))                            [N]
     h_t = Σ_i a_ti X_it                                [F]
     v ← ReLU(W_self v + W_p mean v_parents + W_c mean v_children + b), twice, over the codes and all their ancestors
@@ -14,16 +14,16 @@ Xie, Xiong, Yu, Zhu: EHR Coding with Multi-scale Feature Attention and Structure
     logit_l = <g_l, m_l> + b_l
 
 What the paper leaves open, and what was chosen:
-- N = 5 scales, F = 100 filters, E = 100. Dropout (0.2) is on the word vectors alone, as in CAML; learning rate and
-  batch size are the suite's.
+- N = 5 scales, F = 100 filters, E = 100. Dropout (0.2) is on the word vectors only, as in CAML; learning rate and batch
+  size are the suite's defaults.
 - The MLP of the scale attention has one hidden layer (ReLU) of `attention_size`.
-- The graph's nodes are the codes of the label set, their headings, sections and chapters, and a root each for diagnoses
-  and procedures. In a tree a node has at most one parent; a mean over no neighbours is zero. Node vectors start as the
-  mean word vector of the title (random without one) and are trained; the two layers keep their width E.
-- The same propagated vector g_l is the query of the attention and scores what it finds. b_l is a code's own.
+- The graph's nodes are the codes of the label set, their headings, sections and chapters, and one root each for
+  diagnoses and procedures. In a tree a node has at most one parent; a mean over no neighbours is zero. Node vectors
+  start as the mean word vector of the title (random without one) and are trained; the two layers keep their width E.
+- The same propagated vector g_l is the attention query and the output weight vector. b_l is a bias per code.
 - Weights of graph and output projection start Xavier-uniform.
 
-Batch norm sees tokens only, never padding; in training its statistics are those of the batch, as always.
+Batch norm covers tokens only, never padding; in training it uses the statistics of the batch, as usual.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from icdbench.kernels import convolve
-from icdbench.nn import BatchNorm, Dropout, Linear, attend, description_means, embedding, mask
+from icdbench.nn import Attention, BatchNorm, Dropout, Linear, description_means, embedding, mask, untitled_notices
+from icdbench.nn.kernels import convolve
 from icdbench.registry import register
-from icdbench.spec import Odd, Positive, Rate, Settings, tunable
+from icdbench.spec import Layers, Odd, Positive, Rate, Settings, tunable
 from icdbench.types import Batch, Hierarchy, IntArray, Task
 
 
 class Config(Settings):
     embedding_size: Positive = 100
     kernel_size: Odd = tunable(3, choices=(3, 5, 7))
-    scales: Positive = tunable(5, 2, 8, about="N, convolutions of which each reads all before it")
+    scales: Layers = tunable(5, 2, 8, about="N, convolutions that each read all previous ones")
     filters: Positive = tunable(100, 30, 500)
-    attention_size: Positive = tunable(50, 10, 200, about="hidden width of the MLP that weighs the scales")
+    attention_size: Positive = tunable(50, 10, 200, about="hidden width of the MLP that weights the scales")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
 
 
-@register("msatt-kg", config=Config, paper="Xie et al., CIKM 2019", needs=("hierarchy",))
+@register("msatt-kg", config=Config, paper="Xie et al., CIKM 2019", version="1", needs=("hierarchy",))
 class MsattKg(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__()
@@ -70,15 +70,22 @@ class MsattKg(nn.Module):
         self.register_buffer("children_NN", down_NN, persistent=False)
         self.graph = nn.ModuleList(GraphConvolution(width) for _ in range(2))
         self.projection = _xavier(Linear(width, filters))
+        self.attention = Attention()
         self.bias = nn.Parameter(torch.zeros(task.num_codes))
 
     def forward(self, batch: Batch) -> Tensor:
-        """logits_BL."""
+        """Compute logits_BL."""
         mask_BT = mask(batch.lengths_B, batch.tokens_BT.shape[1])
         hidden_BTF = self._text(self.dropout(self.embedding(batch.tokens_BT)), mask_BT)
         codes_LF = self._codes()
-        found_BLF = attend(codes_LF.to(hidden_BTF.dtype), hidden_BTF, hidden_BTF, mask_BT)
+        found_BLF: Tensor = self.attention(codes_LF.to(hidden_BTF.dtype), hidden_BTF, hidden_BTF, mask_BT)
         return (found_BLF * codes_LF).sum(-1) + self.bias
+
+    @staticmethod
+    def notices(_config: Config, task: Task) -> list[str]:
+        """Warn if node vectors cannot start from titles."""
+        assert task.hierarchy is not None
+        return untitled_notices([*(task.descriptions or ()), *task.hierarchy.descriptions])
 
     def _text(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
         """h, each token's mixture of scales: [B, T, F]."""
@@ -120,7 +127,7 @@ class GraphConvolution(nn.Module):
 
 
 def neighbour_means(parents_N: IntArray) -> tuple[Tensor, Tensor]:
-    """Sparse [N, N] matrices that take the mean over each node's parents, and over its children."""
+    """Make sparse matrices [N, N] that average over each node's parents and over its children."""
     parents = torch.tensor(parents_N.tolist())
     children = (parents >= 0).nonzero()[:, 0]
     above, size = parents[children], (len(parents), len(parents))
@@ -135,7 +142,7 @@ def neighbour_means(parents_N: IntArray) -> tuple[Tensor, Tensor]:
 
 
 def _node_vectors(task: Task, hierarchy: Hierarchy, vectors_VE: Tensor) -> Tensor:
-    """The mean word vector of each node's title [N, E]."""
+    """Compute the mean word vector of each node's title [N, E]."""
     titles = task.descriptions or tuple(hierarchy.parents[:0] for _ in range(task.num_codes))
     nodes = Task(task.num_tokens, len(hierarchy.parents), descriptions=(*titles, *hierarchy.descriptions))
     return description_means(nodes, vectors_VE)

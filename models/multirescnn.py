@@ -1,4 +1,4 @@
-"""MultiResCNN: six convolutions of different widths, a residual block on each, label attention.
+"""MultiResCNN: six convolutions of different widths, each with a residual block, and label attention.
 
 Li, Yu: ICD Coding from Clinical Text Using Multi-Filter Residual Convolutional Neural Network, AAAI 2020,
 https://arxiv.org/abs/1912.00862.
@@ -10,12 +10,11 @@ https://arxiv.org/abs/1912.00862.
     α_l = softmax over positions of u_lᵀ h        [T]
     logit_l = <v_l, Σ_t α_lt h_t> + b_l
 
-Convolutions inside the residual block have no bias, the first has one. It, U and the output weights start
-Xavier-uniform, as in the published code; dropout is on the embeddings and on each h_k.
+Convolutions inside the residual block have no bias; the first convolution has one. The first convolution, U and the
+output weights start Xavier-uniform, as in the published code; dropout is on the embeddings and on each h_k.
 
-Deviations: the published code attends to padding and lets it into the batch norm; here each convolution reads zeros beyond
-a document's end as beyond a batch's, training statistics are those of words alone, and padding gets no weight, unless
-`attend_padding` is set.
+Deviations: the published code attends to padding and includes it in batch norm. Unless `attend_padding` is set, here
+each convolution reads zeros beyond a document's end, batch statistics cover words only, and padding gets no weight.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from icdbench.types import Batch, Task
 class Config(Settings):
     embedding_size: Positive = 100
     kernel_sizes: OddSizes = (3, 5, 9, 15, 19, 25)
-    filters: Positive = tunable(50, 30, 100, about="of each kernel size")
+    filters: Positive = tunable(50, 30, 100, about="per kernel size")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
     attend_padding: bool = False
 
@@ -40,6 +39,7 @@ class Config(Settings):
     "multirescnn",
     config=Config,
     paper="Li and Yu, AAAI 2020",
+    version="1",
     train={"learning_rate": 1e-4},
     small={"learning_rate": 1e-3, "batch_size": 4},
 )
@@ -55,7 +55,7 @@ class MultiResCnn(nn.Module):
         self.output = LabelwiseLinear(width, task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
-        """logits_BL."""
+        """Compute logits_BL."""
         mask_BT = mask(lengths(batch, attend_padding=self.config.attend_padding), batch.tokens_BT.shape[1])
         hidden_BTF = self.encoder(self.dropout(self.embedding(batch.tokens_BT)), mask_BT)
         logits_BL: Tensor = self.output(self.attention(hidden_BTF, hidden_BTF, mask_BT))

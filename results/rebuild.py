@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import re
 import runpy
+from functools import partial
 from pathlib import Path
 
-from icdbench import catalog, faithful, figures, registry, store, tables
-from icdbench.commands import options
+from icdbench import registry
+from icdbench.cli import options
+from icdbench.inference import faithfulness as faithful
+from icdbench.presentation import catalog, figures, tables
+from icdbench.presentation.trust import table
+from icdbench.records import store
+from icdbench.records.record import RunRecord
 from icdbench.run import ALL
-from icdbench.types import IntArray, RunRecord
+from icdbench.types import IntArray
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = "codiesp-d50"  # whose runs the paper's tables and figures show; demo's documents are made up
@@ -21,6 +27,13 @@ TABLES = ("table2", "table3", "table4", "table5", "table6")
 FOLDERS = {"codiesp-d50": ROOT / "results", "demo": ROOT / "results" / "reference"}
 EMBEDDED = ("README.md", "docs/jlan.md", *(f"results/{name}.md" for name in FOLDERS))
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
+# The columns of a page whose table is to be narrow; other pages have all.
+COLUMNS = {
+    "README.md": (
+        *("system", "F1 macro (harmonic)", "F1 micro", "F1 micro tuned"),
+        *("P@5", "MAP", "epochs", "train time"),
+    )
+}
 # A command on a page, and the table that follows: in full, or its rows alone.
 COMMAND = r"    icdbench run --models (\S+) --dataset (\S+) --seeds (\S+)\n"
 PRINTED = re.compile(
@@ -36,7 +49,7 @@ def records(*datasets: str) -> list[RunRecord]:
 
 def folder(record: RunRecord) -> Path:
     """Where a committed run is."""
-    return store.folder(FOLDERS[record.spec.dataset], record.spec)
+    return store.folder(FOLDERS[record.spec.dataset], record)
 
 
 def pages() -> dict[str, str]:
@@ -47,19 +60,31 @@ def pages() -> dict[str, str]:
         parts = [(part, catalog.of_study(part, real)) for part in catalog.chosen(name)]
         texts[f"results/{name}.md"] = tables.printed(parts)
     for name in EMBEDDED:
-        texts[name] = PRINTED.sub(lambda match: _again(match, stored), (ROOT / name).read_text(encoding="utf-8"))
+        columns = COLUMNS.get(name, ())
+        texts[name] = PRINTED.sub(
+            partial(_again, stored=stored, columns=columns), (ROOT / name).read_text(encoding="utf-8")
+        )
     by_hand, title, _ = (ROOT / EXPLAINED).read_text(encoding="utf-8").partition("**Explanations on ")
     assert title, f"{EXPLAINED} has no table"
-    texts[EXPLAINED] = by_hand + faithful.table(faithful.stored(ROOT / "results" / "explain"))
+    texts[EXPLAINED] = by_hand + table(faithful.stored(ROOT / "results" / "explain"))
     return texts
 
 
-def _again(match: re.Match[str], stored: list[RunRecord]) -> str:
+def _again(match: re.Match[str], stored: list[RunRecord], columns: tuple[str, ...] = ()) -> str:
+    """The matched command followed by its table as printed now; where the page has only rows, only those columns."""
     models, dataset, seeds, title, rows, notes = match.groups()
     table = tables.comparison(asked(models, dataset, seeds, stored))
     if not title:
-        table = "".join(line for line in table.splitlines(keepends=True) if line.startswith("|"))
+        table = _selected([line for line in table.splitlines() if line.startswith("|")], columns)
     return match[0].removesuffix(title + rows + notes) + table
+
+
+def _selected(lines: list[str], columns: tuple[str, ...]) -> str:
+    """A Markdown table with only these columns, or with all."""
+    cells = [line.strip("|").split("|") for line in lines]
+    heads = [cell.strip() for cell in cells[0]]
+    chosen = [heads.index(name) for name in columns or heads]
+    return "".join(f"|{'|'.join(row[column] for column in chosen)}|\n" for row in cells)
 
 
 def asked(models: str, dataset: str, seeds: str, stored: list[RunRecord]) -> list[RunRecord]:
@@ -77,9 +102,9 @@ def drawings() -> list[figures.Drawing]:
     """Every figure that the committed runs suffice for."""
 
     def counts(record: RunRecord) -> IntArray | None:
-        return store.load_train_counts(folder(record))
+        return store.load_train_counts(folder(record), record)
 
-    return figures.draw("all", figures.Request(records(REAL), counts))
+    return figures.draw("all", figures.DrawingRequest(records(REAL), counts))
 
 
 def main() -> None:

@@ -6,11 +6,14 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from waiting import ended
 
 
 def started() -> Iterator[Browser]:
@@ -28,12 +31,23 @@ def started() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def ended(server: subprocess.Popen[str]) -> Iterator[None]:
-    """A server does not outlive a test that failed before it was told to end."""
-    try:
-        yield
-    finally:
-        server.kill()
+def serving(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`icdbench serve` of a bundle, in a process of its own that works in the bundle's folder; its address."""
+    words = [sys.executable, "-m", "icdbench", "serve", "--bundle", bundle.name, "--no-browser", "--port", "0"]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(bundle.parent),
+    }
+    with (
+        subprocess.Popen(
+            words, cwd=bundle.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as server,
+        ended(server),
+    ):
+        assert server.stdout is not None
+        yield server, server.stdout.readline().strip()
 
 
 class Watched:

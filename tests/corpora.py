@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from icdbench import datasets, encode
+from icdbench.data import datasets, encode
 from icdbench.types import SPLITS, Corpus, Encoded, Hierarchy
 
 Row = dict[str, Any]
@@ -41,8 +41,7 @@ def tree(root: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def prepared(name: str | Path, root: Path | None = None, **changes: object) -> Corpus:
-    origin = datasets.source(str(name))
-    return encode.corpus(origin, datasets.data_root(root), datasets.data_spec(origin, changes))
+    return datasets.open(str(name), root, changes).corpus()
 
 
 def words(corpus: Corpus, part: Encoded, document: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,14 +109,28 @@ class Mimic4:
         for folder in (note, hosp):
             folder.mkdir(parents=True, exist_ok=True)
         header = "note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text".split(",")
-        rows = [(f"{a}-DS-1", 1, a, "DS", 1, "2180-01-01 00:00:00", "", text) for a, text in self.notes]
+        rows = [(f"{a}-DS-1", a, a, "DS", 1, "2180-01-01 00:00:00", "", text) for a, text in self.notes]
         write_table(note / "discharge.csv", header, rows)
         for name, codes in (("diagnoses_icd", self.diagnoses), ("procedures_icd", self.procedures)):
-            coded = [(1, admission, 1, code, version) for admission, code, version in codes]
+            coded = [(admission, admission, 1, code, version) for admission, code, version in codes]
             write_table(hosp / f"{name}.csv", ["subject_id", "hadm_id", "seq_num", "icd_code", "icd_version"], coded)
         for name, titles in (("d_icd_diagnoses", self.diagnosis_titles), ("d_icd_procedures", self.procedure_titles)):
             write_table(hosp / f"{name}.csv", ["icd_code", "icd_version", "long_title"], titles)
         return root
+
+
+def rewritten(folder: Path, columns: Collection[str], change: Callable[[str], str]) -> None:
+    """Change every cell of these columns in all tables below a folder that have them, whatever their case."""
+    for path in sorted(folder.rglob("*.csv*")):
+        packed = path.suffix == ".gz"
+        text = gzip.decompress(path.read_bytes()).decode() if packed else path.read_text(encoding="utf-8")
+        header, *rows = csv.reader(io.StringIO(text, newline=""))
+        places = [place for place, name in enumerate(header) if name.lower() in columns]
+        for row in rows:
+            for place in places:
+                row[place] = change(row[place]) if row[place] else ""
+        if places:
+            write_table(path.with_suffix("") if packed else path, header, rows, packed=packed)
 
 
 def small4() -> Mimic4:

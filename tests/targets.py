@@ -6,21 +6,34 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from corpora import rows, write
 from mimic import small
+from places import ROOT
 from safetensors.numpy import save_file
 from scipy.sparse import csr_matrix
 from test_data import IDS, TABLES
 
-from icdbench import bundle, catalog, datasets, encode, registry, store, train
-from icdbench.datasets import codiesp
-from icdbench.spec import DataError, SpecError, TrainSpec
+from icdbench import registry
+from icdbench.data import datasets, encode
+from icdbench.data.sources import codiesp
+from icdbench.inference import bundle
+from icdbench.presentation import catalog
+from icdbench.records import store
+from icdbench.records.record import RunRecord
+from icdbench.settings import DataError, SpecError
+from icdbench.spec import TrainSpec
+from icdbench.training import checkpointing
+from icdbench.training.accelerator import fabric
+from icdbench.training.checkpointing import resume
+from icdbench.training.objectives import optimizer_of
+from icdbench.training.state import State
 from icdbench.types import LabelSet, Predictions, Task, quiet
 
-COMMITTED = Path(__file__).parent.parent / "results"
+COMMITTED = ROOT / "results"
 TABLE = {
     "name": "own",
     "title": "Mine",
@@ -51,10 +64,9 @@ def attempt(target: Target, path: Path) -> str:
 
 def prepare(name: str, root: Path, **changes: object) -> None:
     """All that reading the raw files of a data set involves, without the cache."""
-    origin = datasets.source(name)
-    data = datasets.data_spec(origin, changes)
-    origin.files(root, data)
-    encode._build(origin, root, data, quiet, "", "")
+    opened = datasets.open(name, root, changes)
+    opened.files()
+    encode._build(opened, quiet, "", "")
 
 
 def mimic(table: str) -> Target:
@@ -85,6 +97,10 @@ def own(suffix: str) -> Target:
     )
 
 
+NOTHING_SIGNED: dict[str, Any] = {"id": "own/caml/1-00000000", "created": "", "digest": ""}
+UNSIGNED = RunRecord.model_construct(**NOTHING_SIGNED)
+
+
 def make_record(folder: Path) -> Path:
     (folder / store.RECORD).write_bytes(min(COMMITTED.glob(f"*/*/*/{store.RECORD}")).read_bytes())
     return folder / store.RECORD
@@ -92,7 +108,7 @@ def make_record(folder: Path) -> Path:
 
 def make_tuned(folder: Path) -> Path:
     settings = {"model": {"filters": 4}, "train": {"learning_rate": 0.01}}
-    return store.save_tuned(folder, {"model": "caml", "dataset": "demo", "settings": settings})
+    return store.save_tuned(folder, {"model": "caml", "dataset": "demo", "fingerprint": "0" * 16, "settings": settings})
 
 
 def make_table(folder: Path) -> Path:
@@ -108,7 +124,9 @@ def make_table(folder: Path) -> Path:
 def make_predictions(folder: Path) -> Path:
     labels = csr_matrix(np.eye(3, dtype=np.uint8))
     made = Predictions((), np.ones((3, 3), np.float32), labels, np.zeros(3, np.int32))
-    store.save_predictions(folder, {"validation": made, "test": made}, LabelSet(("a", "b", "c"), np.arange(3)))
+    store.save_predictions(
+        folder, UNSIGNED.id, {"validation": made, "test": made}, LabelSet(("a", "b", "c"), np.arange(3))
+    )
     return folder / store.PREDICTIONS
 
 
@@ -120,27 +138,27 @@ def tiny() -> torch.nn.Module:
 
 def make_checkpoint(folder: Path) -> Path:
     model = tiny()
-    optimizer = train.optimizer_of(model, TrainSpec())
+    optimizer = optimizer_of(model, TrainSpec())
     path = folder / store.CHECKPOINT
-    train._save(path, model, optimizer, train.State(), model.state_dict(), train.fabric("cpu"))
+    checkpointing._save(path, model, optimizer, State(), model.state_dict(), fabric("cpu"))
     return path
 
 
 def read_checkpoint(path: Path) -> None:
     model = tiny()
-    train._resume(path, model, train.optimizer_of(model, TrainSpec()), train.fabric("cpu"))
+    resume(path, model, optimizer_of(model, TrainSpec()), fabric("cpu"))
 
 
 def make_weights(folder: Path) -> Path:
     weights = {name: value.numpy() for name, value in tiny().state_dict().items()}
-    save_file(weights, folder / store.WEIGHTS, metadata={store.DIGEST: store.array_digest("", weights)})
+    save_file(weights, folder / store.WEIGHTS, metadata={store.RUN: f"{UNSIGNED.id} {store.array_digest('', weights)}"})
     return folder / store.WEIGHTS
 
 
 def read_weights(path: Path) -> None:
     """As those who read weights do, who tell their users of any error."""
     with bundle._whole(path):
-        store.load_weights(path.parent)
+        store.load_weights(path.parent, UNSIGNED)
 
 
 def make_explained(folder: Path) -> Path:
@@ -180,12 +198,12 @@ TARGETS = {
     "codiesp": Target(make_codiesp, lambda path: prepare("codiesp-d", path.parents[2], min_documents=1)),
     **{f"own{suffix}": own(suffix) for suffix in (".csv", ".jsonl", ".parquet")},
     "record": Target(make_record, lambda path: store.load_record(path.parent)),
-    "tuned": Target(make_tuned, lambda path: store.load_tuned(path.parents[2], "demo", "caml", "demo")),
+    "tuned": Target(make_tuned, lambda path: store.load_tuned(path.parents[2], "demo", "caml", "demo", "0" * 16)),
     "table": Target(make_table, lambda path: catalog.chosen(str(path.with_suffix(".py")))),
-    "predictions": Target(make_predictions, lambda path: store.load_predictions(path.parent)),
-    "label set": Target(make_predictions, lambda path: store.load_label_set(path.parent)),
+    "predictions": Target(make_predictions, lambda path: store.load_predictions(path.parent, UNSIGNED)),
+    "label set": Target(make_predictions, lambda path: store.load_label_set(path.parent, UNSIGNED)),
     "bundle": Target(make_bundle, bundle.read),
     "weights": Target(make_weights, read_weights),
-    "explained": Target(make_explained, lambda path: store.load_explained(path.parent, "")),
+    "explained": Target(make_explained, lambda path: store.load_explained(path.parent, UNSIGNED)),
     "checkpoint": Target(make_checkpoint, read_checkpoint),
 }

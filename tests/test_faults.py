@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parent / "faults" / "faults.py"
+from places import ROOT
+
+SCRIPT = ROOT / "tests" / "faults" / "faults.py"
 
 
 def test_faults_are_survived() -> None:

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import Call
-from targets import make_predictions
+from places import ROOT
+from targets import UNSIGNED, make_predictions
 
-from icdbench import store
-from icdbench.datasets import codiesp, own, splits
-from icdbench.spec import DataError
+from icdbench.data.sources import codiesp, own
+from icdbench.data.sources import mimic_splits as splits
+from icdbench.records import store
+from icdbench.settings import DataError
 
-ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     {path.resolve() for folder in ("icdbench", "models", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")}
 )
@@ -100,7 +101,8 @@ def test_a_planted_pickle_is_never_executed(
     (record,) = store.load_records(tmp_path / "results")
     assert icdbench("bundle", record.id, "--out", "m.icdbench")[0] == 0
     folder = tmp_path / "results" / record.id
-    tuned = store.save_tuned(tmp_path / "results", {"model": "caml", "dataset": "notes.csv", "settings": {}})
+    found = {"model": "caml", "dataset": "notes.csv", "fingerprint": record.spec.fingerprint, "settings": {}}
+    tuned = store.save_tuned(tmp_path / "results", found)
     for name in (store.CHECKPOINT, store.PREVIOUS):
         (folder / name).touch()
     cache = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
@@ -149,7 +151,7 @@ def test_a_record_cannot_name_a_folder_elsewhere(
     (record,) = store.load_records(tmp_path / "results")
     path = tmp_path / "results" / record.id / store.RECORD
     spec = record.spec.model_copy(update={field: name})
-    path.write_text(record.model_copy(update={"spec": spec, "id": spec.id, "digest": ""}).model_dump_json())
+    path.write_text(record.model_copy(update={"spec": spec, "id": spec.id, "digest": ""}).as_json())
     assert store.load_records(tmp_path / "results") == []
     assert "is left out" in caplog.text
     assert icdbench("export", "out", "--results", "results")[0] == 2
@@ -211,7 +213,7 @@ def test_altered_weights_are_refused(icdbench: Call, few_notes: Path, tmp_path: 
     (record,) = store.load_records(tmp_path / "results")
     status, out, err = icdbench("predict", note, "--run", record.id)
     assert (status, out) == (2, "")
-    assert "model.safetensors is damaged (its bytes were altered)" in err
+    assert "model.safetensors is not the file that was stored with run" in err
 
 
 @pytest.mark.parametrize("method", [12, 14, 99])  # bzip2 and lzma, which these bytes are not, and one that nobody has
@@ -223,4 +225,4 @@ def test_predictions_whose_compression_was_altered_are_refused(tmp_path: Path, m
             content[found.start() + at] = method
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"predictions\.npz is damaged"):
-        store.load_predictions(tmp_path)
+        store.load_predictions(tmp_path, UNSIGNED)

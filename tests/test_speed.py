@@ -10,10 +10,10 @@ from conftest import NUM_CODES, padded, small_task
 from test_models import NEURAL, SMALL
 from torch import Tensor, nn
 
-from icdbench import kernels, registry
+from icdbench import registry
 from icdbench.benchmarks.speed.plain import PLAIN, load, plain_name
-from icdbench.kernels import convolve, dropout, linear, product
-from icdbench.nn import BiRNN
+from icdbench.nn import BiRNN, kernels
+from icdbench.nn.kernels import convolve, dropout, linear, product
 from icdbench.types import Batch
 
 # By channels side by side, by spectra, by spectra of many features, by torch's own.

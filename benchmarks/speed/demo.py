@@ -1,9 +1,9 @@
-"""How long a newcomer waits: `icdbench run` on the demo data, nothing cached, and `icdbench --help`.
+"""Measure how long a new user waits for `icdbench run` on the demo data, without a cache, and for `icdbench --help`.
 
     python benchmarks/speed/demo.py
 
-Prints a Markdown table with the machine it was measured on. The bounds stated beside the figures are those of the suite:
-4 minutes on 2 CPU cores for the comparison, 1 second for the help.
+Prints a Markdown table, with the machine. The bounds beside the times are the suite's: 4 minutes on 2 CPU cores for the
+comparison, 1 second for the help.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BOUNDS = {("run", "--device", "cpu"): 240.0, ("--help",): 1.0}
 
 
 def seconds(words: tuple[str, ...], folder: Path) -> float:
-    """Wall time of one command in an empty folder with an empty cache."""
+    """Return the wall time of a command in an empty folder with an empty cache."""
     environment = os.environ | {"ICDBENCH_CACHE": str(folder / "cache")}
     begun = time.monotonic()
     command = [sys.executable, "-m", "icdbench", *words]

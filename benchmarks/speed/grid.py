@@ -1,9 +1,9 @@
-"""A grid of 12 runs of small models, one after another and side by side with `--jobs`, each with an empty results folder.
+"""Time 12 runs of small models, one after another and side by side with `--jobs`.
 
     python benchmarks/speed/grid.py [--jobs 2]
 
-Word vectors and encoded data are prepared before, for both. The bound is the suite's: with two jobs on two cores 1.5 times
-faster. Run it on a machine without other work. Prints Markdown.
+Word vectors and encoded data are prepared in advance; each way has an empty results folder. The suite's bound is 1.5
+times faster with two jobs on two cores. Needs an otherwise idle machine. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRID = ("run", "--models", "cnn,caml", "--seeds", "6", "--device", "cpu", "--set
 
 
 def seconds(folder: Path, *words: str) -> float:
-    """Wall time of one command."""
+    """Return the wall time of a command."""
     environment = os.environ | {"ICDBENCH_CACHE": str(folder / "cache")}
     begun = time.monotonic()
     command = [sys.executable, "-m", "icdbench", *words]

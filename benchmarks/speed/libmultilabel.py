@@ -1,13 +1,13 @@
-"""CAML as LibMultiLabel trains it and as this suite does, on the same documents: seconds of an epoch, P@5.
+"""Compare CAML in LibMultiLabel and in this suite on the same documents: seconds per epoch and P@5.
 
     python -m venv lml && lml/bin/pip install "libmultilabel[nn]" "setuptools<81" --constraint constraints.txt
     python benchmarks/speed/libmultilabel.py lml/bin/python [--dataset codiesp-d50] [--data DIR] [--epochs 48]
 
-LibMultiLabel (tested with 0.10) is the maintained library whose models a user would pick instead; its neural part needs an
-environment of its own. Both read the documents that `icdbench data export` writes and train one layer of 50 filters over ten words and
-100 dimensions, dropout 0.2, batches of 8, at most 2,500 tokens, Adam at 1e-3, all epochs, with validation after each. Ours has
-word2vec's vectors, theirs random ones of the same size, as it has no training of its own. Preparation is left out of both. Prints
-Markdown.
+LibMultiLabel (tested with 0.10) is the maintained library that users might choose instead; its neural part needs its
+own environment. Both train on the documents that `icdbench data export` writes: one layer of 50 filters over ten words,
+100 dimensions, dropout 0.2, batches of 8, at most 2,500 tokens, Adam at 1e-3, all epochs, validation after each.
+icdbench uses word2vec vectors; LibMultiLabel, which does not train any, random ones of the same size. Preparation is
+not timed. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ print("RESULT", json.dumps({"seconds": seconds, "p@5": test["P@5"], "codes": len
 
 
 def theirs(python: str, folder: Path, epochs: int) -> dict[str, float]:
-    """Seconds of the whole training, test P@5, codes, words. Raises SystemExit with what went wrong."""
+    """Train with LibMultiLabel; returns seconds, test P@5, codes and words. Raises SystemExit with its error output."""
     command = [python, "-c", THEIRS, str(folder / "notes"), *map(str, (epochs, BATCH, TOKENS, RATE))]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
     found = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
@@ -64,7 +64,7 @@ def theirs(python: str, folder: Path, epochs: int) -> dict[str, float]:
 
 
 def ours(dataset: list[str], folder: Path, epochs: int) -> dict[str, float]:
-    """The same of `icdbench run`, from its record."""
+    """Train with `icdbench run`; returns the same figures from its record."""
     settings = [f"train.max_epochs={epochs}", f"train.patience={epochs}", f"train.batch_size={BATCH}"]
     settings += [f"train.learning_rate={RATE}", f"data.max_tokens={TOKENS}"]
     words = ["run", "--models", "caml", *dataset, "--results", str(folder / "results"), "--device", "cpu"]
@@ -82,26 +82,28 @@ def icdbench(*words: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("python", help="the interpreter of the environment that has libmultilabel")
+    parser.add_argument("python", help="Python interpreter of the environment with libmultilabel")
     parser.add_argument("--dataset", default="codiesp-d50")
     parser.add_argument("--data")
     parser.add_argument("--epochs", type=int, default=48)
-    asked = parser.parse_args()
-    python = str(Path(asked.python).absolute())
-    given = ["--data", asked.data] if asked.data else []
+    arguments = parser.parse_args()
+    python = str(Path(arguments.python).absolute())
+    given = ["--data", arguments.data] if arguments.data else []
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         notes = ["--out", str(folder / "notes"), "--format", "libmultilabel"]
-        icdbench("data", "export", asked.dataset, *given, *notes)
+        icdbench("data", "export", arguments.dataset, *given, *notes)
         found = {
-            "LibMultiLabel": theirs(python, folder, asked.epochs),
-            "icdbench": ours(["--dataset", asked.dataset, *given], folder, asked.epochs),
+            "LibMultiLabel": theirs(python, folder, arguments.epochs),
+            "icdbench": ours(["--dataset", arguments.dataset, *given], folder, arguments.epochs),
         }
-    print(f"| CAML on {asked.dataset}, {asked.epochs} epochs | codes | words | seconds | s per epoch | test P@5 |")
+    print(
+        f"| CAML on {arguments.dataset}, {arguments.epochs} epochs | codes | words | seconds | s per epoch | test P@5 |"
+    )
     print("|:--|--:|--:|--:|--:|--:|")
     for way, each in found.items():
-        per_epoch = each["seconds"] / asked.epochs
+        per_epoch = each["seconds"] / arguments.epochs
         shown = f"{each['codes']:,.0f} | {each['words']:,.0f} | {each['seconds']:.1f} | {per_epoch:.2f}"
         print(f"| {way} | {shown} | {100 * each['p@5']:.1f} |")
     print(f"\n{found['LibMultiLabel']['seconds'] / found['icdbench']['seconds']:.2f} times faster.")

@@ -1,11 +1,11 @@
-"""How long `lr` takes at the size of MIMIC-III, and how much memory, beside scikit-learn fitting one code after another.
+"""Measure time and memory of `lr` at the size of MIMIC-III, compared with scikit-learn fitting each code separately.
 
     python benchmarks/speed/linear.py [--documents 47723] [--codes 8921] [--part 60]
 
-Drawn documents (median 1,400 tokens, 50,000 words by Zipf's law, 15 codes each with a long tail, some words for each code) are
-held in memory. Ours fits all codes; scikit-learn's LogisticRegression, with the same settings, a part of them that is spread evenly over their
-frequencies, on the same features. Micro-F1 is that of this part, on held-out documents. Bounds: 15 minutes, 6 GB, .002.
-Prints Markdown.
+Random documents (median 1,400 tokens, 50,000 words by Zipf's law, 15 codes each with a long tail, some words for each
+code) are kept in memory. icdbench fits all codes; scikit-learn's LogisticRegression, with the same settings and
+features, fits a sample spread evenly over the codes' frequencies. Micro F1 is that of the sample, on held-out
+documents. Bounds: 15 minutes, 6 GB, a difference of .002. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from icdbench import registry
 from icdbench.types import Encoded, FloatArray, IntArray, Task
 
 WORDS, MEDIAN, SPREAD, MAX_TOKENS, EACH, HELD_OUT = 50_000, 1_400, 0.47, 2_500, 15, 3_372
-OF_CODES, KINDS = 0.06, 20  # of a document's words those that come from its codes, and how many kinds each code has
+OF_CODES, KINDS = 0.06, 20  # share of a document's words that come from its codes, and distinct words of each code
 
 
 def drawn(count: int, num_codes: int, seed: int) -> Encoded:
@@ -44,7 +44,7 @@ def drawn(count: int, num_codes: int, seed: int) -> Encoded:
     rows = [np.unique(row) for row in codes]
     starts = np.cumsum([0, *map(len, rows)])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Encoded((), tokens, offsets, np.concatenate(rows), starts, np.zeros(count, np.int32))
+    return Encoded((), tokens, offsets, np.concatenate(rows), starts, np.zeros(count, np.int32), num_codes)
 
 
 def _zipf(generator: np.random.Generator, size: int, kinds: int, exponent: float) -> IntArray:
@@ -54,7 +54,7 @@ def _zipf(generator: np.random.Generator, size: int, kinds: int, exponent: float
 
 
 def features(encoded: Encoded) -> csr_matrix:
-    """Word counts, by hand: what scikit-learn is given."""
+    """Count words, independently of icdbench: the features for scikit-learn."""
     shape = (len(encoded), WORDS)
     counts = csr_matrix((np.ones(len(encoded.tokens)), encoded.tokens, encoded.token_offsets), shape=shape)
     counts.sum_duplicates()
@@ -62,7 +62,7 @@ def features(encoded: Encoded) -> csr_matrix:
 
 
 def one_vs_rest(train: csr_matrix, labels: csr_matrix, held: csr_matrix) -> FloatArray:
-    """Scores of the held-out documents, a column per code."""
+    """Fit one classifier per code; returns the scores of the held-out documents [N, L]."""
 
     def scores(labels_N: IntArray) -> FloatArray:
         fitted = LogisticRegression(max_iter=5000).fit(train, labels_N)
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=47_723)
     parser.add_argument("--codes", type=int, default=8_921)
-    parser.add_argument("--part", type=int, default=60, help="codes for scikit-learn")
+    parser.add_argument("--part", type=int, default=60, help="number of codes for scikit-learn")
     chosen = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "scipy", "torch"))
     print(
@@ -96,15 +96,15 @@ def main() -> None:
     model = registry.build("lr", Task(WORDS, chosen.codes))
     assert not hasattr(model, "forward")
     before, begun, spent = peak(), time.perf_counter(), time.process_time()
-    model.fit(train, MAX_TOKENS)
+    model.fit(train)
     ours, ours_spent = time.perf_counter() - begun, time.process_time() - spent
-    scores = model.scores(held, MAX_TOKENS)
+    scores = model.scores(held)
     used = peak()
-    counts = train.labels(chosen.codes).sum(0).A1
+    counts = train.labels().sum(0).A1
     known = np.flatnonzero(counts)
     part = known[np.argsort(counts[known], kind="stable")][np.linspace(0, len(known) - 1, chosen.part).astype(int)]
-    gold = held.labels(chosen.codes)[:, part]
-    counted = features(train), train.labels(chosen.codes)[:, part], features(held)
+    gold = held.labels()[:, part]
+    counted = features(train), train.labels()[:, part], features(held)
     begun, spent = time.perf_counter(), time.process_time()
     theirs = one_vs_rest(*counted)
     plain, plain_spent = time.perf_counter() - begun, time.process_time() - spent

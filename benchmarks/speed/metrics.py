@@ -1,14 +1,15 @@
-"""How long the metrics take, and how much memory: 3,372 documents × 8,921 codes, as in MIMIC-III's full test split.
+"""Measure time and memory of the metrics for 3,372 documents × 8,921 codes, as in MIMIC-III's full test split.
 
     python benchmarks/speed/metrics.py [--documents 3372] [--codes 8921]
 
-Float32 scores and about 15 codes per document, of which few are frequent and most are rare. Each row is measured in a process
-of its own, which reads the same data first; memory is what the process had at most beyond what it had with the data read.
-Seconds of the clock, and in parentheses of the processor, which other work on the machine changes less.
-`published` restates how the programs around CAML evaluate: a loop over codes around scikit-learn's ROC curves, dense
-labels, and sorting whole rows for precision at k; it has none of the other figures. Bounds: 4 s and 2 GB for all figures,
-60 s for 1,000 paired resamples. `paired bootstrap` draws two models' figures for all metrics, not the six of the paper's table alone.
-Prints Markdown.
+Scores are float32, with about 15 codes per document, few frequent and most rare. Each row is measured in its own
+process, which first reads the same data; memory is the peak beyond that. Times are wall seconds, with CPU seconds,
+which other work on the machine affects less, in parentheses.
+
+`published` reproduces how CAML's code and its successors evaluate: scikit-learn's ROC curves in a loop over codes,
+dense labels, and sorting whole rows for precision at k, without the other metrics. `paired bootstrap` resamples all
+metrics of two models, not only the six of the paper's table. Bounds: 4 s and 2 GB for all metrics, 60 s for 1,000
+paired resamples. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -31,16 +32,19 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz, save_npz
 from sklearn.metrics import auc, roc_curve
 
-from icdbench import bootstrap, metrics, run, store
+from icdbench.evaluation import bootstrap, metrics
+from icdbench.evaluation.measure import measured
+from icdbench.records import store
+from icdbench.records.record import RunRecord
 from icdbench.types import LabelSet, Predictions
 
-PER_DOCUMENT, TRAIN = 15, 47_723  # codes of a document on average; training documents
+PER_DOCUMENT, TRAIN = 15, 47_723  # mean number of codes per document; number of training documents
 K = (8, 15)
 Data = tuple[NDArray[np.float32], csr_matrix, NDArray[np.int64]]
 
 
 def drawn(N: int, L: int, seed: int) -> Data:
-    """Logits, labels and training frequencies; codes by Zipf's law. Another seed: another model of the same documents."""
+    """Draw logits, labels and training frequencies, codes by Zipf's law; another seed is another model's logits."""
     labels = np.random.default_rng(0)
     share_L = 1 / np.arange(1, L + 1)
     for _ in range(5):  # no code is in more than 40 % of the documents
@@ -81,12 +85,12 @@ def published(scores_NL: Any, labels: csr_matrix, _counts_L: Any) -> str:
 
 
 def record(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
-    """All that a finished run measures, of validation and test: both thresholds, intervals, collapse, popularity."""
+    """Measure all that a finished run records: both splits and thresholds, intervals, collapse, popularity."""
     half = len(scores_NL) * 1631 // 3372
     none = np.zeros(len(scores_NL), np.int64)
     test = Predictions((), scores_NL, labels, none)
     held = Predictions((), scores_NL[:half], labels[:half], none[:half])
-    found = run.measured({"validation": held, "test": test}, counts_L)
+    found = measured({"validation": held, "test": test}, counts_L)
     low, high = found["intervals"]["fixed"]["f1_micro"]
     return f"micro-F1 from {low:.4f} to {high:.4f}"
 
@@ -104,21 +108,23 @@ def paired(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
 
 
 def stored(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
-    """Writing and reading predictions.npz of validation and test together."""
+    """Write and read predictions.npz, with validation and test."""
     half = len(scores_NL) * 1631 // 3372
     none = np.zeros(len(scores_NL), np.int64)
     test = Predictions((), scores_NL, labels, none)
     held = Predictions((), scores_NL[:half], labels[:half], none[:half])
     names = LabelSet(tuple(f"{code:05d}" for code in range(len(counts_L))), counts_L)
+    unsigned: dict[str, Any] = {"id": "benchmark", "digest": ""}
+    record = RunRecord.model_construct(**unsigned)
     with tempfile.TemporaryDirectory() as folder:
-        store.save_predictions(Path(folder), {"validation": held, "test": test}, names)
+        store.save_predictions(Path(folder), record.id, {"validation": held, "test": test}, names)
         size = (Path(folder) / store.PREDICTIONS).stat().st_size
-        assert (store.load_predictions(Path(folder))["test"].scores_NL == scores_NL).all()
+        assert (store.load_predictions(Path(folder), record)["test"].scores_NL == scores_NL).all()
     return f"{size / 1e6:.0f} MB; {4 * (len(scores_NL) + half) * len(counts_L) / 1e6:.0f} MB unpacked"
 
 
 def keep(folder: Path, N: int, L: int) -> None:
-    """Draw the data and write them where `measured` reads them."""
+    """Draw the data and write them to the folder."""
     scores_NL, labels, counts_L = drawn(N, L, 1)
     np.save(folder / "scores.npy", scores_NL)
     np.save(folder / "counts.npy", counts_L)
@@ -139,12 +145,12 @@ WAYS: dict[str, Callable[..., str]] = {
 
 
 def peak() -> float:
-    """GB of this process so far."""
+    """Return the peak memory of this process so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
 
 
-def measured(way: str, folder: Path) -> str:
-    """A row of the table; runs in a process of its own."""
+def row(way: str, folder: Path) -> str:
+    """Measure one row of the table, in this process."""
     data = (
         np.load(folder / "scores.npy", allow_pickle=False),
         load_npz(folder / "labels.npz"),
@@ -165,7 +171,7 @@ def main() -> None:
     if given.row:
         way, place = given.row[0], Path(given.row[1])
         if way in WAYS:
-            print(measured(way, place))
+            print(row(way, place))
         else:
             keep(place, given.documents, given.codes)
         return
@@ -180,7 +186,7 @@ def main() -> None:
     print("| what | seconds (CPU) | GB more | result |\n|:--|--:|--:|:--|", flush=True)
     size = ("--documents", str(given.documents), "--codes", str(given.codes))
     with tempfile.TemporaryDirectory() as folder:
-        for way in ("data", *WAYS):  # this process stays small: the peak of a new one begins with that of its parent
+        for way in ("data", *WAYS):  # keep this process small: a child's peak starts at its parent's
             subprocess.run([sys.executable, __file__, *size, "--row", way, folder], check=True)  # noqa: S603
 
 

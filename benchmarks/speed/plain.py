@@ -1,9 +1,9 @@
-"""Each neural model as a textbook has it: what `train.py` beside this file compares with.
+"""Textbook implementations of every neural model, the baseline of `train.py`.
 
-Attention makes its weights [B, L, T] in full, recurrences run over packed sequences, every convolution is a layer of its
-own, all documents are padded to one length and nothing but a recurrence knows where they end. Parameters have our names, but for
-the two directions of a recurrence, which torch keeps in one layer. On documents without padding the logits are
-those of the models in `models/`.
+Attention computes its full weights [B, L, T], recurrences run over packed sequences, every convolution is a separate
+layer, all documents are padded to one length, and only recurrences know where they end. Parameters are named as in
+`models/`, except for the two directions of a recurrence, which torch keeps in one layer. On documents without padding
+the logits equal those of `models/`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from icdbench.types import Batch, Task
 
 
 def plain_name(name: str) -> str:
-    """Of a parameter of ours."""
+    """Return the plain model's name of a parameter of the suite's model."""
     return name.replace("ahead.", "").replace("back.", "") + "_reverse" * ("back." in name)
 
 
 def load(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Give the plain model the weights of ours."""
+    """Load the weights of the suite's model into the plain one."""
     model.load_state_dict({plain_name(name): value for name, value in state.items()})
 
 
@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
 
 def attention(queries_LF: Tensor, keys_BFT: Tensor, values_BHT: Tensor) -> Tensor:
-    """[B, L, H]."""
+    """Return the attended values [B, L, H]."""
     return (queries_LF @ keys_BFT).softmax(2) @ values_BHT.transpose(1, 2)
 
 
@@ -54,14 +54,14 @@ class Output(nn.Module):
 
 
 def packed(layer: nn.LSTM | nn.GRU, hidden_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-    """[B, T, 2H]."""
+    """Run a recurrence over packed sequences; returns states [B, T, 2H]."""
     sequence = pack_padded_sequence(hidden_BTE, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
     hidden_BTK: Tensor = pad_packed_sequence(layer(sequence)[0], batch_first=True, total_length=hidden_BTE.shape[1])[0]
     return hidden_BTK
 
 
 class Embedded(nn.Module):
-    """A model that begins with word vectors and dropout."""
+    """The base of all models here: word vectors and dropout."""
 
     def __init__(self, config: Any, task: Task) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Embedded(nn.Module):
         self.dropout = nn.Dropout(config.model_dump().get("dropout", 0.0))
 
     def words(self, batch: Batch) -> Tensor:
-        """[B, E, T]."""
+        """Return the word vectors [B, E, T]."""
         embedded_BTE: Tensor = self.dropout(self.embedding(batch.tokens_BT))
         return embedded_BTE.transpose(1, 2)
 
@@ -90,7 +90,7 @@ class Caml(Embedded):
 
 
 class DrCaml(Caml):
-    """Embeds the titles of a document's codes anew for each document. Titles must be of one length."""
+    """Embeds the titles of a document's codes for each document separately. All titles must have the same length."""
 
     def __init__(self, config: Any, task: Task) -> None:
         super().__init__(config, task)
@@ -132,7 +132,7 @@ class BiGru(Embedded):
         self.output = nn.Linear(2 * config.hidden_size, task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
-        _, last_2BH = self.gru(self.words(batch).transpose(1, 2))  # packed, torch 2.13 takes over a minute for a step
+        _, last_2BH = self.gru(self.words(batch).transpose(1, 2))  # packed, torch 2.13 takes over a minute per step
         logits_BL: Tensor = self.output(torch.cat((last_2BH[0], last_2BH[1]), 1))
         return logits_BL
 
@@ -154,7 +154,7 @@ class Leam(Embedded):
 
 
 class Residual(nn.Module):
-    """A channel of MultiResCNN."""
+    """One channel of MultiResCNN."""
 
     def __init__(self, width: int, filters: int, kernel: int, dropout: float) -> None:
         super().__init__()

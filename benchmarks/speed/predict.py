@@ -1,11 +1,11 @@
-"""How long prediction takes: from the start of the process to the first codes, then per note.
+"""Measure how long prediction takes: from starting the process to the first codes, and for each further note.
 
     python benchmarks/speed/predict.py [--words 52000] [--threads 2]
 
-Models of 50 codes at their papers' size with untrained weights, which are as fast as trained ones, over a vocabulary as
-large as MIMIC-III's; notes of 1,500 words. The first prediction is a process of its own, `icdbench predict` on one note,
-the median of five; its processor time is given beside it, because the wall clock also counts what else the machine does. The
-bounds are the suite's: 3 seconds for the first note of CAML, then 100 ms a note, and 1.5 s for JLAN. Prints Markdown.
+Models have 50 codes, their papers' size, untrained weights (which are as fast as trained ones) and a vocabulary as
+large as MIMIC-III's; notes have 1,500 words. The first prediction is the median of five processes running `icdbench
+predict` on one note; their CPU time is given too, because wall time includes other work on the machine. The suite's
+bounds are 3 seconds for the first note of CAML, then 100 ms per note, and 1.5 s per note for JLAN. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from icdbench import bundle, registry
-from icdbench.predict import Predictor
+from icdbench import registry
+from icdbench.inference import bundle
+from icdbench.inference.predict import Predictor
 from icdbench.types import Task
 
 BOUNDS = {"caml": (3.0, 100.0), "jlan": (None, 1500.0)}
@@ -34,7 +35,7 @@ CODES, LENGTH, TIMES = 50, 1_500, 20
 
 
 def untrained(name: str, words: int) -> bundle.Bundle:
-    """A model as it starts, as a bundle."""
+    """Bundle a model with its initial weights."""
     entry = registry.entry(name)
     model = registry.build(name, Task(words, CODES, descriptions=tuple(np.array([2 + code]) for code in range(CODES))))
     assert isinstance(model, nn.Module)
@@ -61,8 +62,8 @@ def untrained(name: str, words: int) -> bundle.Bundle:
     return bundle.Bundle(contents, {key: value.numpy() for key, value in model.state_dict().items()})
 
 
-def first(file: Path, note: Path) -> tuple[float, float]:
-    """Wall and processor seconds of a process that predicts one note."""
+def first_note(file: Path, note: Path) -> tuple[float, float]:
+    """Return wall and CPU seconds of a process that predicts one note."""
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     command = [sys.executable, "-m", "icdbench", "predict", str(note), "--bundle", str(file), "--device", "cpu"]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603
@@ -70,8 +71,8 @@ def first(file: Path, note: Path) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def each(file: Path, texts: list[str]) -> list[float]:
-    """Seconds of each further note, one at a time."""
+def further_notes(file: Path, texts: list[str]) -> list[float]:
+    """Return the seconds of each note after the first, predicted one at a time."""
     model = Predictor(bundle.read(file))
     taken = []
     for text in texts:
@@ -98,9 +99,9 @@ def main() -> None:
         for name, (start_bound, bound) in BOUNDS.items():
             file = Path(folder) / f"{name}.icdbench"
             bundle.write(untrained(name, given.words), file)
-            starts = [first(file, note) for _ in range(5)]
+            starts = [first_note(file, note) for _ in range(5)]
             wall, processor = (statistics.median(values) for values in zip(*starts, strict=True))
-            median = 1000 * statistics.median(each(file, texts))
+            median = 1000 * statistics.median(further_notes(file, texts))
             shown = "" if start_bound is None else f"{start_bound:.0f}"
             print(f"| {name} | {wall:.2f} | {processor:.2f} | {shown} | {median:.0f} | {bound:.0f} |", flush=True)
 

@@ -1,16 +1,17 @@
-"""From MIMIC-III's raw files to encoded data: seconds and peak memory of each stage, beside the reference recipe.
+"""Measure time and memory of preparing MIMIC-III, from raw files to encoded data, compared with the published recipe.
 
     python benchmarks/speed/prepare.py [FOLDER]
 
-FOLDER holds tables that `icdbench data make` wrote; without it, tables of 1,000 admissions are made for the time being. Both
-ways run in processes of their own, one after the other, on the same files, ours with an empty cache:
+FOLDER holds tables that `icdbench data make` wrote; without it, temporary tables of 1,000 admissions are made. Both
+ways run on the same files in separate processes, one after the other:
 
-- ours: `synth-full`, protocol released: read the tables, tokenise and count, number the words, keep the arrays; then a second
-  start from the cache. The text stages alone are measured again on texts in memory.
-- reference: the way of the published scripts, written anew: csv.reader, nltk's RegexpTokenizer, Python loops over documents and
-  words, and a CSV file read and written by each stage: summaries, sorted summaries, labels joined, splits, document counts,
-  files sorted by length, and the load of one epoch. `--reference-admissions N` (default 3,000) bounds it: on larger tables it runs on a
-  part that holds N admissions and their share of the other notes, and the whole is scaled up by the number of rows.
+- ours: `synth-full` with protocol released and an empty cache: read the tables, tokenise and count, number the words,
+  store the arrays; then start again from the cache. The text stages are measured again on texts in memory.
+- reference: the published scripts, reimplemented: csv.reader, nltk's RegexpTokenizer, Python loops over documents and
+  words, and a CSV file read and written by each stage: summaries, sorted summaries, joined labels, splits, document
+  counts, files sorted by length, and loading one epoch. On tables with more than `--reference-admissions` (default
+  3,000) it runs on that many admissions with their share of the other notes, and its time is scaled up by the number of
+  rows.
 
 Needs nltk (`pip install icdbench[bench]`).
 """
@@ -42,7 +43,7 @@ MAX_TOKENS = 2500
 
 
 class Clock:
-    """Seconds of each stage, by name."""
+    """Measures the seconds of each stage, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -59,37 +60,34 @@ def peak_gib() -> float:
 
 
 def ours(folder: Path, scratch: Path) -> dict[str, Any]:
-    """Cold and warm start, then the text stages apart."""
+    """Measure a start without a cache and one with it."""
     os.environ["ICDBENCH_CACHE"] = str(scratch / "cache")
-    from icdbench import datasets, encode
+    from icdbench.data import datasets
 
-    origin = datasets.source("synth-full")
-    data = datasets.data_spec(origin)
+    opened = datasets.open("synth-full", folder)
     clock = Clock()
-    corpus = clock("whole, nothing cached", lambda: encode.corpus(origin, folder, data))
+    corpus = clock("whole, nothing cached", opened.corpus)
     peak = peak_gib()
-    clock("second start", lambda: encode.corpus(origin, folder, data))
+    clock("second start", opened.corpus)
     tokens = sum(len(part.tokens) for part in corpus.splits.values())
     documents = sum(map(len, corpus.splits.values()))
     return {"seconds": clock.seconds, "peak": peak, "tokens": tokens, "documents": documents}
 
 
 def stages(folder: Path, scratch: Path) -> dict[str, Any]:
-    """Where our time goes: reading, then the text stages."""
+    """Measure the stages separately: reading, then the text stages."""
     os.environ["ICDBENCH_CACHE"] = str(scratch / "cache2")
     import numpy as np
 
-    from icdbench import datasets
-    from icdbench.tokens import Lexicon, document_counts
-    from icdbench.types import quiet
+    from icdbench.data import datasets
+    from icdbench.data.tokens import Lexicon, document_counts
 
-    origin = datasets.source("synth-full")
-    data = datasets.data_spec(origin)
+    opened = datasets.open("synth-full", folder)
     clock = Clock()
-    clock("fingerprint of the raw files", lambda: datasets.fingerprint(origin, folder, data))
-    raw = clock("read tables, join, label", lambda: origin.read(folder, data, quiet))
+    clock("fingerprint of the raw files", opened.fingerprint)
+    raw = clock("read tables, join, label", opened.documents)
     texts = [document.text for document in raw.documents]
-    lexicon = Lexicon(data.words)
+    lexicon = Lexicon(opened.data.words)
     numbers, offsets = clock("tokenise and number", lambda: lexicon.read(texts))
     counts = clock("count documents", lambda: document_counts(numbers, offsets, len(lexicon.words)))
     tokens = clock(
@@ -100,7 +98,7 @@ def stages(folder: Path, scratch: Path) -> dict[str, Any]:
 
 
 def reference(folder: Path, scratch: Path) -> dict[str, Any]:
-    """The published recipe, a CSV file between any two stages."""
+    """Measure the published recipe, with a CSV file between all stages."""
     clock = Clock()
     clock("read and tokenise", lambda: _summaries(folder / "NOTEEVENTS.csv.gz", scratch / "summaries.csv"))
     clock(
@@ -178,7 +176,7 @@ def _split(folder: Path, scratch: Path) -> None:
 
 
 def _count(path: Path, out: Path) -> dict[str, int]:
-    """Words of three documents or more, by way of a sparse matrix that is filled word by word."""
+    """Number the words of at least three documents, counted in a sparse matrix that is filled word by word."""
     import numpy as np
     from scipy.sparse import csr_matrix
 
@@ -207,7 +205,7 @@ def _sort_by_length(scratch: Path) -> None:
 
 
 def _load(path: Path, known: dict[str, int]) -> int:
-    """What an epoch does with each document before it is a batch: words to an array of numbers, cut to 2,500."""
+    """Turn each document's words into an array of at most 2,500 numbers, as an epoch does; returns how many words."""
     import numpy as np
 
     read = 0
@@ -227,7 +225,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 
 def part(folder: Path, admissions: int, out: Path) -> float:
-    """Tables of the first admissions alone, with their share of the other notes; the fraction of all notes this is."""
+    """Write tables of the first admissions with their share of the other notes; returns the fraction of notes kept."""
     chosen: set[str] = set()
     rows = kept = 0
     out.mkdir()
@@ -246,7 +244,7 @@ def part(folder: Path, admissions: int, out: Path) -> float:
                 if len(chosen) < admissions:
                     chosen.add(row[admission])
                 keep = row[admission] in chosen
-            else:  # as many to an admission as in the whole
+            else:  # as many per admission as in the full tables
                 others += 1
                 keep = others % max(1, round(52_726 / admissions)) == 0
             if keep:
@@ -259,7 +257,7 @@ def part(folder: Path, admissions: int, out: Path) -> float:
 
 
 def measured(way: str, folder: Path, scratch: Path) -> dict[str, Any]:
-    """The figures of one way, from a process of its own."""
+    """Measure one way in a separate process."""
     command = [sys.executable, __file__, str(folder), "--way", way, "--scratch", str(scratch)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     result: dict[str, Any] = json.loads(done.stdout)
@@ -305,7 +303,7 @@ def report(folder: Path, scratch: Path, limit: int) -> None:
 
 
 def reading(folder: Path, _scratch: Path) -> dict[str, Any]:
-    """The reference's csv.reader alone, so that its tokenising can be told apart."""
+    """Measure only the reference's csv.reader, to separate it from tokenising."""
 
     def read() -> int:
         with gzip.open(folder / "NOTEEVENTS.csv.gz", "rt", encoding="utf-8", newline="") as file:
@@ -333,7 +331,7 @@ def main() -> None:
         scratch = Path(place)
         folder = given.folder
         if folder is None:
-            from icdbench.datasets.mimic3_tables import make
+            from icdbench.synthetic.tables import make
 
             folder = scratch / "synth"
             make(folder, 1000, 1)

@@ -1,10 +1,10 @@
-"""Which reader for MIMIC's NOTEEVENTS: time, memory, and whether a damaged file is noticed and cells stay as written.
+"""Compare readers for MIMIC's NOTEEVENTS: time, memory, and whether they notice damage and keep cells unchanged.
 
     python benchmarks/speed/readers.py NOTEEVENTS.csv.gz [READER ...]
 
-Prints a Markdown table with the machine it was measured on. Every reader has a process of its own and hands the discharge
-summaries over as Python text, batch by batch if it can. polars, duckdb and isal are no dependencies of icdbench; a reader
-whose package is absent is listed as not installed.
+Prints a Markdown table, with the machine. Every reader runs in its own process and returns the discharge summaries as
+Python strings, in batches if it can. polars, duckdb and isal are not dependencies of icdbench; a reader whose package
+is missing is listed as not installed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Batches = Iterator[tuple[list[Any], list[Any]]]  # HADM_ID and TEXT
 
 
 def icdbench(path: Path) -> Batches:
-    from icdbench.datasets import physionet
+    from icdbench.data.sources import csv_tables as physionet
 
     for batch in physionet.rows(path, COLUMNS, where=("CATEGORY", CATEGORY)):
         yield batch["HADM_ID"].to_pylist(), batch["TEXT"].to_pylist()
@@ -79,7 +79,7 @@ def polars(path: Path) -> Batches:
 
 def duckdb(path: Path) -> Batches:
     db = importlib.import_module("duckdb")
-    # Its buffers are many times the longest line that it is told to expect: 4 MiB is what 1.5 GB allow.
+    # Its buffers are many times max_line_size; 1.5 GB allow 4 MiB.
     with db.connect(config={"memory_limit": "1500MB"}) as connection:
         connection.execute(
             "select HADM_ID, TEXT from read_csv(?, all_varchar = true, header = true, delim = ',', quote = '\"', "
@@ -99,11 +99,11 @@ def csv_module(path: Path) -> Batches:
 
 
 def text(path: Path) -> TextIO:
-    """The file's text, its line breaks untouched."""
+    """Open the file as text, without translating line breaks."""
     return io.TextIOWrapper((gzip.open if path.suffix == ".gz" else open)(path, "rb"), encoding="utf-8", newline="")
 
 
-# The reader, and the package that is to be installed for it.
+# Each reader with the package that it needs.
 READERS: dict[str, tuple[Callable[[Path], Batches], str]] = {
     "icdbench": (icdbench, "icdbench"),
     "pyarrow open_csv": (pyarrow, "pyarrow"),
@@ -115,10 +115,10 @@ READERS: dict[str, tuple[Callable[[Path], Batches], str]] = {
 
 
 def outcome(read: Callable[[Path], Batches], path: Path, rows: int) -> str:
-    """What a reader makes of a damaged table of so many rows."""
+    """Describe what a reader does with a damaged table of `rows` rows."""
     try:
         found = sum(len(ids) for ids, _ in read(path))
-    except Exception:  # noqa: BLE001 - readers raise what they like
+    except Exception:  # noqa: BLE001  readers raise all kinds of errors
         return "error"
     return "no error" if found >= rows else f"no error, {found} of {rows} rows"
 
@@ -126,7 +126,7 @@ def outcome(read: Callable[[Path], Batches], path: Path, rows: int) -> str:
 def cells(
     read: Callable[[Path], Batches], folder: Path, ids: list[str], notes: list[str]
 ) -> tuple[list[Any], list[Any]]:
-    """HADM_ID and TEXT of such rows as a reader has them, `ids` being put down as they are."""
+    """Write rows with these ids, unquoted, and notes; return their HADM_ID and TEXT as a reader reads them."""
     path = folder / "cells.csv"
     lines = [
         f'{number},1,{id_},,,,"{CATEGORY}",,,,"' + note.replace('"', '""') + '"\n'
@@ -144,13 +144,13 @@ def cells(
 
 
 def behaviour(read: Callable[[Path], Batches]) -> list[str]:
-    """What a reader does with: a .gz cut off, a note cut off, quotes and line breaks in notes, empty cells and NA."""
+    """Describe how a reader handles truncated files, quotes and line breaks in notes, empty cells and NA."""
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), 2000
         lines = [f'{row},1,2,,,,"{CATEGORY}",,,,"Note {row * row}, ""b""\nof two lines"\n' for row in range(count)]
         whole = "".join([f"{HEADER}\n", *lines]).encode()
         (folder / "cut.csv.gz").write_bytes(gzip.compress(whole)[:-2000])
-        (folder / "cut.csv").write_bytes(whole[:-7])  # inside the last note, whose row has all its cells
+        (folder / "cut.csv").write_bytes(whole[:-7])  # inside the last note, so that its row has all cells
         (folder / "short.csv").write_bytes(whole + b"2000,1")
         notes = ['"', 'a ""b"", "', "a\r\nb\n\nc\r\n", "a\rb", " a ", "ä, 血 😀", "\n"]
         kept = cells(read, folder, ["1"] * len(notes), notes)[1]
@@ -167,7 +167,7 @@ def behaviour(read: Callable[[Path], Batches]) -> list[str]:
 
 
 def measure(name: str, path: Path) -> dict[str, Any]:
-    """In this process: seconds, peak memory, rows; then the behaviour."""
+    """Measure a reader in this process: seconds, peak memory and rows; then its behaviour."""
     read = READERS[name][0]
     begun = time.monotonic()
     rows = sum(len(ids) for ids, _ in read(path))
@@ -179,7 +179,7 @@ def measure(name: str, path: Path) -> dict[str, Any]:
 
 
 def line(name: str, path: Path) -> list[str]:
-    """A reader's line of the table, measured in another process."""
+    """Measure a reader in another process; returns its row of the table."""
     package = READERS[name][1]
     try:
         version = importlib.metadata.version(package) if package else platform.python_version()

@@ -1,8 +1,9 @@
-"""Seconds from typing `icdbench run` to the first step of training, on data that are in the cache.
+"""Measure the seconds from `icdbench run` to the first training step, with cached data.
 
     python benchmarks/speed/start.py [--models caml,jlan] [--dataset demo] [--data DIR] [--repeats 5]
 
-The first start fills the cache (encoded documents, word vectors) and does not count. The bound is the suite's. Prints Markdown.
+The first start fills the cache (encoded documents, word vectors) and is not included. The bound is the suite's. Prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ import tempfile
 import time
 
 BOUND = 5.0
-# The command as it is, but for its first step, which says that it is there and ends the process.
+# The unchanged command, except that its first training step prints a word and ends the process.
 CODE = """
 import os, sys
 from icdbench import cli, train
-def begun(*_):
-    os.write(1, b"begun")
+def started(*_):
+    os.write(1, b"started")
     os._exit(0)
-train.objective_of = begun
+train.objective_of = started
 sys.argv[0] = "icdbench"
 cli.main()
 """
 
 
 def seconds(*words: str) -> float:
-    """Of one start. Raises SystemExit with what the command said if it trains nothing."""
+    """Measure one start. Raises SystemExit with the command's output if it does not reach training."""
     with tempfile.TemporaryDirectory() as results:
         begun = time.monotonic()
         ended = subprocess.run(  # noqa: S603
             [sys.executable, "-c", CODE, "run", *words, "--results", results], capture_output=True, check=False
         )
         took = time.monotonic() - begun
-    if ended.stdout != b"begun":
-        raise SystemExit(f"{ended.stderr.decode()}{shlex.join(words)}: no step of training was begun")
+    if ended.stdout != b"started":
+        raise SystemExit(f"{ended.stderr.decode()}{shlex.join(words)}: training did not start")
     return took
 
 
@@ -50,15 +51,15 @@ def main() -> None:
     parser.add_argument("--dataset", default="demo")
     parser.add_argument("--data")
     parser.add_argument("--repeats", type=int, default=5)
-    asked = parser.parse_args()
+    given = parser.parse_args()
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print(
-        f"| first step on {asked.dataset} after | first start, s | median of {asked.repeats} more, s |\n|:--|--:|--:|"
+        f"| first step on {given.dataset} after | first start, s | median of {given.repeats} more, s |\n|:--|--:|--:|"
     )
-    for model in asked.models.split(","):
-        words = ("--models", model, "--dataset", asked.dataset, *(("--data", asked.data) if asked.data else ()))
+    for model in given.models.split(","):
+        words = ("--models", model, "--dataset", given.dataset, *(("--data", given.data) if given.data else ()))
         first = seconds(*words)
-        median = statistics.median(seconds(*words) for _ in range(asked.repeats))
+        median = statistics.median(seconds(*words) for _ in range(given.repeats))
         print(f"| {model} | {first:.1f} | {median:.1f} |")
     print(f"\nThe bound is {BOUND:g} s.")
 

@@ -1,25 +1,29 @@
-"""Seconds and peak memory of a training step and of inference, for every neural model, beside a textbook's implementation.
+"""Measure time and memory of training and inference of every neural model, compared with textbook implementations.
 
     python benchmarks/speed/train.py [--models caml,jlan] [--codes 50,8921] [--steps 3] [--parts steps,epoch,growth]
 
-Batches of 8 documents of 2,500 tokens, 52,000 words. `plain` is the model as plain.py beside this file has it: attention
-weights in full, packed recurrences, fp32, Adam as it comes, documents padded to 2,500 tokens. Ours is what `icdbench run`
-executes, in bf16 where the GPU has it. Each case runs in a process of its own, so that its peak memory is its own; both have the
-same weights and must give the same logits. A step is forward, loss, backward and Adam; the fastest of `--steps` counts,
-after one that does not.
+`steps`: batches of 8 documents of 2,500 tokens, with 52,000 words. `plain` is the implementation in plain.py: full
+attention weights, packed recurrences, fp32, torch's own Adam, documents padded to 2,500 tokens. `ours` is what
+`icdbench run` executes, in bf16 where the GPU supports it. Each case runs in its own process, for its own peak memory;
+both have the same weights and must give the same logits. A step is forward, loss, backward and Adam; the fastest of
+`--steps` counts, after one warm-up step.
 
-The floor is the larger of two times: the model's products (counted over the plain model: weights that ours makes a
-second time for the gradient count as ours, not as the model's) at the rate of the machine's fastest product, and the bytes that must move
-at the rate of a copy: parameters read twice, gradients written, Adam's four reads and three writes, and what the backward
-pass reads of the forward pass, once written and once read. Both rates are measured in the same run, before and after.
+The floor is the larger of two times: the model's matrix products at the rate of the machine's fastest product, and the
+bytes that must move at the rate of a copy. Products are counted in the plain model, so attention weights that ours
+recomputes for the gradient do not raise the floor. The bytes are parameters read twice, gradients written, Adam's four
+reads and three writes, and what the backward pass reads of the forward pass, written once and read once. Both rates are
+measured before and after the models.
 
-`epoch`: documents as long as MIMIC's (median 1,400 tokens), ours as the loader makes batches, plain each padded to 2,500. The two
-processes take turns, of a second or LONGEST steps, so that what else slows the machine slows both; every LONGEST-th step is followed by one of
-2,500 tokens throughout, from which `by longest` is. Ours has had the epoch once before (given as the first), so that all widths
-have been met; plain has but one. On a GPU, the share of the time in which it computed.
-`growth`: ours alone, over two decades of documents, tokens and codes. Prints Markdown.
+`epoch`: documents as long as MIMIC's (median 1,400 tokens), ours batched by the loader, plain all padded to 2,500. The
+two processes take turns of a second or LONGEST steps, so that other work on the machine slows both equally; every
+LONGEST-th step is followed by one of full length, from which `by longest` is computed. Ours has run the epoch once
+before (`at first`), so that it has met every batch width; plain has only one. On a GPU the share of time in which it
+computed is given.
 
-On a machine with other work, `--clock process_time` with OMP_NUM_THREADS=1 measures processor seconds instead of the wall's.
+`growth`: ours alone, over two decades of documents, tokens and codes.
+
+On a busy machine, `--clock process_time` with OMP_NUM_THREADS=1 measures CPU seconds instead of wall time. Prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -47,10 +51,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from icdbench import registry, train
-from icdbench.batches import batches, training_order
+from icdbench import registry
 from icdbench.benchmarks.speed.plain import PLAIN, load
+from icdbench.data.batches import Loader, training_order
+from icdbench.host import tune_process
 from icdbench.spec import TrainSpec
+from icdbench.training.accelerator import fabric, seed_everything
+from icdbench.training.objectives import objective_of, optimizer_of
 from icdbench.types import Batch, Encoded, Hierarchy, IntArray, Task
 
 WORDS, DOCUMENTS, TOKENS, CODES_EACH = 52_000, 8, 2_500, 15
@@ -59,13 +66,13 @@ TITLE = 6  # words of a code's title
 TOLERANCE = 1e-4
 TURN, LONGEST = 1.0, 4  # seconds, steps
 WAITING = "waiting\n"
-AS_TORCH_IS = {"THP_MEM_ALLOC_ENABLE": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}  # what icdbench sets otherwise
-CLOCK = "ICDBENCH_SPEED_CLOCK"  # which function of `time` is asked, told to child processes
+AS_TORCH_IS = {"THP_MEM_ALLOC_ENABLE": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}  # icdbench sets other values
+CLOCK = "ICDBENCH_SPEED_CLOCK"  # names the function of `time` to use; read by child processes
 Row = dict[str, Any]
 
 
 def task(num_codes: int, width: int) -> Task:
-    """Random word vectors, titles, and a tree with eight codes to a heading."""
+    """Make a task with random word vectors and titles, and a tree with eight codes under each heading."""
     generator = np.random.default_rng(0)
     vectors = generator.standard_normal((WORDS, width), np.float32) / np.float32(width**0.5)
     vectors[0] = 0
@@ -77,8 +84,8 @@ def task(num_codes: int, width: int) -> Task:
     return Task(WORDS, num_codes, vectors, tuple(titles), tree)
 
 
-def documents(lengths: IntArray, num_codes: int) -> Encoded:
-    """Words drawn by Zipf's law; of the codes 15 a document, or a tenth of them where they are few."""
+def documents(lengths: IntArray, num_codes: int, max_tokens: int = TOKENS) -> Encoded:
+    """Draw documents with words by Zipf's law and 15 codes each, or a tenth of the codes if those are fewer."""
     generator = np.random.default_rng(0)
     cumulative = np.cumsum(1 / np.arange(1, WORDS - 1))
     tokens = 2 + np.searchsorted(cumulative, generator.random(lengths.sum()) * cumulative[-1])
@@ -87,7 +94,8 @@ def documents(lengths: IntArray, num_codes: int) -> Encoded:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     none = np.zeros(len(lengths), np.int32)
     ids = tuple(map(str, range(len(lengths))))
-    return Encoded(ids, tokens.astype(np.int32), starts, codes, each * np.arange(len(lengths) + 1), none)
+    offsets = each * np.arange(len(lengths) + 1)
+    return Encoded(ids, tokens.astype(np.int32), starts, codes, offsets, none, num_codes, max_tokens)
 
 
 def realistic_lengths(count: int) -> IntArray:
@@ -95,27 +103,32 @@ def realistic_lengths(count: int) -> IntArray:
     return drawn.astype(np.int64).clip(1, TOKENS)
 
 
-def padded(encoded: Encoded, order: Sequence[IntArray], num_codes: int, device: torch.device) -> Iterator[Batch]:
-    """The plain way: every document as wide as the longest may be."""
+def of_similar_length(encoded: Encoded, order: list[IntArray], device: torch.device) -> Iterator[Batch]:
+    """Make batches the suite's way: documents of similar length, padded to about the longest of them."""
+    return Loader(encoded, device).batches(order)
+
+
+def padded(encoded: Encoded, order: Sequence[IntArray], device: torch.device) -> Iterator[Batch]:
+    """Make batches the plain way, every document padded to TOKENS."""
     for index_B in order:
         tokens_BT = torch.zeros(len(index_B), TOKENS, dtype=torch.long)
-        labels_BL = torch.zeros(len(index_B), num_codes)
+        labels_BL = torch.zeros(len(index_B), encoded.num_codes)
         for row, document in enumerate(index_B):
             tokens = encoded.tokens[encoded.token_offsets[document] : encoded.token_offsets[document + 1]]
             tokens_BT[row, : len(tokens)] = torch.from_numpy(tokens)
             labels_BL[row, encoded.codes[encoded.code_offsets[document] : encoded.code_offsets[document + 1]]] = 1
-        lengths_B = torch.from_numpy(encoded.lengths(TOKENS)[index_B])
+        lengths_B = torch.from_numpy(encoded.lengths[index_B])
         yield Batch(tokens_BT.to(device), lengths_B.to(device), labels_BL.to(device), torch.from_numpy(index_B))
 
 
 class Timed:
-    """A model of one of the two ways, ready to be timed."""
+    """A model in one of the two implementations, ready to be timed."""
 
     def __init__(self, way: str, name: str, num_codes: int, on: Fabric) -> None:
         self.on, self.num_codes = on, num_codes
         config = registry.entry(name).config()
         given = task(num_codes, config.model_dump()["embedding_size"])
-        train.seed_everything(1)
+        seed_everything(1)
         model = registry.build(name, given)
         assert isinstance(model, nn.Module)
         if way == "plain":
@@ -123,14 +136,14 @@ class Timed:
             load(model, ours.state_dict())
         spec = TrainSpec(learning_rate=1e-4)
         if way == "ours":
-            train.keep_freed_memory()
-        make = train.optimizer_of if way == "ours" else _plain_optimizer
+            tune_process()
+        make = optimizer_of if way == "ours" else _plain_optimizer
         self.model = model.to(on.device)
         self.module, self.optimizer = on.setup(self.model, make(self.model, spec))
 
     def step(self, batch: Batch) -> None:
         self.module.train()
-        objective = train.objective_of(self.module, batch, 0)
+        objective = objective_of(self.module, batch, 0)
         objective.item()
         self.optimizer.zero_grad(set_to_none=True)
         self.on.backward(objective)
@@ -142,7 +155,7 @@ class Timed:
         return logits_BL
 
     def products(self, batch: Batch, *, training: bool) -> int:
-        """Floating-point operations of its matrix products and convolutions."""
+        """Count the floating-point operations of its matrix products and convolutions."""
         aten = torch.ops.aten
         recurrences = {aten.mkldnn_rnn_layer: _recurrence, aten.mkldnn_rnn_layer_backward: _recurrence_backward}
         with FlopCounterMode(display=False, custom_mapping=recurrences) as counter:
@@ -153,7 +166,7 @@ class Timed:
         return int(counter.get_total_flops())
 
     def kept_bytes(self, batch: Batch) -> int:
-        """What the backward pass reads of the forward pass, parameters apart."""
+        """Return the bytes that the backward pass reads of the forward pass, without parameters."""
         own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
         kept: dict[int, Any] = {}
 
@@ -164,12 +177,12 @@ class Timed:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            train.objective_of(self.module, batch, 0)
+            objective_of(self.module, batch, 0)
         return sum(storage.nbytes() for place, storage in kept.items() if place not in own)
 
 
 def _recurrence(input_TBF: Sequence[int], input_GF: Sequence[int], state_GH: Sequence[int], *_: Any, **__: Any) -> int:
-    """Operations of oneDNN's LSTM, which torch does not count, from the shapes of its input and weights."""
+    """Count the operations of oneDNN's LSTM, which torch does not, from the shapes of its input and weights."""
     return 2 * math.prod(input_TBF[:2]) * (math.prod(input_GF) + math.prod(state_GH))
 
 
@@ -182,7 +195,7 @@ def _plain_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer
 
 
 def fastest(work: Callable[[], object], times: int, device: torch.device) -> float:
-    """Seconds."""
+    """Return the seconds of the fastest of several calls."""
     clock = time.process_time if os.environ[CLOCK] == "process_time" else time.perf_counter
     seconds = []
     for _ in range(times):
@@ -200,18 +213,18 @@ def _synchronise(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> float:
-    """GiB so far, of the GPU's memory where there is one."""
+    """Return the peak memory so far in GiB, of the GPU if there is one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-# What a child process measures. Each takes the case and returns what is to be known of it.
+# What child processes measure: each function takes a case and returns its figures.
 
 
 def rates(case: Row) -> Row:
-    """Products per second of the faster of two ways to multiply, and bytes per second read and written by a copy."""
-    device = train.fabric(case["device"]).device
+    """Measure operations per second of the faster of two ways to multiply, and bytes per second of a copy."""
+    device = fabric(case["device"]).device
     low = device.type == "cuda" and torch.cuda.is_bf16_supported()
     size = 8192 if low else 2048
     one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16 if low else None) for _ in range(2))
@@ -229,12 +242,12 @@ def rates(case: Row) -> Row:
 
 
 def steps(case: Row) -> Row:
-    """Inference and training of one model at one size."""
-    on = train.fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
+    """Measure inference and training of one model at one size."""
+    on = fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
     before = peak(on.device)
     timed = Timed(case["way"], case["model"], case["codes"], on)
-    given = documents(np.full(DOCUMENTS, case["tokens"]), case["codes"])
-    (batch,) = batches(given, [np.arange(DOCUMENTS)], case["codes"], case["tokens"], on.device)
+    given = documents(np.full(DOCUMENTS, case["tokens"]), case["codes"], case["tokens"])
+    (batch,) = Loader(given, on.device).batches([np.arange(DOCUMENTS)])
     logits = timed.infer(batch)
     np.save(case["logits"], logits.numpy())
     found: Row = {"infer": fastest(lambda: timed.infer(batch), case["steps"], on.device)}
@@ -252,21 +265,21 @@ def steps(case: Row) -> Row:
 
 
 def epoch(case: Row) -> Row:
-    """Mean seconds of a step of an epoch over documents of real lengths, and of one of the longest documents, taking turns."""
+    """Measure mean seconds of a step over documents of realistic lengths and of one of full length, taking turns."""
     turn()
-    on = train.fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
+    on = fabric(case["device"], "auto" if case["way"] == "ours" else "32-true")
     timed = Timed(case["way"], case["model"], case["codes"], on)
     lengths = realistic_lengths(case["documents"])
     given = documents(lengths, case["codes"])
     if case["way"] == "ours":
         order = training_order(lengths, DOCUMENTS, seed=1, epoch=1)
-        make: Callable[..., Iterator[Batch]] = functools.partial(batches, max_tokens=TOKENS)
+        make = of_similar_length
     else:
         order = [np.arange(len(lengths))[first : first + DOCUMENTS] for first in range(0, len(lengths), DOCUMENTS)]
         make = padded
-    made = functools.partial(make, given, order, num_codes=case["codes"], device=on.device)
+    made = functools.partial(make, given, order, device=on.device)
     full = documents(np.full(DOCUMENTS, TOKENS), case["codes"])
-    (longest,) = batches(full, [np.arange(DOCUMENTS)], case["codes"], TOKENS, on.device)
+    (longest,) = Loader(full, on.device).batches([np.arange(DOCUMENTS)])
     timed.step(longest)
 
     def run() -> None:
@@ -281,7 +294,7 @@ def epoch(case: Row) -> Row:
     for number in range(len(order)):
         if number % LONGEST == 0 and time.monotonic() - begun > TURN:
             turn()
-            timed.infer(longest)  # the caches are the other's
+            timed.infer(longest)  # warm up: the other process has used the caches
             begun = time.monotonic()
         seconds.append(fastest(lambda: timed.step(next(coming)), 1, on.device))
         if number % LONGEST == 0:
@@ -293,21 +306,21 @@ def epoch(case: Row) -> Row:
 
 
 def turn() -> None:
-    """Leave the machine to the other process, and wait for it."""
+    """Let the other process run, and wait for our turn."""
     print(WAITING, end="", flush=True)
     input()
 
 
 def grown(case: Row) -> Row:
-    """All steps of an epoch over documents of one length, after one that does not count."""
-    on = train.fabric(case["device"])
+    """Measure an epoch over documents of one length, after a warm-up step."""
+    on = fabric(case["device"])
     before = peak(on.device)
     timed = Timed("ours", case["model"], case["codes"], on)
     lengths = np.full(case["documents"], case["tokens"])
     given, order = documents(lengths, case["codes"]), training_order(lengths, DOCUMENTS, seed=1, epoch=1)
 
     def run(order: list[IntArray]) -> None:
-        for batch in batches(given, order, case["codes"], TOKENS, on.device):
+        for batch in Loader(given, on.device).batches(order):
             timed.step(batch)
 
     run(order[:1])
@@ -315,7 +328,7 @@ def grown(case: Row) -> Row:
 
 
 def busy(work: Callable[[], object], device: torch.device) -> float:
-    """The share of the time of `work` in which a GPU computed; 0 of a CPU, which is not asked."""
+    """Return the share of the time of `work` in which the GPU computed; 0 for a CPU."""
     if device.type != "cuda":
         return 0.0
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
@@ -328,13 +341,13 @@ MEASURES = {"rates": rates, "steps": steps, "epoch": epoch, "grown": grown}
 
 
 def child(measure: str, **case: Any) -> Row:
-    """What a process of its own measures."""
+    """Measure one case in a separate process."""
     (found,) = children(measure, [case])
     return found
 
 
 def children(measure: str, cases: Sequence[Row]) -> list[Row]:
-    """What processes of their own measure; of those that take turns one works at a time."""
+    """Measure cases in separate processes; processes that take turns run one at a time."""
     with contextlib.ExitStack() as running:
         processes, pipes = [], []
         for case in cases:
@@ -356,7 +369,7 @@ def children(measure: str, cases: Sequence[Row]) -> list[Row]:
                     print(file=told_to, flush=True)
                     lines[place] = said.readline()
         if any(process.wait() for process in processes):
-            sys.exit(1)  # it has said why
+            sys.exit(1)  # the child has printed why
         return [json.loads(line) for line in lines]
 
 
@@ -459,7 +472,7 @@ def main() -> None:
     parser.add_argument("--codes", type=lambda text: [int(count) for count in text.split(",")], default=[50, 8921])
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--parts", type=names, default=["steps", "epoch", "growth"])
-    parser.add_argument("--documents", type=int, default=256, help="of the epoch")
+    parser.add_argument("--documents", type=int, default=256, help="documents of the epoch")
     parser.add_argument("--growing", type=names, default=["caml"], help="models of the growth table")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--clock", default="perf_counter", choices=["perf_counter", "process_time"])
@@ -469,7 +482,7 @@ def main() -> None:
         print(json.dumps(MEASURES[chosen.case["measure"]](chosen.case)))
         return
     os.environ[CLOCK] = chosen.clock
-    device = train.fabric(chosen.device).device
+    device = fabric(chosen.device).device
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(
         f"{platform.platform()}, {os.cpu_count()} cores, {name}; Python {platform.python_version()}, torch {torch.__version__}\n"

@@ -1,10 +1,10 @@
-"""How long word vectors take, and how much memory: 80 million words, 52,000 kinds of them, as in MIMIC-III's notes.
+"""Measure time and memory of training word vectors on 80 million words, 52,000 of them distinct, as in MIMIC-III.
 
     python benchmarks/speed/vectors.py [--words 80000000]
 
-Trains 100 dimensions in 5 epochs, nothing cached, on drawn words (Zipf's law) in documents of about 1,500. Beside it, on
-a part of the same words, the plain way: gensim with one worker, each word made a new string. The bound is that of the
-suite: 10 minutes on 2 cores. Prints Markdown; progress goes to stderr.
+Trains 100 dimensions in 5 epochs, without a cache, on random words (Zipf's law) in documents of about 1,500. For
+comparison, gensim is called plainly on a part of the same words: with one worker, creating a new string for each word.
+The suite's bound is 10 minutes on 2 cores. Prints Markdown; progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from gensim.models import Word2Vec
 
-from icdbench.embeddings import EPOCHS, training, word_vectors
+from icdbench.data.word_vectors import EPOCHS, training, word_vectors
 from icdbench.spec import DataSpec
 from icdbench.types import Corpus, Encoded, Vocabulary
 
@@ -33,7 +33,7 @@ PIECE = 1_000_000  # words drawn at once
 
 
 def drawn(words: int, folder: Path) -> Encoded:
-    """Documents of drawn words, memory-mapped as encoded data sets are."""
+    """Draw documents of random words, memory-mapped as encoded data sets are."""
     generator = np.random.default_rng(0)
     probability = 1 / np.arange(1, KINDS - 1)
     cumulative = np.cumsum(probability / probability.sum())
@@ -48,12 +48,12 @@ def drawn(words: int, folder: Path) -> Encoded:
     offsets = np.concatenate([[0], ends[ends < words], [words]])
     none = np.zeros(len(offsets), np.int64)
     return Encoded(
-        (), np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False), offsets, none[:0], none, none[1:]
+        (), np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False), offsets, none[:0], none, none[1:], 0
     )
 
 
 def corpus(train: Encoded) -> Corpus:
-    empty = Encoded((), train.tokens[:0], np.zeros(1, np.int64), train.codes, np.zeros(1, np.int64), train.codes)
+    empty = Encoded((), train.tokens[:0], np.zeros(1, np.int64), train.codes, np.zeros(1, np.int64), train.codes, 0)
     return Corpus(
         name="drawn",
         vocabulary=Vocabulary(tuple(map(str, range(KINDS))), ()),
@@ -68,7 +68,7 @@ def corpus(train: Encoded) -> Corpus:
 
 
 class Plain:
-    """The first documents, about PART words, each word made a new string."""
+    """The first documents, about PART words, with a new string for each word."""
 
     def __init__(self, encoded: Encoded) -> None:
         self.encoded = encoded
@@ -84,7 +84,7 @@ def show(what: str, done: int, total: int) -> None:
 
 
 def peak() -> float:
-    """GiB of this process so far; the pages of a memory map that are in memory count."""
+    """Return the peak memory of this process so far in GiB, including resident pages of memory maps."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 

@@ -32,14 +32,23 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from icdbench import cli, files, objectives, run, store, tables, train
+import icdbench.run as runner
+from icdbench import files, train
+from icdbench.cli import main as cli
+from icdbench.evaluation import measure
+from icdbench.experiments import trials
+from icdbench.presentation import tables
+from icdbench.records import store
+from icdbench.records.record import RunRecord
+from icdbench.training import checkpointing, objectives
+from icdbench.training import memory as training_memory
 
 MODEL = "caml"
 WORDS = ("run", "--models", MODEL, "--device", "cpu")
@@ -48,11 +57,11 @@ CODES = {"038.9": "sepsis fever", "428.0": "heart failure edema", "0250": "diabe
 
 # Stages of a run, and the function of each that is its whole. They are patched in a process that is to die in one.
 STAGES: dict[str, tuple[Any, str]] = {
-    "preparation": (run, "expand"),
-    "word vectors": (run, "task"),
+    "preparation": (runner, "expand"),
+    "word vectors": (runner, "task"),
     "training": (train, "fit"),
     "checkpointing": (store, "save_checkpoint"),
-    "evaluation": (run, "measured"),
+    "evaluation": (measure, "measured"),
     "writing the run": (store, "save_run"),
     "writing the table": (tables, "comparison"),
 }
@@ -74,12 +83,13 @@ class Place:
     folder: Path
 
     def __post_init__(self) -> None:
-        self.notes, self.results, self.cache = (self.folder / name for name in ("notes.csv", "results", "cache"))
+        names = ("notes.csv", "results", "cache", "temporary")
+        self.notes, self.results, self.cache, self.temporary = (self.folder / name for name in names)
 
     @classmethod
     def new(cls, folder: Path) -> Place:
         """A place with notes whose codes can be read off their words."""
-        folder.mkdir(parents=True)
+        (folder / "temporary").mkdir(parents=True)
         made, dice = cls(folder), random.Random(0)  # noqa: S311
         lines = ["id,text,codes,split"]
         for number in range(72):
@@ -90,8 +100,13 @@ class Place:
         made.notes.write_text("\n".join(lines), encoding="utf-8")
         return made
 
-    def start(self, plant: Callable[[], None] = lambda: None) -> int:
-        """Begin the command in a process of its own, in which `plant` is called first; its id."""
+    def words(self) -> list[str]:
+        """The command that makes the run."""
+        own = [*WORDS, "--dataset", str(self.notes), "--results", str(self.results)]
+        return own + [word for setting in SETTINGS for word in ("--set", setting)]
+
+    def start(self, plant: Callable[[], None] = lambda: None, words: Sequence[str] = ()) -> int:
+        """Begin the command, or that of other words, in a process of its own, in which `plant` is called first; its id."""
         if pid := os.fork():
             return pid
         status = 70
@@ -100,9 +115,11 @@ class Place:
                 with (self.folder / f"{name}-{os.getpid()}").open("w", encoding="utf-8") as file:
                     os.dup2(file.fileno(), number)
             os.environ["ICDBENCH_CACHE"] = str(self.cache)
-            sys.argv = ["icdbench", *WORDS, "--dataset", str(self.notes), "--results", str(self.results)]
-            sys.argv += [word for setting in SETTINGS for word in ("--set", setting)]
-            train.CHECKPOINT_SHARE = float("inf")  # these epochs are so short that they would have none
+            os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
+            sys.argv = ["icdbench", *(words or self.words())]
+            trials.HEARTBEAT, trials.GRACE = 1, 2  # seconds until a killed trial is tried again
+            checkpointing.CHECKPOINT_SHARE = float("inf")  # these epochs are so short that they would have none
+            vars(sys.modules["__main__"]).pop("__file__", None)  # lest worker processes import all of this file
             plant()
             cli.main()
             status = 0
@@ -122,13 +139,13 @@ class Place:
         said = []
         for name in ("out", "err"):
             path = self.folder / f"{name}-{pid}"
-            said.append(path.read_text(encoding="utf-8"))
-            path.unlink()
+            said.append(path.read_text(encoding="utf-8") if path.exists() else "")  # killed before it could write
+            path.unlink(missing_ok=True)
         return Ended(status, *said)
 
-    def command(self, plant: Callable[[], None] = lambda: None) -> Ended:
+    def command(self, plant: Callable[[], None] = lambda: None, words: Sequence[str] = ()) -> Ended:
         """Run the command to its end."""
-        return self.end(self.start(plant))
+        return self.end(self.start(plant, words))
 
     def outcome(self) -> dict[str, str]:
         """Digests of all that a finished run must reproduce; empty while it is unfinished."""
@@ -145,7 +162,22 @@ class Place:
     def left_over(self) -> list[str]:
         """Files of a finished run's folder that are none of its own."""
         own = {store.RECORD, store.PREDICTIONS, store.WEIGHTS, "record.old.json"}  # the last: a damaged one, kept
-        return [str(path) for path in self.results.rglob("*") if path.is_file() and path.name not in own]
+        found = [path for path in self.results.rglob("*") if path.is_file() and path.name not in own]
+        return [str(path) for path in (*found, *self.temporary.iterdir(), *self.folder.rglob(".icdbench-*"))]
+
+    def tree(self) -> dict[str, str]:
+        """Every file by its place, with its digest."""
+        found = [path for path in self.folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.folder)): files.digest(path) for path in found}
+
+    def processes(self) -> list[str]:
+        """Processes that a command in this place began and that live, by their ids."""
+        mark, found = f"ICDBENCH_CACHE={self.cache}".encode(), []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(path.parent.name)
+        return found
 
 
 @dataclass
@@ -252,12 +284,12 @@ def noting(path: Path) -> Callable[[], None]:
     return note
 
 
-def dying(stage: str, passes: int, seconds: float) -> Callable[[], None]:
+def dying(stage: str, passes: int, seconds: float, how: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
     """A plant that kills its own process so long after the given pass of a stage begins; with 0, before it does anything."""
 
     def kill() -> None:
         time.sleep(seconds)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), how)
 
     def plant() -> None:
         count = iter(range(1, sys.maxsize))
@@ -340,11 +372,13 @@ def damages(setting: Setting, number: int) -> Iterator[Tally]:
         yield counted
 
 
-def _refuses(load: Callable[[Path], Any], folder: Path, finished: Place) -> bool:
+def _refuses(load: Callable[[Path, RunRecord], Any], folder: Path, finished: Place) -> bool:
     """Whether reading raises, or what is read is what was written: a flipped bit may be one that means nothing."""
     (whole,) = finished.results.glob("*/*/*")
     try:
-        return repr(_plain(load(folder))) == repr(_plain(load(whole)))
+        record = store.load_record(whole)
+        assert record is not None
+        return repr(_plain(load(folder, record))) == repr(_plain(load(whole, record)))
     except Exception:  # noqa: BLE001  any error is one that the user sees
         return True
 
@@ -359,6 +393,65 @@ def _plain(value: Any) -> Any:
     return {name: _plain(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
+def exchanged(setting: Setting, number: int) -> Iterator[Tally]:
+    """Files of two seeds in each other's place, and the checkpoints of another learning rate."""
+    both, note = setting.place(setting.finished), "1 patient with fever"
+    ended = both.command(words=[*both.words(), "--seeds", "2,"])
+    assert ended.status == 0, ended.err
+    readers: dict[str, tuple[list[str], int, str]] = {
+        store.PREDICTIONS: (["runs", "--remeasure"], 1, "is not the file that was stored with run"),
+        store.WEIGHTS: (["predict", "NOTE", "--run", "RUN"], 2, "is not the file that was stored with run"),
+        store.RECORD: (["runs"], 2, "no runs in"),  # each is left out, in the other's folder
+    }
+    for name, (words, status, said) in readers.items():
+        counted = Tally(f"{name} of two runs exchanged")
+        for _ in range(number):
+            place = setting.place(both)
+            (place.folder / "note.txt").write_text(note, encoding="utf-8")
+            one, other = sorted(path.parent for path in place.results.rglob(store.RECORD))
+            (one / name).rename(place.folder / "moved")
+            (other / name).rename(one / name)
+            (place.folder / "moved").rename(other / name)
+            before = [(folder / store.RECORD).read_bytes() for folder in (one, other)]
+            run_id = str(one.relative_to(place.results))
+            asked = [{"NOTE": str(place.folder / "note.txt"), "RUN": run_id}.get(word, word) for word in words]
+            ended = place.command(words=[*asked, "--results", str(place.results)])
+            changed = before != [(folder / store.RECORD).read_bytes() for folder in (one, other)]
+            counted.judge(refused(ended, status, said) + ["a record was written"] * changed)
+            shutil.rmtree(place.folder)
+        yield counted
+    rate, counted = Place.new(setting.folder / "another rate"), Tally("checkpoints of other settings")
+    words = [*rate.words(), "--set", "train.learning_rate=0.1"]
+    killed = rate.command(dying("checkpointing", 3, 0), words)
+    assert killed.status == -signal.SIGKILL, killed.err
+    for _ in range(number):
+        place = setting.place(setting.unfinished)
+        for name in (store.CHECKPOINT, store.PREVIOUS):
+            (to,), of = place.results.rglob(name), sorted(rate.results.rglob("checkpoint*"))
+            shutil.copy(of[0], to)
+        counted.judge(setting.finishes(place, "it belongs to"))
+        shutil.rmtree(place.folder)
+    yield counted
+
+
+def edited(setting: Setting, number: int) -> Iterator[Tally]:
+    """A figure of a record edited: with its digest it is left out and computed again; without one it is marked."""
+    for kept, tally in ((True, Tally("record edited")), (False, Tally("record edited, its digest taken out"))):
+        for _ in range(number):
+            place = setting.place(setting.finished)
+            (path,) = place.results.rglob(store.RECORD)
+            content = json.loads(path.read_bytes())
+            content["metrics"]["test"]["fixed"]["f1_micro"] = setting.dice.random()
+            path.write_text(json.dumps(content | ({} if kept else {"digest": ""})), encoding="utf-8")
+            if kept:
+                tally.judge(setting.finishes(place, "its bytes were altered"))
+            else:
+                shown = place.command(words=["runs", "--results", str(place.results)])
+                tally.judge(["it is not marked"] if "(unsigned)" not in shown.out else [])
+            shutil.rmtree(place.folder)
+        yield tally
+
+
 def nan(setting: Setting, number: int) -> Iterator[Tally]:
     """A loss that is not a number at a random step."""
     tally = Tally("loss not a number")
@@ -368,11 +461,13 @@ def nan(setting: Setting, number: int) -> Iterator[Tally]:
         def plant(at: int = at) -> None:
             count = iter(range(1, sys.maxsize))
 
+            whole = objectives.loss
+
             def loss(*words: Any) -> torch.Tensor:
-                value = objectives.loss(*words)
+                value = whole(*words)
                 return value * float("nan") if next(count) == at else value
 
-            setattr(train, "loss", loss)  # noqa: B010  of another signature
+            setattr(objectives, "loss", loss)  # noqa: B010  of another signature
 
         place = setting.place()
         reasons = refused(place.command(plant), 1, "the loss is nan in epoch", "step", "checkpoint")
@@ -388,14 +483,14 @@ def memory(setting: Setting, number: int) -> Iterator[Tally]:
         most = setting.dice.randrange(1, 8)
 
         def plant(most: int = most) -> None:
-            whole = train.objective_of
+            whole = objectives.objective_of
 
             def objective_of(module: Any, batch: Any, count: int) -> torch.Tensor:
                 if len(batch.index_B) > most:
                     raise torch.OutOfMemoryError("out of memory")
                 return whole(module, batch, count)
 
-            train.objective_of = objective_of
+            setattr(training_memory, "objective_of", objective_of)  # noqa: B010
 
         place = setting.place()
         ended = place.command(plant)
@@ -488,6 +583,149 @@ def mount(*words: str) -> bool:
     return subprocess.run(["mount", *words], check=False, capture_output=True).returncode == 0
 
 
+# --- Every command that writes ------------------------------------------------------------------------------------------
+
+# What Python does to files, as its audit hooks are told.
+CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "tempfile.mkdtemp"}
+
+
+def writers(place: Place) -> dict[str, list[str]]:
+    """Commands that write, other than `run`, by name, in a place with a finished run."""
+    (record,) = place.results.glob(f"*/*/*/{store.RECORD}")
+    run_id, notes, out = str(record.parent.relative_to(place.results)), str(place.notes), place.folder / "out"
+    out.mkdir(exist_ok=True)
+    note = place.folder / "note.txt"
+    note.write_text("patient with heart failure on day 1", encoding="utf-8")
+    commands = {
+        "tune": ["tune", "lr", "--dataset", notes, "--trials", "1"],
+        "bundle": ["bundle", run_id, "--out", f"{out}/model.icdbench"],
+        "data export": ["data", "export", notes, "--out", f"{out}/exported"],
+        "data make": ["data", "make", f"{out}/tables", "--admissions", "120", "--other-notes", "0"],
+        "data describe": ["data", "describe", notes, "--set", "data.min_documents=2"],  # encodes anew
+        "export": ["export", f"{out}/shared"],
+        "report": ["report", "--out", f"{out}/report.html"],
+        "explain": ["explain", str(note), "--run", run_id, "--html", f"{out}/note.html", "--cloud", f"{out}/note.svg"],
+        "explain --evaluate": ["explain", "--evaluate", "--run", run_id, "--dataset", notes, "--documents", "2"],
+    }
+    return {
+        name: words if words[0] == "data" else [*words, "--results", str(place.results)]
+        for name, words in commands.items()
+    }
+
+
+def changing(place: Place, told: Callable[[], object]) -> Callable[[], None]:
+    """A plant that calls `told` before each change of a file below the place."""
+
+    def hook(event: str, words: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if (writes or event in CHANGES) and str(place.folder) in str(words[0]):
+            told()
+
+    return lambda: sys.addaudithook(hook)
+
+
+def dying_at(place: Place, change: int) -> Callable[[], None]:
+    """A plant that kills its own process before its so-manieth change of a file."""
+    count = iter(range(1, sys.maxsize))
+    return changing(place, lambda: os.kill(os.getpid(), signal.SIGKILL) if next(count) == change else None)
+
+
+@dataclass
+class Undisturbed:
+    """What a command that writes does: its files with their digests, where these are the same each time, changes and seconds."""
+
+    tree: dict[str, str]
+    changes: int
+    seconds: float
+
+
+def undisturbed(setting: Setting, name: str) -> Undisturbed:
+    """Two passes of a command."""
+    trees = []
+    for number in range(2):
+        time.sleep(1.1 * number)  # what is written with the time, in seconds, differs between the passes
+        place, counted = setting.place(setting.finished), setting.folder / "changes"
+        counted.write_text("", encoding="utf-8")
+        file = os.open(counted, os.O_WRONLY | os.O_APPEND)
+        words, began = writers(place)[name], time.monotonic()
+        ended = place.command(changing(place, lambda file=file: os.write(file, b".")), words)  # type: ignore[misc]
+        seconds, changes = time.monotonic() - began, counted.stat().st_size
+        os.close(file)
+        assert ended.status == 0, ended.err
+        trees.append(place.tree())
+        shutil.rmtree(place.folder)
+    one, other = trees
+    assert one.keys() == other.keys(), name
+    return Undisturbed({path: one[path] if one[path] == other[path] else "" for path in one}, changes, seconds)
+
+
+def leftovers(setting: Setting, number: int) -> Iterator[Tally]:
+    """kill -9 of every command that writes, at a random change of a file or a random time: the next one finds nothing left."""
+    names = list(writers(setting.place(setting.finished)))
+    whole = {name: undisturbed(setting, name) for name in names}
+    tallies = {name: Tally(f"kill -9: {name}") for name in names}
+    attempts = 0
+    while (done := sum(tally.injected for tally in tallies.values())) < max(
+        number, len(names)
+    ) and attempts < 10 * number:
+        attempts += 1
+        name = names[done % len(names)]
+        place = setting.place(setting.finished)
+        words, about = writers(place)[name], whole[name]
+        if setting.dice.random() < 0.7:
+            ended = place.command(dying_at(place, setting.dice.randrange(1, about.changes + 1)), words)
+        else:
+            pid = place.start(words=words)
+            time.sleep(setting.dice.uniform(0, about.seconds))
+            os.kill(pid, signal.SIGKILL)
+            ended = place.end(pid)
+        if ended.status == -signal.SIGKILL:
+            tallies[name].judge(orphans(place) + rewritten(place, words, about))
+        shutil.rmtree(place.folder)
+    yield from tallies.values()
+
+
+def orphans(place: Place) -> list[str]:
+    """Reasons, if processes that a killed one had begun live on."""
+    until = time.monotonic() + 20
+    while (found := place.processes()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return [f"processes live on: {found}"] if found else []
+
+
+def rewritten(place: Place, words: Sequence[str], about: Undisturbed) -> list[str]:
+    """Reasons why the command, given again, does not leave what it leaves undisturbed, and nothing else."""
+    again = place.command(words=words)
+    complete = again.status == 2 and ("is there already" in again.err or "is not empty" in again.err)
+    reasons = [] if again.status == 0 or complete else [f"exit status {again.status}: {again.err.strip()[-300:]}"]
+    found = place.tree()
+    reasons += [f"left behind: {path}" for path in sorted(found.keys() - about.tree.keys())]
+    reasons += [f"missing: {path}" for path in sorted(about.tree.keys() - found.keys())]
+    reasons += [
+        f"other bytes: {path}" for path in found.keys() & about.tree.keys() if about.tree[path] not in {"", found[path]}
+    ]
+    reasons += [f"left behind: {path}" for path in place.folder.rglob(".icdbench-*")]
+    return reasons + traceback_of(again)
+
+
+def hangups(setting: Setting, number: int) -> Iterator[Tally]:
+    """SIGHUP, as of a terminal that is closed, at random instants of all stages in turn."""
+    tally, stages = Tally("SIGHUP"), list(STAGES)
+    for count in range(max(number, len(stages))):
+        stage = stages[count % len(stages)]
+        passes = setting.dice.randrange(len(setting.seconds[stage]))
+        delay = setting.dice.uniform(0, setting.seconds[stage][passes])
+        place = setting.place()
+        ended = place.command(dying(stage, passes + 1, delay, signal.SIGHUP))
+        reasons = [] if ended.status in {0, 129, 130} else [f"exit status {ended.status}: {ended.err[-300:]}"]
+        reasons += [f"left behind: {path}" for path in place.folder.rglob(".icdbench-*")]
+        if ended.status == 130 and not list(place.results.rglob(store.CHECKPOINT)):
+            reasons.append("no checkpoint was written")
+        tally.judge(reasons + traceback_of(ended) + setting.finishes(place))
+        shutil.rmtree(place.folder)
+    yield tally
+
+
 # --- The whole -------------------------------------------------------------------------------------------------------
 
 
@@ -517,7 +755,11 @@ def experiments(number: int, damaged: int, few: int) -> list[Callable[[Setting],
     """All of them."""
     return [
         lambda setting: kills(setting, number),
+        lambda setting: leftovers(setting, number),
+        lambda setting: hangups(setting, few),
         lambda setting: damages(setting, damaged),
+        lambda setting: exchanged(setting, few),
+        lambda setting: edited(setting, few),
         lambda setting: nan(setting, few),
         lambda setting: memory(setting, few),
         vanished,

@@ -1,0 +1,63 @@
+"""The command line. Results go to stdout, progress and messages to stderr; heavy imports wait until a command needs them.
+
+Exit status: 0 done, 1 a run failed, 2 the request or the data are wrong (one line says what), 130 stopped by Ctrl-C, 143 by
+SIGTERM, 129 by SIGHUP (a terminal that was closed); a training run that was stopped by any of them ends with 130.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from icdbench.cli import data, results, trained, training
+from icdbench.cli.options import echo, fail
+from icdbench.host import output, processes, tune_process
+from icdbench.settings import DataError, SpecError
+
+app = typer.Typer(
+    help="Train and compare published models for automated ICD coding.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for part in (training, results, trained):
+    app.add_typer(part.app)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; turns errors meant for the user into one line and an exit status."""
+    output.log_to_stderr(logging.WARNING)
+    tune_process()
+    for number in processes.terminations():  # what is half-written is removed, as at Ctrl-C
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        message = error.format_message()
+        if "\n" in message:  # the help, as nothing was asked for
+            echo(message, err=True)
+            sys.exit(2)
+        context: typer.Context | None = getattr(error, "ctx", None)  # which errors of usage have
+        command = context.command_path if context else " ".join(["icdbench", *sys.argv[1:2]])
+        fail(f"{message.rstrip('.')}; see '{command} --help'", 2)
+    except typer.Abort:
+        fail("stopped", 1)
+    except (SpecError, DataError) as error:
+        fail(str(error), 2)
+    except OSError as error:  # a full disk, a folder that vanished
+        fail(f"{error.filename or 'output'}: {error.strerror or error}; what was finished is kept", 2)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:  # noqa: FBT002
+    if version:
+        from icdbench import __version__
+
+        echo(__version__)
+        raise typer.Exit

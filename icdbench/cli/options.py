@@ -1,0 +1,192 @@
+"""What commands share: options that several have, how their text is read, how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icdbench.host import output
+from icdbench.settings import SpecError, nearest
+
+if TYPE_CHECKING:  # it imports numpy
+    from icdbench.types import Report
+
+Dataset = Annotated[
+    str, typer.Option(help="A data set's name, or your own file (.csv, .tsv, .parquet, .json, .jsonl).")
+]
+Seeds = Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (1,2,3; a single seed: 7,).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of raw data; else ICDBENCH_DATA, else ./data.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of run records.")]
+Folders = Annotated[
+    list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable, to merge several groups'.")
+]
+Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
+ExplainSettings = Annotated[
+    bool,
+    typer.Option(
+        "--explain-settings",
+        help="Train nothing; print each setting and where it comes from: suite, model, data set, user.",
+    ),
+]
+MixVersions = Annotated[
+    bool, typer.Option("--mix-versions", help="Average runs of different minor versions of icdbench and torch, too.")
+]
+Jobs = Annotated[int, typer.Option(help="Runs side by side on this machine, each with its share of the cores.")]
+Devices = Annotated[int | None, typer.Option(help="Devices of this machine that compute each run together.")]
+Nodes = Annotated[int | None, typer.Option(help="Machines that compute each run together, with --devices on each.")]
+Launcher = Annotated[str, typer.Option(help="local, or ray: each run a task of a Ray cluster.")]
+TaskCPUs = Annotated[float, typer.Option("--task-cpus", help="CPU cores that a task of --launcher ray needs.")]
+TaskGPUs = Annotated[
+    float | None, typer.Option("--task-gpus", help="GPUs that a task of --launcher ray needs; 0.5: two share one.")
+]
+ModelFiles = Annotated[
+    list[str] | None, typer.Option("--models", help="Your own file with the code of the run's model; repeatable.")
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", help="A trained run's id ('icdbench runs' lists them) or folder.")
+]
+BundleOption = Annotated[Path | None, typer.Option("--bundle", help="A trained model's file, from 'icdbench bundle'.")]
+RunDataset = Annotated[
+    str | None, typer.Option("--dataset", help="The run's own data file, if the cache has lost its words.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE; repeatable."),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="text=NAME, or NAME: the column of your own file with the texts; so also id, codes, split, group.",
+    ),
+]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="Encoding of your own file, if not UTF-8, such as windows-1252.")
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out rows of your own file that cannot be read, and list them.")
+]
+
+Force = Annotated[
+    bool, typer.Option("--force", help="Compute finished runs again; their records are kept as record.old.json.")
+]
+
+
+def fail(message: str, status: int) -> None:
+    """End the command with a line on stderr."""
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        echo(f"icdbench: {output.message(message)}", err=True)
+    sys.exit(status)
+
+
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, of which nothing may command the terminal. All that commands print goes through here."""
+    typer.echo(output.printable(str(text)), err=err, nl=nl)
+
+
+@contextlib.contextmanager
+def stoppable(said: str = "stopped; nothing half-written is kept") -> Iterator[None]:
+    """Turns Ctrl-C into a line and its exit status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(said, 130)
+
+
+@contextlib.contextmanager
+def shown_progress() -> Iterator[Report]:
+    """Yields a Report that shows on stderr how far a piece of work is; Ctrl-C ends it with a line."""
+    from rich.console import Console
+
+    from icdbench.experiments import progress
+
+    with stoppable(), progress.preparing(Console(stderr=True)) as report:
+        yield report
+
+
+def until_stopped(
+    serving: AbstractContextManager[tuple[str, Callable[[], None]]], *, browser: bool, warning: str = ""
+) -> None:
+    """Show where a page is served, until Ctrl-C."""
+    import webbrowser
+
+    with stoppable("stopped"), serving as (url, wait):
+        echo(url)
+        if warning:
+            echo(warning, err=True)
+        if browser:
+            webbrowser.open(url)
+        wait()
+
+
+def check_format(fmt: str) -> None:
+    """Raises SpecError for a format that tables do not have: a typo must not cost a training run."""
+    from icdbench.presentation import tables
+
+    if fmt not in tables.FORMATS:
+        raise SpecError(f"no format '{fmt}'{nearest(fmt, tables.FORMATS)}")
+
+
+def parsed_seeds(text: str) -> list[int]:
+    """`3` as the seeds 1, 2, 3; `1,2,3` and `7,` as they stand."""
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        numbers = [int(part) for part in parts if part]
+    except ValueError:
+        numbers = []
+    if len(parts) == 1 and len(numbers) == 1 and 1 <= numbers[0] <= 1000:
+        return list(range(1, numbers[0] + 1))
+    if len(parts) > 1 and numbers and all(0 <= number < 2**31 for number in numbers):
+        return numbers
+    raise SpecError(
+        f"--seeds {text}: give a count such as 3 (at most 1000), or a list such as 1,2,3 (a single seed: 7,)"
+    )
+
+
+def parsed_changes(settings: list[str] | None, only: str | None = None) -> dict[str, Any]:
+    """`train.max_epochs=5` as {"train.max_epochs": "5"}; with `only`, that part's fields alone, without its name."""
+    changes: dict[str, Any] = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise SpecError(f"--set {setting}: write it as train.max_epochs=5")
+        if key.strip() in changes:
+            raise SpecError(f"--set {key.strip()} is given twice")
+        changes[key.strip()] = None if value.strip().lower() == "none" else value.strip()
+    if only is None:
+        return changes
+    for key in changes:
+        if not key.startswith(f"{only}."):
+            raise SpecError(f"--set {key}: only {only}.FIELD=VALUE has a meaning here")
+    return {key.removeprefix(f"{only}."): value for key, value in changes.items()}
+
+
+def with_reading(
+    settings: list[str] | None, columns: list[str] | None, encoding: str | None = None, *, skip_bad: bool = False
+) -> list[str]:
+    """The settings with those that say how own data are read, as --set has them."""
+    said = {
+        "columns": ",".join(column if "=" in column else f"text={column}" for column in columns or []),
+        "encoding": encoding or "",
+        "skip_bad": "true" if skip_bad else "",
+    }
+    return [*(settings or []), *(f"data.{name}={value}" for name, value in said.items() if value)]
+
+
+def listed(values: Mapping[str, object]) -> str:
+    """`name=value` of each."""
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def grid(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
+    """Rows as a table for a terminal, each cell as it is."""
+    from tabulate import tabulate
+
+    return tabulate(list(rows), headers, tablefmt="simple", disable_numparse=True)

@@ -1,0 +1,200 @@
+"""Commands that read stored runs: `runs`, `compare`, `tables`, `figures`, `export`, `report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from icdbench.cli.options import (
+    Dataset,
+    Folders,
+    Format,
+    MixVersions,
+    Results,
+    check_format,
+    echo,
+    fail,
+    grid,
+    listed,
+    parsed_seeds,
+    shown_progress,
+    until_stopped,
+)
+from icdbench.settings import SpecError
+
+if TYPE_CHECKING:
+    from icdbench.records import RunRecord
+
+app = typer.Typer()
+
+
+@app.command("runs")
+def show_runs(
+    results: Results = Path("results"),
+    remeasure: Annotated[  # noqa: FBT002
+        bool, typer.Option("--remeasure", help="First compute all figures again from the stored predictions.")
+    ] = False,
+) -> None:
+    """List stored runs, and those that were begun and can be continued."""
+    from icdbench.records import store
+
+    failures = {}
+    if remeasure:
+        from icdbench.evaluation import measure
+
+        with shown_progress() as report:
+            failures = measure.remeasure_all(results, report)
+    records = store.load_records(results, complete=False)
+    rows = [_row(record, records) for record in records]
+    rows += [[name, "", "", "", "unfinished", "", ""] for name in store.unfinished(results)]
+    if not rows:
+        raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
+    echo(grid(rows, ["run", "set", "best epoch", "minutes", "F1 micro", "P@5", "date"]))
+    if failures:
+        reasons = "; ".join(failures.values())
+        fail(f"{len(failures)} of {len(records)} runs could not be remeasured: {reasons}", 1)
+
+
+def _row(record: RunRecord, records: Sequence[RunRecord]) -> list[object]:
+    """A run in the list; with the fingerprint of its data where others are on other data of the same name."""
+    test = record.metrics["test"]["fixed"]
+    contents = {each.spec.fingerprint for each in records if each.spec.dataset == record.spec.dataset}
+    settings = {**record.changed, **({"fingerprint": record.spec.fingerprint} if len(contents) > 1 else {})}
+    return [
+        record.id + " (unsigned)" * (not record.signed),
+        listed(settings),
+        record.best_epoch.epoch if record.best_epoch else "",
+        f"{record.timing.train / 60:.1f}",
+        *(f"{100 * test[key]:.1f}" if key in test else "–" for key in ("f1_micro", "p@5")),
+        record.created[:10],
+    ]
+
+
+@app.command("compare")
+def show_comparison(
+    one: Annotated[str, typer.Argument(help="A model with stored runs, such as jlan, jlan@no-joint.")],
+    other: Annotated[str, typer.Argument(help="The model to compare it with.")],
+    dataset: Dataset = "demo",
+    rule: Annotated[str, typer.Option(help="Decision threshold: fixed (0.5) or tuned (on validation).")] = "fixed",
+    seeds: Annotated[str | None, typer.Option(help="A count or a list, as of run; else all that are stored.")] = None,
+    resamples: Annotated[int, typer.Option(help="How often the test documents are drawn.")] = 1000,
+    results: Results = Path("results"),
+    fmt: Format = "md",
+    mix: MixVersions = False,  # noqa: FBT002
+) -> None:
+    """Compare two models' stored runs: differences with intervals and p-values, by frequency, codes won and lost."""
+    check_format(fmt)
+    numbers = None if seeds is None else parsed_seeds(seeds)
+    from icdbench.evaluation import compare
+    from icdbench.presentation import comparison
+
+    with shown_progress() as report:
+        found = compare.compare(
+            results, (one, other), dataset, rule=rule, seeds=numbers, resamples=resamples, mix=mix, report=report
+        )
+    echo(comparison.render(found, fmt), nl=False)
+
+
+@app.command("tables")
+def show_tables(
+    name: Annotated[
+        str,
+        typer.Argument(help="table2 to table6, figure6 to figure8, all, literature, or your own file ending in .py."),
+    ] = "table5",
+    results: Folders = None,
+    literature: Annotated[bool, typer.Option("--literature", help="Add what others report on the same data.")] = False,  # noqa: FBT002
+    fmt: Format = "md",
+    mix: MixVersions = False,  # noqa: FBT002
+) -> None:
+    """Print a table of the paper, or your own: published figures, and those of your runs beside them."""
+    check_format(fmt)
+    from icdbench.presentation import catalog, tables
+    from icdbench.records import store
+
+    if name == "literature":
+        echo(tables.literature(catalog.literature(), fmt), nl=False)
+        return
+    parts, records = catalog.chosen(name), store.load_records(*_existing(results))
+    shown = [(part, catalog.of_study(part, records)) for part in parts]
+    echo(tables.printed(shown, fmt, catalog.literature() if literature else (), mix=mix), nl=False)
+
+
+def _existing(folders: Sequence[Path] | None) -> Sequence[Path]:
+    """The folders that a user names, which must exist; else `results`, which need not."""
+    if missing := next((folder for folder in folders or () if not folder.is_dir()), None):
+        raise SpecError(f"--results '{missing}' is no folder")
+    return folders or [Path("results")]
+
+
+@app.command("figures")
+def draw_figures(
+    name: Annotated[str, typer.Argument(help="fig2, fig5, fig6, fig7, fig8 or all.")] = "all",
+    out: Annotated[Path, typer.Option("--out", help="A folder for the files, each as PNG, SVG and PDF.")] = Path(
+        "figures"
+    ),
+    dataset: Annotated[str | None, typer.Option(help="A data set's name; else each that has runs.")] = None,
+    models: Annotated[str, typer.Option(help="What fig5 compares; else every model, variants left out.")] = "",
+    width: Annotated[float, typer.Option(help="Inches; 3.5 is a journal's column, 7 its page.")] = 3.5,
+    results: Folders = None,
+    mix: MixVersions = False,  # noqa: FBT002
+) -> None:
+    """Draw figures of the paper from stored runs: codes by frequency, models, ablations, joint learning, denoising."""
+    from icdbench import views
+    from icdbench.presentation import figures
+
+    found = views.stored(*_existing(results))
+    chosen = [model.strip() for model in models.split(",") if model.strip()]
+    request = figures.DrawingRequest(found.records, found.train_counts, dataset, chosen, width, mix)
+    echo("\n".join(map(str, figures.save(figures.draw(name, request), out))))
+
+
+@app.command("export")
+def export_runs(
+    out: Annotated[Path, typer.Argument(help="A new folder, to give to others.")],
+    results: Folders = None,
+    with_predictions: Annotated[  # noqa: FBT002
+        bool, typer.Option("--with-predictions", help="Also on data under an agreement and your own: patients' codes.")
+    ] = False,
+    parquet: Annotated[  # noqa: FBT002
+        bool, typer.Option("--parquet", help="Also write these predictions as one table, predictions.parquet.")
+    ] = False,
+) -> None:
+    """Pack finished runs to share: records and predictions, without text, words, ids or weights. For data: data export."""
+    from icdbench import views
+    from icdbench.records import sharing
+
+    written = sharing.share(results or [Path("results")], out, predictions=with_predictions)
+    echo(f"{out}: {written.runs} runs")
+    if parquet and (kept := views.stored(out).with_predictions()):
+        echo(kept.export_predictions(out / "predictions.parquet"))
+    if written.without:
+        echo(f"Without predictions: {', '.join(written.without)}; they would show patients' codes.", err=True)
+
+
+@app.command("report")
+def make_report(
+    out: Annotated[Path | None, typer.Option("--out", help="The page to write; else report.html.")] = None,
+    results: Annotated[list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable.")] = None,
+    serve: Annotated[  # noqa: FBT002
+        bool, typer.Option("--serve", help="Show the page on this machine alone, and refresh it as runs finish.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of --serve; 0: any that is free.")] = 8350,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the served page.")] = True,  # noqa: FBT002
+) -> None:
+    """Write one HTML page of all stored runs: tables, curves, differences, time, and the command behind every figure."""
+    folders = results or [Path("results")]
+    if serve and out is not None:
+        raise SpecError("--serve writes no file; leave out --out or --serve")
+    if serve:
+        from icdbench.serving import live_report
+
+        until_stopped(live_report.serving(folders, port), browser=browser)
+        return
+    from icdbench.presentation import report
+
+    out = out or Path("report.html")
+    report.save(out, folders)
+    echo(out)

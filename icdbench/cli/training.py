@@ -1,0 +1,255 @@
+"""Commands that train: `run`, `ablate`, `tune`; and `models`, which says what can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icdbench.cli.options import (
+    Columns,
+    DataFolder,
+    Dataset,
+    Device,
+    Devices,
+    Encoding,
+    ExplainSettings,
+    Force,
+    Format,
+    Jobs,
+    Launcher,
+    MixVersions,
+    Nodes,
+    Results,
+    Seeds,
+    Settings,
+    SkipBad,
+    TaskCPUs,
+    TaskGPUs,
+    check_format,
+    echo,
+    fail,
+    grid,
+    listed,
+    parsed_changes,
+    parsed_seeds,
+    stoppable,
+    with_reading,
+)
+from icdbench.plugins import listing
+from icdbench.settings import SpecError, typed
+
+if TYPE_CHECKING:
+    from icdbench import api
+
+app = typer.Typer()
+CONTINUES = "stopped; the same command continues where it was"
+
+
+@app.command()
+def run(
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Models by name, separated by commas, or all; variants as jlan@no-denoise; your own as ./mine.py, "
+            "mine.py:NAME@VARIANT. Else jlan,caml."
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A data set's name, or your own file (.csv, .tsv, .json, …). Else demo.")
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Models and data set of a table: its name, or your own file ending in .py.")
+    ] = None,
+    seeds: Seeds = "1",
+    settings: Settings = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    skip_bad: SkipBad = False,  # noqa: FBT002
+    data: DataFolder = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
+    jobs: Jobs = 1,
+    launcher: Launcher = "local",
+    task_cpus: TaskCPUs = 1,
+    task_gpus: TaskGPUs = None,
+    force: Force = False,  # noqa: FBT002
+    fmt: Format = "md",
+    mix: MixVersions = False,  # noqa: FBT002
+    explain: ExplainSettings = False,  # noqa: FBT002
+) -> None:
+    """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
+    names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    if names == []:
+        raise SpecError("--models names no model; see 'icdbench models'")
+    listing.check_names(names or ())
+    check_format(fmt)
+    numbers, changes = parsed_seeds(seeds), parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
+    from icdbench import api
+
+    planned = api.plan(
+        names, dataset, benchmark=benchmark, seeds=numbers, settings=changes, data=data, results=results, device=device, force=force
+    )  # fmt: skip
+    if explain:
+        for each in api.resolved(planned):
+            rows = [[name, typed(value), layer] for name, value, layer in each.rows]
+            echo(f"{each.spec.system} on {each.spec.dataset}\n\n{grid(rows, ['setting', 'value', 'from'])}\n")
+        return
+    execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus)
+    _print_runs(lambda: api.carry_out(planned, execution), fmt, mix=mix)
+
+
+def _print_runs(call: Callable[[], api.Results], fmt: str, *, mix: bool) -> None:
+    """Print the table of the runs that a call makes; it ends with status 1 if some of them failed."""
+    from icdbench import api
+
+    failures = ""
+    with stoppable(CONTINUES):
+        try:
+            found = call()
+        except api.RunsFailedError as error:
+            found, failures = error.results, str(error)
+    if found or found.parts:
+        echo(found.table(mix=mix).text(fmt), nl=False)
+    if failures:
+        fail(failures, 1)
+
+
+@app.command("ablate")
+def run_ablation(
+    model: Annotated[str, typer.Argument(help="A model with variants, such as jlan.")],
+    dataset: Dataset = "demo",
+    study: Annotated[
+        str,
+        typer.Option(help="A study of the model's paper (of jlan: attention, joint, denoise, t-loss, blocks), or all."),
+    ] = "all",
+    seeds: Seeds = "1",
+    settings: Settings = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    skip_bad: SkipBad = False,  # noqa: FBT002
+    data: DataFolder = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
+    jobs: Jobs = 1,
+    launcher: Launcher = "local",
+    task_cpus: TaskCPUs = 1,
+    task_gpus: TaskGPUs = None,
+    force: Force = False,  # noqa: FBT002
+    fmt: Format = "md",
+    mix: MixVersions = False,  # noqa: FBT002
+) -> None:
+    """Run the studies of a model's paper, or all its variants, and print each as its table or a figure's data."""
+    listing.check_names([model])
+    check_format(fmt)
+    numbers, changes = parsed_seeds(seeds), parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
+    from icdbench import api
+
+    execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus)
+    _print_runs(
+        lambda: api.ablate(
+            model, dataset, study=study, seeds=numbers, settings=changes, data=data, results=results, device=device,
+            force=force, execution=execution,
+        ),
+        fmt,
+        mix=mix,
+    )  # fmt: skip
+
+
+@app.command("tune")
+def run_tuning(
+    model: Annotated[str, typer.Argument(help="A model, such as jlan, or your own: ./mine.py.")],
+    dataset: Dataset = "demo",
+    trials: Annotated[int, typer.Option(help="Trials in all; the same command continues up to that number.")] = 50,
+    storage: Annotated[
+        str | None, typer.Option(help="Where trials are kept: a database URL; else SQLite in the results folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0,
+    settings: Settings = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    skip_bad: SkipBad = False,  # noqa: FBT002
+    data: DataFolder = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+    fmt: Format = "md",
+) -> None:
+    """Search the tuning ranges for the best validation metric; the setting found is run as MODEL@tuned."""
+    listing.check_names([model])
+    check_format(fmt)
+    changes = parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
+    import matplotlib as mpl
+
+    from icdbench import api
+
+    mpl.use("agg")  # Optuna's plots need no window
+    try:
+        with stoppable("stopped; the same command continues with the next trial"):
+            found = api.tune(
+                model, dataset, trials=trials, settings=changes, data=data, results=results, device=device, storage=storage, seed=seed
+            )  # fmt: skip
+    except api.TrainingError as error:
+        fail(str(error), 1)
+    echo(found.text(fmt), nl=False)
+
+
+@app.command("models")
+def show_models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, or your own file, to see its fields and variants.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A data set, to count the model's parameters on it.")] = None,
+    data: DataFolder = None,
+) -> None:
+    """List the models, or describe one: paper, equations, fields with defaults and tuning ranges, variants, parameters."""
+    if name is None:
+        echo(grid(_every_model(), ["model", "paper", "variants"]))
+        return
+    listing.check_names([name])
+    import icdbench.run as runner
+    from icdbench import registry, resolution
+    from icdbench.spec import TrainSpec
+
+    base, variant_name = registry.split(name)
+    entry = registry.entry(base)
+    variant = entry.variant(variant_name)
+    count = None if dataset is None else runner.parameters(name, dataset, data)
+    fields = entry.config().override(variant.model, base).model_dump()
+    echo(f"{entry.about}\n\n{_fields(f'{entry.name}.', fields, entry.config.ranges())}")
+    trained = TrainSpec().override({**entry.train, **variant.train}, "train")
+    echo(f"\n{_fields('train.', trained.model_dump(), trained.ranges())}")
+    if entry.small:
+        small = listed({f"train.{field}": value for field, value in entry.small.items()})
+        echo(f"\nBelow {resolution.SMALL:,} training documents: {small}")
+    if entry.variants:
+        rows = [
+            [f"{entry.name}@{each.name}", each.about, listed({**each.model, **each.data, **each.train})]
+            for each in entry.variants.values()
+        ]
+        echo(f"\n{grid(rows, ['variant', 'what', 'sets'])}")
+    if dataset is not None:
+        size = "as many as the documents have features" if count is None else f"{count:,}"
+        echo(f"\nParameters on {dataset}: {size}")
+
+
+def _every_model() -> list[list[str]]:
+    """Name, paper and variants of each; torch is loaded only if the files' text does not say it."""
+    if (found := listing.listed_models()) is not None:
+        return [[each.name, each.paper, ", ".join(each.variants)] for each in found]
+    from icdbench import registry
+
+    return [[each.name, each.paper, ", ".join(each.variants)] for each in registry.entries().values()]
+
+
+def _fields(target: str, values: Mapping[str, Any], ranges: Mapping[str, object]) -> str:
+    """A row for each field: its default and its tuning range."""
+    return grid(
+        [[field, value, str(ranges.get(field, ""))] for field, value in values.items()],
+        [target, "default", "tuning range"],
+    )

@@ -1,0 +1,54 @@
+"""ICD-10-CM titles and headings, from the package simple-icd-10-cm. It loads 97,000 codes, so it is imported when first used."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import ModuleType
+
+
+@lru_cache(maxsize=1)
+def icd10cm() -> ModuleType:
+    """The package simple_icd_10_cm."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # about how the package reads its own data
+        import simple_icd_10_cm
+    module: ModuleType = simple_icd_10_cm
+    return module
+
+
+def version() -> str:
+    """The version of the package."""
+    return importlib.metadata.version("simple-icd-10-cm")
+
+
+def listed(code: str) -> str | None:
+    """The code as the package lists it, else its nearest listed ancestor, else None; case does not matter.
+
+    Coders cut seven-character codes at the `X` placeholder (`w19.xxx`), so an unlisted code is tried with the `A` of an
+    initial encounter appended, then shortened until an ancestor is found.
+    """
+    upper = code.upper()
+    candidates = [upper, f"{upper}A", *(upper[:end].rstrip(".") for end in range(len(upper) - 1, 2, -1))]
+    return next((name for name in candidates if icd10cm().is_category_or_subcategory(name)), None)
+
+
+def is_listed(code: str) -> bool:
+    """Whether the code looks like a procedure, or is a listed diagnosis, in either case or cut at the `X` placeholder."""
+    upper = code.upper()
+    procedure = re.fullmatch("[0-9A-HJ-NP-Z]{7}", upper) is not None
+    return procedure or any(icd10cm().is_category_or_subcategory(name) for name in (upper, f"{upper}A"))
+
+
+def icd10cm_headings(names: Sequence[str]) -> Mapping[str, str]:
+    """The titles of categories, blocks (`E08-E13`) and chapters (`4`); unknown names are left out."""
+    return {name: str(icd10cm().get_description(name)) for name in names if icd10cm().is_valid_item(name)}
+
+
+def icd10cm_titles(codes: Sequence[str]) -> Mapping[str, str]:
+    """The title of each code or of its nearest listed ancestor, in either case; codes without either are left out."""
+    found = {code: listed(code) for code in codes}
+    return {code: str(icd10cm().get_description(name)) for code, name in found.items() if name is not None}

@@ -1,0 +1,83 @@
+"""A data set in numbers, and what is missing, altered or wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from icdbench.data import quality
+from icdbench.data.source import Source
+from icdbench.settings import DataError
+from icdbench.types import SPLITS, Corpus, Report, quiet
+
+EDGES = (0, 1, 2, 6, 11, 51, 101, 501, 1001, 5001)  # lowest number of training documents of each span
+
+
+class CorpusSizes(NamedTuple):
+    """How large a data set is; the mappings have a value for each split. `vocabulary` leaves out padding and unknown."""
+
+    vocabulary: int
+    codes: int
+    documents: Mapping[str, int]
+    median_tokens: Mapping[str, float]
+    gold: Mapping[str, int]
+    unseen: Mapping[str, int]
+
+
+class FrequencySpan(NamedTuple):
+    """The codes that `low` to `high` training documents have, and how many labels in training they make up."""
+
+    low: int
+    high: int
+    codes: int
+    labels: int
+
+
+def sizes(corpus: Corpus) -> CorpusSizes:
+    """The paper's Table 2 for one data set, and the gold codes that training never shows."""
+    splits = {split: corpus.splits[split] for split in SPLITS}
+    unseen = {split: int(encoded.unseen.sum()) for split, encoded in splits.items()}
+    return CorpusSizes(
+        vocabulary=len(corpus.vocabulary.tokens) - 2,
+        codes=len(corpus.vocabulary.codes),
+        documents={split: len(encoded) for split, encoded in splits.items()},
+        median_tokens={split: float(np.median(np.diff(each.token_offsets))) for split, each in splits.items()},
+        gold={split: len(encoded.codes) + unseen[split] for split, encoded in splits.items()},
+        unseen=unseen,
+    )
+
+
+def code_frequencies(corpus: Corpus) -> list[FrequencySpan]:
+    """The paper's figure 2: how many codes are how frequent in training. Spans without codes are left out."""
+    counts_L = corpus.splits["train"].labels().sum(0).A1
+    end = len(corpus.splits["train"]) + 1
+    spans = []
+    for low, following in pairwise(sorted({*(min(edge, end) for edge in EDGES), end})):
+        chosen_L = (counts_L >= low) & (counts_L < following)
+        spans.append(FrequencySpan(low, following - 1, int(chosen_L.sum()), int(counts_L[chosen_L].sum())))
+    return [span for span in spans if span.codes]
+
+
+class Checked(NamedTuple):
+    """What is wrong with a data set, and what is known to be so of a published one; a line each."""
+
+    problems: list[str]
+    known: list[str]
+
+
+def check(opened: Source, report: Report = quiet) -> Checked:
+    """Look at files, documents and codes, and compare the counts with those that were published."""
+    problems, known = list(opened.check()), []
+    try:
+        problems += opened.unlike_published(report)
+        for kind, line in quality.inspected(opened, report):
+            if kind in opened.expected:
+                known.append(f"known: {line}; {opened.expected[kind]}")
+            else:
+                problems.append(line)
+    except DataError as error:
+        problems += [] if str(error) in problems else [str(error)]
+    return Checked(problems, known)

@@ -1,0 +1,341 @@
+"""Documents -> vocabulary -> flat arrays, cached under a key of raw content and settings.
+
+A token is known if `data.min_documents` documents have it: those of the training split, and of the background where the
+source says so. The label set is what the source says, else the codes seen in training, or the `data.top_codes` most
+frequent of them (ties by first appearance). A document without any token becomes a single unknown token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from unicodedata import unidata_version
+
+import numpy as np
+
+from icdbench.codes import Tree
+from icdbench.data import quality
+from icdbench.data.cache import cache_root, cached, kept
+from icdbench.data.source import Source, check_codes, divide
+from icdbench.data.tokens import Lexicon, document_counts, tokenize
+from icdbench.files import regular
+from icdbench.settings import DataError, Settings, SpecError
+from icdbench.spec import DataSpec, Rule
+from icdbench.types import SPLITS, UNKNOWN, Corpus, Encoded, Hierarchy, IntArray, Report, Vocabulary, quiet
+
+log = logging.getLogger("icdbench")
+
+VERSION = "2"  # changes when equal input would be encoded differently
+LAYOUT = "3"  # of the cached files; changes when the same encoding would be kept otherwise
+LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors"}  # fields of DataSpec that only later stages read
+
+MOST_LISTS = 1 << 30  # bytes of the words, codes and ids of a data set
+_ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")
+
+
+def corpus(opened: Source, report: Report = quiet) -> Corpus:
+    """The encoded data set, from the cache if it holds one of this key that is intact. Raises DataError, SpecError."""
+    raw_content = opened.fingerprint()
+    key = _key(opened, raw_content)
+
+    def build() -> Corpus:
+        built = _build(opened, report, raw_content, key)
+        if opened.fingerprint() != raw_content:
+            raise DataError(f"files of data set '{opened.name}' changed while they were read; start again")
+        return built
+
+    return _cut(cached(_folder(opened.name, key), build, _save, _load), opened.data.max_tokens)
+
+
+def _cut(corpus: Corpus, max_tokens: int) -> Corpus:
+    """The data set with documents cut to so many tokens for the models; the cache holds all of them."""
+    return replace(corpus, splits={name: replace(part, max_tokens=max_tokens) for name, part in corpus.splits.items()})
+
+
+def tell(corpus: Corpus, told: set[str] | None = None) -> None:
+    """Say what is wrong with the data, apart from what was `told` before."""
+    for notice in corpus.notices:
+        if told is None or notice not in told:
+            log.warning("%s: %s", corpus.name, notice)
+    if told is not None:
+        told.update(corpus.notices)
+
+
+def remembered(opened: Source, raw_content: str) -> Corpus | None:
+    """What `corpus` gave for raw data of this fingerprint, from the cache alone: the raw data may be gone. None if it has gone too."""
+    found = kept(_folder(opened.name, _key(opened, raw_content)), _load)
+    return found and _cut(found, opened.data.max_tokens)
+
+
+def notes(texts: Sequence[str], index: Mapping[str, int], rule: Rule, num_codes: int, max_tokens: int) -> Encoded:
+    """Texts without codes as a model reads them, by the position of each known word; plain Python is fast enough."""
+    rows = [[index.get(word, UNKNOWN) for word in tokenize(text, rule)] or [UNKNOWN] for text in texts]
+    none = np.zeros(len(rows), np.int32)
+    return Encoded(
+        ids=("",) * len(rows),
+        tokens=_flat(rows, np.int32),
+        token_offsets=_offsets(map(len, rows)),
+        codes=none[:0],
+        code_offsets=_offsets(none),
+        unseen=none,
+        num_codes=num_codes,
+        max_tokens=max_tokens,
+    )
+
+
+def _key(opened: Source, raw_content: str) -> str:
+    settings = opened.data.model_dump(mode="json", exclude=LATER_FIELDS)
+    content = [VERSION, unidata_version, *opened.title_versions(), opened.name, raw_content, settings]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def _folder(name: str, key: str) -> Path:
+    return cache_root() / "encoded" / f"{name}-{key}.{LAYOUT}"
+
+
+class _Labelled(NamedTuple):
+    """A document without its text."""
+
+    id: str
+    codes: tuple[str, ...]
+
+
+def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus:
+    data, raw = opened.data, opened.documents(report)
+    by_split = divide(opened.name, raw.documents)
+    lexicon = Lexicon(data.words)
+    words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
+    background = lexicon.read(raw.background, report)
+    # The texts are as large as all that is made of them: they go before more is made.
+    labelled = {split: [_Labelled(each.id, each.codes) for each in by_split[split]] for split in SPLITS}
+    del by_split
+    raw = replace(raw, documents=(), background=())
+    counted = [words["train"], (background[0], background[1][: raw.counted_background + 1])]
+    counts = sum(
+        (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
+    )
+    tokens, positions = _known_words(lexicon.words, counts, sum(len(offsets) - 1 for _, offsets in counted), data)
+    codes = _label_set(labelled["train"], data) if raw.codes is None else tuple(raw.codes)
+    check_codes(opened.name, codes)
+    listed = Counter(
+        code for documents in labelled.values() for each in documents for code in dict.fromkeys(each.codes)
+    )
+    alike = [spellings for spellings in quality.alike(listed) if not set(codes).isdisjoint(spellings)]
+    titles = opened.titles(tuple(dict.fromkeys([*codes, *(code for each in alike for code in each)])))
+    tree = opened.tree(codes)
+    wrong = quality.about_codes({code: listed[code] for code in codes}, alike, titles, tree.outside if tree else ())
+    index = {token: position for position, token in enumerate(tokens)}
+    facts = {
+        **raw.facts,
+        "distinct_words": int((counts > 0).sum()),
+        "background_documents": len(background[1]) - 1,
+        "codes_without_title": sum(code not in titles for code in codes),
+        **({"codes_outside_hierarchy": len(tree.outside)} if tree and tree.outside else {}),
+    }
+    return Corpus(
+        name=opened.name,
+        vocabulary=Vocabulary(tokens, codes),
+        splits={
+            split: _encode(labelled[split], *words.pop(split), positions, codes, data, by_length=opened.by_length)
+            for split in SPLITS
+        },
+        background=_encode([], *background, positions, codes, data),
+        descriptions=_titles(codes, titles, index, data),
+        fingerprint=raw_content,
+        key=key,
+        synthetic=opened.synthetic,
+        facts=facts,
+        hierarchy=_hierarchy(codes, tree, index, data) if tree else None,
+        titles=tuple(titles.get(code, "") for code in codes),
+        notices=(*raw.notices, *(finding.line for finding in wrong if finding.kind not in opened.expected)),
+    )
+
+
+def _titles(
+    names: Sequence[str], titles: Mapping[str, str], index: Mapping[str, int], data: DataSpec
+) -> tuple[IntArray, ...]:
+    """The title of each name as token indices."""
+    words = (tokenize(titles.get(name, ""), data.words) for name in names)
+    return tuple(np.array([index.get(word, UNKNOWN) for word in title], np.int32) for title in words)
+
+
+def _hierarchy(codes: Sequence[str], tree: Tree, index: Mapping[str, int], data: DataSpec) -> Hierarchy:
+    nodes = tuple(dict.fromkeys((*codes, *tree.parents, *tree.parents.values())))
+    number = {name: position for position, name in enumerate(nodes)}
+    parents = np.array([number[tree.parents[name]] if name in tree.parents else -1 for name in nodes], np.int32)
+    ancestors = nodes[len(codes) :]
+    return Hierarchy(parents, ancestors, _titles(ancestors, tree.titles, index, data))
+
+
+def _known_words(
+    words: Sequence[str], counts: IntArray, documents: int, data: DataSpec
+) -> tuple[tuple[str, ...], IntArray]:
+    """The vocabulary, words that enough documents have in order of code points, and each word's position in it."""
+    known = sorted((words[number], number) for number in np.flatnonzero(counts >= data.min_documents).tolist())
+    if not known:
+        raise SpecError(
+            f"data.min_documents={data.min_documents}: no token is in that many of the {documents} training documents; "
+            "set a smaller number"
+        )
+    positions = np.full(len(words), UNKNOWN, np.int32)
+    positions[[number for _, number in known]] = np.arange(len(known)) + UNKNOWN + 1
+    return ("<padding>", "<unknown>", *(word for word, _ in known)), positions
+
+
+def _label_set(train: Sequence[_Labelled], data: DataSpec) -> tuple[str, ...]:
+    counts = Counter(code for document in train for code in document.codes)
+    if data.top_codes is None:
+        return tuple(sorted(counts))
+    if data.top_codes > len(counts):
+        raise SpecError(
+            f"data.top_codes={data.top_codes}, but training has only {len(counts)} codes; set at most that, or none for all"
+        )
+    return tuple(sorted(code for code, _ in counts.most_common(data.top_codes)))  # ties: first appearance
+
+
+def _encode(
+    documents: Sequence[_Labelled],
+    words: IntArray,
+    offsets: IntArray,
+    positions: IntArray,
+    codes: Sequence[str],
+    data: DataSpec,
+    *,
+    by_length: bool = False,
+) -> Encoded:
+    """The documents with their words as positions in the vocabulary; background texts are words without documents."""
+    lengths = np.diff(offsets)
+    if by_length:
+        order = np.argsort(lengths, kind="stable")
+        documents = [documents[position] for position in order]
+        words = _flat([words[offsets[position] : offsets[position + 1]] for position in order], np.int32)
+        lengths, offsets = lengths[order], _offsets(lengths[order])
+    code_index = {code: index for index, code in enumerate(codes)}
+    listed = [set(document.codes) for document in documents]
+    known = [sorted(code_index[code] for code in row if code in code_index) for row in listed]
+    # With top_codes the other codes are another task, not missed ones.
+    total = known if data.top_codes is not None else listed
+    return Encoded(
+        ids=tuple(document.id for document in documents),
+        tokens=_with_unknown(positions[words], offsets[:-1][lengths == 0]),
+        token_offsets=_offsets(np.maximum(lengths, 1)),
+        codes=_flat(known, np.int32),
+        code_offsets=_offsets(map(len, known)),
+        unseen=np.array([len(every) - len(row) for every, row in zip(total, known, strict=True)], dtype=np.int32),
+        num_codes=len(codes),
+    )
+
+
+def _with_unknown(tokens: IntArray, places: IntArray) -> IntArray:
+    """The tokens with an unknown one at each of the places."""
+    return np.insert(tokens, places, UNKNOWN) if len(places) else tokens
+
+
+def _flat(rows: Sequence[Sequence[int] | IntArray], dtype: type[np.int32]) -> IntArray:
+    return np.concatenate([np.zeros(0, dtype), *(np.asarray(row, dtype) for row in rows)])
+
+
+def _offsets(lengths: Iterable[int]) -> IntArray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.fromiter(lengths, dtype=np.int64))])
+
+
+def _save(built: Corpus, folder: Path) -> None:
+    parts = {**built.splits, "background": built.background}
+    for part, encoded in parts.items():
+        for name in _ARRAYS:
+            np.save(folder / f"{part}.{name}.npy", getattr(encoded, name), allow_pickle=False)
+    _save_titles(folder, "descriptions", built.descriptions)
+    if built.hierarchy is not None:
+        np.save(folder / "hierarchy.parents.npy", built.hierarchy.parents)
+        _save_titles(folder, "hierarchy", built.hierarchy.descriptions)
+    text = {
+        "tokens": built.vocabulary.tokens,
+        "codes": built.vocabulary.codes,
+        "titles": built.titles,
+        "notices": built.notices,
+        "ids": {part: encoded.ids for part, encoded in parts.items()},
+        "ancestors": built.hierarchy and built.hierarchy.ancestors,
+        "corpus": {name: getattr(built, name) for name in ("name", "fingerprint", "key", "synthetic", "facts")},
+    }
+    (folder / "corpus.json").write_text(json.dumps(text), encoding="utf-8")
+
+
+def _save_titles(folder: Path, name: str, titles: Sequence[IntArray]) -> None:
+    np.save(folder / f"{name}.tokens.npy", _flat(titles, np.int32))
+    np.save(folder / f"{name}.offsets.npy", _offsets(map(len, titles)))
+
+
+class _Named(Settings):
+    """What `Corpus` has beside lists and arrays."""
+
+    name: str
+    fingerprint: str
+    key: str
+    synthetic: bool
+    facts: dict[str, Any]
+
+
+class _Lists(Settings):
+    """The lists of a cached data set."""
+
+    tokens: tuple[str, ...]
+    codes: tuple[str, ...]
+    titles: tuple[str, ...]
+    notices: tuple[str, ...]
+    ids: dict[str, tuple[str, ...]]
+    ancestors: tuple[str, ...] | None
+    corpus: _Named
+
+
+def _load(folder: Path) -> Corpus:
+    with regular(folder / "corpus.json", MOST_LISTS) as file:
+        lists = _Lists.model_validate_json(file.read())
+    vocabulary = Vocabulary(lists.tokens, lists.codes)
+
+    def array(name: str) -> IntArray:
+        loaded: IntArray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return loaded
+
+    def part(name: str) -> Encoded:
+        tokens, token_offsets, codes, code_offsets, unseen = (array(f"{name}.{field}") for field in _ARRAYS)
+        read = Encoded(
+            lists.ids[name], tokens, token_offsets, codes, code_offsets, unseen, num_codes=len(vocabulary.codes)
+        )
+        texts = len(read) if name == "background" else len(read.ids)  # background texts have no ids and no codes
+        _check(read.tokens, read.token_offsets, texts, len(vocabulary.tokens))
+        _check(read.codes, read.code_offsets, len(read.ids), len(vocabulary.codes))
+        return read
+
+    def titles(name: str) -> tuple[IntArray, ...]:
+        tokens, offsets = array(f"{name}.tokens"), array(f"{name}.offsets")
+        _check(tokens, offsets, len(offsets) - 1, len(vocabulary.tokens))
+        return tuple(np.split(tokens, offsets[1:-1]))
+
+    return Corpus(
+        vocabulary=vocabulary,
+        splits={split: part(split) for split in SPLITS},
+        background=part("background"),
+        descriptions=titles("descriptions"),
+        hierarchy=Hierarchy(array("hierarchy.parents"), lists.ancestors, titles("hierarchy"))
+        if lists.ancestors is not None
+        else None,
+        titles=lists.titles,
+        notices=lists.notices,
+        **dict(lists.corpus),
+    )
+
+
+def _check(values: IntArray, offsets: IntArray, rows: int, known: int) -> None:
+    """Raises ValueError unless the values are so many rows of numbers below `known`."""
+    if not (values.dtype.kind == offsets.dtype.kind == "i" and values.ndim == offsets.ndim == 1):
+        raise ValueError("an array is of another kind")
+    if len(offsets) != rows + 1 or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
+        raise ValueError("an array has other rows")
+    if len(values) and not (values.min() >= 0 and values.max() < known):
+        raise ValueError("an array has a number of no word or code")

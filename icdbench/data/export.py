@@ -1,0 +1,159 @@
+"""A prepared data set as plain files, for other programs and for checking.
+
+The files hold the texts word for word: what covers the raw data covers them too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from icdbench.data.encode import tell
+from icdbench.data.source import Source
+from icdbench.data.tokens import tokenize
+from icdbench.files import remove_abandoned, replacing_folder
+from icdbench.host import output
+from icdbench.settings import DataError, SpecError, nearest, shown
+from icdbench.spec import DataSpec
+from icdbench.types import SPLITS, Corpus, Document, Report, quiet
+
+BATCH = 1000  # documents that are written at once
+# What may not be in a code or an id of some formats, as it separates these; a quote would begin a quoted cell.
+SEMICOLON, BLANK, TAB = re.compile(";"), re.compile(r'[\s"]'), re.compile(r'[\t\r\n"]')
+
+
+class ExportedRow(NamedTuple):
+    """A document as it is exported: its tokens joined by spaces, its codes as the source lists them.
+
+    With `data.top_codes` the other codes are another task, and left out.
+
+    `length` counts all tokens; a model reads the first `data.max_tokens` of them, and those that vocabulary.txt lacks as
+    unknown.
+    """
+
+    id: str
+    split: str
+    tokens: str
+    codes: tuple[str, ...]
+    length: int
+
+
+def export(opened: Source, folder: Path, fmt: str = "csv", report: Report = quiet) -> list[Path]:
+    """Write documents in their prepared order, vocabulary.txt, codes.txt and descriptions.csv; the files written.
+
+    vocabulary.txt has the word of index i + 2 on line i (0 is padding, 1 unknown), codes.txt the code of index i. Raises
+    SpecError for an unknown format and for a folder that is not empty, DataError if it cannot be written.
+    """
+    if fmt not in FORMATS:
+        raise SpecError(f"no export format '{fmt}'{nearest(fmt, FORMATS)}")
+    remove_abandoned(folder.parent)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SpecError(f"--out '{folder}' is there already and not empty; name a new folder")
+    built = opened.corpus(report)
+    tell(built)
+    documents = {document.id: document for document in opened.documents(report).documents}
+    titles = opened.titles(built.vocabulary.codes)
+    try:
+        with replacing_folder(folder) as fresh:
+            FORMATS[fmt](_rows(built, documents, opened.data, report), fresh)
+            _lines(fresh / "vocabulary.txt", built.vocabulary.tokens[2:])
+            _lines(fresh / "codes.txt", built.vocabulary.codes)
+            _descriptions(fresh / "descriptions.csv", built.vocabulary.codes, titles)
+            names = sorted(path.name for path in fresh.iterdir())
+    except OSError as error:
+        raise DataError(f"--out '{folder}' cannot be written: {error.strerror or error}; nothing was kept") from None
+    return [folder / name for name in names]
+
+
+def _rows(built: Corpus, documents: Mapping[str, Document], data: DataSpec, report: Report) -> Iterator[ExportedRow]:
+    total = sum(map(len, built.splits.values()))
+    done = 0
+    left_out = set() if data.top_codes is None else {code for each in documents.values() for code in each.codes}
+    left_out -= set(built.vocabulary.codes)
+    for split in SPLITS:
+        for name in built.splits[split].ids:
+            document = documents[name]
+            words = tokenize(document.text, data.words)
+            done += 1
+            if done % BATCH == 0 or done == total:
+                report("documents", done, total)
+            yield ExportedRow(
+                name,
+                split,
+                " ".join(words),
+                tuple(code for code in document.codes if code not in left_out),
+                len(words),
+            )
+
+
+def _csv(rows: Iterable[ExportedRow], folder: Path) -> None:
+    with (folder / "documents.csv").open("w", encoding="utf-8", newline="") as file:
+        file.write(output.csv_row(ExportedRow._fields))
+        for row in rows:
+            _check(row, "csv", SEMICOLON)
+            file.write(output.csv_row([row.id, row.split, row.tokens, ";".join(row.codes), row.length]))
+
+
+def _parquet(rows: Iterable[ExportedRow], folder: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {"codes": pa.list_(pa.string()), "length": pa.int64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in ExportedRow._fields])
+    with parquet.ParquetWriter(folder / "documents.parquet", schema) as writer:
+        batch: list[ExportedRow] = []
+        for row in rows:
+            batch.append(row)
+            if len(batch) == BATCH:
+                writer.write_batch(pa.RecordBatch.from_pylist([each._asdict() for each in batch], schema))
+                batch = []
+        if batch:
+            writer.write_batch(pa.RecordBatch.from_pylist([each._asdict() for each in batch], schema))
+
+
+def _libmultilabel(rows: Iterable[ExportedRow], folder: Path) -> None:
+    """train.txt, valid.txt and test.txt: id, codes joined by spaces, and tokens, separated by tabs."""
+    names = dict(zip(SPLITS, ("train", "valid", "test"), strict=True))
+    files = {split: (folder / f"{name}.txt").open("w", encoding="utf-8") for split, name in names.items()}
+    try:
+        for row in rows:
+            _check(row, "libmultilabel", BLANK, TAB)
+            codes = dict.fromkeys(row.codes)
+            files[row.split].write(f"{row.id}\t{' '.join(codes)}\t{row.tokens}\n")
+    finally:
+        for file in files.values():
+            file.close()
+
+
+FORMATS: Mapping[str, Callable[[Iterable[ExportedRow], Path], None]] = {
+    "csv": _csv,
+    "parquet": _parquet,
+    "libmultilabel": _libmultilabel,
+}
+
+
+def _check(row: ExportedRow, fmt: str, code: re.Pattern[str], name: re.Pattern[str] | None = None) -> None:
+    """Raises DataError where a code or the id has what separates codes or cells in the format."""
+    pairs = [("code", each, code) for each in row.codes] + ([("id", row.id, name)] if name else [])
+    for what, cell, separator in pairs:
+        if found := separator.search(cell):
+            raise DataError(
+                f"{what} {shown(cell)} has {found[0]!r}, which would not read back from --format {fmt}; use --format "
+                "parquet"
+            )
+
+
+def _lines(path: Path, lines: Sequence[str]) -> None:
+    if broken := next((line for line in lines if line.splitlines() != [line]), None):
+        raise DataError(
+            f"code {shown(broken)} has a line break, but {path.name} holds one code a line; write it otherwise"
+        )
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def _descriptions(path: Path, codes: Sequence[str], titles: Mapping[str, str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(output.csv_row(["code", "description"]))
+        file.writelines(output.csv_row([code, titles.get(code, "")]) for code in codes)

@@ -1,0 +1,47 @@
+"""`demo`: synthetic discharge summaries, so that a fresh machine needs no file and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from icdbench.codes import Tree, hierarchy, icd9
+from icdbench.data.source import Evidence, Raw, Source, register
+from icdbench.synthetic import documents
+from icdbench.types import Report
+
+
+@dataclass(frozen=True)
+class Demo(Source):
+    """The documents that icdbench.synthetic makes on the spot."""
+
+    version = documents.VERSION
+
+    def files(self) -> Sequence[Path]:
+        return [icd9.titles_path()]
+
+    def read(self, _report: Report) -> Raw:
+        made_by = f"generator version {documents.VERSION}, seed {documents.SEED}"
+        return Raw(documents.documents(), facts={"synthetic": made_by})
+
+    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
+        return icd9.icd9cm_titles(codes)
+
+    def tree(self, codes: Sequence[str]) -> Tree:
+        return hierarchy.build_tree(codes, hierarchy.icd9cm_path)
+
+    def evidence(self) -> Evidence:
+        made = map(documents.document_with_evidence, range(len(documents.SPLIT_OF)))
+        return {document.id: found for document, found in made}
+
+
+register(
+    Demo(
+        "demo",
+        "synthetic discharge summaries with ICD-9-CM codes, made on the spot: to try things out, not for results",
+        {"top_codes": 50},
+        {"max_epochs": 20, "patience": 8},
+        synthetic=True,
+    )
+)

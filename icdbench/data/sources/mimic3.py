@@ -1,0 +1,382 @@
+"""MIMIC-III: discharge summaries and ICD-9-CM codes of intensive-care admissions, https://physionet.org/content/mimiciii/1.4/.
+
+`mimic-full` and `mimic50` are the splits of CAML (Mullenbach et al. 2018), used by nearly all published systems;
+`mimic-clean` is that of Edin et al. 2023. `synth-full` and `synth50` are the tables that `icdbench data make` writes, through
+the same code. Protocols of the first two (`data.protocol`):
+
+- released: what CAML's preparation computes, so that published figures are comparable. Rows of NOTEEVENTS whose CATEGORY
+  is exactly "Discharge summary", reports and addenda alike; one document for each (SUBJECT_ID, HADM_ID), its notes joined by
+  a space in file order, repeated ones too. Codes: diagnoses in file order, then procedures; rows without a code are no
+  class; duplicates stay. Procedures are read as integers, so leading zeros are lost: 0331 becomes 33.1. Label set: all codes of
+  the train, dev and test documents. The 50 codes: most label rows over all documents with a summary, listed or not, ties by
+  first appearance in the order of (SUBJECT_ID, HADM_ID). The vocabulary is that of the full training list, for the 50 codes too.
+- paper: the same with the JLAN paper's wording: tokens without any letter are dropped, and words in fewer than two
+  training documents are unknown.
+- corrected: the same with codes as text (00.66, not 66.), each once, the label set from training documents, the 50 codes
+  counted over the full training list.
+
+Left out on purpose: reading the procedures in chunks, the original makes floats of some (39.50 becomes 39.5), depending on
+the chunks' sizes. What breaks the original does not break this: a summary without a code row is a document without codes
+(left out of `mimic50`), a summary without any token a document of one unknown token. Word vectors are trained on training
+documents (of the full list for `mimic50`), on all summaries with data.embedding_corpus=all as in the original.
+
+`mimic-clean`: codes as text, each once, those that at least ten documents have; documents without any are left out.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from icdbench.codes import Tree, hierarchy, icd9
+from icdbench.data.source import Evidence, Raw, register
+from icdbench.data.sources import csv_tables
+from icdbench.data.sources import mimic_splits as splits
+from icdbench.data.sources.mimic import (
+    CODES,
+    EDIN,
+    KNOWN,
+    KNOWN_50,
+    KNOWN_CLEAN,
+    RARE,
+    TITLES,
+    Mimic,
+    about_unmatched,
+    code_rows,
+    mimic3_folder,
+    undotted,
+    unmatched,
+)
+from icdbench.settings import DataError, SpecError, shown
+from icdbench.spec import DataSpec, option
+from icdbench.types import SPLITS, Document, Report, quiet
+
+Admission = tuple[int, int]  # SUBJECT_ID, HADM_ID
+
+SUMMARY = ("CATEGORY", "Discharge summary")
+LISTS = dict(zip(SPLITS, ("train", "dev", "test"), strict=True))
+PROTOCOLS: Mapping[str, Mapping[str, Any]] = {"paper": {"words": "some-letter", "min_documents": 2}}
+
+# Known facts of the protocols, which 'icdbench data check' names as such.
+EXPECTED = {
+    "spellings": (
+        "a procedure that lost its leading zeros may look like a diagnosis (02.04 becomes 20.4, beside 020.4), as published; "
+        "data.protocol=corrected keeps them apart"
+    ),
+    "no codes": "a summary without a row of codes is a document all the same, as in CAML's lists",
+}
+
+
+class CamlSettings(DataSpec):
+    """The options of CAML's splits of MIMIC-III."""
+
+    protocol: Literal["released", "paper", "corrected"] = option(
+        "released", "which published preparation of MIMIC-III is followed (docs/data.md)", task=True
+    )
+
+
+@dataclass(frozen=True)
+class Mimic3(Mimic):
+    """Tables in MIMIC-III's schema; a subclass says which admissions are in which split, and what is kept of them."""
+
+    @cached_property
+    def folder(self) -> Path:
+        return mimic3_folder(self.root, synthetic=self.synthetic)
+
+    @property
+    def as_text(self) -> bool:
+        """Whether codes are read as text, each once; else procedures as numbers, which lose their leading zeros."""
+        return True
+
+    @abstractmethod
+    def lists(self) -> dict[str, Path]:
+        """The files that say which admission is in which split, by split or for all together."""
+
+    @abstractmethod
+    def split_of(self) -> dict[int, str]:
+        """The split of each listed HADM_ID."""
+
+    @abstractmethod
+    def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
+        """The data set from the documents of all admissions, those in no list with an empty split."""
+
+    def files(self) -> Sequence[Path]:
+        """Tables, lists of admissions, CAML's titles where they are there."""
+        place = self.folder
+        tables = [csv_tables.required(place, name) for name in ("NOTEEVENTS", *CODES.values(), *TITLES.values())]
+        return [*tables, *self.lists().values(), *filter(None, [splits.find(splits.TITLES, place, self.root)])]
+
+    def read(self, report: Report) -> Raw:
+        """Documents sorted by SUBJECT_ID and HADM_ID. Raises DataError for damaged tables and for lists that do not fit."""
+        path = csv_tables.required(self.folder, "NOTEEVENTS")
+        split_of = self.split_of()
+        notes, facts = _notes(path, report)
+        documents = _documents(notes, self._codes(report, facts), split_of)
+        facts["without_codes"] = sum(not document.codes for document in documents)
+        facts["in_no_list"] = sum(not document.split for document in documents)
+        missing = unmatched(split_of, {hadm for _, hadm in notes}, self.lists(), path)
+        facts |= {"listed_without_summary": missing} if missing else {}
+        raw = self.select(documents, facts)
+        return replace(raw, notices=[*about_unmatched(missing), *self._about_codes(raw.codes)])
+
+    def _about_codes(self, codes: Sequence[str] | None) -> list[str]:
+        if codes is None or self.data.top_codes is None or len(codes) >= self.data.top_codes:
+            return []
+        return [f"data.top_codes={self.data.top_codes}, but there are only {len(codes)} codes; all of them are taken"]
+
+    def _codes(self, report: Report, facts: dict[str, object]) -> dict[Admission, list[str]]:
+        """Dotted codes of each admission, diagnoses in file order, then procedures."""
+        found: dict[Admission, list[str]] = defaultdict(list)
+        without_code, zeros = 0, set()
+        for kind, path, cells in code_rows(self.folder, CODES, ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"], report):
+            subject, admission, cell = cells
+            code = undotted(cell)
+            if not code or not admission:
+                without_code += 1
+                continue
+            if kind == icd9.PROCEDURE and code.startswith("0"):
+                zeros.add(code)
+            found[_admission(subject, admission, path)].append(self._dotted(code, kind))
+        facts["rows_without_code"] = without_code
+        if not self.as_text:
+            facts["procedures_that_lost_zeros"] = len(zeros)
+            return found
+        return {admission: list(dict.fromkeys(listed)) for admission, listed in found.items()}
+
+    def _dotted(self, code: str, kind: str) -> str:
+        as_number = not self.as_text and kind == icd9.PROCEDURE and code.isdecimal()
+        return icd9.dotted(str(int(code)) if as_number else code, kind)
+
+    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
+        """Long titles: of the user's tables, diagnoses before procedures, then of CAML's file, then of ICD-9-CM version 32.
+
+        A code whose leading zero was lost is looked up as it stands, as the original does.
+        """
+        found: dict[str, str] = {}
+        for kind, _, (cell, title) in code_rows(self.folder, TITLES, ["ICD9_CODE", "LONG_TITLE"]):
+            found.setdefault(icd9.dotted(undotted(cell), kind), title)
+        found = {**splits.titles(splits.find(splits.TITLES, self.folder, self.root)), **found}
+        chosen = {code: found[code] for code in codes if found.get(code)}
+        return {**icd9.icd9cm_titles([code for code in codes if code not in chosen]), **chosen}
+
+    def title_versions(self) -> Sequence[str]:
+        return [icd9.titles_digest()]
+
+    def tree(self, codes: Sequence[str]) -> Tree:
+        return hierarchy.build_tree(codes, hierarchy.icd9cm_path, self.titles)
+
+    def evidence(self) -> Evidence | None:
+        """Of synthetic tables, the phrases that mention a code (`truth/evidence.csv`), where the joined summaries have them."""
+        if not self.synthetic:
+            return None
+        begins: dict[str, int] = {}  # of each summary in its document
+        lengths: Counter[str] = Counter()
+        path = csv_tables.required(self.folder, "NOTEEVENTS")
+        for batch in csv_tables.rows(path, ["ROW_ID", "HADM_ID", "TEXT"], where=SUMMARY):
+            for row, admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                begins[row] = lengths[admission]
+                lengths[admission] += len(text) + 1
+        found: dict[str, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+        for admission, row, code, begin, end in _evidence_rows(self.folder / "truth" / "evidence.csv", begins):
+            kind = icd9.PROCEDURE if icd9.is_procedure(code) else icd9.DIAGNOSIS
+            found[admission][self._dotted(code.replace(".", ""), kind)].append((begins[row] + begin, begins[row] + end))
+        return found
+
+    def check(self) -> Sequence[str]:
+        """What is missing, and lists that differ from the published ones, a line each."""
+        if missing := super().check():
+            return missing
+        altered = [] if self.synthetic else [path for path in self.lists().values() if splits.altered(path)]
+        return [f"{path} differs from the published list (SHA-256); document counts will too" for path in altered]
+
+
+@dataclass(frozen=True)
+class CamlFull(Mimic3):
+    """CAML's splits with all codes."""
+
+    expected: Mapping[str, str] = field(default_factory=lambda: EXPECTED)
+    download: str = "mimic3-splits"
+    data: CamlSettings = field(default_factory=CamlSettings)
+    kind: ClassVar[str] = "full"  # in the names of the lists
+
+    @property
+    def as_text(self) -> bool:
+        return self.data.protocol == "corrected"
+
+    def implied(self, data: DataSpec) -> Mapping[str, Any]:
+        """What a protocol says of words."""
+        return PROTOCOLS.get(getattr(data, "protocol", ""), {})
+
+    def lists(self) -> dict[str, Path]:
+        return {split: self._list(f"{name}_{self.kind}_hadm_ids.csv") for split, name in LISTS.items()}
+
+    def _list(self, name: str) -> Path:
+        return splits.required(name, self.folder, self.root)
+
+    def split_of(self) -> dict[int, str]:
+        lists = self.lists()
+        return splits.admission_lists({split: lists[split] for split in SPLITS})
+
+    def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
+        listed = [document for document in documents if document.split]
+        if self.data.top_codes is not None:
+            codes = _most_frequent(_in(listed, "train") if self.as_text else documents, self.data.top_codes)
+        else:
+            counted = _in(listed, "train") if self.as_text else listed
+            codes = sorted({code for document in counted for code in document.codes})
+        rest = [document.text for document in documents if not document.split]
+        background = rest if self.data.embedding_corpus == "all" else []
+        return Raw(listed, background, {"protocol": self.data.protocol, **facts}, codes)
+
+
+@dataclass(frozen=True)
+class CamlFifty(CamlFull):
+    """CAML's splits of the documents that have one of the 50 most frequent codes."""
+
+    kind: ClassVar[str] = "50"
+
+    def lists(self) -> dict[str, Path]:
+        """Those of the splits, and the full training list, of the vocabulary."""
+        return {**super().lists(), "vocabulary": self._list("train_full_hadm_ids.csv")}
+
+    def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
+        if self.data.top_codes is None:
+            raise SpecError(
+                "data.top_codes=None: mimic50's lists are made for the 50 codes; use mimic-full for all of them"
+            )
+        lists = self.lists()
+        full = splits.admission_lists({"train": lists["vocabulary"]})
+        training = [document for document in documents if _hadm(document) in full]
+        for split in SPLITS:
+            fitting = split == "train"
+            if strays := [document.id for document in _in(documents, split) if (_hadm(document) in full) != fitting]:
+                raise DataError(
+                    f"{len(strays)} admissions of {lists[split]}, the first {strays[0]}, are {'not ' * fitting}in "
+                    f"{lists['vocabulary'].name}; the lists do not belong together"
+                )
+        codes = _most_frequent(training if self.as_text else documents, self.data.top_codes)
+        kept = _with_codes(documents, codes, facts)
+        chosen = {document.id for document in _in(kept, "train")}
+        counted = [document.text for document in training if document.id not in chosen]
+        taken = {document.id for document in (*training, *kept)}
+        others = [document.text for document in documents if document.id not in taken]
+        background = [*counted, *(others if self.data.embedding_corpus == "all" else [])]
+        facts = {"protocol": self.data.protocol, **facts}
+        return Raw(kept, background, facts, codes, counted_background=len(counted))
+
+
+@dataclass(frozen=True)
+class Clean(Mimic3):
+    """Edin's split."""
+
+    download: str = "mimic-clean-splits"
+
+    def lists(self) -> dict[str, Path]:
+        return {"all": splits.required("mimiciii_clean_splits.feather", self.folder, self.root)}
+
+    def split_of(self) -> dict[int, str]:
+        return splits.feather(self.lists()["all"])
+
+    def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
+        counts = Counter(code for document in documents for code in document.codes)
+        kept = _with_codes(documents, {code for code, count in counts.items() if count >= RARE}, facts)
+        labels = sorted({code for document in kept for code in document.codes})
+        return Raw(kept, facts=facts, codes=labels if self.data.top_codes is None else None)
+
+
+def _notes(path: Path, report: Report) -> tuple[dict[Admission, str], dict[str, object]]:
+    """The summaries of each admission, joined in file order."""
+    found: dict[Admission, list[str]] = defaultdict(list)
+    without_admission = 0
+    for batch in csv_tables.rows(path, ["SUBJECT_ID", "HADM_ID", "TEXT"], report, where=SUMMARY):
+        for subject, admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if admission:
+                found[_admission(subject, admission, path)].append(text)
+            else:
+                without_admission += 1
+    if not found:
+        raise DataError(f"{path} has no discharge summary; MIMIC-III's demo, for one, comes without notes")
+    summaries = sum(map(len, found.values()))
+    facts: dict[str, object] = {"summaries": summaries, "admissions": len(found)}
+    if without_admission:
+        facts["summaries_without_admission"] = without_admission
+    return {admission: " ".join(texts) for admission, texts in found.items()}, facts
+
+
+def _admission(subject: str, admission: str, path: Path) -> Admission:
+    return csv_tables.integer(subject, "SUBJECT_ID", path), csv_tables.integer(admission, "HADM_ID", path)
+
+
+def _documents(
+    notes: Mapping[Admission, str], codes: Mapping[Admission, Sequence[str]], split_of: Mapping[int, str]
+) -> list[Document]:
+    """A document for each admission with a summary, named by its HADM_ID; its split is empty if no list has it."""
+    times = Counter(hadm for _, hadm in notes)
+    return [
+        Document(
+            id=str(hadm) if times[hadm] == 1 else f"{subject}-{hadm}",
+            text=notes[subject, hadm],
+            codes=tuple(codes.get((subject, hadm), ())),
+            split=split_of.get(hadm, ""),
+            group=str(subject),
+        )
+        for subject, hadm in sorted(notes)
+    ]
+
+
+def _evidence_rows(path: Path, known: Mapping[str, int]) -> Iterator[tuple[str, str, str, int, int]]:
+    """Admission, summary, code, and the characters where the phrase begins and ends. Raises DataError."""
+    table = csv_tables.table(path, ["HADM_ID", "ROW_ID", "CODE", "BEGIN", "END"], quiet)
+    for admission, row, code, begin, end in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        if row not in known:
+            raise DataError(
+                f"{path} speaks of row {shown(row)}, which is no summary of NOTEEVENTS; make the tables again"
+            )
+        if not (begin.isdecimal() and end.isdecimal()):
+            raise DataError(f"{path}, row {shown(row)}: BEGIN and END must be whole numbers; make the tables again")
+        yield admission, row, code, int(begin), int(end)
+
+
+def _in(documents: Iterable[Document], split: str) -> list[Document]:
+    return [document for document in documents if document.split == split]
+
+
+def _with_codes(documents: Iterable[Document], codes: Iterable[str], facts: dict[str, object]) -> list[Document]:
+    """The listed documents that have one of the codes, each code once and without others; counts those without."""
+    known, kept, without = set(codes), [], 0
+    for document in documents:
+        labels = tuple(dict.fromkeys(code for code in document.codes if code in known))
+        if document.split and labels:
+            kept.append(replace(document, codes=labels))
+        without += bool(document.split) and not labels
+    facts["listed_without_label"] = without
+    return kept
+
+
+def _hadm(document: Document) -> int:
+    return int(document.id.rpartition("-")[2])
+
+
+def _most_frequent(documents: Iterable[Document], count: int) -> list[str]:
+    """The codes with most label rows, ties by first appearance, sorted as text; fewer if there are no more."""
+    counts = Counter(code for document in documents for code in document.codes)
+    return sorted(code for code, _ in counts.most_common(count))
+
+
+FIFTY = {"top_codes": 50, "embedding_corpus": "train+background"}
+for _data_set in (
+    CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=KNOWN),
+    CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=KNOWN_50),
+    Clean("mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", EDIN, known=KNOWN_CLEAN),
+):
+    register(_data_set)
+for _data_set in (
+    CamlFull("synth-full", "synthetic tables of 'icdbench data make', all codes"),
+    CamlFifty("synth50", "synthetic tables of 'icdbench data make', the 50 most frequent codes", FIFTY),
+):
+    register(replace(_data_set, synthetic=True, download="", agreement=""))

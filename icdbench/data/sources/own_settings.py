@@ -1,0 +1,77 @@
+"""The options of a user's own data: how their file is read, split and titled."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from icdbench.spec import DataSpec, option
+
+AUTO = "auto"  # a setting of own data that is recognised from the file
+COLUMN_ROLES = ("id", "text", "codes", "split", "group")  # what a column of own data can hold
+_ROLE = re.compile(rf"(?:^|,)\s*({'|'.join(COLUMN_ROLES)})\s*=")
+NAMED_SEPARATORS = ("space", "tab", "newline", "list")  # list: cells such as ["401.9", "486"]
+USUAL_NAMES = {"cp1252": "windows-1252", "cp1250": "windows-1250", "iso8859-1": "latin-1"}
+
+
+def columns_by_role(text: str) -> dict[str, str]:
+    """`text=TEXT,codes=ICD10` as {"text": "TEXT", "codes": "ICD10"}; names may hold commas. Raises ValueError."""
+    before, *parts = _ROLE.split(text)
+    if before.strip():
+        raise ValueError(f"write it as text=NAME; what a column can hold is {', '.join(COLUMN_ROLES)}")
+    roles, names = parts[::2], [name.strip() for name in parts[1::2]]
+    if twice := next((role for role in roles if roles.count(role) > 1), None):
+        raise ValueError(f"two columns are named for {twice}")
+    return dict(zip(roles, names, strict=True))
+
+
+def _columns(text: str) -> str:
+    """In one order, so that equal requests are equal."""
+    return ",".join(f"{role}={name}" for role, name in sorted(columns_by_role(text).items()))
+
+
+def _encoding(name: str) -> str:
+    """The encoding under one name, whatever its spelling."""
+    if name.strip().lower() == AUTO:
+        return AUTO
+    try:
+        found = codecs.lookup(name.strip()).name
+        "".encode(found)  # codecs from text to text are none
+    except (LookupError, UnicodeError):
+        raise ValueError("no such encoding; known are latin-1, windows-1252, utf-16 and Python's others") from None
+    return USUAL_NAMES.get(found, found)
+
+
+def _separator(value: str) -> str:
+    if value not in {AUTO, *NAMED_SEPARATORS} and any(map(str.isalnum, value)):
+        raise ValueError(f"give the character itself, none (one code per cell), or {', '.join(NAMED_SEPARATORS)}")
+    return value
+
+
+Separator = Annotated[str, Field(min_length=1), AfterValidator(_separator)]
+
+
+class OwnSettings(DataSpec):
+    """The options of own data."""
+
+    split_seed: Annotated[int, Field(ge=0)] = option(
+        0, "seed of the split of own data without a split column", task=True
+    )
+    code_system: Literal["none", "icd9cm", "icd10cm"] = option(
+        "none", "where titles of own codes come from", task=False
+    )
+    columns: Annotated[str, AfterValidator(_columns)] = option(
+        "", "which columns of own data hold what, as text=NOTE,codes=ICD10; else recognised by their names", task=True
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] = option(
+        AUTO, "encoding of own data; auto: UTF-8, or what a byte-order mark says", task=True
+    )
+    code_separator: Separator | None = option(
+        AUTO,
+        "what joins the codes in a cell of own data: a character, space, tab, newline, list; none: a code per cell",
+        task=True,
+    )
+    skip_bad: bool = option(False, "leave out rows of own data that cannot be read, and list them", task=True)

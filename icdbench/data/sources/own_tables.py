@@ -1,0 +1,320 @@
+"""The rows of a user's own file, whatever its format: delimited text, JSON, JSON lines or Parquet, gzip-compressed or not.
+
+What the format is, the content says where it can, else the file's suffix. Cells are text as they are written, or, in JSON
+and Parquet, lists. A row that cannot be read is a row with a `problem`; a file that cannot be read is a DataError.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol, TextIO
+
+from icdbench.data.source import readable
+from icdbench.data.sources.own_columns import Roles, known
+from icdbench.data.sources.own_encodings import Encoding, encoding_of
+from icdbench.files import regular
+from icdbench.settings import DataError
+
+DELIMITERS: Mapping[str, str] = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", *JSON_SUFFIXES)
+HEAD = 4096  # bytes that say what a file is
+EXCEL = "is an Excel workbook; save it as 'CSV UTF-8' (in Excel: File, Save As) and name that file"
+# What is no table of ours, by its first bytes, and what to do.
+OTHERS: tuple[tuple[bytes, str], ...] = (
+    (b"\xd0\xcf\x11\xe0", EXCEL),
+    (b"%PDF", "is a PDF; a table (CSV, JSON, Parquet) or text files are needed"),
+    (b"{\\rtf", "is a rich-text document; save it as plain text"),
+    (b"ARROW1", "is an Arrow (Feather) file; write it as Parquet"),
+    (b"SQLite format 3", "is an SQLite database; export the table as CSV"),
+    (b"BZh", "is compressed with bzip2; unpack it, or compress it with gzip"),
+    (b"\xfd7zXZ", "is compressed with xz; unpack it, or compress it with gzip"),
+    (b"(\xb5/\xfd", "is compressed with zstd; unpack it, or compress it with gzip"),
+    (b"7z\xbc\xaf", "is a 7-Zip archive; unpack it and name the file inside"),
+    (b"version https://git-lfs", "is a pointer to a file in Git LFS; fetch the file itself with 'git lfs pull'"),
+)
+MARKUP = re.compile(rb"\s*<(?:!doctype|html|table|\?xml)", re.IGNORECASE)
+BEGIN, COMMA, CLOSED = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]\s*$")
+OBJECTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*(?:\"|\})")  # how JSON begins and no table does
+
+
+class Lines(Protocol):
+    """A csv.reader."""
+
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+    def __next__(self) -> list[str]: ...
+
+
+class Row(NamedTuple):
+    """Where a row stands (`line 3`), its cells by the column's name as the file has it, and why it cannot be read, if so."""
+
+    where: str
+    cells: Mapping[str, object]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns' names by role, None if each row has its own (JSON); rows, one at a time; what was recognised."""
+
+    columns: Mapping[str, str] | None
+    rows: Iterator[Row]
+    about: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(path: Path, encoding: str, roles: Roles) -> Iterator[Table]:
+    """The file as a table. Raises DataError that names the file, and the line where there is one."""
+    with readable(path), _unpacked(path) as file:
+        head = file.read(HEAD)
+        file.seek(0)
+        _refuse_others(path, head, file)
+        suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"][-1:]
+        if head[:4] == b"PAR1" or (suffixes == [".parquet"] and not OBJECTS.match(head)):
+            yield _parquet(path, file, roles)
+            return
+        found = encoding_of(path, file, encoding)
+        text = io.TextIOWrapper(file, encoding=found.name, errors=found.errors, newline="\n")
+        if OBJECTS.match(head) or (suffixes and suffixes[0] in JSON_SUFFIXES):
+            yield Table(None, _json(path, text), found.about)
+        else:
+            text.reconfigure(newline="")
+            yield _delimited(path, text, found, roles)
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[BinaryIO]:
+    with regular(path) as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            if packed:
+                with gzip.open(raw) as unpacked:
+                    yield unpacked  # type: ignore[misc]  # it reads bytes as any file does
+            else:
+                yield raw
+        except UnicodeError:  # all of it was decoded before
+            raise DataError(f"{path} changed while it was read; start again") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{path} is damaged, or was cut off: it cannot be unpacked ({error})") from None
+
+
+def _refuse_others(path: Path, head: bytes, file: BinaryIO) -> None:
+    if head.startswith(b"PK\x03\x04"):
+        raise DataError(f"{path} {_archive(file)}")
+    for begin, what in OTHERS:
+        if head.startswith(begin):
+            raise DataError(f"{path} {what}")
+    if MARKUP.match(head):
+        raise DataError(f"{path} is an HTML or XML page; save the table as CSV UTF-8 and name that file")
+
+
+def _archive(file: BinaryIO) -> str:
+    try:
+        names = zipfile.ZipFile(file).namelist()
+    except (zipfile.BadZipFile, OSError):
+        names = []
+    if any(name.startswith("xl/") for name in names):
+        return EXCEL
+    if "content.xml" in names:
+        return "is an OpenDocument file; save its table as CSV (UTF-8) and name that file"
+    if any(name.startswith("word/") for name in names):
+        return "is a Word document; save its text as plain text (UTF-8)"
+    return "is a ZIP archive; unpack it and name the file inside"
+
+
+# --- Delimited text ------------------------------------------------------------------------------------------------------
+
+
+def _delimited(path: Path, file: io.TextIOWrapper, found: Encoding, roles: Roles) -> Table:
+    """Columns separated by the one character that gives the needed columns; Excel's first line `sep=;` says it."""
+    csv.field_size_limit(2**31 - 1)  # notes may be longer than the module's 131,072 characters
+    declared = re.fullmatch(r"sep=(.)\r?\n?", file.readline())
+    skipped = 1 if declared else 0
+    delimiter, header = _delimiter(path, file, skipped, [declared[1]] if declared else list(DELIMITERS), roles)
+    spaced = len(header) > 1 and all(name.startswith(" ") for name in header[1:])  # id, text, codes
+    reader = _reader(file, delimiter, skipped, spaced=spaced)
+    names = next(reader, [])
+    called = DELIMITERS.get(delimiter, repr(delimiter))
+    about = (*([f"{called}-separated"] if delimiter != "," else []), *found.about)
+    return Table(roles.columns(names, f"{path}: "), _csv_rows(path, reader, names, called, skipped), about)
+
+
+def _reader(file: TextIO, delimiter: str, skipped: int, *, spaced: bool = False) -> Lines:
+    """The file from its header on."""
+    file.seek(0)
+    for _ in range(skipped):
+        file.readline()
+    return csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+
+
+def _delimiter(
+    path: Path, file: TextIO, skipped: int, delimiters: Sequence[str], roles: Roles
+) -> tuple[str, Sequence[str]]:
+    """The delimiter, and the header that it gives. Raises DataError if none gives the needed columns, or more than one does."""
+    headers: dict[str, Sequence[str]] = {}
+    problems: dict[str, str] = {}
+    for delimiter in delimiters:
+        try:
+            headers[delimiter] = next(_reader(file, delimiter, skipped), [])
+            replace(roles, wanted=roles.needed).columns(headers[delimiter])
+        except csv.Error as error:
+            problems[delimiter] = f"broken quoting in the header ({error})"
+        except DataError as error:
+            problems[delimiter] = str(error)
+    if not any(headers.values()):
+        raise DataError(f"{path}: {next(iter(problems.values()))}" if problems and not headers else f"{path} is empty")
+    most = max(headers, key=lambda each: (each not in problems, len(headers[each])))
+    if most in problems:
+        raise DataError(f"{path}: {problems[most] if known(headers[most], roles.chosen) else _no_header(roles.needed)}")
+    return most, headers[most]
+
+
+def _no_header(needed: Sequence[str]) -> str:
+    options = " ".join(f"--column {role}=NAME" for role in needed)
+    return (
+        f"line 1 does not look like a header: expected columns {', '.join(needed)}, separated by comma, semicolon, tab or |; add a "
+        f"header line, or say what its columns hold with {options}"
+    )
+
+
+def _csv_rows(path: Path, reader: Lines, names: Sequence[str], delimiter: str, skipped: int) -> Iterator[Row]:
+    """Rows as RFC 4180 has them; what a lenient reader would guess at is an error. `where` is the row's first line."""
+    line = skipped + reader.line_num + 1
+    try:
+        for row in reader:
+            written = any(map(str.strip, row))  # else a blank line, or what spreadsheets leave of one
+            if written and len(row) != len(names):
+                yield Row(
+                    f"line {line}",
+                    {},
+                    f"{len(row)} fields where the header has {len(names)}; is the file cut off, or a text with "
+                    f'{delimiter}s or line breaks not in "quotes"?',
+                )
+            elif written:
+                yield Row(f"line {line}", dict(zip(names, row, strict=True)))
+            line = skipped + reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f'{path}, row from line {line} on: broken quoting ({error}); is a " inside a text not doubled?'
+        ) from None
+
+
+# --- JSON and Parquet ----------------------------------------------------------------------------------------------------
+
+
+def _json(path: Path, file: TextIO) -> Iterator[Row]:
+    """An object per line, or an array of objects. Numbers stay as they are written, so that `250.00` is not `250.0`."""
+    if _first_character(file) == "[":
+        yield from _array(path, file.read())
+        return
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield _object(f"line {number}", line)
+
+
+def _first_character(file: TextIO) -> str:
+    first = ""
+    while not first.strip() and (first := file.read(1)):
+        pass
+    file.seek(0)
+    return first
+
+
+def _object(where: str, line: str) -> Row:
+    try:
+        found = DECODER.decode(line.strip())
+    except (ValueError, RecursionError) as error:
+        return Row(where, {}, f"not JSON ({_reason(error)}); one object per line is expected")
+    return _row(where, found)
+
+
+def _array(path: Path, text: str) -> Iterator[Row]:
+    """The objects of an array; `where` is the line on which an object begins."""
+    at, line, counted = BEGIN.match(text).end(), 1, 0  # type: ignore[union-attr]  # it begins with [
+    closed = CLOSED.match(text, at)
+    while not closed:
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            found, at = DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {line}: not JSON ({_reason(error)}); an array of objects is expected"
+            ) from None
+        yield _row(f"line {line}", found)
+        closed = CLOSED.match(text, at)
+        comma = COMMA.match(text, at)
+        if not closed and not comma:
+            raise DataError(f"{path}, line {line}: the array is cut off or damaged after the object that begins here")
+        at = comma.end() if comma else at
+
+
+def _row(where: str, found: object) -> Row:
+    return Row(where, found) if isinstance(found, dict) else Row(where, {}, "not a JSON object with a value per column")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition(":")[0]  # without its place, which counts from the object
+
+
+def _missing(_constant: str) -> None:
+    """NaN, which is not JSON, is what some writers put where a value is missing."""
+
+
+DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_missing)
+
+
+def _parquet(path: Path, file: BinaryIO, roles: Roles) -> Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        opened = parquet.ParquetFile(file)
+        names = opened.schema_arrow.names
+    except (pa.ArrowException, OSError) as error:
+        raise _not_parquet(path, error) from None
+    columns = roles.columns(names, f"{path}: ")
+    read = list(dict.fromkeys(columns.values()))
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        try:
+            for batch in opened.iter_batches(columns=read):
+                for cells, problem in _decoded(batch):
+                    number += 1
+                    yield Row(f"row {number}", cells, problem)
+        except (pa.ArrowException, OSError) as error:
+            raise _not_parquet(path, error) from None
+
+    return Table(columns, rows())
+
+
+def _decoded(batch: Any) -> Iterator[tuple[Mapping[str, object], str]]:
+    """The rows of a batch, each with what is wrong with it."""
+    try:
+        yield from ((cells, "") for cells in batch.to_pylist())
+    except UnicodeDecodeError:  # before the first row is given
+        for position in range(len(batch)):
+            cells, problem = {}, ""
+            for name in batch.schema.names:
+                try:
+                    cells[name] = batch.column(name)[position].as_py()
+                except UnicodeDecodeError:
+                    problem = f"'{name}' is not UTF-8"
+            yield cells, problem
+
+
+def _not_parquet(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:160]}")

@@ -1,0 +1,193 @@
+"""Texts -> words as flat integer arrays: the work is done in compiled code, a chunk of texts at a time.
+
+`tokenize` says in plain Python what a token is; `Lexicon.read` gives the same for millions of words. It turns every
+character that belongs to no word into a space, splits and numbers the words with Arrow, and asks Python's own `lower` and
+`isnumeric` once for each distinct word, so that both agree on every character of Unicode.
+
+Both compose a text first (Unicode's normal form C), so that a word is the same however its accents are stored.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+
+from icdbench.spec import Rule
+from icdbench.types import IntArray, Report, composed, quiet
+
+CHUNK = 8 << 20  # characters that are split at once
+BLOCK = 1 << 22  # words that are counted at once
+THREADS = 2  # more gain nothing: one lock is held half of the time
+
+_WORDS = {"not-numeric": re.compile(r"\w+"), "some-letter": re.compile(r"\w+"), "ascii": re.compile(r"[a-z0-9]+")}
+_DROPPED: dict[str, Callable[[str], bool]] = {
+    "not-numeric": str.isnumeric,
+    "some-letter": lambda word: not any(map(str.isalpha, word)),
+    "ascii": str.isnumeric,
+}
+_END = "\0"  # belongs to no word, so it can stand between texts
+_OF_TEXT, _NO_WORD = -2, -1
+
+
+def tokenize(text: str, rule: Rule = "not-numeric") -> list[str]:
+    """The tokens of a text, composed.
+
+    "not-numeric": runs of word characters (Unicode `\\w+`), those that are wholly numeric (`str.isnumeric`) dropped, the
+    rest in lower case, as CAML's preparation does. "some-letter": the same, but tokens without any letter are dropped, as
+    the JLAN paper writes. "ascii": of the text in lower case, runs of a–z and 0–9, numbers dropped (Edin et al. 2023).
+    """
+    dropped = _DROPPED[rule]
+    found = _WORDS[rule].findall(_as_read(text, rule))
+    return [word.lower() for word in found if not dropped(word)]
+
+
+def spans(text: str, rule: Rule = "not-numeric") -> list[tuple[int, int]]:
+    """Where each token of `tokenize` stands in the text as it was given: its first character, and one past its last."""
+    read = _as_read(text, rule)
+    found = [match.span() for match in _WORDS[rule].finditer(read) if not _DROPPED[rule](match[0])]
+    if read == text or (len(read) == len(text) and composed(text) == text):
+        return found
+    places = _places(text, rule)
+    return [(places[start][0], places[end - 1][1]) for start, end in found]
+
+
+def _as_read(text: str, rule: Rule) -> str:
+    whole = composed(text)
+    return whole.lower() if rule == "ascii" else whole
+
+
+def _places(text: str, rule: Rule) -> list[tuple[int, int]]:
+    """For each character of what is read, the characters of the text that it comes from: the first, and one past the last."""
+    whole = composed(text) == text
+    starts = [at for at, character in enumerate(text) if whole or not at or character not in _joining()]
+    found = []
+    for start, end in pairwise([*starts, len(text)]):
+        for character in composed(text[start:end]):
+            # Some characters become two in lower case, as İ does.
+            found += [(start, end)] * (len(character.lower()) if rule == "ascii" else 1)
+    return found
+
+
+@lru_cache
+def _joining() -> frozenset[str]:
+    """The characters that composing may join to the one before them, or reorder."""
+    parts = {character: unicodedata.normalize("NFD", character) for character in map(chr, range(sys.maxunicode + 1))}
+    pairs = (unicodedata.decomposition(character).split() for character in parts)
+    second = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
+    second |= set(map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))))  # vowels and finals of Korean syllables
+    return frozenset(
+        character for character, part in parts.items() if part[0] in second or unicodedata.combining(part[0])
+    )
+
+
+class Lexicon:
+    """The distinct words of all texts read so far: `words[i]` is word number i, in order of first appearance."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self._numbers: dict[str, int] = {}  # of words in lower case
+        self._seen: dict[str, int] = {_END: _OF_TEXT, "": _NO_WORD}  # the same of words as they are written
+
+    @property
+    def words(self) -> list[str]:
+        return list(self._numbers)
+
+    def read(self, texts: Sequence[str], report: Report = quiet) -> tuple[IntArray, IntArray]:
+        """The texts' words as numbers, and where each text begins: text i is `numbers[offsets[i]:offsets[i + 1]]`."""
+        parts: list[IntArray] = []
+        lengths: list[IntArray] = []
+        chunks = list(_chunks(texts))
+        with ThreadPoolExecutor(THREADS) as pool:
+            for done, (places, distinct) in enumerate(pool.map(self._split, chunks), start=1):
+                numbers = self._number(distinct)[places]
+                ends = np.flatnonzero(numbers == _OF_TEXT)
+                words = numbers >= 0
+                lengths.append(np.add.reduceat(words, np.concatenate([[0], ends]), dtype=np.int64))
+                parts.append(numbers[words])
+                report("words", done, len(chunks))
+        offsets = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
+        return np.concatenate([np.zeros(0, np.int32), *parts]), offsets
+
+    def _split(self, texts: Sequence[str]) -> tuple[IntArray, list[str]]:
+        """The pieces of the texts with an _END between any two texts: places in a list of distinct pieces, and the list."""
+        spaced = f" {_END} ".join(_spaced(text, self.rule) for text in texts)
+        pieces = pc.ascii_split_whitespace(pa.array([spaced])).flatten().dictionary_encode()
+        return pieces.indices.to_numpy(), pieces.dictionary.to_pylist()
+
+    def _number(self, distinct: Sequence[str]) -> IntArray:
+        """The number of each piece, new words included; negative for what is no word."""
+        seen, numbers, dropped = self._seen, self._numbers, _DROPPED[self.rule]
+        result = np.empty(len(distinct), np.int32)
+        for place, piece in enumerate(distinct):
+            number = seen.get(piece)
+            if number is None:
+                number = _NO_WORD if dropped(piece) else numbers.setdefault(piece.lower(), len(numbers))
+                seen[piece] = number
+            result[place] = number
+        return result
+
+
+def document_counts(numbers: IntArray, offsets: IntArray, num_words: int) -> IntArray:
+    """In how many texts each word is [num_words]; counted a block of texts at a time, to bound the memory."""
+    counts = np.zeros(num_words, np.int64)
+    start = 0
+    while start < len(offsets) - 1:
+        end = max(start + 1, int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1)
+        part, rows = numbers[offsets[start] : offsets[end]], offsets[start : end + 1] - offsets[start]
+        by_text = csr_matrix((np.ones(len(part), np.bool_), part, rows), shape=(end - start, num_words))
+        by_word = by_text.tocsc()  # lists the texts of each word in order, one as often as it has the word
+        first = np.ones(len(part) + 1, np.bool_)
+        first[1:-1] = by_word.indices[1:] != by_word.indices[:-1]
+        first[by_word.indptr] = True
+        seen = np.concatenate([[0], np.cumsum(first[:-1])])
+        counts += np.diff(seen[by_word.indptr])
+        start = end
+    return counts
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts in order, at least one and about CHUNK characters at a time."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if size >= CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _spaced(text: str, rule: Rule) -> str:
+    """The text with a space for every character that belongs to no word."""
+    lowered = _as_read(text, rule)
+    if lowered.isascii():
+        return lowered.translate(_ascii_table(rule))
+    characters = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.where(_in_words(rule)[characters], characters, ord(" ")).astype(np.uint32).tobytes().decode("utf-32-le")
+
+
+@lru_cache
+def _ascii_table(rule: Rule) -> str:
+    return "".join(chr(i) if kept else " " for i, kept in enumerate(_in_words(rule)[:128]))
+
+
+@lru_cache
+def _in_words(rule: Rule) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether each character of Unicode belongs to words, that is whether it matches `\\w`."""
+    ends = 0x80 if rule == "ascii" else 0x110000
+    found = np.zeros(0x110000, np.bool_)
+    found[:ends] = np.fromiter(map(str.isalnum, map(chr, range(ends))), np.bool_, ends)
+    found[ord("_")] = rule != "ascii"
+    return found

@@ -1,0 +1,94 @@
+"""Compute what a run's record says about its predictions: `measured` for a new run, `remeasure` for a stored one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icdbench.evaluation import bootstrap, metrics
+from icdbench.records import RunRecord, provenance, store
+from icdbench.settings import DataError, SpecError
+from icdbench.training import score
+from icdbench.types import IntArray, Predictions, Report, quiet
+
+MEASURED = ("validation", "test")
+
+
+def measured(predictions: Mapping[str, Predictions], train_counts: IntArray) -> dict[str, Any]:
+    """Compute the fields of a record that follow from its predictions. The tuned threshold uses only validation.
+
+    `predictions` has the keys of MEASURED; `train_counts` [L] counts each code's training documents.
+    """
+    scores = {split: score.probabilities(predicted.scores_NL) for split, predicted in predictions.items()}
+    held, test = predictions["validation"], predictions["test"]
+    threshold = {
+        "fixed": 0.5,
+        "tuned": metrics.tune_threshold(scores["validation"], held.labels, unseen=held.unseen),
+    }
+    given = {
+        split: metrics.scored(scores[split], predicted.labels, predicted.unseen, train_counts)
+        for split, predicted in predictions.items()
+    }
+    collapsed = {rule: metrics.collapse(scores["test"], at) for rule, at in threshold.items()}
+    floor = metrics.ranking(metrics.popularity(train_counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
+    ranking = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")
+    return {
+        "metrics": {split: metrics.evaluate_rules(each, threshold) for split, each in given.items()},
+        "threshold": threshold,
+        "intervals": bootstrap.intervals(given["test"], threshold),
+        "collapse": {rule: name for rule, name in collapsed.items() if name},
+        "popularity": {key: floor[key] for key in ranking if key in floor},
+    }
+
+
+def remeasure(folder: Path, record: RunRecord) -> RunRecord:
+    """Compute a stored run's figures again from its predictions and return its record, signed and stored if it changed.
+
+    Raises DataError if the predictions are damaged or belong to another run.
+    """
+    predictions, label_set = store.load_predictions(folder, record), store.load_label_set(folder, record)
+    shapes = {split: predicted.scores_NL.shape for split, predicted in predictions.items()}
+    documents, L = record.data.documents, record.data.num_codes
+    if shapes != {split: (documents[split], L) for split in MEASURED}:
+        raise DataError(f"{folder / store.PREDICTIONS} has other documents or codes than its record; run it again")
+    in_order = {split: predictions[split] for split in MEASURED}
+    again = record.model_copy(update=measured(in_order, label_set.train_counts))
+    if again == record and record.signed:
+        return record
+    if again != record:
+        again = again.model_copy(update={"remeasured": provenance.now()})
+    # A signed record keeps its checksums: the files beside it have not changed.
+    return store.save_record(folder, again if record.signed else store.sign(folder, again))
+
+
+def remeasure_all(results: Path, report: Report = quiet) -> dict[str, str]:
+    """Bring the figures of all stored runs up to date; why not, by id, for each that could not be."""
+    failures = {}
+    records = store.load_records(results, complete=False)
+    for done, record in enumerate(records):
+        report("measuring stored runs", done, len(records))
+        try:
+            remeasure(store.folder(results, record), record)
+        except DataError as error:
+            failures[record.id] = str(error)
+    return failures
+
+
+def epoch_measures(scored: Predictions, monitor: str) -> dict[str, float]:
+    """Compute the validation figures after an epoch.
+
+    Raises SpecError if `monitor`, the metric to stop by, is undefined.
+    """
+    figures = metrics.evaluate(score.probabilities(scored.scores_NL), scored.labels, unseen=scored.unseen)
+    if monitor not in figures:
+        raise SpecError(f"train.monitor: {monitor} is undefined on this validation split; choose another, such as p@5")
+    return figures | {"validation_loss": _mean_cross_entropy(scored)}
+
+
+def _mean_cross_entropy(predicted: Predictions) -> float:
+    """Average softplus(z) - y·z over all pairs of a document and a code, including those the objective leaves out."""
+    gold = predicted.labels.multiply(predicted.scores_NL).sum(dtype=np.float64)
+    return float((np.logaddexp(0, predicted.scores_NL).sum(dtype=np.float64) - gold) / predicted.scores_NL.size)

@@ -1,0 +1,100 @@
+"""Carries out a grid of runs: one after another, side by side on one machine, or as tasks of a Ray cluster.
+
+`carry_out` yields the record of each run as it ends. `join` starts the processes that compute one run together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+import icdbench.run as runner
+from icdbench.experiments import cluster, pool
+from icdbench.experiments.cluster import Cluster
+from icdbench.settings import SpecError
+from icdbench.training import TrainingError, accelerator
+
+if TYPE_CHECKING:
+    from icdbench.records import RunRecord
+    from icdbench.run import Request
+    from icdbench.spec import Planned, RunSpec
+    from icdbench.training import Progress
+    from icdbench.types import Report
+
+__all__ = ["Cluster", "carry_out", "join", "shows"]
+
+
+class RunProgress(Protocol):
+    """Shows the progress of runs, which are numbered from 1."""
+
+    def begin(self, number: int, spec: RunSpec) -> tuple[Callable[[Progress], None], Report]:
+        """Show a run; returns the functions to report training to, and what comes before it."""
+
+    def end(self, number: int) -> None:
+        """Show a run no longer."""
+
+
+def shows() -> bool:
+    """Whether this process shows progress and prints results: the first of those that compute a run together."""
+    ranks = ("RANK", "LOCAL_RANK")  # of torchrun, Fabric
+    return os.environ.get(next((name for name in ranks if name in os.environ), ""), "0") == "0"
+
+
+def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]:
+    """Start the processes that compute a run together, or join them if torchrun, SLURM or this function started this one.
+
+    Returns the devices of each node and the number of nodes; None means as torchrun has them, else one. Raises SpecError.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        devices, nodes = devices or local, nodes or world // local
+        if (devices, nodes) != (local, world // local):
+            raise SpecError(
+                f"--devices {devices} --nodes {nodes}, but torchrun began {local} processes on each of {world // local} "
+                "nodes; leave both options out"
+            )
+    devices, nodes = 1 if devices is None else devices, 1 if nodes is None else nodes
+    if devices < 1 or nodes < 1:
+        raise SpecError(f"--devices {devices} --nodes {nodes}: give numbers, 1 or more")
+    if devices * nodes == 1:
+        return 1, 1
+    accelerator.fabric(device)  # raises SpecError for an unknown or absent device
+    present = torch.cuda.device_count() if device in {"auto", "cuda"} else 1 if device == "mps" else devices
+    if 0 < present < devices:
+        raise SpecError(f"--devices {devices}: this machine has {present} that torch can use")
+    if accelerator.fabric(device, "32-true", devices, nodes).global_rank:
+        logging.getLogger("icdbench").setLevel(logging.ERROR)
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for as long as the process lives
+    return devices, nodes
+
+
+def carry_out(
+    asked: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress, on: Cluster | None = None
+) -> Iterator[tuple[str, RunRecord | TrainingError]]:
+    """Yield the id and the record of each run as it ends, or the error that ended it.
+
+    Raises SpecError, DataError, OSError; KeyboardInterrupt once all running runs have written their checkpoints.
+    """
+    if jobs < 1:
+        raise SpecError(f"--jobs {jobs}: give the number of runs side by side, 1 or more")
+    if on is not None:
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints what becomes of its tasks; stdout is the table's
+            yield from cluster.carry_out(asked, on, shown)
+    elif min(jobs, len(asked)) > 1:
+        yield from pool.carry_out(asked, min(jobs, len(asked)), shown)
+    else:
+        for number, (planned, request) in enumerate(asked, start=1):
+            report, prepare = shown.begin(number, planned.spec)
+            try:
+                outcome: RunRecord | TrainingError = runner.execute(planned, request, report, prepare)
+            except TrainingError as error:
+                outcome = error
+            shown.end(number)
+            yield planned.spec.id, outcome

@@ -1,0 +1,168 @@
+"""Runs side by side in a pool of processes on one machine, each with its share of the cores."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import icdbench.run as runner
+from icdbench.host import output, processes, tune_process
+from icdbench.records import RunRecord
+from icdbench.run import Request
+from icdbench.settings import DataError, SpecError
+from icdbench.spec import Planned
+from icdbench.training import Progress, TrainingError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from icdbench.experiments.launch import RunProgress
+
+Outcome = RunRecord | TrainingError
+Numbered = tuple[int, Planned, Request]
+Listeners = dict[int, dict[str, Callable[..., None]]]  # by the number of the run and the kind of message
+EVERY = 0.2  # seconds between two reports of a run, and between two looks at them
+STARTED, LEFT, STEP, PREPARE = "started", "left", "step", "prepare"  # what a run tells the main process
+KILLED = "its process was killed (out of memory?); the same command continues"
+
+
+def carry_out(asked: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress) -> Iterator[tuple[str, Outcome]]:
+    """Yield the id and the record of each run as it ends, or the error that ended it.
+
+    A process that is killed fails the run it had and breaks the pool. The other runs are then stopped at a checkpoint, and
+    continue in a new pool.
+    """
+    waiting = deque((number, planned, request) for number, (planned, request) in enumerate(asked, start=1))
+    listeners: Listeners = {}
+    while waiting:
+        for (number, planned, _), outcome in _until_broken(waiting, jobs, shown, listeners):
+            shown.end(number)
+            yield planned.spec.id, outcome
+
+
+def _until_broken(
+    waiting: deque[Numbered], jobs: int, shown: RunProgress, listeners: Listeners
+) -> Iterator[tuple[Numbered, Outcome]]:
+    """Yield the outcomes of waiting runs until none is left or the pool breaks; runs to be continued then wait again."""
+    spawn = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    messages, write_end = spawn.Pipe(duplex=False)
+    running: dict[Future[Outcome], Numbered] = {}
+    states: dict[int, str] = {}
+    pool = ProcessPoolExecutor(jobs, spawn, _set_up, (_share_of_cores(jobs), logging.getLogger().level))
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                number, planned, _ = waiting[0]
+                if number not in listeners:
+                    listeners[number] = dict(zip((STEP, PREPARE), shown.begin(number, planned.spec), strict=True))
+                with processes.starting():
+                    future = pool.submit(_work, write_end, *waiting[0])
+                running[future] = waiting.popleft()
+            ended, _ = wait(running, EVERY, FIRST_COMPLETED)
+            _relay(messages, listeners, states)
+            for future in ended:
+                outcome = future.result()
+                yield running.pop(future), outcome
+    except BrokenProcessPool:
+        while set(multiprocessing.active_children()) - others:  # the others write their checkpoints
+            messages.poll(EVERY)
+            _relay(messages, listeners, states)
+        yield from _after_break(running, waiting, states)
+        running.clear()
+    finally:
+        if running:
+            for pid in [process.pid for process in set(multiprocessing.active_children()) - others if process.pid]:
+                os.kill(pid, signal.SIGINT)
+        messages.close()  # lest one of them wait to be listened to
+        pool.shutdown(cancel_futures=True)
+        write_end.close()
+
+
+def _after_break(
+    running: dict[Future[Outcome], Numbered], waiting: deque[Numbered], states: Mapping[int, str]
+) -> Iterator[tuple[Numbered, Outcome]]:
+    """Yield the outcomes of runs that had ended or were killed when the pool broke, and have the others wait again."""
+    for future, each in reversed(running.items()):
+        if not isinstance(future.exception(), BrokenProcessPool):
+            yield each, future.result()
+        elif not states or states.get(each[0]) == STARTED:  # a pool that starts no run would break for ever
+            yield each, TrainingError(KILLED)
+        else:
+            waiting.appendleft(each)
+
+
+def _relay(messages: Connection, listeners: Listeners, states: dict[int, str]) -> None:
+    """Pass on what runs have told so far, and note which have started or left their process."""
+    while messages.poll():
+        number, what, values = messages.recv()
+        if what in {STARTED, LEFT}:
+            states[number] = what
+        else:
+            listeners[number][what](*values)
+
+
+def _share_of_cores(jobs: int) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // jobs) if hasattr(os, "sched_getaffinity") else 1
+
+
+def _set_up(threads: int, level: int) -> None:
+    """Set up a worker: its share of the cores, where it logs, and that it ends with the main process."""
+    from threadpoolctl import threadpool_limits
+
+    os.setsid()  # Ctrl-C is for the main process
+    output.log_to_stderr(level)
+    tune_process()
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    processes.end_with_parent()
+
+
+def _work(messages: Connection, number: int, planned: Planned, request: Request) -> Outcome:
+    """Carry out a run in a worker. One that is stopped writes its checkpoint and ends its process.
+
+    Messages are shorter than PIPE_BUF, so that one pipe serves all workers, and one that is killed leaves no lock behind.
+    """
+    last = 0.0
+
+    def tell(what: str, *values: Any) -> None:
+        with contextlib.suppress(OSError):  # the main process is dead; the run must get to its checkpoint
+            messages.send((number, what, values))
+
+    def report(step: Progress) -> None:
+        nonlocal last
+        if step.ended or time.monotonic() - last > EVERY:
+            last = time.monotonic()
+            tell(STEP, step)
+
+    try:
+        tell(STARTED)
+        for received in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(received, signal.default_int_handler)
+        processes.heeding_signals()
+        outcome: Outcome = runner.execute(planned, request, report, functools.partial(tell, PREPARE))
+    except TrainingError as error:
+        outcome = error
+    except KeyboardInterrupt:
+        tell(LEFT)
+        os._exit(130)
+    except (SpecError, DataError, OSError):
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a mistake in a model's code costs the runs of that model alone
+        traceback.print_exc()
+        outcome = TrainingError(f"{type(error).__name__}, whose traceback is above")
+    tell(LEFT)
+    return outcome

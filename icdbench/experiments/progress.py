@@ -1,0 +1,167 @@
+"""What a person sees while runs are in progress: on stderr, one live line on a terminal, one line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from icdbench.host import output
+from icdbench.spec import RunSpec
+from icdbench.types import Report
+
+if TYPE_CHECKING:  # torch is slow to import, and preparing data needs none
+    from icdbench.experiments import tune
+    from icdbench.training import Progress as Step
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def preparing(console: Console) -> Iterator[Report]:
+    """Yields a Report that shows a bar for each thing that is being done, on a terminal alone."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+        bars: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = live.add_task(_label(what), total=total)
+            live.update(bars[what], completed=done, total=total)
+
+        yield report
+
+
+@contextlib.contextmanager
+def counting(console: Console) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
+    """Yields a function that passes notes through and shows how many there were, and how fast, on a terminal alone."""
+    texts = (TextColumn("{task.completed:,.0f} notes"), TextColumn("{task.fields[rate]}"))
+    columns = (SpinnerColumn(), *texts, TimeElapsedColumn())
+    hidden = not console.is_terminal or sys.stdout.isatty()  # what is printed shows how far it is
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as live:
+
+        def count(notes: Iterable[T]) -> Iterator[T]:
+            shown, began = live.add_task("", total=None, rate=""), time.monotonic()
+            for number, note in enumerate(notes, start=1):
+                live.update(shown, completed=number, rate=f"{number / (time.monotonic() - began + 1e-9):,.1f} notes/s")
+                yield note
+
+        yield count
+
+
+@contextlib.contextmanager
+def display(total: int, console: Console) -> Iterator[RunGrid]:
+    """Yields what shows a grid of `total` runs: a line for each that is in progress."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+        yield RunGrid(total, console, live)
+
+
+class RunGrid:
+    """Runs in progress, by their numbers from 1."""
+
+    def __init__(self, total: int, console: Console, live: Progress) -> None:
+        self.total, self.console, self.live = total, console, live
+        self.shown: dict[int, TaskID] = {}
+        self.several = False  # runs side by side: then a line must say whose it is
+
+    def begin(self, number: int, spec: RunSpec) -> tuple[Callable[[Step], None], Report]:
+        """Reports for the trainer of a run and for what goes before."""
+        name = f"[{number}/{self.total}] {spec.dataset} {spec.system} seed {spec.seed}"
+        task = self.shown[number] = self.live.add_task(_label(name), total=None, figures="preparing")
+        self.several = self.several or len(self.shown) > 1
+        self._line(name)
+
+        def report(step: Step) -> None:
+            if self.shown.get(number) != task:  # it came after the end
+                return
+            self.live.update(task, total=step.steps, completed=step.step, figures=figures(step, spec))
+            if step.ended:
+                self._line(f"{f'[{number}]' if self.several else ' '} {figures(step, spec)}")
+
+        def prepare(what: str, done: int, total: int) -> None:
+            if self.shown.get(number) == task:
+                self.live.update(task, total=total, completed=done, figures=_label(what))
+
+        return report, prepare
+
+    def end(self, number: int) -> None:
+        """The run is over."""
+        if number in self.shown:
+            self.live.remove_task(self.shown.pop(number))
+
+    def _line(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self.console.print(output.printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def tuning(console: Console) -> Iterator[Callable[[tune.Standing], Callable[[Step], None]]]:
+    """Yields a function that is told where a study stands as a trial begins, and gives the trainer's report for the trial."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
+        shown = live.add_task("tuning", total=None, figures="")
+        first, began = 0, time.monotonic()
+
+        def start(standing: tune.Standing) -> Callable[[Step], None]:
+            nonlocal first
+            first = first or standing.number
+            so_far = (
+                ""
+                if standing.best is None
+                else f"  best {standing.monitor} {standing.best:.3f} (trial {standing.best_trial})"
+            )
+            left = ""
+            if done := standing.number - first:
+                each = (time.monotonic() - began) / done
+                left = f"  {_clock(each * (standing.total - standing.number + 1))} left"
+            line = f"[trial {standing.number}/{standing.total}]{so_far}{left}"
+            live.update(shown, description=_label(line), completed=standing.number - 1, total=standing.total)
+            if not console.is_terminal:
+                console.print(output.printable(line), markup=False, highlight=False, soft_wrap=True)
+
+            def report(step: Step) -> None:
+                value = "" if step.best is None else f"  {step.monitor} {step.best:.3f}"
+                live.update(shown, figures=f"epoch {step.epoch}  loss {step.loss:.4f}{value}")
+
+            return report
+
+        yield start
+
+
+def figures(step: Step, spec: RunSpec) -> str:
+    """Epoch, loss, validation metric, speed, and the time left if no epoch is better than the best so far."""
+    value = "" if step.value is None else f"  {step.monitor} {step.value:.3f}"
+    best = "" if step.best is None else f" (best {step.best:.3f}, epoch {step.best_epoch})"
+    stop = min(spec.train.max_epochs, max(step.best_epoch, 1) + spec.train.patience)
+    soonest = _clock((stop - step.epoch + 1 - step.step / step.steps) * step.seconds_per_epoch)
+    return f"epoch {step.epoch}/{spec.train.max_epochs}  loss {step.loss:.4f}{value}{best}  {step.rate:.0f} docs/s  ≥ {soonest} left"
+
+
+def _label(text: str) -> str:
+    """The text as a column shows it, its brackets being no markup."""
+    return output.printable(text).replace("[", r"\[")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
+    return f"{minutes}:{rest:02d}"

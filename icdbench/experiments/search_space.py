@@ -1,0 +1,91 @@
+"""The search space of tuning: the fields of a model and of training that have a range, and settings drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from torch import nn
+
+from icdbench.registry import Entry
+from icdbench.settings import Range, SpecError
+from icdbench.spec import RunSpec, TrainSpec
+from icdbench.training import TrainingError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A field that is searched: its place (`train.learning_rate`), range, the value of a run without tuning and, once known,
+    the best value and its importance."""
+
+    name: str
+    range: Range
+    start: Any
+    best: Any = None
+    importance: float | None = None
+
+    def draw(self, trial: optuna.Trial) -> Any:
+        """A value that the sampler proposes."""
+        low, high = self.range.low, self.range.high
+        if self.range.choices:
+            return trial.suggest_categorical(self.name, self.range.choices)
+        assert low is not None
+        assert high is not None
+        if isinstance(self.start, int):
+            return trial.suggest_int(self.name, int(low), int(high), log=self.range.log)
+        return trial.suggest_float(self.name, low, high, log=self.range.log)
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value can be drawn at all."""
+        low, high = self.range.low, self.range.high
+        return value in self.range.choices if low is None or high is None else bool(low <= value <= high)
+
+
+def parameters(entry: Entry, base: RunSpec, fixed: Mapping[str, Any]) -> list[Parameter]:
+    """The fields with a range that are not fixed, with the base run's values; training has none for a model fitted whole."""
+    found = [
+        Parameter(f"{entry.name}.{field}", each, base.config[field]) for field, each in entry.config.ranges().items()
+    ]
+    if has_epochs(entry):
+        ranges = TrainSpec.ranges()
+        if base.train.objective == "bce":
+            ranges.pop("t_loss")  # it has no effect there
+        found += [Parameter(f"train.{field}", each, getattr(base.train, field)) for field, each in ranges.items()]
+    return [each for each in found if each.name not in fixed]
+
+
+def has_epochs(entry: Entry) -> bool:
+    """Whether the model is trained by the trainer, rather than fitted whole."""
+    return isinstance(entry.cls, type) and issubclass(entry.cls, nn.Module)
+
+
+def drawn(trial: optuna.Trial, base: RunSpec, entry: Entry, searched: Sequence[Parameter]) -> RunSpec:
+    """The base run with a value for each parameter. Raises TrainingError for values that exclude each other."""
+    changes = by_target({each.name: each.draw(trial) for each in searched})
+    try:
+        config = entry.config().override({**base.config, **changes["model"]}, entry.name)
+        trained = base.train.override(changes["train"], "train")
+    except SpecError as error:
+        raise TrainingError(f"impossible: {error}") from None
+    return base.model_copy(update={"config": config.model_dump(mode="json"), "train": trained})
+
+
+def with_effect(base: RunSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes without those that the model has no use for."""
+    settings = base.identity()
+    parts = {"data": settings["data"], "train": settings["train"] | {"monitor": base.train.monitor}}
+    parts[base.model] = settings["config"]
+    targets = {key: key.partition(".") for key in changes}
+    return {key: changes[key] for key, (target, _, field) in targets.items() if field in parts[target]}
+
+
+def by_target(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`{"jlan.blocks": 2, "train.t_loss": .1}` as the settings of a variant: {"model": …, "train": …}, without data's."""
+    found: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
+    for name, value in values.items():
+        target, _, field = name.partition(".")
+        if target != "data":
+            found["train" if target == "train" else "model"][field] = value
+    return found

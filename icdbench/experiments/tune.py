@@ -1,0 +1,337 @@
+"""Tuning: Optuna searches the ranges that are declared beside the defaults of a model's fields and of training.
+
+The first trial is the start, the setting to be improved, so that the best setting is never worse on validation. TPE proposes
+the others. A trial whose validation metric lies below the median of the earlier ones at the same epoch is pruned. Trials
+never see test documents: their corpus lacks them.
+
+    results/tuning/<dataset>/<model>.db             all trials (SQLite), unless --storage names another database
+    results/tuning/<dataset>/<model>.json           the best setting: the variant `<model>@tuned` of `icdbench run`
+    results/tuning/<dataset>/<model>.history.png, .svg, <model>.importance.png, .svg
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+from torch import nn
+
+import icdbench.run as runner
+from icdbench import registry, train
+from icdbench.data import datasets
+from icdbench.evaluation import metrics
+from icdbench.experiments import trials as kept
+from icdbench.experiments.search_space import Parameter, by_target, drawn, has_epochs, parameters, with_effect
+from icdbench.files import replacing
+from icdbench.records import provenance, store
+from icdbench.registry import Entry
+from icdbench.run import Request
+from icdbench.settings import SpecError
+from icdbench.spec import Planned, RunSpec
+from icdbench.training import Progress, TrainingError, accelerator, memory, objectives, score
+from icdbench.types import Corpus, Report, quiet
+
+log = logging.getLogger("icdbench")
+
+FEWEST, SURE = 2, 10  # complete trials per parameter: below, no importance; below, a rough one
+WAIT = 2.0  # seconds between two looks at the trials of other processes
+START = "first"  # attribute of the trial of the setting to be improved
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What tuning found. `counts` has the trials by what became of them; `failures` their reasons.
+
+    `value` and `first` are the best validation value and that of the start (None if it has none); `seeds` the validation
+    values of stored runs of the start, one for each seed; `by_epochs` whether training has epochs.
+    """
+
+    spec: RunSpec
+    adapted: Mapping[str, Any]
+    parameters: list[Parameter]
+    fixed: Mapping[str, Any]
+    by_epochs: bool
+    monitor: str
+    value: float
+    first: float | None
+    seeds: Sequence[float]
+    trial: int
+    counts: Mapping[str, int]
+    failures: list[str]
+    seed: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a display may show before a trial: its number, and the best value and trial so far."""
+
+    number: int
+    total: int
+    monitor: str
+    best: float | None
+    best_trial: int | None
+
+
+Show = Callable[[Standing], Callable[[Progress], None]]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What is searched, and what the trials share."""
+
+    entry: Entry
+    planned: Planned
+    request: Request
+    parameters: list[Parameter]
+    corpus: Corpus
+    monitor: str
+    seed: int
+
+
+def tune(
+    request: Request,
+    trials: int,
+    storage: str | None = None,
+    seed: int = 0,
+    show: Show = lambda _: lambda _: None,
+    prepare: Report = quiet,
+) -> Outcome:
+    """Search until the study has `trials` trials, continuing where it stood, and store the best setting.
+
+    `request` names one model; what it changes is held fixed. Raises SpecError, DataError, KeyboardInterrupt, and
+    TrainingError if no trial completed.
+    """
+    (name,) = request.models
+    if trials < 1:
+        raise SpecError(f"--trials {trials}: give the number of trials, 1 or more")
+    if not 0 <= seed < 2**31:
+        raise SpecError(f"--seed {seed}: give a number from 0 to 2147483647")
+    model, variant = registry.split(name)
+    if variant:
+        raise SpecError(f"'{name}' is a variant; tune takes a model, such as '{model}'")
+    entry = registry.entry(name)
+    (planned,) = runner.expand(replace(request, seeds=(seed,)), prepare)
+    base = planned.spec
+    request = replace(request, changes=with_effect(base, request.changes))
+    searched = parameters(entry, base, request.changes)
+    if not searched:
+        raise SpecError(f"nothing is left to tune: --set fixes every field of '{name}' that has a range")
+    full = datasets.open(request.dataset, request.root, base.data).corpus(prepare)
+    corpus = replace(full, splits={split: full.splits[split] for split in ("train", "validation")})
+    monitor = objectives.monitored(base.train, len(corpus.vocabulary.codes))
+    search = _Search(entry, planned, request, searched, corpus, monitor, seed)
+    if storage is None:
+        folder = store.tuning_folder(request.results, base.dataset)
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = f"sqlite:///{folder / base.model}.db"
+    # Other settings, data, versions or ranges are other studies.
+    space = hashlib.sha256("; ".join(f"{each.name} {each.range}" for each in searched).encode()).hexdigest()[:8]
+    with kept.opened(storage, f"{base.id}-{space}") as (study, lock):
+        _optimize(study, lock, search, trials, show, prepare)
+        return _outcome(kept.counted(study), search)
+
+
+def _optimize(
+    study: optuna.Study,
+    lock: AbstractContextManager[object],
+    search: _Search,
+    trials: int,
+    show: Show,
+    prepare: Report,
+) -> None:
+    """Compute trials until `trials` of the study count, whoever computed them."""
+    start = {each.name: each.start for each in search.parameters if each.holds(each.start)}
+
+    def objective(trial: optuna.Trial) -> float:
+        counted = kept.counted(study)
+        best = kept.best(counted)
+        so_far = (None, None) if best is None else (best.values[0], best.number + 1)
+        report = show(Standing(len(counted.trials) + 1, trials, search.monitor, *so_far))
+        study.sampler = _sampler(study, trial, search.seed)
+        try:
+            return _validation(trial, search, report, prepare)
+        except TrainingError as error:
+            trial.set_user_attr(kept.ERROR, str(error))
+            raise
+        except KeyboardInterrupt:
+            first = START in trial.user_attrs
+            study.enqueue_trial(start if first else trial.params, {START: True} if first else None)
+            raise
+
+    with lock:
+        if not any(START in trial.user_attrs for trial in kept.live(study)):
+            study.enqueue_trial(start, {START: True})
+    while True:
+        live = kept.live(study)
+        done = sum(map(kept.counts, live))
+        queued = [trial for trial in live if trial.state == TrialState.WAITING]
+        # The start belongs to every study, even if the process that computed it died while others computed enough trials.
+        if done >= trials and not any(START in trial.user_attrs and not trial.state.is_finished() for trial in live):
+            return
+        if len(live) >= trials and not queued:
+            prepare("waiting for trials of other processes", done, trials)  # which may yet die
+            time.sleep(WAIT)
+            kept.retry_stale(study)
+            continue
+        try:
+            study.optimize(objective, n_trials=1, catch=(TrainingError,))
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
+            # Of a machine that slept: another process gave the trial up, and its setting is tried again.
+            if isinstance(error, ValueError) and not str(error).startswith("Cannot tell a"):
+                raise
+            log.warning("a trial was given up for dead while it was computed; it does not count")
+
+
+def _sampler(study: optuna.Study, trial: optuna.Trial, seed: int) -> optuna.samplers.BaseSampler:
+    """A sampler for this trial alone, seeded by its place among those that count or may still come to.
+
+    With one sampler for all a study that is continued would repeat the draws of its beginning, and each process those of the
+    others.
+    """
+    earlier = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
+    place = sum(kept.counts(each) or not each.state.is_finished() for each in earlier)
+    return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, place]).generate_state(1)[0]))
+
+
+def _validation(trial: optuna.Trial, search: _Search, report: Callable[[Progress], None], prepare: Report) -> float:
+    """The best monitored validation value of a run with the trial's setting. Raises TrainingError, optuna.TrialPruned."""
+
+    def report_and_prune(step: Progress) -> None:
+        report(step)
+        if step.ended and step.value is not None:
+            trial.report(step.value, step.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    spec, corpus = drawn(trial, search.planned.spec, search.entry, search.parameters), search.corpus
+    train_split, validation = corpus.splits["train"], corpus.splits["validation"]
+    on = accelerator.fabric(search.request.device, spec.train.precision)
+    on_cpu = on.device.type == "cpu"
+    memory.check(spec, runner.task(corpus, spec.data, None), on_cpu=on_cpu, changed=search.request.changes)
+    accelerator.seed_everything(spec.seed)
+    task = runner.task(corpus, spec.data, spec.config.get("embedding_size"), prepare)
+    # Values that are possible alone may not be together.
+    model = memory.build(spec, task, on_cpu=on_cpu, changed=search.request.changes)
+    if isinstance(model, nn.Module):
+        with memory.enough_memory():
+            return train.fit(
+                model,
+                train_split,
+                validation,
+                spec.train,
+                seed=spec.seed,
+                on=on,
+                checkpoint=None,  # a trial that is stopped is tried again from its beginning
+                report=report_and_prune,
+            ).best
+    model.fit(train_split)
+    scores_NL = score.probabilities(model.scores(validation).astype(np.float32))
+    return metrics.evaluate(scores_NL, validation.labels(), unseen=validation.unseen)[search.monitor]
+
+
+# --- What was found ------------------------------------------------------------------------------------------------------
+
+
+def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
+    """Store the best setting and the plots. Raises TrainingError if no trial completed."""
+    done, best, base, entry = counted.trials, kept.best(counted), search.planned.spec, search.entry
+    failures = [
+        f"trial {trial.number + 1}: {trial.user_attrs[kept.ERROR]}" for trial in done if kept.ERROR in trial.user_attrs
+    ]
+    if best is None:
+        raise TrainingError(f"none of {len(done)} trials was finished: {'; '.join(failures[:3])}")
+    weights = _importance(counted, len(search.parameters))
+    found = [
+        replace(each, best=best.params[each.name], importance=weights.get(each.name)) for each in search.parameters
+    ]
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    counts = {name: sum(trial.state == state for trial in done) for name, state in states.items()}
+    given = {"train": base.train.model_dump(mode="json"), entry.name: base.config}
+    places = [key.partition(".") for key in search.request.changes]
+    fixed = {f"{target}.{field}": given[target][field] for target, _, field in places if target in given}
+    stored = {
+        "model": entry.name,
+        "dataset": base.dataset,
+        "fingerprint": base.fingerprint,
+        "settings": by_target({**fixed, **best.params}),
+        "data": {key: value for key, value in search.planned.changed.items() if key.startswith("data.")},
+        "monitor": search.monitor,
+        "value": best.values[0],
+        "trial": best.number + 1,
+        "trials": counts,
+        "seed": search.seed,
+        "versions": {**provenance.versions(), "optuna": optuna.__version__},
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    path = store.save_tuned(search.request.results, stored)
+    _plot(counted, search.monitor, path, importance=bool(weights))
+    start = {each.name: each.start for each in found}
+    complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
+    return Outcome(
+        spec=base,
+        adapted=search.planned.adapted,
+        parameters=found,
+        fixed=fixed,
+        by_epochs=has_epochs(entry),
+        monitor=search.monitor,
+        value=best.values[0],
+        first=next((trial.values[0] for trial in complete if trial.params == start), None),
+        seeds=_over_seeds(search.request.results, base, search.monitor),
+        trial=best.number + 1,
+        counts=counts,
+        failures=failures,
+        seed=search.seed,
+        path=path,
+    )
+
+
+def _over_seeds(results: Path, base: RunSpec, monitor: str) -> list[float]:
+    """The monitored validation value of each stored run of the start: how far the seed alone moves it."""
+    runs = [record for record in store.load_records(results) if record.spec.setting == base.setting]
+    return [record.metrics["validation"]["fixed"][monitor] for record in runs]
+
+
+def _importance(counted: optuna.Study, searched: int) -> dict[str, float]:
+    """How much of the value's variance each parameter explains (fANOVA); empty if too few trials tell."""
+    values = [trial.values[0] for trial in counted.trials if trial.state == TrialState.COMPLETE]
+    if searched < 2 or len(values) < FEWEST * searched or len(set(values)) < 2:
+        return {}
+    return optuna.importance.get_param_importances(counted, evaluator=_fanova())
+
+
+def _fanova() -> optuna.importance.BaseImportanceEvaluator:
+    return optuna.importance.FanovaImportanceEvaluator(seed=0)
+
+
+def _plot(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -> None:
+    """Write Optuna's plots of the history and the importance beside the best setting, each as PNG and SVG."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+    from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
+
+    with mpl.rc_context({"svg.hashsalt": "icdbench"}), kept.experimental():  # equal figures are equal files
+        axes = {"history": plot_optimization_history(counted, target_name=f"validation {monitor}")}
+        axes["history"].xaxis.set_major_formatter(lambda number, _: f"{number + 1:g}")  # trials are numbered from 1
+        if importance:
+            axes["importance"] = plot_param_importances(counted, _fanova(), target_name=f"validation {monitor}")
+        for what, each in axes.items():
+            each.set_title("")
+            each.set_title(path.stem, loc="left")
+            figure = each.figure
+            assert isinstance(figure, Figure)
+            for kind, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 150})):
+                with replacing(path.with_suffix(f".{what}.{kind}")) as temporary:
+                    figure.savefig(temporary, format=kind, bbox_inches="tight", **more)
+            plt.close(figure)

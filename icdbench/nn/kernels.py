@@ -1,0 +1,351 @@
+"""The same sums, faster: attention, convolutions and recurrences by the way that suits the device and the size.
+
+Shapes in names as in nn.py. Each function computes what torch's own layer computes, up to rounding, with torch's own where
+that is fastest; which way that is was measured on a CPU (docs/performance.md). On other devices all are torch's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def _first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A gradient that cannot be differentiated again, and says so.
+
+    torch's own `once_differentiable` says so only if the upstream gradient can be: that of a plain sum cannot, and then
+    whatever is derived from the gradient would have no gradient, without a word.
+    """
+
+    @functools.wraps(backward)
+    def checked(ctx: Any, *upstream: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError("icdbench.nn.kernels have no second derivative; leave create_graph out")
+        return backward(ctx, *upstream)
+
+    return checked
+
+
+def product(rows_MK: Tensor, columns_NK: Tensor) -> Tensor:
+    """`rows · columnsᵀ`: [M, N], without a gradient of its own.
+
+    On a CPU by oneDNN, which has torch's convolutions: where the library that has its products does not know the processor
+    (AMD's, to MKL), twice as fast.
+    """
+    if _ONEDNN and rows_MK.dtype == torch.float32 and _plain(rows_MK, columns_NK):
+        rows_MK, columns_NK = _dense(rows_MK), _dense(columns_NK)
+        product_MN: Tensor = torch.ops.mkldnn._linear_pointwise(rows_MK, columns_NK, None, "none", [], "")  # noqa: SLF001
+        return product_MN
+    return rows_MK @ columns_NK.T
+
+
+def _dense(matrix_MN: Tensor) -> Tensor:
+    """Without gaps in memory, for which oneDNN has but a reference implementation."""
+    return matrix_MN if matrix_MN.is_contiguous() or matrix_MN.T.is_contiguous() else matrix_MN.contiguous()
+
+
+_ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+SMALL = 1 << 22  # multiplications up to which torch's own way costs less than the way to oneDNN's
+
+
+def linear(hidden_XK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
+    """`hidden · weightᵀ + bias` over the last axis: [..., K] to [..., N]."""
+    if hidden_XK.numel() * len(weight_NK) <= SMALL or not _plain(hidden_XK, weight_NK):
+        return functional.linear(hidden_XK, weight_NK, bias_N)
+    mapped_MN: Tensor = _Linear.apply(hidden_XK.flatten(0, -2), weight_NK)  # type: ignore[no-untyped-call]
+    mapped_XN = mapped_MN.view(*hidden_XK.shape[:-1], -1)
+    return mapped_XN if bias_N is None else mapped_XN + bias_N
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_MK: Tensor, weight_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(rows_MK, weight_NK)
+        return product(rows_MK, weight_NK)
+
+    @staticmethod
+    @_first_order
+    def backward(ctx: Any, upstream_MN: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        rows_MK, weight_NK = ctx.saved_tensors
+        by_row, by_weight = ctx.needs_input_grad
+        return (
+            product(upstream_MN, weight_NK.T) if by_row else None,
+            product(upstream_MN.T, rows_MK.T) if by_weight else None,
+        )
+
+
+def dropout(hidden_X: Tensor, rate: float) -> Tensor:
+    """Each number zero with probability `rate`, and the others larger by as much as is then missing.
+
+    On a CPU torch draws a number at a time; here a fast generator, seeded by torch's, draws them all. `rate` is rounded to
+    1/65,536.
+    """
+    if rate == 0 or not _plain(hidden_X):
+        return functional.dropout(hidden_X, rate)
+    dropped_X: Tensor = _Dropout.apply(hidden_X, rate)  # type: ignore[no-untyped-call]
+    return dropped_X
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_X: Tensor, rate: float) -> Tensor:
+        chances, size = 1 << 16, hidden_X.numel()
+        dropped = round(rate * chances)
+        generator = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
+        drawn = generator.integers(0, 1 << 64, -(-size // 4), np.uint64).view(np.uint16)[:size]
+        kept_X = torch.from_numpy(drawn >= dropped).view(hidden_X.shape)
+        ctx.scale = chances / max(chances - dropped, 1)
+        ctx.save_for_backward(kept_X)
+        dropped_X: Tensor = (hidden_X * ctx.scale).mul_(kept_X)
+        return dropped_X
+
+    @staticmethod
+    @_first_order
+    def backward(ctx: Any, upstream_X: Tensor) -> tuple[Tensor, None]:
+        (kept_X,) = ctx.saved_tensors
+        return (upstream_X * ctx.scale).mul_(kept_X), None
+
+
+def attention(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
+    """`softmax(queries · keysᵀ) · values` over the positions of each document: [B, L, H]."""
+    # With a head axis and rows that lie in one piece torch takes its fused kernels, which go block by block and never hold
+    # the weights; of a convolution's output (a transposed view) it would make them all.
+    same = keys_BPF is values_BPH
+    keys_BPF = keys_BPF.contiguous()
+    values_BPH = keys_BPF if same else values_BPH.contiguous()
+    if _in_blocks(queries_LF, keys_BPF, values_BPH):
+        attended_BLH: Tensor = _BlockedAttention.apply(queries_LF, keys_BPF, values_BPH, mask_BP)  # type: ignore[no-untyped-call]
+        return attended_BLH
+    queries_B1LF = queries_LF.expand(len(keys_BPF), 1, -1, -1)
+    mask_B11P = None if mask_BP is None else mask_BP[:, None, None]
+    return functional.scaled_dot_product_attention(
+        queries_B1LF, keys_BPF[:, None], values_BPH[:, None], mask_B11P, scale=1.0
+    )[:, 0]
+
+
+BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a core's cache
+
+
+def _in_blocks(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> bool:
+    """Whether the weights are too many to be kept, on a CPU: torch's kernel for one uses slow products, and knows equal widths only."""
+    return len(queries_LF) * values_BPH.shape[1] > BLOCK_CELLS and _plain(queries_LF, keys_BPF, values_BPH)
+
+
+class _BlockedAttention(torch.autograd.Function):
+    """`attention` a document and a block of codes at a time, over the document's own positions; weights are made again for
+    the gradient. With w = softmax(q·k), o = w·v and g the gradient of o: dv = wᵀg, ds = w (g·v - g·o), dq = ds·k, dk = dsᵀq.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
+        attended_BLH = values_BPH.new_empty(len(values_BPH), len(queries_LF), values_BPH.shape[2])
+        for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
+            keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
+            for block in blocks:
+                weights_CN = product(queries_LF[block], keys_NF).softmax(1)
+                attended_BLH[document, block] = product(weights_CN, values_NH.T)
+        ctx.save_for_backward(queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH)
+        return attended_BLH
+
+    @staticmethod
+    @_first_order
+    def backward(ctx: Any, gradient_BLH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        queries_LF, keys_BPF, values_BPH, mask_BP, attended_BLH = ctx.saved_tensors
+        by_query_LF, by_key_BPF, by_value_BPH = map(torch.zeros_like, (queries_LF, keys_BPF, values_BPH))
+        gradient_BLH = gradient_BLH.contiguous()
+        along_BL1 = (gradient_BLH * attended_BLH).sum(2, keepdim=True)
+        for document, inside, blocks in _blocks(len(queries_LF), values_BPH, mask_BP):
+            keys_NF, values_NH = keys_BPF[document][inside], values_BPH[document][inside]
+            by_key_NF, by_value_NH = torch.zeros_like(keys_NF), torch.zeros_like(values_NH)
+            for block in blocks:
+                weights_CN = product(queries_LF[block], keys_NF).softmax(1)
+                by_value_NH += product(weights_CN.T, gradient_BLH[document, block].T)
+                by_score_CN = product(gradient_BLH[document, block], values_NH)
+                by_score_CN.sub_(along_BL1[document, block]).mul_(weights_CN)
+                by_query_LF[block] += product(by_score_CN, keys_NF.T)
+                by_key_NF += product(by_score_CN.T, queries_LF[block].T)
+            by_key_BPF[document, inside], by_value_BPH[document, inside] = by_key_NF, by_value_NH
+        return by_query_LF, by_key_BPF, by_value_BPH, None
+
+
+def _blocks(num_codes: int, values_BPH: Tensor, mask_BP: Tensor | None) -> Iterator[tuple[int, Tensor, list[slice]]]:
+    """Each document, the positions that it attends to, and its blocks of codes."""
+    everywhere_P = torch.ones(values_BPH.shape[1], dtype=torch.bool)
+    for document in range(len(values_BPH)):
+        inside_P = everywhere_P if mask_BP is None else mask_BP[document]
+        size = max(1, BLOCK_CELLS // max(1, int(inside_P.sum())))
+        yield document, inside_P, [slice(first, first + size) for first in range(0, num_codes, size)]
+
+
+# What is fastest on a CPU, as measured (docs/performance.md).
+NARROW = 128  # features up to which a convolution is faster with them side by side in memory
+LONG = 12  # kernel sizes from which a product of spectra is faster yet,
+LONG_OF_MANY = 10  # and for more features than that
+
+
+def convolve(layer: nn.Conv1d, hidden_BTE: Tensor) -> Tensor:
+    """`layer` over positions, with features last: [B, T, E] to [B, P, F]. The same sums by the way that is fastest."""
+    kernel, padding = layer.kernel_size[0], layer.padding[0]
+    assert isinstance(padding, int), padding
+    plain = _plain(hidden_BTE, layer.weight) and hidden_BTE.dtype == torch.float32
+    few = max(layer.in_channels, layer.out_channels) <= NARROW
+    if plain and kernel >= (LONG if few else LONG_OF_MANY):
+        convolved_BPF: Tensor = _SpectralConvolution.apply(hidden_BTE, layer.weight, padding)  # type: ignore[no-untyped-call]
+        return convolved_BPF if layer.bias is None else convolved_BPF + layer.bias
+    if plain and few:
+        image_BE1T, filters_FE1K = hidden_BTE.contiguous().transpose(1, 2)[:, :, None], layer.weight[:, :, None]
+        convolved_BF1P = functional.conv2d(image_BE1T, filters_FE1K, layer.bias, padding=(0, padding))
+        return convolved_BF1P[:, :, 0].transpose(1, 2)
+    convolved_BFP: Tensor = layer(hidden_BTE.transpose(1, 2))
+    return convolved_BFP.transpose(1, 2)
+
+
+class _SpectralConvolution(torch.autograd.Function):
+    """A convolution of [B, T, E] to [B, P, F] by products of spectra: of M blocks of N positions that overlap by K - 1, each
+    with S = N - K + 1 results. Torch's own gradient would transform complex numbers where real ones do, and keep spectra.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_BTE: Tensor, weight_FEK: Tensor, padding: int) -> Tensor:
+        ctx.save_for_backward(hidden_BTE, weight_FEK)
+        ctx.padding = padding
+        (B, T, _), kernel = hidden_BTE.shape, weight_FEK.shape[2]
+        positions = T + 2 * padding - kernel + 1
+        N, S, _ = _blocking(positions, kernel)
+        filters_CEF = _filters(weight_FEK, N).transpose(1, 2).conj().resolve_conj()
+        convolved_NXF = torch.fft.irfft(_spectra(hidden_BTE, positions, kernel, padding) @ filters_CEF, n=N, dim=0)
+        convolved_SBMF: Tensor = convolved_NXF[:S].unflatten(1, (B, -1))
+        return convolved_SBMF.permute(1, 2, 0, 3).flatten(1, 2)[:, :positions]
+
+    @staticmethod
+    @_first_order
+    def backward(ctx: Any, upstream_BPF: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden_BTE, weight_FEK = ctx.saved_tensors
+        (B, T, E), (positions, F), K = hidden_BTE.shape, upstream_BPF.shape[1:], weight_FEK.shape[2]
+        N, S, M = _blocking(positions, K)
+        upstream_BMSF = functional.pad(upstream_BPF, (0, 0, 0, M * S - positions)).view(B, M, S, F)
+        upstream_CXF = torch.fft.rfft(upstream_BMSF, n=N, dim=2).flatten(0, 1).transpose(0, 1)
+        by_filter_CFE = upstream_CXF.transpose(1, 2).conj() @ _spectra(hidden_BTE, positions, K, ctx.padding)
+        by_weight_FEK = torch.fft.irfft(by_filter_CFE, n=N, dim=0)[:K].permute(1, 2, 0)
+        by_block_NXE = torch.fft.irfft(upstream_CXF @ _filters(weight_FEK, N), n=N, dim=0)
+        by_block_BMNE = by_block_NXE.view(N, B, M, E).permute(1, 2, 0, 3)
+        by_padded_BUE = hidden_BTE.new_zeros(B, M * S + K - 1, E)
+        by_padded_BUE[:, : M * S].view(B, M, S, E).copy_(by_block_BMNE[:, :, :S])
+        by_padded_BUE[:, S:].unfold(1, K - 1, S).add_(by_block_BMNE[:, :, S:].transpose(2, 3))
+        return by_padded_BUE[:, ctx.padding : ctx.padding + T], by_weight_FEK, None
+
+
+def _blocking(positions: int, kernel: int) -> tuple[int, int, int]:
+    """N, a power of two, S and M."""
+    N = 1 << (4 * kernel).bit_length()
+    S = N - kernel + 1
+    return N, S, -(-positions // S)
+
+
+def _spectra(hidden_BTE: Tensor, positions: int, kernel: int, padding: int) -> Tensor:
+    """Of each block: [C, X, E], C = N / 2 + 1 frequencies, X = B · M blocks."""
+    N, S, M = _blocking(positions, kernel)
+    padded_BUE = functional.pad(hidden_BTE, (0, 0, padding, M * S + kernel - 1 - padding - hidden_BTE.shape[1]))
+    spectra_BMCE: Tensor = torch.fft.rfft(padded_BUE.unfold(1, N, S).transpose(2, 3), dim=2)
+    return spectra_BMCE.flatten(0, 1).transpose(0, 1)
+
+
+def _filters(weight_FEK: Tensor, N: int) -> Tensor:
+    """Of each filter: [C, F, E]."""
+    filters_CFE: Tensor = torch.fft.rfft(weight_FEK.permute(2, 0, 1), n=N, dim=0)
+    return filters_CFE
+
+
+def recur(layers: Sequence[nn.LSTM | nn.GRU], sequences_BTF: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The states [B, T, H] of layers of one kind and size, each over its own batch of sequences."""
+    if isinstance(layers[0], nn.GRU) and _plain(*sequences_BTF, *layers[0].parameters()):
+        return _gru(layers, torch.stack(tuple(sequences_BTF))).unbind()
+    return [layer(hidden_BTF)[0] for layer, hidden_BTF in zip(layers, sequences_BTF, strict=True)]
+
+
+def _gru(layers: Sequence[nn.LSTM | nn.GRU], hidden_DBTF: Tensor) -> Tensor:
+    """The states [D, B, T, H] of D GRUs.
+
+    On a CPU torch goes through a GRU's gradient step by step and operation by operation; here all that does not depend on
+    the step before is done for the whole sequence at once.
+    """
+    weights = (torch.stack([getattr(layer, f"{name}_l0") for layer in layers]) for name in _GRU_WEIGHTS)
+    input_DGF, state_DGH, input_bias_DG, state_bias_DG = weights
+    _, B, T, _ = hidden_DBTF.shape
+    rows_DXF = hidden_DBTF.transpose(1, 2).flatten(1, 2)  # X = T · B
+    given_DXG = torch.stack([linear(*each) for each in zip(rows_DXF, input_DGF, input_bias_DG, strict=True)])
+    given_DTBG = given_DXG.reshape(len(layers), T, B, -1)
+    states_DTBH: Tensor = _GatedSteps.apply(given_DTBG, state_DGH, state_bias_DG)  # type: ignore[no-untyped-call]
+    return states_DTBH.transpose(1, 2)
+
+
+_GRU_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class _GatedSteps(torch.autograd.Function):
+    """The recurrence of a GRU, from what the inputs give to its gates, G = 3H (reset r, update z, new n) of them:
+
+    r, z = σ(given_r + q_r), σ(given_z + q_z)     q = W h before + b
+    n = tanh(given_n + r q_n)
+    h = n + z (h before - n)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, given_DTBG: Tensor, weight_DGH: Tensor, bias_DG: Tensor) -> Tensor:
+        (D, T, B, _), H = given_DTBG.shape, weight_DGH.shape[2]
+        states_DTBH = given_DTBG.new_zeros(D, T + 1, B, H)
+        gates_DTBG, queries_DTBH = torch.empty_like(given_DTBG), given_DTBG.new_empty(D, T, B, H)
+        turned_DHG, bias_D1G = weight_DGH.transpose(1, 2).contiguous(), bias_DG[:, None]
+        every = (states_DTBH, states_DTBH[:, 1:], given_DTBG, gates_DTBG, queries_DTBH)
+        for before_DBH, after_DBH, given_DBG, gates_DBG, query_DBH in zip(
+            *(each.unbind(1) for each in every), strict=False
+        ):
+            asked_DBG = torch.baddbmm(bias_D1G, before_DBH, turned_DHG)
+            both_DBG, new_DBH = gates_DBG[:, :, : 2 * H], gates_DBG[:, :, 2 * H :]
+            torch.add(given_DBG[:, :, : 2 * H], asked_DBG[:, :, : 2 * H], out=both_DBG).sigmoid_()
+            query_DBH.copy_(asked_DBG[:, :, 2 * H :])
+            torch.addcmul(given_DBG[:, :, 2 * H :], both_DBG[:, :, :H], query_DBH, out=new_DBH).tanh_()
+            torch.lerp(new_DBH, before_DBH, both_DBG[:, :, H:], out=after_DBH)
+        ctx.save_for_backward(weight_DGH, states_DTBH, gates_DTBG, queries_DTBH)
+        return states_DTBH[:, 1:]
+
+    @staticmethod
+    @_first_order
+    def backward(ctx: Any, upstream_DTBH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight_DGH, states_DTBH, gates_DTBG, queries_DTBH = ctx.saved_tensors
+        H, before_DTBH = upstream_DTBH.shape[3], states_DTBH[:, :-1]
+        r, z, n = gates_DTBG.chunk(3, 3)
+        # A gate's gradient is that of the state times this: of r, of z and, as the weights see it, of n.
+        factors_DTBG, by_new_DTBH = torch.empty_like(gates_DTBG), (1 - z) * (1 - n * n)
+        by_r, by_z, by_n = factors_DTBG.chunk(3, 3)
+        torch.mul(by_new_DTBH, r, out=by_n)
+        torch.mul(by_n, 1 - r, out=by_r).mul_(queries_DTBH)
+        torch.mul(before_DTBH - n, z, out=by_z).mul_(1 - z)
+        by_state_DTBH = torch.empty_like(queries_DTBH)
+        later_DBH = torch.zeros_like(by_state_DTBH[:, 0])
+        every = (by_state_DTBH, upstream_DTBH, factors_DTBG.view(*factors_DTBG.shape[:3], 3, H), factors_DTBG, z)
+        for by_state_DBH, upstream_DBH, factors_DB3H, by_gate_DBG, z_DBH in zip(
+            *(reversed(each.unbind(1)) for each in every), strict=True
+        ):
+            torch.add(later_DBH, upstream_DBH, out=by_state_DBH)
+            factors_DB3H.mul_(by_state_DBH[:, :, None])  # which makes them the gates' gradients
+            later_DBH = torch.baddbmm(by_state_DBH * z_DBH, by_gate_DBG, weight_DGH)
+        by_gate_DXG, before_DXH = factors_DTBG.flatten(1, 2), before_DTBH.flatten(1, 2)
+        by_weight_DGH = torch.stack(
+            [product(by_gate_XG.T, before_XH.T) for by_gate_XG, before_XH in zip(by_gate_DXG, before_DXH, strict=True)]
+        )
+        by_bias_DG = factors_DTBG.sum((1, 2))
+        torch.mul(by_state_DTBH, by_new_DTBH, out=by_n)
+        return factors_DTBG, by_weight_DGH, by_bias_DG
+
+
+def _plain(*tensors: Tensor) -> bool:
+    """Whether all are of one type on a CPU, with no mixed precision."""
+    on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == tensors[0].dtype for tensor in tensors)
+    return on_cpu and not torch.is_autocast_enabled("cpu")

@@ -1,0 +1,101 @@
+"""Names, papers and variants of the models, read from the text of their files: no model file and no torch is imported.
+
+`icdbench models` prints the list, and a misspelt model is refused before anything heavy is loaded. The registry alone
+decides what runs: where the text of a file does not say everything, there is no list, and callers ask the registry.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from icdbench.settings import SpecError, nearest
+
+VARIANT = re.compile(r"(?!tuned$)[A-Za-z0-9][A-Za-z0-9._-]*")
+PUBLISHED = "published"  # the variant that the registry adds to a model with settings for small data
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """What the list of models shows of one."""
+
+    name: str
+    paper: str
+    variants: tuple[str, ...]
+
+
+class _UnclearError(Exception):
+    """A file that only Python can read: it computes what it registers, or cannot be imported."""
+
+
+def listed_models() -> list[ListedModel] | None:
+    """The models by name, or None where the text of a file leaves something open, or installed packages add models."""
+    if entry_points(group="icdbench.models"):
+        return None
+    folders = importlib.import_module("icdbench.models").__path__
+    files = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
+    try:
+        found = [each for path in files for each in _registered(path.read_text(encoding="utf-8"))]
+    except (_UnclearError, SyntaxError, UnicodeError, OSError):
+        return None
+    names = [each.name for each in found]
+    return sorted(found, key=lambda each: each.name) if len(set(names)) == len(names) else None
+
+
+def check_names(systems: Iterable[str]) -> None:
+    """Raises SpecError if a system, such as `jlan` or `jlan@no-joint`, is certainly of no known model."""
+    found = listed_models()
+    known = [each.name for each in found or ()]
+    for name in (system.partition("@")[0] for system in systems):
+        if known and name not in {*known, "all"} and ".py" not in name:
+            raise SpecError(
+                f"no model '{name}'{nearest(name, known)}; one of your own is named by its file, as ./mine.py"
+            )
+
+
+def _registered(text: str) -> list[ListedModel]:
+    """The models that a file registers. Raises _UnclearError, SyntaxError."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            _check_import(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "register":
+            found.append(_listed(node))
+    return found
+
+
+def _check_import(node: ast.Import | ast.ImportFrom) -> None:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    missing = [name for name in names if name and find_spec(name.split(".")[0]) is None]
+    if missing and not (isinstance(node, ast.ImportFrom) and node.level):
+        raise _UnclearError(missing[0])
+
+
+def _listed(call: ast.Call) -> ListedModel:
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    declared = given.get("variants")
+    calls = declared.elts if isinstance(declared, ast.Tuple | ast.List) else []
+    if len(call.args) != 1 or None in given or (declared is not None and not calls):
+        raise _UnclearError(ast.unparse(call))
+    variants = [_text(keyword.value) for each in calls for keyword in _keywords(each) if keyword.arg == "name"]
+    if len(variants) != len(calls) or not all(map(VARIANT.fullmatch, variants)):
+        raise _UnclearError(ast.unparse(call))
+    if "small" in given:
+        variants.append(PUBLISHED)
+    return ListedModel(_text(call.args[0]), _text(given.get("paper")), tuple(dict.fromkeys(variants)))
+
+
+def _keywords(node: ast.expr) -> list[ast.keyword]:
+    return node.keywords if isinstance(node, ast.Call) else []
+
+
+def _text(node: ast.expr | None) -> str:
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        raise _UnclearError(ast.unparse(node) if node else "")
+    return node.value

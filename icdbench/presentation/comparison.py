@@ -1,0 +1,140 @@
+"""The comparison of two systems (`icdbench.evaluation.compare`) as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from icdbench.data import datasets
+from icdbench.evaluation import compare, metrics
+from icdbench.presentation.cells import COLLAPSED, mean_of
+from icdbench.presentation.formats import Cell, Grid, Value, count, write
+from icdbench.presentation.headings import heading
+from icdbench.records import RunRecord, comparable
+from icdbench.settings import DataError, SpecError
+from icdbench.types import FloatArray
+
+SHOWN = 10  # codes with the largest differences
+
+SIGNIFICANT = 0.05
+
+
+def render(found: compare.Comparison, fmt: str = "md") -> str:
+    """Four tables: metrics, metrics by training frequency, codes won and lost, and the codes that differ most."""
+    plain = {key: each for key, each in found.differences.items() if "[" not in key}
+    rare = {key: each for key, each in found.differences.items() if "[" in key}
+    on = found.one.runs[0].spec.dataset + " (SYNTHETIC)" * found.one.runs[0].data.synthetic
+    between = f"{found.one.name} and {found.other.name} on {on}"
+    grids = [_figures(found, plain, f"{between}: figures", _about(found))]
+    if rare:
+        note = (
+            "After the comma: how many training documents the codes have. 0 holds the gold codes that L lacks as well."
+        )
+        grids.append(_figures(found, rare, f"{between}: figures by training frequency", [note]))
+    grids += [_wins(found, f"{between}: codes won and lost"), _largest(found, f"{between}: codes that differ most")]
+    return write(grids, fmt)
+
+
+def _figures(
+    found: compare.Comparison, differences: Mapping[str, compare.Difference], title: str, notes: Sequence[str]
+) -> Grid:
+    digits = max(3, len(str(found.resamples)) - 1)
+    rows: list[list[Value]] = []
+    for key, each in differences.items():
+        best = each.p < SIGNIFICANT
+        change = [_points(each.mean)._replace(best=best), _points(each.low), _points(each.high)]
+        figures = [mean_of(values, digits=2) for values in (each.one, each.other)]
+        rows.append([heading(key), *figures, *change, Cell(each.p, digits=digits, best=best)])
+    systems = [_marked(each, found.rule) for each in (found.one, found.other)]
+    return Grid(title, ["figures", *systems, "difference", "95 % from", "to", "p"], rows, notes)
+
+
+def _marked(system: compare.System, rule: str) -> str:
+    return system.name + f" {COLLAPSED}" * any(rule in run.collapse for run in system.runs)
+
+
+def _points(difference: float) -> Cell:
+    """A difference of fractions in percentage points."""
+    return Cell(100 * difference, digits=2, sign=True)
+
+
+def _about(found: compare.Comparison) -> list[str]:
+    run, systems = found.one.runs[0], (found.one, found.other)
+    documents, several = run.data.documents["test"], any(len(system.runs) > 1 for system in systems)
+    above = "0.5" if found.rule == "fixed" else "one threshold of each run, chosen on validation"
+    drawn = f"the {documents:,} test documents are drawn with replacement {found.resamples:,} times, the same for both"
+    p = f"2 · (1 + min(draws ≤ 0, draws ≥ 0)) / ({found.resamples:,} + 1)"
+    notes = [
+        f"Data: {documents:,} test documents; L = {run.data.num_codes:,} codes; fingerprint {run.spec.fingerprint}.",
+        f"Percent{', mean ± sample standard deviation over seeds' * several}. A code is predicted above {above}.",
+        f"Difference: {found.one.name} minus {found.other.name}{', of the means over seeds' * several}.",
+        f"Interval and p: {drawn}; other seeds are not drawn.",
+        f"p: two-sided, {p}, for each figure by itself. Bold: p below {SIGNIFICANT}.",
+    ]
+    made = comparable.by_version([run for system in systems for run in system.runs])
+    if len(made) > 1:
+        which = "; ".join(
+            f"{by}: {', '.join(f'{run.spec.system} {comparable.seed_list([run])}' for run in of)}"
+            for by, of in made.items()
+        )
+        notes.append(f"The runs are of different versions: {which}.")
+    notes += comparable.about_unsigned([run for system in systems for run in system.runs])
+    for system in systems:
+        settings = {**system.runs[0].adapted, **system.runs[0].changed}
+        listed = "".join(f"; {key}={value}" for key, value in sorted(settings.items()))
+        notes.append(f"{system.name}: {comparable.seed_list(system.runs)}{listed}.")
+        collapsed = ((run.spec.seed, run.collapse.get(found.rule)) for run in system.runs)
+        notes += [f"{COLLAPSED} {system.name}, seed {seed}: {what} ({found.rule})." for seed, what in collapsed if what]
+    return notes
+
+
+def _wins(found: compare.Comparison, title: str) -> Grid:
+    present_L = found.gold_L > 0
+    change_L = found.f1_one_L - found.f1_other_L
+    better: list[Callable[[FloatArray], Any]] = [
+        lambda change: change > 1e-12,
+        lambda change: change < -1e-12,
+        lambda change: abs(change) <= 1e-12,
+    ]
+
+    def row(name: str, inside_L: Any) -> list[Value]:
+        chosen = change_L[inside_L & present_L]
+        return [name, count(len(chosen)), *(count(int(np.count_nonzero(wins(chosen)))) for wins in better)]
+
+    bucket_L = metrics.bucket_of(found.label_set.train_counts)
+    named = enumerate(metrics.BUCKETS.values())
+    rows = [row(name, bucket_L == position) for position, name in named if (present_L & (bucket_L == position)).any()]
+    rows.append(row("all", np.ones_like(present_L)))
+    header = ["training documents", "codes", f"{found.one.name} better", f"{found.other.name} better", "equal"]
+    notes = ["By the F1 of each code that a test document has, the mean over seeds where there are several."]
+    return Grid(title, header, rows, notes)
+
+
+def _largest(found: compare.Comparison, title: str) -> Grid:
+    change_L = np.round(found.f1_one_L - found.f1_other_L, 12)
+    label_set = found.label_set
+    names = label_set.codes
+    by_size = sorted(np.flatnonzero(change_L), key=lambda at: (-abs(change_L[at]), -found.gold_L[at], names[at]))[
+        :SHOWN
+    ]
+    known = _titles([names[at] for at in by_size], found.one.runs[0])
+    rows: list[list[Value]] = []
+    for at in by_size:
+        counts = [count(label_set.train_counts[at]), count(found.gold_L[at])]
+        f1s = [*(Cell(100 * f1_L[at], digits=2) for f1_L in (found.f1_one_L, found.f1_other_L)), _points(change_L[at])]
+        rows.append([names[at], known.get(names[at], ""), *counts, *f1s])
+    header = ["code", "title", "train", "test", f"F1 {found.one.name}", f"F1 {found.other.name}", "difference"]
+    notes = [
+        f"The {len(rows)} largest differences, those with more test documents first. train, test: documents with the code."
+    ]
+    return Grid(title, header, rows, notes)
+
+
+def _titles(codes: Sequence[str], run: RunRecord) -> Mapping[str, str]:
+    """Titles from the data set's source; none if its files are missing."""
+    try:
+        return datasets.open(run.spec.dataset, None, run.spec.data).titles(codes)
+    except (SpecError, DataError, OSError):
+        return {}

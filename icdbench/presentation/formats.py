@@ -1,0 +1,206 @@
+"""Numbers as text: tables of typed cells in; Markdown, LaTeX (booktabs), CSV or HTML out.
+
+A number stays a number (`Cell`) until this module prints it, and nothing reads a printed number back.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+from icdbench.host import output
+from icdbench.settings import SpecError, nearest
+
+
+class Cell(NamedTuple):
+    """A number of a table, in the unit in which it is shown, such as percent.
+
+    `sd` is the standard deviation over seeds, `interval` the 95 % interval. A number with a `mark` is not what its column
+    says (a collapsed run, another definition of the metric): it is never the best and nothing is subtracted from it.
+    """
+
+    value: float
+    sd: float | None = None
+    mark: str = ""
+    digits: int = 1
+    sign: bool = False  # whether a positive number has a plus; zero has no sign then
+    grouped: bool = False  # thousands
+    unit: str = ""  # such as %; `s` is a duration, shown in seconds, minutes or hours
+    interval: tuple[float, float] | None = None
+    best: bool = False
+
+    @property
+    def shown(self) -> float:
+        """The value as it is printed, so that what is compared or subtracted agrees with what a reader sees."""
+        return round(self.value, self.digits)
+
+
+Value = Cell | str | int  # what a table holds
+
+
+class Grid(NamedTuple):
+    """A table before it takes a format. The notes stand below it, a line each."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Value]]
+    notes: Sequence[str]
+
+
+def count(number: int) -> Cell:
+    """A count with its thousands grouped."""
+    return Cell(number, digits=0, grouped=True)
+
+
+def joined(numbers: Iterable[float], digits: int = 1) -> str:
+    """Several numbers in one cell: `3.4 / 2.9 / 3.2`."""
+    return " / ".join(f"{number:.{digits}f}" for number in numbers)
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which it has one."""
+    size, unit = (3600, "h") if seconds >= 3600 else (60, "min") if seconds >= 60 else (1, "s")
+    return f"{seconds / size:.1f} {unit}"
+
+
+def plain(value: Value) -> str:
+    """What a cell shows, without markup: `60.4 ± 2.9`, `0.0 †`."""
+    if not isinstance(value, Cell):
+        return str(value)
+    if value.sd is not None:
+        return f"{_number(value, value.value)} ± {deviation(value)}"
+    low, high = (_number(value, end) for end in value.interval or (0, 0))
+    interval = [f"({low} to {high})"] if value.interval else []
+    return " ".join([_number(value, value.value), *interval, *([value.mark] if value.mark else [])])
+
+
+def _number(cell: Cell, number: float) -> str:
+    if cell.unit == "s":
+        return duration(number)
+    sign = cell.sign and round(number, cell.digits)
+    form = f"{'+' if sign else ''}{',' if cell.grouped else ''}.{cell.digits}f"
+    return f"{number if sign or not cell.sign else 0:{form}}" + (f" {cell.unit}" if cell.unit else "")
+
+
+def deviation(value: Value) -> str:
+    """The standard deviation of a cell, if it has one, with the cell's mark."""
+    if not isinstance(value, Cell) or value.sd is None:
+        return ""
+    return " ".join([_number(value._replace(sign=False), value.sd), *([value.mark] if value.mark else [])])
+
+
+def is_best(value: Value) -> bool:
+    """Whether the number is to be printed in bold."""
+    return isinstance(value, Cell) and value.best
+
+
+def _markdown(text: str) -> str:
+    # An underscore between letters is no markup, and train.max_epochs reads better without a backslash.
+    return re.sub(r"[\\`*\[\]<>|~&$]|_(?![^\W_])|(?<![^\W_])_", r"\\\g<0>", text)
+
+
+def _markdown_note(text: str) -> str:
+    """Text at the beginning of a line, where some characters would start a heading, a list or a rule."""
+    return re.sub(r"^([#+=-]|\d+(?=[.)]))", lambda match: _guarded(match[0]), _markdown(text))
+
+
+def _guarded(start: str) -> str:
+    return f"{start}\\" if start[0].isdigit() else f"\\{start}"
+
+
+def _latex(text: str) -> str:
+    text = re.sub(
+        r"-(?=-)|`(?=`)|'(?=')|[?!](?=`)|,(?=,)", "\\g<0>\0", text
+    )  # pairs that LaTeX would join into one character
+    words = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "|": "bar", "<": "less", ">": "greater"}
+    special = {char: f"\\{char}" for char in "&%$#_{}"} | {char: f"\\text{word}{{}}" for char, word in words.items()}
+    special |= {"\0": "{}", "±": r"$\pm$", "†": r"\dag{}", "–": "--"}
+    escaped = "".join(special.get(char, char) for char in text)
+    return re.sub(r"^-(?=\d)", "$-$", escaped)
+
+
+def _latex_line(text: str) -> str:
+    """Text at the beginning of a line: the line break before it would take `[` or `*` as its option."""
+    return re.sub(r"^(?=[\[*])", "{}", _latex(text))
+
+
+class Format(NamedTuple):
+    """A text format: tabulate's name for it, how to escape text, print bold and separate notes, and the frame.
+
+    `first` escapes the first cell of a row, `note` the beginning of a line below the table.
+    """
+
+    style: str
+    escape: Callable[[str], str]
+    first: Callable[[str], str]
+    note: Callable[[str], str]
+    bold: str
+    separator: str
+    frame: str
+
+
+LATEX_FRAME = (
+    "\\begin{{table}}\n\\footnotesize\\tabcolsep=3pt\n\\caption{{{title}}}\n{body}\n\n{notes}\n\\end{{table}}\n"
+)
+HTML_FRAME = "<table>\n<caption>{title}</caption>\n{body}\n<tfoot><tr><td colspan='{width}'>{notes}</td></tr></tfoot>\n</table>\n"
+MARKUP = {
+    "md": Format(
+        "pipe", _markdown, _markdown, _markdown_note, "**{}**", "\n- ", "**{title}**\n\n{body}\n\n- {notes}\n"
+    ),
+    "latex": Format("latex_raw", _latex, _latex_line, _latex, r"\textbf{{{}}}", "\n\n", LATEX_FRAME),
+    "html": Format("unsafehtml", html.escape, html.escape, html.escape, "<strong>{}</strong>", "<br>\n", HTML_FRAME),
+}
+FORMATS = (*MARKUP, "csv")
+
+
+def write(grids: Sequence[Grid], fmt: str) -> str:
+    """Write the tables one below the other. Raises SpecError for an unknown format."""
+    if fmt not in FORMATS:
+        raise SpecError(f"no table format '{fmt}'{nearest(fmt, FORMATS)}")
+    if fmt == "csv":
+        return _csv(grids)
+    return "\n".join(_formatted(grid, MARKUP[fmt]) for grid in grids)
+
+
+def _formatted(grid: Grid, form: Format) -> str:
+    def text(cell: Value, escape: Callable[[str], str] = form.escape) -> str:
+        escaped = escape(output.one_line(plain(cell)))
+        return form.bold.format(escaped) if is_best(cell) else escaped
+
+    lines = (grid.header, *grid.rows)
+    header, *rows = [[text(cell, form.first if not i else form.escape) for i, cell in enumerate(row)] for row in lines]
+    align = [
+        "left"
+        if heading in {"system", "method", "figures", "data set", "codes, to scale", "config", "parameter"}
+        else "right"
+        for heading in grid.header
+    ]
+    body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
+    for rule in ("toprule", "midrule", "bottomrule"):  # tabulate's own booktabs style would escape a second time
+        body = body.replace(r"\hline", f"\\{rule}", 1)
+    inner = body.removeprefix("<table>\n").removesuffix("\n</table>")
+    notes = form.separator.join(text(note, form.note) for note in grid.notes)
+    return form.frame.format(title=text(grid.title), body=inner, notes=notes, width=len(header))
+
+
+def _csv(grids: Sequence[Grid]) -> str:
+    """One header for all tables. Means and standard deviations have separate columns; notes are in a table's first row."""
+    records = []
+    for grid in grids:
+        for row, notes in zip(grid.rows, [" ".join(grid.notes), *[""] * len(grid.rows)], strict=False):
+            record = {"table": grid.title, "notes": notes}
+            for heading, cell in zip(grid.header, row, strict=True):
+                if isinstance(cell, Cell) and cell.sd is not None and not cell.mark:
+                    record |= {heading: _number(cell, cell.value), f"{heading} sd": deviation(cell)}
+                else:
+                    record[heading] = plain(cell)
+            records.append({key: output.csv_cell(output.one_line(value)) for key, value in record.items()})
+    fields = list(dict.fromkeys(key for grid in grids for heading in grid.header for key in (heading, f"{heading} sd")))
+    used = [field for field in fields if not field.endswith(" sd") or any(record.get(field) for record in records)]
+    columns = ["table", *used, "notes"]
+    rows = ([record.get(column, "") for column in columns] for record in records)
+    return "".join(map(output.csv_row, [[output.csv_cell(output.one_line(column)) for column in columns], *rows]))

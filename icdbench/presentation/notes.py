@@ -1,0 +1,136 @@
+"""The notes below tables: what the runs were made on, over which seeds and versions, and what limits a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icdbench.data import datasets
+from icdbench.presentation.cells import COLLAPSED, SystemRow
+from icdbench.records import RunRecord, comparable
+from icdbench.types import SPLITS
+
+READING = ("read_as", "rows_merged", "rows_left_out", "missing_codes")  # facts about how a user's own file was read
+BUDGET = ("max_epochs", "patience", "monitor", "objective")  # fields of TrainSpec that tuning does not search
+
+
+def data_name(record: RunRecord) -> str:
+    """The data set with the settings that make it another task; for MIMIC always the protocol."""
+    return _named(record, task_settings(record))
+
+
+def short_name(record: RunRecord, *always: str) -> str:
+    """The data set with those of these settings that the user changed, and with those of `always`."""
+    settings = task_settings(record)
+    return _named(record, {name: settings[name] for name in settings if f"data.{name}" in {*record.changed, *always}})
+
+
+def task_settings(record: RunRecord) -> dict[str, Any]:
+    """The settings that make the data another task, other than their defaults."""
+    dataset = record.spec.dataset
+    named = {"protocol"} & record.data.facts.keys()
+    return {
+        field: value
+        for field, value in datasets.changes_task(dataset, record.spec.data).items()
+        if field in named or value != datasets.default(dataset, field)
+    }
+
+
+def _named(record: RunRecord, settings: Mapping[str, Any]) -> str:
+    name = record.spec.dataset + " (SYNTHETIC)" * record.data.synthetic
+    return ", ".join([name, *(f"{field}={value}" for field, value in settings.items())])
+
+
+def block_names(found: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The data of each block of comparable runs; where several have one name, the fingerprint tells them apart."""
+    return told_apart([data_name(block[0]) for block in found], found)
+
+
+def told_apart(names: Sequence[str], found: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The names of blocks of runs; those that several share end in the fingerprint of their data."""
+    return [
+        name if names.count(name) == 1 else f"{name} [{block[0].spec.fingerprint[:8]}]"
+        for name, block in zip(names, found, strict=True)
+    ]
+
+
+def about_data(records: Sequence[RunRecord]) -> list[str]:
+    """The data of comparable runs, the bound that codes unseen in training put on F1, and what is wrong with the data."""
+    spec, data = records[0].spec, records[0].data
+    documents = ", ".join(f"{data.documents[split]:,} {split}" for split in SPLITS)
+    size = f"documents {documents}; L = {data.num_codes:,} codes; fingerprint {spec.fingerprint}"
+    notes = [f"Data: {data_name(records[0])}; {size}."]
+    if said := [f"{name.replace('_', ' ')}: {data.facts[name]}" for name in READING if name in data.facts]:
+        notes.append(f"Own file; {'; '.join(said)}.")
+    if unseen := data.unseen["test"]:
+        gold = data.assignments["test"]
+        recall = (gold - unseen) / gold
+        most = math.ceil(round(20000 * recall / (1 + recall), 6)) / 100  # at precision 1; rounded up, as it is a bound
+        share = f"{unseen:,} of {gold:,} gold assignments ({100 * unseen / gold:.1f} %)"
+        notes.append(
+            f"{share} are codes that training never shows; they count as missed, so micro-F1 cannot exceed {most:.2f}."
+        )
+    notices = dict.fromkeys(notice for record in records for notice in record.data.notices)
+    return [*notes, *(f"About the data: {notice}." for notice in notices)]
+
+
+def about_seeds(systems: Sequence[SystemRow]) -> str:
+    """What a number is: a mean over which seeds, or a single run."""
+    by_seeds: dict[str, list[str]] = {}
+    for system in systems:
+        by_seeds.setdefault(comparable.seed_list(system.runs), []).append(system.label)
+    which = "; ".join(f"{seeds}: {', '.join(labels)}" for seeds, labels in by_seeds.items())
+    which = next(iter(by_seeds)) if len(by_seeds) == 1 else which
+    several = any(len(system.runs) > 1 for system in systems)
+    return f"mean ± sample standard deviation over seeds ({which})" if several else f"one run each ({which})"
+
+
+def about_small(systems: Sequence[SystemRow]) -> list[str]:
+    """Which systems have settings for small training sets instead of the published ones."""
+    each = [
+        f"{system.label} {', '.join(f'{name}={value}' for name, value in system.runs[0].adapted.items())}"
+        for system in systems
+        if system.runs[0].adapted
+    ]
+    return [f"Settings for small training sets in place of the published ones: {'; '.join(each)}."] if each else []
+
+
+def about_origin(systems: Sequence[SystemRow]) -> list[str]:
+    """Which means are over different versions, whether versions have rows of their own, which runs are unsigned."""
+    notes = []
+    for system in systems:
+        groups = comparable.by_version(system.runs)
+        if len(groups) > 1:
+            which = "; ".join(f"{made} ({comparable.seed_list(runs)})" for made, runs in groups.items())
+            notes.append(f"{system.label} is averaged over runs of different versions: {which}.")
+    settings = {(system.system, system.runs[0].spec.setting) for system in systems}
+    if len(settings) < len(systems):
+        notes.append("Runs of different minor versions are in rows of their own; --mix-versions averages them.")
+    return notes + comparable.about_unsigned([run for system in systems for run in system.runs])
+
+
+def about_collapse(systems: Sequence[SystemRow]) -> list[str]:
+    """What is degenerate about which runs."""
+    found: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for system in systems:
+        for run in system.runs:
+            for rule, what in sorted(run.collapse.items()):
+                found.setdefault((system.label, rule, what), []).append(run)
+    return [
+        f"{COLLAPSED} {label}, {comparable.seed_list(runs)}: {what} ({rule})"
+        for (label, rule, what), runs in found.items()
+    ]
+
+
+def about_tuned(systems: Sequence[SystemRow]) -> list[str]:
+    """Tuned systems that were trained with another budget than the untuned system in the same table."""
+    notes = []
+    for system in (each for each in systems if each.runs[0].spec.variant == "tuned"):
+        tuned = system.runs[0].spec
+        for each in (each for each in systems if each.system == tuned.model):
+            ours, theirs = ({name: getattr(spec.train, name) for name in BUDGET} for spec in (tuned, each.runs[0].spec))
+            unlike = [f"{name} {ours[name]} and {theirs[name]}" for name in BUDGET if ours[name] != theirs[name]]
+            if unlike:
+                notes.append(f"{system.label} and {each.label} do not compare like with like: {', '.join(unlike)}.")
+    return notes

@@ -1,0 +1,226 @@
+"""The report: one HTML page of all stored runs, which opens from disk and needs no network.
+
+Every number on it is a button that names the runs behind it and the command that makes them. Each set of comparable runs is
+a section. Equal records give equal bytes. Jinja2 escapes all text; the page's content-security policy admits its own scripts
+and styles by their hashes and nothing else. Observable Plot on d3 (ISC licence, inlined) draws the charts in the browser, so
+that they suit the width and colours of the screen.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from icdbench.files import parsed, regular, replacing
+from icdbench.host import output
+from icdbench.presentation import report_tables
+from icdbench.presentation.layouts import columns_for, side_by_side
+from icdbench.presentation.notes import block_names, data_name
+from icdbench.presentation.report_data import history_keys, section_data
+from icdbench.presentation.report_tables import ReportedCell, ReportedSystem, ReportedTable, reported_system
+from icdbench.records import RunRecord, comparable, store
+from icdbench.settings import SpecError
+from icdbench.types import SPLITS
+
+SCRIPTS = ("d3.min.js", "plot.umd.min.js", "report.js")
+# What Plot 0.6.17 puts into every drawing of className "plot"; the page's policy must name it.
+PLOT_STYLE = (
+    ":where(.plot) {\n  --plot-background: white;\n  display: block;\n  height: auto;\n  height: intrinsic;\n"
+    "  max-width: 100%;\n}\n:where(.plot text),\n:where(.plot tspan) {\n  white-space: pre;\n}"
+)
+
+
+class Section(NamedTuple):
+    """What the page shows of one set of comparable runs. `data` is for its script."""
+
+    id: str
+    name: str
+    facts: Sequence[str]
+    notes: Sequence[str]
+    highlights: Sequence[tuple[str, ReportedCell, str]]
+    commands: Sequence[str]
+    compared: Sequence[ReportedTable]
+    curves: Sequence[tuple[str, str]]
+    buckets: Sequence[ReportedTable]
+    times: ReportedTable
+    systems: Sequence[ReportedSystem]
+    data: Mapping[str, Any]
+
+    @property
+    def tested(self) -> bool:
+        """Whether any difference was tested."""
+        return any(text for pair in self.data["pairs"] for row in pair["tests"] for text in row)
+
+
+class Begun(NamedTuple):
+    """An unfinished run and what its checkpoint says: epochs done, the last and the best monitored value."""
+
+    id: str
+    epochs: int = 0
+    value: float | None = None
+    best: float | None = None
+    best_epoch: int = 0
+
+
+def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[Begun]]:
+    """The finished runs of several results folders, by id, and the unfinished ones. Raises SpecError if one is no folder."""
+    folders = list(results)
+    begun: dict[str, Begun] = {}
+    for folder in folders:
+        if folder != Path("results") and not folder.is_dir():
+            raise SpecError(f"--results '{folder}' is no folder")
+        begun |= {name: _standing(name, folder / name / store.CHECKPOINT) for name in store.unfinished(folder)}
+    finished = store.load_records(*folders)
+    return finished, [begun[name] for name in sorted(begun.keys() - {record.id for record in finished})]
+
+
+def _standing(name: str, checkpoint: Path) -> Begun:
+    """Read the checkpoint's header alone. The file may vanish meanwhile; then nothing is known."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        regular(checkpoint).close()  # a pipe would block
+        with safe_open(checkpoint, framework="np") as file:
+            state = parsed(file.metadata()["state"])["state"]
+        values = [float(epoch["monitor"]) for epoch in state["history"]]
+        best = None if state["best"] is None else float(state["best"])
+        return Begun(name, len(values), values[-1] if values else None, best, int(state["best_epoch"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError):
+        return Begun(name)
+
+
+def save(out: Path, results: Sequence[Path]) -> None:
+    """Write the page of all stored runs. Raises SpecError if there are none, or if `out` cannot be a file."""
+    if out.is_dir():
+        raise SpecError(f"--out '{out}' is a folder; name a file in it, such as '{out / 'report.html'}'")
+    if not out.parent.is_dir():
+        raise SpecError(f"--out '{out}': there is no folder '{out.parent}'")
+    records, begun = load(results)
+    if not records:
+        places = ", ".join(f"'{folder}'" for folder in results)
+        some = f" ({len(begun)} begun)" if begun else ""
+        raise SpecError(
+            f"no finished runs in {places}{some}; 'icdbench run' makes some, --results names another folder"
+        )
+    with replacing(out) as temporary:
+        temporary.write_text(page(records, begun, results), encoding="utf-8")
+
+
+def page(
+    records: Sequence[RunRecord], begun: Sequence[Begun] = (), results: Sequence[Path] = (), version: str = ""
+) -> str:
+    """The report as HTML. Differences are tested if the predictions are below `results` and the test split is not too large.
+
+    With a `version` the page asks its server for a later version and updates itself.
+    """
+    found = comparable.blocks(records)
+    sections = [_section(block, results, name) for block, name in zip(found, block_names(found), strict=True)]
+    style, scripts = _asset("report.css"), [_asset(name) for name in SCRIPTS]
+    allowed = {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
+    allowed |= {"style-src": f"{_hash(style)} {_hash(PLOT_STYLE)}", "script-src": " ".join(map(_hash, scripts))}
+    allowed |= {"connect-src": "'self'"} if version else {}
+    loader = PackageLoader("icdbench.presentation", "page")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        sections=sections,
+        begun=begun,
+        version=version,
+        policy="; ".join(f"{name} {sources}" for name, sources in allowed.items()),
+        style=Markup(style),  # noqa: S704  our own files, here and below
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        licence=Markup(_asset("LICENSE")),  # noqa: S704
+        data={section.id: section.data for section in sections},
+        commands=commands,
+    )
+
+
+def _shown(shown: object) -> object:
+    """Remove characters that reorder or hide the text around them."""
+    return output.printable(shown) if type(shown) is str else shown
+
+
+def _asset(name: str) -> str:
+    return (files("icdbench.presentation") / "page" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """How a content-security policy names an inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def commands(runs: Iterable[RunRecord]) -> list[str]:
+    """The commands that make these runs: one for all systems that share seeds and changed settings."""
+    seeds: dict[tuple[str, tuple[str, ...], str], set[int]] = {}
+    for run in runs:
+        changed = tuple(f"{key}={_typed(value)}" for key, value in sorted(run.changed.items()))
+        seeds.setdefault((run.spec.dataset, changed, run.spec.system), set()).add(run.spec.seed)
+    systems: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+    for (dataset, changed, system), numbers in seeds.items():
+        listed = ",".join(map(str, sorted(numbers))) + "," * (len(numbers) == 1)  # 7 alone would be a count
+        systems.setdefault((dataset, changed, listed), []).append(system)
+    return [
+        shlex.join(
+            ["icdbench", "run", "--models", ",".join(names), "--dataset", dataset, "--seeds", listed]
+            + [word for setting in changed for word in ("--set", setting)]
+        )
+        for (dataset, changed, listed), names in systems.items()
+    ]
+
+
+def _typed(value: object) -> str:
+    """A setting's value as --set takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_typed, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _section(block: Sequence[RunRecord], results: Sequence[Path] = (), name: str = "") -> Section:
+    """A section. Its systems are in the order of the comparison table everywhere; `name` is that of the data."""
+    data, identity = block[0].data, _identity(block[0])
+    columns = columns_for(data.num_codes)
+    grid, ranked = side_by_side(block)
+    systems = [reported_system(row) for row in ranked]
+    documents = ", ".join(f"{data.documents[split]:,} {split}" for split in SPLITS)
+    return Section(
+        id=identity,
+        name=name or data_name(block[0]),
+        facts=[
+            f"{documents} documents",
+            f"{data.num_codes:,} codes",
+            f"{len(systems)} systems, {len(block)} runs",
+        ],
+        notes=grid.notes,
+        highlights=list(report_tables.highlights(systems, columns)),
+        commands=commands(run for system in systems for run in system.runs),
+        compared=[
+            report_tables.main_table(f"{identity}-main", grid, systems, columns),
+            *report_tables.every_metric(identity, systems),
+        ],
+        curves=history_keys(block),
+        buckets=list(report_tables.by_frequency(identity, systems)),
+        times=report_tables.times(f"{identity}-times", systems),
+        systems=systems,
+        data=section_data(systems, columns, results, commands),
+    )
+
+
+def _identity(record: RunRecord) -> str:
+    """The same for all runs that may share a table, so that a page keeps the reader's choices when it refreshes."""
+    content = json.dumps(comparable.task(record), sort_keys=True)
+    return f"d{hashlib.sha256(content.encode()).hexdigest()[:8]}"

@@ -1,0 +1,150 @@
+"""What the report's script draws and lists: histories, differences of systems, and the runs behind every number."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from icdbench.evaluation import bootstrap, metrics
+from icdbench.presentation.cells import Column, difference
+from icdbench.presentation.formats import Cell, plain
+from icdbench.presentation.headings import heading
+from icdbench.presentation.report_tables import COUNTS, RULES, ReportedSystem, measured, versions
+from icdbench.records import RunRecord, store
+from icdbench.settings import DataError
+from icdbench.training import score
+from icdbench.types import FloatArray
+
+log = logging.getLogger("icdbench")
+
+LARGEST = 2_000_000  # test documents × codes: above, resampling takes longer than a page may
+SIGNIFICANT = 0.05
+TRAINING = {"loss", "drop_rate", "dropped", "split"}  # what a history has of training rather than validation
+
+
+def section_data(
+    systems: Sequence[ReportedSystem],
+    columns: Sequence[Column],
+    results: Sequence[Path],
+    commands: Callable[[Iterable[RunRecord]], list[str]],
+) -> dict[str, Any]:
+    """Everything as JSON: each run's figures in the order of `keys`, its history by column, its origin."""
+    keys = list(dict.fromkeys(key for system in systems for figures in system.figures for key in figures))
+    return {
+        "keys": [[key, *_about(key)] for key in keys],
+        "columns": [[name, f"test {rule} {key}"] for name, rule, key in columns],
+        "pairs": list(differences(systems, columns, results)) if len(systems) > 1 else [],
+        "systems": [{"label": system.label, "commands": commands(system.runs)} for system in systems],
+        "runs": [
+            {
+                "system": index,
+                "id": run.id,
+                "seed": run.spec.seed,
+                "date": run.created,
+                "commit": run.commit,
+                "device": run.device,
+                "versions": versions(run),
+                "figures": [None if figures.get(key) is None else _short(figures[key]) for key in keys],
+                "history": {
+                    key: [None if key not in epoch else _short(epoch[key]) for epoch in epochs]
+                    for epochs in [[epoch.figures for epoch in run.history]]
+                    for key in dict.fromkeys(key for epoch in epochs for key in epoch)
+                },
+            }
+            for index, system in enumerate(systems)
+            for run, figures in zip(system.runs, system.figures, strict=True)
+        ],
+    }
+
+
+def _short(value: float) -> float:
+    """Six significant digits."""
+    return round(value, 5 - math.floor(math.log10(abs(value)))) if value else 0.0
+
+
+def _about(key: str) -> tuple[str, str]:
+    """The kind of a number, which decides how it is written, and what it is in words."""
+    split, _, rest = key.partition(" ")
+    rule, _, metric = rest.partition(" ")
+    if metric:
+        return "number" if metric in COUNTS else "percent", f"{metric}, {split} split, {RULES.get(rule, rule)}"
+    if split == "popularity":
+        return "percent", f"{rest} of ranking codes by their training frequency, test split"
+    if split == "timing" and rest in {"train", "prepare", "predict"}:
+        return "seconds", {"train": "training", "prepare": "preparing data", "predict": "predicting"}[rest]
+    return ("seconds" if key == "seconds per epoch" else "number"), rest.replace("_", " ") if split == "timing" else key
+
+
+def history_keys(block: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """What can be drawn by epoch and its name, the metrics on validation first."""
+    present = dict.fromkeys(
+        key for run in block for epoch in run.history for key, value in epoch.figures.items() if value
+    )
+    keys = [key for key in present if key not in {"epoch", "monitor", "seconds"}]
+    keys.sort(key=lambda key: key in TRAINING)
+    return [(key, heading(key) if key in TRAINING or "loss" in key else f"{heading(key)}, validation") for key in keys]
+
+
+def differences(
+    systems: Sequence[ReportedSystem], columns: Sequence[Column], results: Sequence[Path]
+) -> Iterator[dict[str, Any]]:
+    """The differences of every two systems for each main metric, the one that ranks systems first.
+
+    Beside each what the paired bootstrap of `icdbench compare` says of it, and whether its p-value is below .05.
+    """
+    drawn = [_drawn(system, results) for system in systems]
+    for name, rule, key in sorted(columns, key=lambda column: not column[0].startswith("P@")):
+        cells = [measured(system, index, "test", rule, key).value for index, system in enumerate(systems)]
+        found = [[difference(one, other) if one is not other else "" for other in cells] for one in cells]
+        values = [each.get(rule, {}).get(key) for each in drawn]
+        tests = [[_tested(one, other) if one is not other else ("", False) for other in values] for one in values]
+        yield {
+            "name": name,
+            "key": f"test {rule} {key}",
+            "rows": [[_minus(plain(cell)) for cell in row] for row in found],
+            "points": [[cell.shown if isinstance(cell, Cell) else None for cell in row] for row in found],
+            "tests": [[said for said, _ in row] for row in tests],
+            "sure": [[sure for _, sure in row] for row in tests],
+        }
+
+
+def _minus(number: str) -> str:
+    """A number with a minus sign instead of a hyphen."""
+    return number.replace("-", "−")
+
+
+def _drawn(system: ReportedSystem, results: Sequence[Path]) -> dict[str, bootstrap.Figures]:
+    """The system's metrics in each resample of the test documents, by rule; nothing if a run's predictions are missing."""
+    runs = []
+    for run in system.runs:
+        folder = next((folder for folder in results if (folder / run.id / store.PREDICTIONS).is_file()), None)
+        if folder is None or run.data.documents["test"] * run.data.num_codes > LARGEST:
+            return {}
+        try:
+            runs.append(_resampled(folder / run.id, run.created, *sorted(run.threshold.items())))
+        except DataError as error:
+            log.warning("%s", error)
+            return {}
+    return {rule: bootstrap.mean([run[rule] for run in runs]) for rule in runs[0]}
+
+
+@functools.cache  # a page that is served is made again whenever a run ends
+def _resampled(folder: Path, _created: str, *thresholds: tuple[str, float]) -> dict[str, bootstrap.Figures]:
+    if (record := store.load_record(folder)) is None:
+        raise DataError(f"{folder / store.RECORD} cannot be read any more")
+    predicted = store.load_predictions(folder, record)["test"]
+    given = metrics.scored(score.probabilities(predicted.scores_NL), predicted.labels, predicted.unseen)
+    return bootstrap.resampled(given, dict(thresholds), bootstrap.weights(len(predicted.scores_NL)))
+
+
+def _tested(one_R: FloatArray | None, other_R: FloatArray | None) -> tuple[str, bool]:
+    """Interval and p-value of a difference in words, and whether it is below .05."""
+    if one_R is None or other_R is None:
+        return "", False
+    low, high = (_minus(f"{100 * value:+.1f}") for value in bootstrap.interval(one_R - other_R))
+    p = bootstrap.p_value(one_R - other_R)
+    return f"95 % from {low} to {high}, p = {p:.3f}", bool(p < SIGNIFICANT)

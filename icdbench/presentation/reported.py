@@ -1,0 +1,71 @@
+"""What others report on the same data: rows beside own runs, and tables of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from icdbench.presentation.cells import Column, as_printed, mark_best
+from icdbench.presentation.formats import Cell, Grid, Value, plain, write
+from icdbench.presentation.headings import HEADINGS, MACRO_F1
+from icdbench.spec import Reported
+
+MACRO = dict(zip(MACRO_F1, "hmpu", strict=True))
+MARKS = {mark: f"F1 macro: {MACRO_F1[key]}" for key, mark in MACRO.items()} | {"t": "threshold tuned on validation"}
+
+
+def literature(reported: Sequence[Reported], fmt: str = "md") -> str:
+    """What others report, a table for each data set; every macro-F1 in the column of its definition."""
+    grids = []
+    for dataset in dict.fromkeys(each.dataset for each in reported):
+        about = [each for each in reported if each.dataset == dataset]
+        keys = [key for key in HEADINGS if any(key in each.figures for each in about)]
+        numbers = source_numbers(about)
+        cells = mark_best([[as_printed(each.figures.get(key, "")) for key in keys] for each in about])
+        rows = [[each.system, numbers[each.source], *row] for each, row in zip(about, cells, strict=True)]
+        notes = ["Percent, as printed.", *(f"{number} {source}." for source, number in numbers.items())]
+        tuned = dict.fromkeys(numbers[each.source] for each in about if each.threshold == "tuned")
+        notes += [f"{', '.join(tuned)}: threshold tuned on validation."] if tuned else []
+        header = ["system", "figures", *(HEADINGS[key] for key in keys)]
+        grids.append(Grid(f"Reported by others on {dataset}", header, rows, notes))
+    return write(grids, fmt)
+
+
+def source_numbers(reported: Sequence[Reported]) -> dict[str, str]:
+    """The number in brackets of each source, in order of appearance."""
+    return {source: f"[{number}]" for number, source in enumerate(dict.fromkeys(each.source for each in reported), 1)}
+
+
+def reported_rows(
+    reported: Sequence[Reported], columns: Sequence[Column]
+) -> tuple[list[tuple[str, str, list[Value]]], list[str]]:
+    """What others report in these columns (system, number of the source, cells), and the notes that explain it."""
+    numbers = source_numbers(reported)
+    rows: list[tuple[str, str, list[Value]]] = []
+    used: set[str] = set()
+    for each in reported:
+        found = [_figure(each, column, columns) for column in columns]
+        used |= {mark for _, marks in found for mark in marks}
+        if any(text for text, _ in found):
+            rows.append((each.system, numbers[each.source], [_marked(text, marks) for text, marks in found]))
+    notes = [f"({mark}) {meaning}." for mark, meaning in MARKS.items() if mark in used]
+    return rows, notes + [f"{number} {source}." for source, number in numbers.items()]
+
+
+def _figure(each: Reported, column: Column, columns: Sequence[Column]) -> tuple[str, list[str]]:
+    """The figure of a column as printed, with a mark if its macro-F1 or its threshold is not that of the column."""
+    _, rule, key = column
+    found = next((other for other in MACRO if other in each.figures), key) if key in MACRO else key
+    found = key if key in each.figures else found
+    text, tuned = each.figures.get(found, ""), key.startswith("f1") and (each.threshold or "fixed") != rule
+    has_column = any(each.threshold == other and key == k for _, other, k in columns)
+    if not text or (tuned and (rule == "tuned" or has_column)):
+        return "", []
+    return text, [*([MACRO[found]] if found != key else []), *(["t"] if tuned else [])]
+
+
+def _marked(text: str, marks: Sequence[str]) -> Value:
+    value = as_printed(text)
+    if not marks:
+        return value
+    mark = f"({', '.join(marks)})"
+    return value._replace(mark=mark) if isinstance(value, Cell) else f"{plain(value)} {mark}"

@@ -1,0 +1,119 @@
+"""Tables of runs: one's own systems side by side, and the tables of a paper with one's own figures in them.
+
+`comparison` has a table for each set of comparable runs. `printed` prints benchmarks: published figures as printed, below
+each the own mean and the difference. Formats: md, latex, csv, html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from icdbench.presentation import formats
+from icdbench.presentation.catalog import has_figures
+from icdbench.presentation.data_tables import data_sets
+from icdbench.presentation.formats import Grid, write
+from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
+from icdbench.presentation.notes import told_apart
+from icdbench.presentation.reported import literature
+from icdbench.presentation.tuning_table import tuned
+from icdbench.records import RunRecord, comparable
+from icdbench.spec import Benchmark, Reported
+
+__all__ = ["FORMATS", "comparison", "literature", "printed", "table", "tuned"]
+
+FORMATS = formats.FORMATS
+
+Part = tuple[Benchmark, Sequence[RunRecord]]  # a table, and the runs that may enter it
+
+
+def comparison(records: Sequence[RunRecord], fmt: str = "md", *, mix: bool = False) -> str:
+    """Own systems side by side, best precision at the smallest k first; a table for each set of comparable runs.
+
+    Rows are settings, averaged over seeds: percent, mean ± sample standard deviation. The best mean of a column is bold if
+    at least two rows compete. † marks collapsed runs and those of their figures that are worthless, which are never the
+    best. Runs of different minor versions are separate rows, unless `mix`. Raises SpecError for an unknown format.
+    """
+    grids = _of_blocks(records, lambda block: side_by_side(block, mix=mix)[0])
+    header = ["system", *(name for name, _, _ in columns_for(50))]
+    return write(grids or [Grid("Own runs", header, [], ["No runs are stored."])], fmt)
+
+
+def _of_blocks(records: Sequence[RunRecord], table: Callable[[list[RunRecord]], Grid]) -> list[Grid]:
+    """A table for each block of comparable runs; the titles of tables on different data differ."""
+    found = comparable.blocks(records)
+    grids = [table(block) for block in found]
+    titles = told_apart([grid.title for grid in grids], found)
+    return [grid._replace(title=title) for grid, title in zip(grids, titles, strict=True)]
+
+
+def table(
+    benchmark: Benchmark,
+    records: Sequence[RunRecord],
+    fmt: str = "md",
+    reported: Sequence[Reported] = (),
+    *,
+    mix: bool = False,
+) -> str:
+    """One benchmark; see `printed`."""
+    return printed([(benchmark, records)], fmt, reported, mix=mix)
+
+
+def printed(parts: Sequence[Part], fmt: str = "md", reported: Sequence[Reported] = (), *, mix: bool = False) -> str:
+    """The tables of a paper: below each published row the own runs of that system, mean ± sd, and the difference.
+
+    Rows rather than columns are added, so that a table keeps the width of the paper's. Systems that the paper lacks follow,
+    then what others report. The best published and the best own figure are bold. Synthetic data, other data sets and
+    changed data settings never stand beside published figures: they follow in tables of their own, once for all parts of a
+    study. A study and a benchmark with `models` show no other systems. Raises SpecError for an unknown format.
+    """
+    groups: dict[tuple[str, ...], list[Part]] = {}
+    for benchmark, records in parts:
+        alone = benchmark.name if benchmark.models else ""
+        groups.setdefault((benchmark.kind, benchmark.study, alone), []).append((benchmark, records))
+    return write([grid for group in groups.values() for grid in _group(group, reported, mix=mix)], fmt)
+
+
+def _group(parts: Sequence[Part], reported: Sequence[Reported], *, mix: bool) -> list[Grid]:
+    first, records = parts[0]
+    if first.kind == "data sets":
+        return data_sets(first, records)
+    parts = [(benchmark, _shown_in(benchmark, records)) for benchmark, records in parts]
+    if first.kind == "epochs" or (first.study and not has_figures(first)):  # nothing published: any data will do
+        layout = by_epoch if first.kind == "epochs" else study
+        return [
+            grid
+            for benchmark, records in parts
+            for grid in _of_blocks(records, partial(layout, benchmark, mix=mix)) or [layout(benchmark, [])]
+        ]
+    return _of_systems(parts, reported, mix=mix)
+
+
+def _shown_in(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRecord]:
+    every = not (benchmark.study or benchmark.models)
+    return [record for record in records if every or record.spec.system in benchmark.systems]
+
+
+def _of_systems(parts: Sequence[Part], reported: Sequence[Reported], *, mix: bool) -> list[Grid]:
+    """A table for each part with the runs on its data; after them the other runs, if the benchmark allows any."""
+    grids: list[Grid] = []
+    placed: set[str] = set()
+    for benchmark, records in parts:
+        own = [record for record in records if answers(record, benchmark)]
+        about = [each for each in reported if each.dataset == benchmark.dataset]
+        if has_figures(benchmark) or about:
+            layout: Callable[[Sequence[RunRecord]], Grid] = partial(
+                beside_published, benchmark, reported=about, mix=mix
+            )
+        else:
+            layout = partial(study, benchmark, mix=mix)
+        grids += _of_blocks(own, layout) or [layout([])]
+        placed |= {record.id for record in own}
+    first = parts[0][0]
+    if first.models:
+        return grids
+    other = [record for _, records in parts for record in records if record.id not in placed]
+    title = f"Other data, not comparable with {', '.join(part.name for part, _ in parts)}: own runs"
+    if first.study:
+        return grids + _of_blocks(other, partial(study, first, title=title, mix=mix))
+    return grids + _of_blocks(other, lambda block: side_by_side(block, title, reported, mix=mix)[0])

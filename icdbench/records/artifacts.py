@@ -1,0 +1,224 @@
+"""The files beside a run's record: predictions, weights, and what was measured of its explanations.
+
+Entered through icdbench.records.store. Predictions are in the order of the split: no document id, no word of a note. A
+reader checks that a file is the one that was stored with the record, and that it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from icdbench.files import digest, npz, read_json, regular, replacing
+from icdbench.records.record import Explained, RunRecord
+from icdbench.settings import DataError
+from icdbench.types import FloatArray, IntArray, LabelSet, Predictions
+
+log = logging.getLogger("icdbench")
+
+RECORD, PREDICTIONS, WEIGHTS, EXPLAINED = "record.json", "predictions.npz", "model.safetensors", "explain.json"
+Parsed = TypeVar("Parsed")
+RUN = "run"  # the key of the run's id in predictions, weights and checkpoints
+
+
+def check_file(folder: Path, name: str, record: RunRecord) -> None:
+    """Raises DataError where a file is missing, or is not the one that was stored with the record."""
+    path = folder / name
+    if not path.is_file():
+        raise DataError(f"{path} is missing; it goes with {RECORD}: copy it there, or move that away and run it again")
+    if record.signed and digest(path) != record.files.get(name):
+        raise DataError(
+            f"{path} is not the file that was stored with run '{record.id}' (its SHA-256 differs); put the right one back, "
+            "or run it again with --force"
+        )
+
+
+def _check_run(path: Path, run: object, record: RunRecord) -> None:
+    """Raises DataError where a file names another run than the record's. Only beside a signed record, whose digest vouches for
+    the file, it may name none."""
+    if run is None and not record.signed:
+        raise DataError(f"{path} does not say that it belongs to run '{record.id}'; put the right file back")
+    if run is not None and str(run) != record.id:
+        raise DataError(f"{path} belongs to run '{run}', not to '{record.id}'; put the right file back")
+
+
+def save_predictions(folder: Path, run: str, predictions: Mapping[str, Predictions], label_set: LabelSet) -> None:
+    """Write what all figures follow from. Scores are kept to the bit: all first bytes, then all second bytes, which compresses better."""
+    arrays: dict[str, Any] = {
+        RUN: np.array(run),
+        "codes": np.array(label_set.codes),
+        "train_counts": label_set.train_counts,
+    }
+    for split, predicted in predictions.items():
+        scores_NL = np.ascontiguousarray(predicted.scores_NL, dtype="<f4")
+        arrays[f"{split}.score_bytes"] = np.moveaxis(scores_NL.view(np.uint8).reshape(*scores_NL.shape, 4), -1, 0)
+        arrays[f"{split}.codes"] = predicted.labels.indices.astype(np.int32)
+        arrays[f"{split}.code_offsets"] = predicted.labels.indptr.astype(np.int64)
+        arrays[f"{split}.unseen"] = predicted.unseen
+    with replacing(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+@contextlib.contextmanager
+def opened_predictions(folder: Path, record: RunRecord) -> Iterator[Mapping[str, Any]]:
+    """The arrays of the run's predictions by name. Raises DataError if the file is damaged, missing or another run's."""
+    path = folder / PREDICTIONS
+    check_file(folder, PREDICTIONS, record)
+    try:
+        with npz(path) as stored:
+            _check_run(path, stored.get(RUN), record)
+            yield stored
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001  altered bytes make zipfile and numpy raise errors of a dozen kinds
+        raise DataError(f"{path} is damaged ({error}); remove its folder and run it again") from None
+
+
+def load_predictions(folder: Path, record: RunRecord) -> dict[str, Predictions]:
+    """The run's predictions by split, without document ids. Raises DataError as `opened_predictions`."""
+    with opened_predictions(folder, record) as stored:
+        return {
+            split: _unpacked(stored, split) for split in sorted({name.split(".")[0] for name in stored if "." in name})
+        }
+
+
+def _unpacked(stored: Mapping[str, Any], split: str) -> Predictions:
+    from scipy.sparse import csr_matrix
+
+    bytes_NL4 = np.moveaxis(stored[f"{split}.score_bytes"], 0, -1)
+    scores_NL: FloatArray = np.ascontiguousarray(bytes_NL4).view("<f4")[..., 0]
+    codes, offsets, unseen = (stored[f"{split}.{name}"] for name in ("codes", "code_offsets", "unseen"))
+    labels = csr_matrix((np.ones(len(codes), np.uint8), codes, offsets), shape=scores_NL.shape)
+    labels.check_format()  # an index beyond the last code would be read from foreign memory
+    if scores_NL.ndim != 2 or np.isnan(scores_NL).any() or unseen.shape != scores_NL.shape[:1]:
+        raise ValueError(f"its scores of the {split} split are not numbers, or not one of each document and code")
+    return Predictions((), scores_NL, labels, unseen)
+
+
+def load_label_set(folder: Path, record: RunRecord) -> LabelSet:
+    """The codes that the run predicts. Raises DataError as `opened_predictions`."""
+    with opened_predictions(folder, record) as stored:
+        codes, train_counts = stored["codes"], stored["train_counts"]
+        if codes.ndim != 1 or train_counts.shape != codes.shape or train_counts.dtype.kind not in "iu":
+            raise ValueError("it does not have one count of each code")
+        return LabelSet(tuple(map(str, codes)), train_counts)
+
+
+def load_train_counts(folder: Path, record: RunRecord) -> IntArray | None:
+    """The number of training documents with each code [L]; None if there are no predictions, or none that can be used, which is logged."""
+    if not (folder / PREDICTIONS).is_file():
+        return None
+    try:
+        return load_label_set(folder, record).train_counts
+    except DataError as error:
+        log.warning("%s", error)
+        return None
+
+
+def save_weights(folder: Path, run: str, weights: Mapping[str, Any]) -> None:
+    """Write the weights of a finished run."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    with writing_tensors(folder / WEIGHTS) as temporary:
+        # One entry: safetensors writes several in random order, and equal runs shall be equal to the byte.
+        save_file(arrays, temporary, metadata={RUN: f"{run} {array_digest('', arrays)}"})
+
+
+def load_weights(folder: Path, record: RunRecord) -> dict[str, FloatArray]:
+    """The weights of a finished run by name.
+
+    Raises DataError if they are missing or another run's; OSError, SafetensorError or ValueError if they are damaged.
+    """
+    check_file(folder, WEIGHTS, record)
+    weights, header = read_tensors(folder / WEIGHTS, "np")
+    run, _, expected = header.get(RUN, "").rpartition(" ")
+    _check_run(folder / WEIGHTS, run or None, record)
+    if expected and array_digest("", weights) != expected:
+        raise ValueError("its bytes were altered")
+    check_numbers(weights)
+    return weights
+
+
+def check_numbers(weights: Mapping[str, Any]) -> None:
+    """Raises ValueError for a weight that is not a number: no probability computed from it would be one."""
+    for name, values in weights.items():
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise ValueError(f"its weights '{name[:40]}' are not all numbers")
+
+
+def read_tensors(path: Path, framework: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays of a safetensors file, and the texts in its header. Raises OSError as files.regular, and SafetensorError."""
+    from safetensors import safe_open
+
+    regular(path).close()
+    with safe_open(path, framework=framework) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def writing_tensors(path: Path) -> Iterator[Path]:
+    """As files.replacing, for a safetensors file; the library's own error for a full disk becomes an OSError."""
+    from safetensors import SafetensorError
+
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from None
+
+
+def array_digest(text: str, arrays: Mapping[str, Any]) -> str:
+    """SHA-256 of a text and of arrays: their names, types, shapes and bytes."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        total.update(f"\0{name}\0{value.dtype.str}{np.shape(arrays[name])}\0".encode())
+        total.update(value.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def save_explained(folder: Path, found: Explained) -> None:
+    """Write what was measured of the run's explanations."""
+    with replacing(folder / EXPLAINED) as temporary:
+        temporary.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def load_explained(folder: Path, record: RunRecord) -> Explained | None:
+    """What was measured of the run's explanations since it was trained; None if nothing was, or the file is damaged, which is logged."""
+    found = loaded(folder / EXPLAINED, Explained.model_validate)
+    if found is not None and found.run != record.id:
+        log.warning("%s is left out: it belongs to run %s, not to %s", folder / EXPLAINED, found.run, record.id)
+        return None
+    return found if found is not None and found.trained == record.created else None
+
+
+def loaded(path: Path, parse: Callable[[Any], Parsed]) -> Parsed | None:
+    """A JSON file as `parse` reads it; None if there is none, or it is damaged, which is logged."""
+    try:
+        return read_stored(path, parse) if os.path.lexists(path) else None  # a loop of links does not count as existing
+    except DataError as error:
+        log.warning("%s is damaged or of another version and is left out (%s)", path, error)
+        return None
+
+
+def read_stored(path: Path, parse: Callable[[Any], Parsed]) -> Parsed:
+    """A JSON file as `parse` reads it. Raises DataError with what is wrong with it."""
+    try:
+        return parse(read_json(path))
+    except ValidationError as error:
+        reason = f"{error.error_count()} fields wrong"
+    except OSError as error:
+        reason = error.strerror or repr(error)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = str(error)
+    raise DataError(reason)

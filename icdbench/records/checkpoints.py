@@ -1,0 +1,75 @@
+"""Checkpoints of an unfinished run: the last one and the one before it. Entered through icdbench.records.store."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from icdbench.files import parsed
+from icdbench.records.artifacts import RUN, array_digest, read_tensors, writing_tensors
+
+log = logging.getLogger("icdbench")
+
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Write tensors, and the rest of the state as JSON in the header, to one file. The checkpoint before it is kept beside it."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({RUN: _run_of(path), **state})
+    with writing_tensors(path) as temporary:
+        save_file(dict(tensors), temporary, metadata={"state": text, "digest": array_digest(text, tensors)})
+        if path.exists():
+            path.replace(path.with_name(PREVIOUS))
+
+
+def load_checkpoint(path: Path, *, discard: bool = False) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Tensors and state of the last good checkpoint of this run; None if there is none.
+
+    One that is damaged or another run's is logged and, with `discard`, removed: a caller that goes on to write checkpoints
+    would otherwise move it into the place of the good one before it.
+    """
+    for each in (path, path.with_name(PREVIOUS)):
+        if not each.exists():
+            continue
+        try:
+            return _checked(each)
+        except OSError as error:  # a failing disk may answer the next time
+            log.warning("checkpoint %s cannot be read (%s)", each, error.strerror or error)
+        except ValueError as error:
+            log.warning("checkpoint %s is damaged or another run's (%s); the one before is taken, if any", each, error)
+            if discard:
+                each.unlink(missing_ok=True)
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a finished run, which needs none."""
+    for name in (CHECKPOINT, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _checked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A checkpoint's tensors and state. Raises OSError, and ValueError if it is not as it was saved, or another run's."""
+    from safetensors import SafetensorError
+
+    try:
+        tensors, header = read_tensors(path, "pt")
+        if array_digest(header["state"], tensors) != header["digest"]:
+            raise ValueError("its bytes were altered")
+        state = parsed(header["state"])
+        if state[RUN] != _run_of(path):
+            raise ValueError(f"it belongs to {state[RUN]}")
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+    return tensors, state
+
+
+def _run_of(checkpoint: Path) -> str:
+    """The id of the run that a checkpoint lies with: its last three folders, of which the last has a digest of the settings."""
+    return "/".join(checkpoint.absolute().parent.parts[-3:])

@@ -1,0 +1,79 @@
+"""Which runs may share a table (`blocks`), and which may be averaged (`by_version`)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from icdbench.data import datasets
+from icdbench.records.record import RunRecord
+
+# Fields of DataFacts that must be equal too: the same settings may read other documents in another version of icdbench.
+SIZES = ("num_codes", "documents", "assignments", "unseen", "synthetic")
+
+VERSION = re.compile(r"\d+\.\d+(?=\.\d)")
+
+
+def task(record: RunRecord) -> dict[str, Any]:
+    """What must be equal for two runs to be comparable (raw data, documents, codes), by the name that a message gives it."""
+    spec = record.spec
+    settings = {f"data.{name}": value for name, value in datasets.changes_task(spec.dataset, spec.data).items()}
+    sizes = {name: getattr(record.data, name) for name in SIZES}
+    return {"data set": spec.dataset, "fingerprint of the raw data": spec.fingerprint, **settings, **sizes}
+
+
+def blocks(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+    """Groups of runs with equal `task`, which may share a table; each by id. A run that is given twice counts once."""
+    blocks: dict[str, list[RunRecord]] = {}
+    for record in {record.id: record for record in sorted(records, key=lambda each: (each.id, each.created))}.values():
+        blocks.setdefault(json.dumps(task(record), sort_keys=True), []).append(record)
+    return list(blocks.values())
+
+
+APART = ("icdbench", "torch")  # runs of different minor versions of these are not averaged
+
+
+def made_by(record: RunRecord) -> dict[str, str]:
+    """What a run computes depends on, beside its settings: versions of programs and of the model's code."""
+    return {
+        "icdbench": record.versions.get("icdbench", ""),
+        "torch": record.versions.get("torch", ""),
+        f"{record.spec.model}'s code": record.code,
+    }
+
+
+def minor(version: str) -> str:
+    """The minor version, such as `2.13` of `2.13.0+cpu`; a text that is no version is returned whole."""
+    match = VERSION.match(version)
+    return match[0] if match else version
+
+
+def by_version(runs: Sequence[RunRecord], *, exact: bool = True) -> dict[str, list[RunRecord]]:
+    """The runs grouped by the versions in which they differ, such as `torch 2.13.0`; without `exact` by minor versions, `torch 2.13`."""
+    made = [made_by(run) if exact else {name: minor(made_by(run)[name]) for name in APART} for run in runs]
+    names = list(dict.fromkeys(name for each in made for name in each))
+    differing = [name for name in names if len({each[name] for each in made if name in each}) > 1]
+    groups: dict[str, list[RunRecord]] = {}
+    for run, each in zip(runs, made, strict=True):
+        parts = [f"{name} {each[name] or '?'}" for name in differing if name in each]
+        groups.setdefault(", ".join(parts), []).append(run)
+    return groups
+
+
+def about_unsigned(runs: Iterable[RunRecord]) -> list[str]:
+    """A note that names the unsigned runs; empty if all are signed."""
+    found: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        if not run.signed:
+            found.setdefault(run.spec.system, []).append(run)
+    which = "; ".join(f"{system}, {seed_list(unsigned)}" for system, unsigned in found.items())
+    why = "a change to their records or files would not be seen; 'icdbench runs --remeasure' signs them"
+    return [f"Unsigned: {which}: {why}."] if found else []
+
+
+def seed_list(runs: Iterable[RunRecord]) -> str:
+    """The seeds of the runs, such as `seeds 1, 2, 3`."""
+    each = sorted(run.spec.seed for run in runs)
+    return ("seed " if len(each) == 1 else "seeds ") + ", ".join(map(str, each))

@@ -1,0 +1,97 @@
+"""Export finished runs for others: records and predictions, and nothing else of a results folder.
+
+The arrays to write are named here, so that a foreign file or array in a results folder stays behind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from icdbench.data import datasets
+from icdbench.files import remove_abandoned, replacing_folder
+from icdbench.records import store
+from icdbench.records.record import RunRecord
+from icdbench.settings import DataError, SpecError
+
+ARRAYS = re.compile(r"run|codes|train_counts|(validation|test)\.(score_bytes|codes|code_offsets|unseen)")
+README = """# Runs of icdbench
+
+{runs} finished runs on {names}: settings, metrics, history, timing, versions ({record}) and, for {open}, the scores and gold
+codes of each validation and test document in the order of the split ({predictions}). No note text, no words, no document
+or patient ids, no weights.{kept}
+
+To see them, beside your own:
+
+    icdbench tables table5 --results {folder} --results results
+    icdbench figures all --results {folder} --results results --out figures
+"""
+
+
+class Shared(NamedTuple):
+    """What was exported: the number of runs, and the data sets whose predictions were left out."""
+
+    runs: int
+    without: list[str]
+
+
+def share(results: Sequence[Path], out: Path, *, predictions: bool = False) -> Shared:
+    """Write the finished runs of these results folders to a new folder, with a README.
+
+    Gold codes in the order of a published split are patient data, so predictions on data under an agreement and on a user's
+    own are written only with `predictions`. Raises SpecError if there are no runs or the folder is not empty, DataError if
+    it cannot be written.
+    """
+    remove_abandoned(out.parent)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SpecError(f"'{out}' is there already and not empty; name a new folder")
+    records = store.load_records(*results)
+    if not records:
+        raise SpecError(f"no runs in {', '.join(map(repr, map(str, results)))}; --results names another folder")
+    names = sorted({record.spec.dataset for record in records})
+    whole = [name for name in names if predictions or _open(name)]
+    without = [name for name in names if name not in whole]
+    kept = f"\nPredictions on {', '.join(without)} are left out: they would show patients' codes." if without else ""
+    text = README.format(
+        runs=len(records),
+        names=", ".join(names),
+        record=store.RECORD,
+        open=", ".join(whole) or "no data set",
+        predictions=store.PREDICTIONS,
+        kept=kept,
+        folder=out.name,
+    )
+    try:
+        with replacing_folder(out) as fresh:
+            for record in records:
+                _write(record, results, fresh, whole=record.spec.dataset in whole)
+            (fresh / "README.md").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"'{out}' cannot be written: {error.strerror or error}; nothing was kept") from None
+    return Shared(len(records), without)
+
+
+def _open(dataset: str) -> bool:
+    """Whether a data set is one of the suite's and under no data-use agreement."""
+    known = datasets.scan()
+    return dataset in known and not known[dataset].agreement
+
+
+def _write(record: RunRecord, results: Sequence[Path], out: Path, *, whole: bool) -> None:
+    folder = store.folder(out, record)
+    folder.mkdir(parents=True)
+    # The same run may lie in several folders; each record is signed with the files beside it.
+    found = [(place, own) for each in results if (own := store.load_record(place := store.folder(each, record)))]
+    source, record = next((pair for pair in found if (pair[0] / store.PREDICTIONS).is_file()), (None, record))
+    if whole and source is not None:
+        with store.opened_predictions(source, record) as stored:
+            arrays = {name: stored[name] for name in stored if ARRAYS.fullmatch(name)}
+        np.savez_compressed(folder / store.PREDICTIONS, **arrays)
+    if record.signed:
+        store.save_record(folder, store.sign(folder, record))
+    else:
+        store.write_record(folder, record)

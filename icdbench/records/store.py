@@ -1,0 +1,291 @@
+"""Finished runs on disk, and the way to everything else below a results folder. Only this package writes there, but for
+the trials and plots of icdbench.experiments.tune.
+
+    results/<dataset>/<model>[@variant]/<seed>-<hash>/record.json          the finished run
+                                                      predictions.npz      logits and gold labels of both splits, code names
+                                                      model.safetensors    weights of the best epoch
+                                                      explain.json         how far its explanations can be trusted
+                                                      checkpoint.safetensors   only while the run is unfinished
+                                                      checkpoint.previous.safetensors   likewise; the one before
+                                                      lock                     likewise; held while a process works on it
+    results/tuning/<dataset>/<model>.json          the best setting found, the variant `<model>@tuned`
+
+Every file is written beside its place and renamed, so that a run killed at any instant leaves whole files. Nothing is
+unpickled from disk. Nothing here holds note text, tokens or document ids. Other packages enter by `store.NAME`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import itertools
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from icdbench.files import digest, remove_abandoned, replacing
+from icdbench.records.artifacts import (
+    EXPLAINED,
+    PREDICTIONS,
+    RECORD,
+    RUN,
+    WEIGHTS,
+    array_digest,
+    check_numbers,
+    load_explained,
+    load_label_set,
+    load_predictions,
+    load_train_counts,
+    load_weights,
+    loaded,
+    opened_predictions,
+    read_stored,
+    save_explained,
+    save_predictions,
+    save_weights,
+)
+from icdbench.records.checkpoints import CHECKPOINT, PREVIOUS, load_checkpoint, remove_checkpoints, save_checkpoint
+from icdbench.records.record import SCHEMA, RunRecord
+from icdbench.records.tuned import TUNED, TUNING, load_tuned, save_tuned, tuning_folder
+from icdbench.settings import SpecError
+from icdbench.spec import RunSpec
+from icdbench.types import LabelSet, Predictions
+
+__all__ = [
+    "CHECKPOINT", "EXPLAINED", "LOCK", "PREDICTIONS", "PREVIOUS", "RECORD", "RUN", "TUNED", "WEIGHTS", "alone",
+    "array_digest", "check_numbers", "find", "find_older", "folder", "load_checkpoint", "load_explained",
+    "load_label_set", "load_predictions", "load_record", "load_records", "load_train_counts", "load_tuned",
+    "load_weights", "opened_predictions", "prepare", "remove_checkpoints", "save_checkpoint", "save_explained",
+    "save_predictions", "save_record", "save_run", "save_tuned", "set_aside", "sign", "tidy", "tuning_folder",
+    "unfinished", "upgrade", "write_record",
+]  # fmt: skip
+
+log = logging.getLogger("icdbench")
+
+LOCK = "lock"
+DIGEST = "digest"
+OLDEST = 2  # schema of records that is still read
+
+
+def prepare(results: Path) -> None:
+    """Make the results folder, and remove what killed processes left half-written in it. Raises SpecError if it cannot be written."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise SpecError(
+            f"results folder '{results}' cannot be written: {error.strerror}; name another with --results"
+        ) from None
+    for place in (*results.glob(f"{TUNING}/*/"), *results.glob("*/*/*/")):
+        remove_abandoned(place)
+
+
+def folder(results: Path, run: RunSpec | RunRecord) -> Path:
+    """The folder of a run, or of a new one with these settings."""
+    return results / run.id
+
+
+# --- Records -------------------------------------------------------------------------------------------------------------
+
+
+def load_record(folder: Path) -> RunRecord | None:
+    """The finished run in this folder; None if there is none, or its record is damaged or no record, which is logged."""
+    return loaded(folder / RECORD, _checked)
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The finished run in this folder. Raises DataError with what is wrong with its record."""
+    return read_stored(folder / RECORD, _checked)
+
+
+def _checked(stored: Mapping[str, Any]) -> RunRecord:
+    """The record that was stored. Raises ValueError and others if it is altered, none, or its id is not that of its settings."""
+    if stored.get(DIGEST) and stored[DIGEST] != _record_digest(stored):
+        raise ValueError("its bytes were altered")
+    spec = stored["spec"]
+    system = f"{spec['model']}@{spec['variant']}" if spec["variant"] else spec["model"]
+    whose = f"{spec['dataset']}/{system}/{spec['seed']}"
+    if not re.fullmatch(re.escape(whose) + "-[0-9a-f]{8}", stored["id"]):
+        raise ValueError(f"it calls itself {stored['id']}, its settings are those of {whose}")
+    return RunRecord.model_validate(upgrade(stored))
+
+
+def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored record as one of today's schema. Raises ValueError for a schema that this icdbench does not read.
+
+    Each step says what the records of one schema lack or name differently. A field that is added to `DataSpec` or
+    `TrainSpec` needs a step with the value that older runs had in effect; its default may change later.
+    """
+    record = {**stored, "spec": dict(stored["spec"]), "schema_version": SCHEMA}
+    schema = stored.get("schema_version", 1)
+    if type(schema) is not int or not OLDEST <= schema <= SCHEMA:
+        other = "an older" if schema in range(OLDEST) else "a newer"
+        raise ValueError(f"schema {schema}; this icdbench reads schemas {OLDEST} to {SCHEMA}, so use {other} one")
+    if schema < 3:  # where settings came from was part of the spec
+        record |= {name: record["spec"].pop(name) for name in ("changed", "adapted")}
+    return record
+
+
+def completed(record: RunRecord) -> RunRecord:
+    """The record with the fields that its model's settings have gained since, if the model is still of the same version,
+    and with the options that its data set's source has gained.
+
+    An author who adds a field to a model without raising its version says that the default computes what was computed before.
+    """
+    from icdbench import registry
+    from icdbench.data import datasets
+
+    spec = record.spec
+    defaults, data = registry.defaults(spec.model, spec.version), datasets.completed(spec.dataset, spec.data)
+    if defaults.keys() <= spec.config.keys() and data == spec.data:
+        return record
+    changes = {"config": {**defaults, **spec.config}, "data": data}
+    return record.model_copy(update={"spec": spec.model_copy(update=changes)})
+
+
+def save_record(folder: Path, record: RunRecord) -> RunRecord:
+    """Write the record alone, signed with its digest, and return it."""
+    signed = record.model_copy(update={DIGEST: _record_digest(json.loads(record.as_json()))})
+    write_record(folder, signed)
+    return signed
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write the record as it is: an unsigned one stays unsigned."""
+    with replacing(folder / RECORD) as temporary:
+        temporary.write_text(record.as_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _record_digest(stored: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a record holds but the digest itself, whatever its layout."""
+    content = {name: value for name, value in stored.items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a record that another one is about to replace, so that it is kept."""
+    if (folder / RECORD).exists():
+        numbered = (folder / f"record.old.{number}.json" for number in itertools.count(1))
+        (folder / RECORD).replace(
+            next(p for p in itertools.chain([folder / "record.old.json"], numbered) if not p.exists())
+        )
+
+
+# --- Finding runs --------------------------------------------------------------------------------------------------------
+
+
+def load_records(*results: Path, complete: bool = True) -> list[RunRecord]:
+    """Every finished run below these results folders, by id. Of equal runs the first counts, the others are logged.
+
+    Without `complete` they are as stored, which does not need the models.
+    """
+    found: dict[str, RunRecord] = {}
+    for folder in results:
+        for stored in _records(folder, f"*/*/*/{RECORD}"):
+            record = completed(stored) if complete else stored
+            first = found.setdefault(json.dumps(record.spec.identity(), sort_keys=True), record)
+            if first.metrics != record.metrics:
+                log.warning("%s is left out: the same run with other figures was read before", folder / record.id)
+    return sorted(found.values(), key=lambda record: record.id)
+
+
+def _records(results: Path, pattern: str) -> Iterator[RunRecord]:
+    """The finished runs whose files match the pattern and lie in the folder of their id."""
+    for path in sorted(results.glob(pattern)):
+        record = load_record(path.parent)
+        if record is None:
+            continue
+        if path.parent.relative_to(results).as_posix() == record.id:
+            yield record
+        else:
+            log.warning("%s is left out: it is the record of %s", path, record.id)
+
+
+def find(results: Path, spec: RunSpec) -> RunRecord | None:
+    """The finished run of these settings, whatever its folder is called."""
+    return next((each for each in _of_seed(results, spec) if each.spec.identity() == spec.identity()), None)
+
+
+def find_older(results: Path, spec: RunSpec) -> RunRecord | None:
+    """A finished run of these settings that another version of the model's code made."""
+    for found in _of_seed(results, spec):
+        old, new = found.spec.config, spec.config
+        alike = all(
+            old[name] == new[name] for name in old.keys() & new.keys()
+        )  # an older version may have other fields
+        same = found.spec.identity("version", "config") == spec.identity("version", "config")
+        if alike and same and found.spec.version != spec.version:
+            return found
+    return None
+
+
+def _of_seed(results: Path, spec: RunSpec) -> Iterator[RunRecord]:
+    """The finished runs of the same data set, system and seed."""
+    folder = f"{glob.escape(spec.dataset)}/{glob.escape(spec.system)}"
+    return map(completed, _records(results, f"{folder}/{spec.seed}-*/{RECORD}"))
+
+
+def unfinished(results: Path) -> list[str]:
+    """Ids of runs that have a checkpoint and no record."""
+    folders = sorted({path.parent for name in (CHECKPOINT, PREVIOUS) for path in results.glob(f"*/*/*/{name}")})
+    return [str(folder.relative_to(results)) for folder in folders if not (folder / RECORD).exists()]
+
+
+# --- Finishing a run -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes, on any machine, from working on a run until the block ends or this process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another process is working on %s; waiting for it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+    if (folder / RECORD).exists():  # a waiting process finds the finished run, so the lock has done its work
+        path.unlink(missing_ok=True)
+
+
+def save_run(
+    folder: Path,
+    record: RunRecord,
+    predictions: Mapping[str, Predictions],
+    label_set: LabelSet,
+    weights: Mapping[str, Any],
+) -> RunRecord:
+    """Write a finished run and return its signed record. The record comes last: where it is, the rest is. Then checkpoints go."""
+    save_predictions(folder, record.id, predictions, label_set)
+    save_weights(folder, record.id, weights)
+    signed = save_record(folder, sign(folder, record))
+    remove_checkpoints(folder)
+    return signed
+
+
+def sign(folder: Path, record: RunRecord) -> RunRecord:
+    """The record with the SHA-256 of the files that lie beside it now, by which readers recognise them."""
+    files = {name: digest(folder / name) for name in (PREDICTIONS, WEIGHTS) if (folder / name).exists()}
+    return record.model_copy(update={"files": files})
+
+
+def tidy(folder: Path) -> None:
+    """Remove checkpoints and lock of a finished run, which are left if its process was killed after it wrote the record."""
+    remove_checkpoints(folder)
+    path = folder / LOCK
+    if path.exists():
+        with contextlib.suppress(OSError, Timeout), FileLock(path, timeout=0):  # else a process is still about to end
+            path.unlink(missing_ok=True)

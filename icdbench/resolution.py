@@ -1,0 +1,171 @@
+"""The settings of a run, and where each comes from: four layers, of which a later one replaces what an earlier one says.
+
+    suite      the defaults of `DataSpec` and `TrainSpec`
+    model      what the model's file declares, then its variant
+    data set   what the data set's source declares; with fewer than SMALL training documents also what the model declares for
+               small data
+    user       what the request changes
+
+Two exceptions keep a choice that was made by name. What a variant says of training stands against the data set:
+`caml@published` is trained on small data as on any other. And what a model says of the data (how many tokens it reads) stands
+against the data set, whose limits are meant for models that say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from icdbench.data import datasets
+from icdbench.settings import Settings, SpecError, nearest
+from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec, Variant
+from icdbench.training import accelerator, objectives
+from icdbench.types import Corpus
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from icdbench.registry import Entry
+
+SUITE, MODEL, DATA_SET, USER = LAYERS = ("suite", "model", "data set", "user")
+SMALL = 2000  # training documents below which a model's settings for small data hold
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A system's run, with the default seed. Settings are called by their full names, such as `train.max_epochs`.
+
+    `layers` names the layer that each setting comes from; `unused` are changes of the user that have no effect on this
+    system (epochs of a linear model), which are left out of the run.
+    """
+
+    planned: Planned
+    corpus: Corpus
+    layers: Mapping[str, str]
+    unused: frozenset[str]
+
+    @property
+    def spec(self) -> RunSpec:
+        """What is run."""
+        return self.planned.spec
+
+    @property
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """Each setting that has an effect on this system and data set, with its value and its layer."""
+        content = self.spec.identity()
+        parts = {"data": content["data"], "train": content["train"], self.spec.model: content["config"]}
+        values = {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
+        return [(name, value, self.layers[name]) for name, value in values.items() if name in self.layers]
+
+
+def resolve(
+    origin: datasets.Source,
+    entry: Entry,
+    variant: Variant,
+    changes: Mapping[str, Any],
+    load: Callable[[DataSpec], Corpus],
+    on: Fabric,
+) -> Resolved:
+    """The settings of a system on a data set, which `load` encodes. Raises SpecError; UnsuitableError for unsuitable data."""
+    default_config = entry.config().override(variant.model, entry.name)
+    config = default_config.override(changes_of(changes, entry.name), entry.name)
+
+    declared = {**entry.data, **variant.data}
+    default_data = origin.settings(declared)
+    asked = changes_of(changes, "data")
+    unused = origin.settings({**declared, **asked}).idle(word_vectors=_has_word_vectors(config))
+    data_changes = {name: value for name, value in asked.items() if name not in unused}
+    data = origin.settings({**declared, **data_changes})
+    corpus = load(data)
+    entry.check(corpus)
+
+    small = entry.small if len(corpus.splits["train"]) < SMALL else {}
+    of_data_set = {name: value for name, value in {**small, **origin.train}.items() if name not in variant.train}
+    default_train = TrainSpec().override({**entry.train, **variant.train, **of_data_set}, "train")
+    asked = changes_of(changes, "train")
+    unused_train = _unused(default_train.override(asked, "train"), uses_trainer=entry.uses_trainer)
+    train_changes = {name: value for name, value in asked.items() if name not in unused_train}
+    train = default_train.override(train_changes, "train")
+
+    by_source = origin.settings()
+    suite = type(by_source)()
+    layers = {
+        **_layers("data", data, {SUITE: data.model_dump(), DATA_SET: _differing(suite, by_source), MODEL: declared, USER: data_changes}),
+        **_layers("train", train, {SUITE: train.model_dump(), MODEL: {**entry.train, **variant.train}, DATA_SET: of_data_set, USER: train_changes}),
+        **_layers(entry.name, config, {MODEL: config.model_dump(), USER: changes_of(changes, entry.name)}),
+    }  # fmt: skip
+    spec = RunSpec(
+        dataset=origin.name,
+        fingerprint=corpus.fingerprint,
+        model=entry.name,
+        variant=variant.name,
+        data=data,
+        train=train.override({"precision": accelerator.resolved(train.precision, on)}, "train"),
+        version=entry.version,
+        uses_trainer=entry.uses_trainer,
+        config=config.model_dump(mode="json"),
+    )
+    changed = {
+        f"{target}.{name}": value
+        for target, default, chosen in (
+            ("data", default_data, data),
+            ("train", default_train, train),
+            (entry.name, default_config, config),
+        )
+        for name, value in _differing(default, chosen).items()
+    }
+    adapted = {
+        f"train.{name}": value
+        for name, value in small.items()
+        if name not in variant.train and getattr(train, name) == value
+    }
+    idle = {f"data.{name}" for name in unused} | {f"train.{name}" for name in unused_train}
+    return Resolved(Planned(spec, changed, adapted), corpus, layers, frozenset(idle & changes.keys()))
+
+
+def check_changes(changes: Mapping[str, Any], models: Sequence[str]) -> None:
+    """Raises SpecError for a change that is not of the data, the training or one of these models."""
+    known = {"data", "train", *models}
+    for key in changes:
+        target, dot, name = key.partition(".")
+        if "@" in target:
+            model = target.partition("@")[0]
+            raise SpecError(f"--set {key}: settings hold for a model and all its variants; write {model}.…")
+        if not dot or not name:
+            raise SpecError(f"--set {key}: write it as train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE")
+        if target not in known:
+            raise SpecError(
+                f"--set {key}: '{target}' is neither data, train nor a chosen model{nearest(target, known)}"
+            )
+
+
+def changes_of(changes: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """The changes to one target (data, train or a model), by field."""
+    prefix = f"{target}."
+    return {key.removeprefix(prefix): value for key, value in changes.items() if key.startswith(prefix)}
+
+
+def _unused(train: TrainSpec, *, uses_trainer: bool) -> set[str]:
+    """The fields without effect. Raises SpecError for a monitor that is no metric."""
+    if train.monitor not in {"auto", *objectives.MONITORS}:
+        raise SpecError(
+            f"train.monitor='{train.monitor}' is no metric to stop by{nearest(train.monitor, objectives.MONITORS)}"
+        )
+    return train.idle() if uses_trainer else TrainSpec.model_fields.keys() - {"monitor"}  # which tuning uses
+
+
+def _has_word_vectors(config: Settings) -> bool:
+    return bool(getattr(config, "embedding_size", None))
+
+
+def _layers(target: str, settings: Settings, by_layer: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """The last layer that names each setting."""
+    found = {name: layer for layer, names in by_layer.items() for name in names}
+    return {f"{target}.{name}": found[name] for name in type(settings).model_fields}
+
+
+def _differing(default: Settings, chosen: Settings) -> dict[str, Any]:
+    """The fields that have another value than the default."""
+    values = chosen.model_dump(mode="json")
+    return {name: values[name] for name in values if getattr(default, name) != getattr(chosen, name)}

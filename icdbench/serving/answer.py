@@ -1,0 +1,173 @@
+"""The prediction page's answer to a note: its codes ranked, and the words that count for or against one of them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from icdbench.inference import explain, predict
+from icdbench.serving.form import NoteForm
+from icdbench.settings import DataError, SpecError, nearest
+
+STRONGEST = 8  # words listed above a note
+LEVELS = 9  # shades of a word's weight
+
+
+class Model(NamedTuple):
+    """A loaded model, its label on the page, and its explanation methods, the default first."""
+
+    label: str
+    predictor: predict.Predictor
+    methods: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The label with the data set that the model was trained on."""
+        return f"{self.label} ({self.predictor.bundle.contents.dataset})"
+
+
+class CodeRow(NamedTuple):
+    """A code and its prediction by each model shown; None for a model that does not know the code."""
+
+    code: str
+    title: str
+    cells: tuple[predict.Code | None, ...]
+
+
+class Piece(NamedTuple):
+    """A piece of the note, its shade (-LEVELS to LEVELS), and its rank among the strongest words if it is one."""
+
+    text: str
+    shade: int
+    rank: int | None
+
+
+class Evidence(NamedTuple):
+    """The note with its words weighted for one code by one model, or `problem`: why that is not possible."""
+
+    label: str
+    code: predict.Code | None
+    method: str
+    shares: str
+    signed: bool
+    strongest: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+    unread: str
+    problem: str
+
+
+class Answer(NamedTuple):
+    """Everything the page shows about a note."""
+
+    code: str
+    title: str
+    facts: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[CodeRow, ...]], ...]
+    evidence: tuple[Evidence, ...]
+
+
+def answer(models: Sequence[Model], form: NoteForm) -> Answer:
+    """Rank the note's codes by each of these models and explain one code.
+
+    Raises DataError for a note without words, SpecError for a threshold that does not exist.
+    """
+    if not form.note.strip():
+        raise DataError("the note is empty; paste one, or try an example")
+    if form.threshold not in predict.THRESHOLDS:
+        raise SpecError(f"no threshold '{form.threshold}'{nearest(form.threshold, predict.THRESHOLDS)}")
+    passes = [explain.Pass(model.predictor, form.note) for model in models]
+    readings = [each.reading(len(each.predictor.codes), form.threshold) for each in passes]
+    groups = _group_codes(models, readings, form.threshold)
+    code = _spelling(form.code, models) or form.code or _spelling(form.chosen, models) or groups[0][1][0].code
+    titles = (dict(zip(m.predictor.codes, m.predictor.bundle.contents.titles, strict=True)) for m in models)
+    title = next((each[code] for each in titles if code in each), "")
+    evidence = tuple(map(functools.partial(_evidence, form, code), models, passes, readings))
+    return Answer(code, title, tuple(map(_word_counts, models, readings)), groups, evidence)
+
+
+def _group_codes(
+    models: Sequence[Model], readings: Sequence[predict.Reading], threshold: str
+) -> tuple[tuple[str, tuple[CodeRow, ...]], ...]:
+    """Group codes by which models put them above their threshold, each group with a heading and sorted by probability.
+
+    Groups above the threshold of more models come first. Each model contributes its codes above the
+    threshold, and at least its predict.SHOWN best.
+    """
+    by_code = [{code.code: code for code in reading.codes} for reading in readings]
+    listed = dict.fromkeys(
+        code.code
+        for reading in readings
+        for rank, code in enumerate(reading.codes)
+        if rank < predict.SHOWN or code.above
+    )
+    groups: dict[tuple[bool, ...], list[CodeRow]] = {}
+    for name in listed:
+        cells = tuple(each.get(name) for each in by_code)
+        title = next(cell.title for cell in cells if cell)
+        above = tuple(bool(cell and cell.above) for cell in cells)
+        groups.setdefault(above, []).append(CodeRow(name, title, cells))
+    order = sorted(groups, key=lambda above: (-sum(above), [not each for each in above]))
+    return tuple(
+        (_heading(models, above, threshold), tuple(sorted(groups[above], key=_mean_probability, reverse=True)))
+        for above in order
+    )
+
+
+def _mean_probability(row: CodeRow) -> float:
+    """Return the mean over the models that know the code."""
+    return float(np.mean([cell.probability for cell in row.cells if cell]))
+
+
+def _heading(models: Sequence[Model], above: Sequence[bool], threshold: str) -> str:
+    if len(models) == 1:
+        at = percent(models[0].predictor.bundle.contents.threshold[threshold])
+        return f"Above the threshold of {at}" if above[0] else f"Below the threshold of {at}"
+    if all(above) or not any(above):
+        return "Above both thresholds" if all(above) else "Below both thresholds"
+    return f"Above the threshold of {models[above.index(True)].label} only"
+
+
+def _spelling(code: str, models: Sequence[Model]) -> str:
+    """Return the code as the first model that knows it spells it; empty if none does."""
+    return next((known for model in models if (known := model.predictor.find_code(code))), "")
+
+
+def _word_counts(model: Model, reading: predict.Reading) -> str:
+    cut = "" if reading.read == reading.tokens else f", the first {reading.read:,} of them read"
+    known = f"{reading.unknown:,} unknown to {model.label}" if reading.unknown else f"all known to {model.label}"
+    return f"{reading.tokens:,} words{cut}, {known}"
+
+
+def _evidence(form: NoteForm, code: str, model: Model, forward: explain.Pass, reading: predict.Reading) -> Evidence:
+    predicted = next((each for each in reading.codes if each.code == code), None)
+    try:
+        found = explain.explained(forward, code, form.method)
+    except SpecError as error:  # the other model may have the code, or the method
+        problem, _, _ = str(error).partition(" (known: ")
+        return Evidence(model.label, predicted, form.method, "", False, (), (), "", problem)
+    parts = [(text, round(LEVELS * strength)) for text, strength in explain.pieces(found, form.note)]
+    # words are the odd parts; the text between them the even ones
+    by_weight = (part for part in 2 * np.argsort(-np.abs(found.weights), kind="stable") + 1 if parts[part][1])
+    strongest = {part: rank for rank, part in enumerate(itertools.islice(by_weight, STRONGEST))}
+    *pieces, rest = (Piece(text, shade, strongest.get(part)) for part, (text, shade) in enumerate(parts))
+    complete = reading.read == reading.tokens
+    return Evidence(
+        model.label,
+        predicted,
+        found.method,
+        ", ".join(f"{name} {value:.2f}" for name, value in found.shares.items()),
+        bool((found.weights < 0).any()),
+        tuple(parts[part][0] for part in strongest),
+        (*pieces, rest) if complete else tuple(pieces),
+        "" if complete else rest.text,
+        "",
+    )
+
+
+def percent(probability: float) -> str:
+    """Format a probability as a whole percentage; never as 0 % or 100 %, which would read as certainty."""
+    return "<1 %" if probability < 0.01 else ">99 %" if probability > 0.99 else f"{100 * probability:.0f} %"

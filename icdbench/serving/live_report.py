@@ -1,0 +1,68 @@
+"""The report of runs in progress, served to this machine only and updated when a record or checkpoint changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from icdbench.presentation import report
+from icdbench.records import store
+from icdbench.serving import web
+
+POLICY = {"Content-Security-Policy": "frame-ancestors 'none'"}  # the rest of the policy is in the page, as on disk
+
+
+@contextlib.contextmanager
+def serving(results: Sequence[Path], port: int) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Serve the report inside the block; yields its address and a function that waits until it is interrupted.
+
+    Raises SpecError if a results folder does not exist or the port cannot be used.
+    """
+    report.load(results)
+    pages = Pages(results)
+
+    def page(_: Request) -> Response:
+        return HTMLResponse(pages.page(), headers=POLICY)
+
+    def version(_: Request) -> Response:
+        return PlainTextResponse(pages.version())
+
+    site = Starlette(routes=[Route("/", page), Route("/version", version)])
+    with web.serving(site, web.LOOPBACK, port) as served:
+        yield served
+
+
+class Pages:
+    """Renders the page of the latest records, and keeps it until they change."""
+
+    def __init__(self, results: Sequence[Path]) -> None:
+        self.results = results
+        self.lock = threading.Lock()
+        self.rendered = ("", "")
+
+    def version(self) -> str:
+        """Digest the paths, sizes and modification times of all records and checkpoints."""
+        digest = hashlib.sha256()
+        for folder in self.results:
+            for name in (store.RECORD, store.CHECKPOINT):
+                for path in sorted(folder.glob(f"*/*/*/{name}")):
+                    with contextlib.suppress(FileNotFoundError):  # a run has just ended
+                        status = path.stat()
+                        digest.update(f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0".encode())
+        return digest.hexdigest()[:16]
+
+    def page(self) -> str:
+        """Return the HTML of the current version."""
+        with self.lock:
+            version = self.version()
+            if self.rendered[0] != version:
+                self.rendered = version, report.page(*report.load(self.results), self.results, version)
+            return self.rendered[1]

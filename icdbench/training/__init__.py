@@ -1,0 +1,5 @@
+"""What `icdbench.train.fit` uses: state, checkpoints, devices, memory, objectives, scores."""
+
+from icdbench.training.state import Progress, State, TrainingError
+
+__all__ = ["Progress", "State", "TrainingError", "accelerator", "checkpointing", "memory", "objectives", "score"]

@@ -1,0 +1,81 @@
+"""Devices, precision and the processes of a run; random seeds."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icdbench.settings import SpecError, nearest
+from icdbench.types import IntArray
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def torch_device(name: str) -> torch.device:
+    """The device called `auto`, `cpu`, `cuda` or `mps`. Raises SpecError for another name, or a device that is not there."""
+    present = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in present:
+        raise SpecError(f"no device '{name}'{nearest(name, present)}")
+    if not present[name]:
+        raise SpecError(f"this machine has no '{name}' device that torch can use; leave --device out or say cpu")
+    found = next(device for device in ("cuda", "mps", "cpu") if present[device])
+    return torch.device(found if name == "auto" else name)
+
+
+def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
+    """Fabric on `auto`, `cpu`, `cuda` or `mps`; `auto` precision is bf16 where a GPU has it. Raises SpecError.
+
+    With several devices or nodes this process joins the others that icdbench.experiments.launch started.
+    """
+    from lightning_fabric import Fabric  # which takes a second to load
+
+    torch_device(device)
+    if precision == "auto":
+        precision = resolved(precision, Fabric(accelerator=device, devices=1))
+    if devices * nodes == 1:
+        return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    on = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp", precision=precision)  # type: ignore[arg-type]
+    on.launch()
+    return on
+
+
+def resolved(precision: str, on: Fabric) -> str:
+    """The precision that `auto` stands for on this device; any other is itself. Runs of different precision are different runs."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if on.device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a model or torch may use."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  gensim and scikit-learn may read the global state
+    torch.manual_seed(seed)
+
+
+def share_of(index_B: IntArray, on: Fabric) -> IntArray:
+    """This process's documents of a batch; where there are fewer than processes, the first document, which then counts for nothing."""
+    own = index_B[on.global_rank :: on.world_size]
+    return own if len(own) else index_B[:1]
+
+
+def agreed(on: Fabric, *flags: bool) -> list[bool]:
+    """For each flag, whether it is set in any process."""
+    if on.world_size == 1:
+        return list(flags)
+    said: Any = on.all_reduce(torch.tensor(flags, dtype=torch.float32, device=on.device), reduce_op="sum")
+    return [bool(each) for each in said]
+
+
+def all_rows(value: Tensor, on: Fabric) -> Tensor:
+    """The tensors of all processes [W, …]: a sum over processes, as what Fabric gathers with is deprecated."""
+    every_W = torch.zeros(on.world_size, *value.shape, dtype=value.dtype, device=on.device)
+    every_W[on.global_rank] = value.to(on.device)
+    if on.world_size > 1:
+        on.all_reduce(every_W, reduce_op="sum")
+    return every_W

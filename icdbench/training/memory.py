@@ -1,0 +1,211 @@
+"""Memory: whether a model fits, found out before anything is allocated; and batches that do not fit, computed in parts.
+
+Unchecked, an absurd width ends in one of torch's dozen errors, or in swapping and a killed process, and with it the other
+runs of a grid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from icdbench import registry
+from icdbench.spec import RunSpec
+from icdbench.training import score
+from icdbench.training.errors import TrainingError
+from icdbench.training.objectives import logits, objective_of, own_count, with_penalty
+from icdbench.training.state import State
+from icdbench.types import Batch, Task
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+log = logging.getLogger("icdbench")
+
+TRAINED = 4  # training takes so many times the weights: themselves, their gradients, and Adam's two moments
+MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)  # with which layers make tensors
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class TooLargeError(TrainingError):
+    """A model that needs more memory than there is."""
+
+
+class _Counting(TorchFunctionMode):
+    """Raises TooLargeError before tensors of more than `most` numbers in all are made."""
+
+    def __init__(self, most: int, message: str) -> None:
+        super().__init__()
+        self.made, self.most, self.message = 0, most, message
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        if func in MAKERS and args:
+            size = args[0] if isinstance(args[0], Sequence) else [each for each in args if isinstance(each, int)]
+            self.made += prod(size)
+            if self.made > self.most:
+                raise TooLargeError(self.message.format(4 * self.made / 1e9))
+        return func(*args, **(kwargs or {}))
+
+
+def memory() -> int:
+    """Bytes of main memory that this machine has, or that its container may use."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [text for path in LIMITS if path.is_file() and (text := path.read_text().strip()).isdecimal()]
+    return min(installed, *map(int, limits))
+
+
+def check(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = ()) -> None:
+    """Raises TrainingError if the model does not fit, as far as that shows without allocating anything.
+
+    Call it with a task without word vectors: none need be made for a model that does not fit. The message names the
+    settings among `changed` that are the model's own.
+    """
+    try:
+        with torch.device("meta"):
+            _build(spec, task, changed, on_cpu=on_cpu)
+    except TooLargeError:
+        raise
+    except (ValueError, TypeError, OverflowError, RuntimeError):
+        pass  # not every model can be built without numbers; an error of its own is raised when it is built
+
+
+def build(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = ()) -> registry.Model:
+    """The model of a run. Raises TrainingError, in one line, if it does not fit or cannot be built."""
+    with _buildable():
+        return _build(spec, task, changed, on_cpu=on_cpu)
+
+
+def _build(spec: RunSpec, task: Task, changed: Iterable[str], *, on_cpu: bool) -> registry.Model:
+    have, times = memory(), TRAINED if on_cpu else 1  # elsewhere a copy of the weights alone is here
+    with _Counting(have // (4 * times), _too_large(changed, spec.model, have, times)):
+        return registry.build(spec.model, task, **spec.config)
+
+
+def _too_large(changed: Iterable[str], model: str, have: int, times: int) -> str:
+    """The error with a place for the size of the weights in GB."""
+    sizes = [key for key in changed if key.startswith(f"{model}.")]
+    smaller = f"choose a smaller {' or '.join(sizes)}" if sizes else "it needs a larger machine"
+    needs = (
+        f"at least {{:,.1f}} GB of weights, {times} times that in training" if times > 1 else "{:,.1f} GB of weights"
+    )
+    return f"the model does not fit into memory: {needs}, and there are {have / 1e9:,.1f} GB; {smaller}"
+
+
+@contextlib.contextmanager
+def _buildable() -> Iterator[None]:
+    """Turns errors of a model that cannot be built into a TrainingError, so that the other runs of a grid go on."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
+        if isinstance(error, TrainingError):
+            raise
+        small = isinstance(error, RuntimeError | MemoryError) and out_of_memory(error)
+        reason = "not enough memory" if small else next(iter(str(error).splitlines()), type(error).__name__)
+        raise TrainingError(f"the model cannot be built: {reason}") from error
+
+
+def backward(
+    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, count: int, whole: int, on: Fabric
+) -> tuple[float, int]:
+    """Gradients of the objective of a batch of `whole` documents; its value, and in how many parts it was computed.
+
+    `batch` holds this process's documents: all, unless there are others. It is computed in one part if memory holds it, else
+    in halves, quarters and so on, each counting by its documents. Each part leaves out its share of the `count` positive
+    pairs, by how many it has. Raises as torch does if not even a single document fits, or if other processes wait.
+    """
+    if on.world_size > 1:
+        return _share_backward(module, optimizer, batch, count, whole, on), 1
+    parts = 1
+    while True:
+        try:
+            optimizer.zero_grad(set_to_none=True)
+            value = 0.0
+            for part, left_out in _parts(batch, count, parts):
+                share = len(part.index_B) / whole
+                objective = objective_of(module, part, left_out)
+                on.backward(objective * share if parts > 1 else objective)
+                value += objective.item() * share
+        except (RuntimeError, MemoryError) as error:
+            if parts >= whole or not out_of_memory(error):
+                raise
+            parts *= 2
+        else:
+            return value, parts
+        # Out of the except block nothing refers to the failed attempt any more.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _share_backward(
+    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, count: int, whole: int, on: Fabric
+) -> float:
+    """Gradients of this process's documents of a batch, which Fabric averages; the value of the whole batch's objective."""
+    world = on.world_size
+    counting = (whole - on.global_rank + world - 1) // world  # 0: a document is computed and does not count
+    logits_BL = logits(module, batch)
+    own = own_count(logits_BL.detach(), batch.labels_BL, count, on, counting=counting > 0) if count else 0
+    objective = with_penalty(module, batch, logits_BL, own) * (counting / whole)
+    optimizer.zero_grad(set_to_none=True)
+    on.backward(objective * world)
+    value: float = on.all_reduce(objective.detach(), reduce_op="sum").item()  # type: ignore[union-attr]
+    return value
+
+
+def _parts(batch: Batch, count: int, parts: int) -> Iterator[tuple[Batch, int]]:
+    """The documents in so many parts, and how many positive pairs each leaves out."""
+    if parts == 1:
+        yield batch, count
+        return
+    positives, seen, taken = int(batch.labels_BL.sum()), 0, 0
+    for rows in torch.arange(len(batch.index_B)).chunk(parts):
+        part = Batch(*(value[rows] for value in vars(batch).values()))
+        seen += int(part.labels_BL.sum())
+        upto = count * seen // max(positives, 1)
+        yield part, upto - taken
+        taken = upto
+
+
+def warn_of_parts(model: nn.Module, documents: int, parts: int) -> None:
+    """Say that a batch was computed in parts."""
+    seen = "; its batch norm saw the statistics of the parts" if has_batch_norm(model) else ""
+    log.warning("memory does not hold a batch of %d documents; it was computed in %d parts%s", documents, parts, seen)
+
+
+def notes(model: registry.Model, state: State) -> list[str]:
+    """What a record says of a model whose batch norm saw parts of batches, which decides about its figures."""
+    if not state.ever_split or not has_batch_norm(model):
+        return []
+    batches = round(sum(epoch.get("split", 0) for epoch in state.history))
+    return [f"memory held {batches:,} batches in parts only, so their batch norm saw the statistics of the parts"]
+
+
+def has_batch_norm(model: registry.Model) -> bool:
+    """Whether a model has a layer whose output for a document depends, in training, on the others of its batch."""
+    kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+    return score.is_network(model) and any(isinstance(layer, kinds) for layer in model.modules())
+
+
+def out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether torch raised this for want of memory, on a GPU or not."""
+    words = ("not enough memory", "can't allocate memory", "out of memory", "could not create a primitive")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(each in str(error) for each in words)
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turns torch's errors about memory into a TrainingError, so that the other runs of a grid go on."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            raise TrainingError("not enough memory; a smaller train.batch_size or data.max_tokens needs less") from None
+        raise

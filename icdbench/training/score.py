@@ -1,0 +1,104 @@
+"""What can be done with a model of either kind: networks, which epochs train, and linear models, which are fitted whole.
+
+This is the one place that tells the two apart; everybody else asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from icdbench.data import batches
+from icdbench.training.errors import TrainingError
+from icdbench.training.objectives import logits
+from icdbench.types import FloatArray, Predictions
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from typing_extensions import TypeIs
+
+    from icdbench.registry import Model
+
+
+def is_network(model: Model) -> TypeIs[nn.Module]:
+    """Whether a model is trained in epochs by its gradients; any other is fitted as a whole."""
+    return isinstance(model, nn.Module)
+
+
+@torch.no_grad()
+def scores(model: Model, documents: batches.Loader, on: Fabric | None = None) -> FloatArray:
+    """Logits [N, L] of all documents, in their order.
+
+    Always in 32 bits: among thousands of codes, logits of bf16 tie in masses, and ties distort every ranking. Each of
+    several processes computes its share of a network's, every document in exactly one, and has all in the end.
+    """
+    if not is_network(model):
+        return _checked(model.scores(documents.encoded), documents).astype(np.float32)
+    rank, world = (on.global_rank, on.world_size) if on else (0, 1)
+    encoded = documents.encoded
+    scores_NL = np.zeros((len(encoded), encoded.num_codes), np.float32)
+    model.eval()
+    for batch in documents.batches(batches.evaluation_order(encoded.lengths)[rank::world]):
+        scores_NL[batch.index_B.cpu().numpy()] = logits(model, batch).cpu().numpy()
+    if on and world > 1:
+        scores_NL = on.all_reduce(torch.from_numpy(scores_NL).to(on.device), reduce_op="sum").cpu().numpy()  # type: ignore[union-attr]
+    return scores_NL
+
+
+def _checked(scores_NL: FloatArray, documents: batches.Loader) -> FloatArray:
+    """The scores of a linear model. Raises TrainingError for another shape."""
+    expected = len(documents.encoded), documents.encoded.num_codes
+    if np.shape(scores_NL) != expected:
+        raise TrainingError(
+            f"the model's scores are of shape {np.shape(scores_NL)}; they must be of shape {expected}, N×L"
+        )
+    return scores_NL
+
+
+def predictions(model: Model, documents: batches.Loader, on: Fabric) -> Predictions:
+    """The scores of all documents beside their gold labels. Raises TrainingError for a score that is not finite."""
+    scores_NL = scores(model, documents, on)
+    if not np.isfinite(scores_NL).all():
+        raise TrainingError("the model's scores are not finite")
+    encoded = documents.encoded
+    return Predictions(encoded.ids, scores_NL, encoded.labels(), encoded.unseen)
+
+
+def probabilities(logits_NL: FloatArray) -> FloatArray:
+    """Sigmoid in double precision, so that distinct logits below 36 stay distinct probabilities."""
+    from scipy.special import expit
+
+    result: FloatArray = expit(logits_NL.astype(np.float64))
+    return result
+
+
+def weights(model: Model) -> dict[str, FloatArray]:
+    """All trained numbers by name, for storing."""
+    if not is_network(model):
+        return dict(model.weights())
+    return {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+
+
+def num_parameters(model: Model) -> int:
+    """How many numbers a trained model has learnt."""
+    if not is_network(model):
+        return sum(value.size for value in model.weights().values())
+    return sum(value.numel() for value in model.parameters())
+
+
+def restore(model: Model, stored: Mapping[str, FloatArray], probe: batches.Loader) -> None:
+    """Make a model the one that `weights` was called of, ready to score on the loader's device.
+
+    Where the numbers do not fit the model this raises RuntimeError, KeyError, ValueError, IndexError or TypeError; a linear
+    model, which checks nothing itself, scores the documents of `probe` for that.
+    """
+    if is_network(model):
+        model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in stored.items()})
+        model.to(probe.device).eval()  # parameters that could not be trained would be multiplied in another order
+    else:
+        model.restore(stored)
+        model.scores(probe.encoded)[:, probe.encoded.num_codes - 1]

@@ -1,0 +1,315 @@
+"""What the Python API gives back: runs with their figures and predictions, tables that a notebook shows, data sets as frames."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
+
+import numpy as np
+
+from icdbench.data import datasets
+from icdbench.evaluation import compare
+from icdbench.files import replacing
+from icdbench.presentation import comparison, figures, tables
+from icdbench.records import RunRecord, frame, store
+from icdbench.settings import SpecError, nearest
+from icdbench.spec import Benchmark
+from icdbench.training import score
+from icdbench.types import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+
+    from icdbench.types import IntArray
+
+T = TypeVar("T")
+CELLS = 1 << 20  # of predictions that are written at a time
+
+
+@dataclass(frozen=True, repr=False)
+class View(Generic[T]):
+    """A result that prints as Markdown and shows as HTML in a notebook. `data` holds its numbers.
+
+    `text(fmt)` gives it as `md`, `latex`, `csv` or `html`, where the result has that form.
+    """
+
+    data: T
+    text: Callable[[str], str]
+
+    def __repr__(self) -> str:
+        return self.text("md").rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        shown = self.text("html")
+        if not shown.lower().startswith("<!doctype"):
+            return shown
+        return f'<iframe srcdoc="{html.escape(shown)}" style="width: 100%; height: 24em; border: 0"></iframe>'
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its record (settings, metrics, history, timing, versions) and the folder of its files."""
+
+    record: RunRecord
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """Such as `demo/lr/1-3f9c2d1a`."""
+        return self.record.id
+
+    def metrics(self, rule: str = "fixed", split: str = "test") -> dict[str, float]:
+        """All figures of a split by their keys, as fractions. `rule`: the threshold is `fixed` (0.5) or `tuned`."""
+        found = self.record.metrics.get(split, {}).get(rule)
+        if found is None:
+            raise SpecError(f"run '{self.id}' has no figures of split '{split}' by rule '{rule}'")
+        return dict(found)
+
+    def predictions(self, split: str = "test") -> pd.DataFrame:
+        """Documents × codes of the validation or the test split.
+
+        Columns are (`probability`, code), (`gold`, code) and `unseen`, the number of a document's gold codes that training
+        never shows. Rows are in the order of the split; ids are not stored with runs. Raises SpecError, DataError.
+        """
+        import pandas as pd
+
+        stored = store.load_predictions(self.folder, self.record)
+        if split not in stored:
+            raise SpecError(f"run '{self.id}' has no predictions of split '{split}'{nearest(split, stored)}")
+        codes, predicted = list(store.load_label_set(self.folder, self.record).codes), stored[split]
+        parts = {
+            "probability": pd.DataFrame(score.probabilities(predicted.scores_NL), columns=codes),
+            "gold": pd.DataFrame(predicted.labels.toarray().astype(bool), columns=codes),
+            "unseen": pd.DataFrame({"": predicted.unseen}),
+        }
+        found = pd.concat(parts, axis="columns")
+        return found.rename_axis(index="document", columns=["", "code"])
+
+
+@dataclass(frozen=True, repr=False)
+class Results(Sequence[Run]):
+    """Runs in the order they were asked for, or by id as stored: a sequence of `Run`, shown as a table in a notebook.
+
+    `parts` are the tables and studies that the runs were made for, each with the records of its runs.
+    """
+
+    runs: Sequence[Run]
+    parts: Sequence[tuple[Benchmark | None, Sequence[RunRecord]]] = field(default=())
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+    def __getitem__(self, index: int | slice) -> Run | Results:
+        return Results(self.runs[index]) if isinstance(index, slice) else self.runs[index]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __repr__(self) -> str:
+        on = sorted({record.spec.dataset for record in self.records})
+        systems = dict.fromkeys(record.spec.system for record in self.records)
+        return f"<{len(self)} run{'s' * (len(self) != 1)} of {', '.join(systems) or 'nothing'} on {', '.join(on) or 'nothing'}>"
+
+    def _repr_html_(self) -> str:
+        return self.table().text("html")
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """The runs' records."""
+        return [run.record for run in self.runs]
+
+    def frame(self) -> pd.DataFrame:
+        """Every figure of every run, one a row: data set, system, setting, seed, split, rule, metric, value (a fraction)."""
+        return frame(self.records)
+
+    def table(self, *, mix: bool = False) -> View[pd.DataFrame]:
+        """The systems side by side, in percent, mean ± standard deviation over seeds; or the tables they were made for.
+
+        `mix` averages runs of different minor versions of icdbench and torch, too. `data` is the frame.
+        """
+        tabled = [(benchmark, records) for benchmark, records in self.parts if benchmark is not None]
+        others = [records for benchmark, records in self.parts if benchmark is None] if self.parts else [self.records]
+
+        def text(fmt: str) -> str:
+            texts = [tables.printed(tabled, fmt, mix=mix)] if tabled else []
+            return "\n".join([*texts, *(tables.comparison(records, fmt, mix=mix) for records in others)])
+
+        return View(self.frame(), text)
+
+    def compare(
+        self, one: str, other: str, *, dataset: str = "", rule: str = "fixed", resamples: int = 1000, mix: bool = False
+    ) -> View[compare.Comparison]:
+        """Two systems on the same test documents: paired differences with 95 % intervals and p-values, codes won and lost.
+
+        `one` and `other` are systems such as `jlan@no-joint`, or `jlan:3f9c2d1a` with the digits of a setting. `dataset` may
+        be left out where all runs are on one. Raises SpecError for what cannot be compared, DataError for damaged files.
+        """
+        known = sorted({record.spec.dataset for record in self.records})
+        if not dataset and len(known) != 1:
+            raise SpecError(
+                f"name the data set to compare on: dataset={' or '.join(map(repr, known)) or 'none has runs'}"
+            )
+        found = compare.compare(
+            self._results(),
+            (one, other),
+            dataset or known[0],
+            rule=rule,
+            resamples=resamples,
+            mix=mix,
+            records=self.records,
+        )
+        return View(found, lambda fmt: comparison.render(found, fmt))
+
+    def _results(self) -> Path:
+        folders = {run.folder.parents[2] for run in self.runs}
+        if len(folders) != 1:
+            raise SpecError("runs of one results folder can be compared, and these are of several")
+        return folders.pop()
+
+    def figure(
+        self,
+        name: str,
+        *,
+        dataset: str | None = None,
+        models: Sequence[str] = (),
+        width: float = 3.5,
+        mix: bool = False,
+    ) -> Figure:
+        """A figure of the paper (`fig2`, `fig5` to `fig8`) from these runs, on one data set; `width` in inches.
+
+        Raises SpecError for an unknown figure, for lack of runs, and where several data sets have them and none is named.
+        """
+        drawn = figures.draw(name, figures.DrawingRequest(self.records, self.train_counts, dataset, models, width, mix))
+        if len(drawn) > 1:
+            raise SpecError(f"{name} could be drawn as {', '.join(each.name for each in drawn)}; name one data set")
+        return drawn[0].figure
+
+    def train_counts(self, record: RunRecord) -> IntArray | None:
+        """How many training documents have each code [L] of a run; None where that is not stored."""
+        folders = (run.folder for run in self.runs if run.id == record.id)
+        return next((counts for folder in folders if (counts := _counts(folder)) is not None), None)
+
+    def with_predictions(self) -> Results:
+        """The runs whose predictions are stored beside their records."""
+        return Results([run for run in self.runs if (run.folder / store.PREDICTIONS).is_file()])
+
+    def export_predictions(self, path: str | Path) -> Path:
+        """Write the predictions of both splits of all runs to one Parquet file, for other programs.
+
+        A row for each document and code: run, dataset, system, seed, split, document (its number in the split, from 0), code,
+        probability, gold. Raises DataError for a run without predictions.
+        """
+        from pyarrow import parquet
+
+        writer = None
+        with replacing(Path(path)) as temporary:
+            try:
+                for cells in self._prediction_cells():
+                    writer = writer or parquet.ParquetWriter(temporary, cells.schema)
+                    writer.write_table(cells)
+            finally:
+                if writer:
+                    writer.close()
+        return Path(path)
+
+    def _prediction_cells(self) -> Iterator[pa.Table]:
+        """Tables of cells, each of so many documents that memory stays small. Raises SpecError without runs."""
+        import pyarrow as pa
+
+        if not self.runs:
+            raise SpecError("there are no runs whose predictions could be written")
+        for run in self.runs:
+            spec, codes = run.record.spec, np.array(store.load_label_set(run.folder, run.record).codes)
+            step = max(1, CELLS // len(codes))
+            for split, predicted in store.load_predictions(run.folder, run.record).items():
+                whose = {
+                    "run": run.id,
+                    "dataset": spec.dataset,
+                    "system": spec.system,
+                    "seed": spec.seed,
+                    "split": split,
+                }
+                for start in range(0, len(predicted.scores_NL), step):
+                    scores_NL = predicted.scores_NL[start : start + step]
+                    documents = np.arange(start, start + len(scores_NL), dtype=np.int32)
+                    yield pa.table({
+                        **{name: pa.repeat(value, scores_NL.size) for name, value in whose.items()},
+                        "document": np.repeat(documents, len(codes)),
+                        "code": np.tile(codes, len(scores_NL)),
+                        "probability": score.probabilities(scores_NL).ravel(),
+                        "gold": predicted.labels[start : start + step].toarray().ravel().astype(bool),
+                    })  # fmt: skip
+
+
+def _counts(folder: Path) -> IntArray | None:
+    record = store.load_record(folder)
+    return None if record is None else store.load_train_counts(folder, record)
+
+
+def stored(*folders: Path) -> Results:
+    """The finished runs below results folders, by id."""
+    records = store.load_records(*folders)
+    return Results([Run(record, _place(folders, record)) for record in records])
+
+
+def _place(folders: Sequence[Path], record: RunRecord) -> Path:
+    """The first folder that has the run, with its predictions if any has those."""
+    places = [place for folder in folders if (place := store.folder(folder, record)).is_dir()]
+    return next((place for place in places if (place / store.PREDICTIONS).is_file()), places[0])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with its settings, read from its raw files when it is first asked for documents."""
+
+    source: datasets.Source
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @cached_property
+    def documents(self) -> pd.DataFrame:
+        """A document a row, by id: split, text, codes (a list) and group (such as the patient; empty where it is unknown)."""
+        import pandas as pd
+
+        rows = [
+            (each.id, each.split, each.text, list(dict.fromkeys(each.codes)), each.group)
+            for each in self.source.documents().documents
+        ]
+        return pd.DataFrame(rows, columns=["id", "split", "text", "codes", "group"]).set_index("id")
+
+    @cached_property
+    def splits(self) -> pd.DataFrame:
+        """A split a row: documents, distinct codes, mean codes per document."""
+        import pandas as pd
+
+        rows = {
+            split: (len(part), part["codes"].explode().nunique(), part["codes"].map(len).mean())
+            for split, part in self.documents.groupby("split")
+        }
+        columns = ["documents", "codes", "codes_per_document"]
+        found = pd.DataFrame.from_dict(rows, orient="index", columns=columns).reindex(list(SPLITS))
+        return found.rename_axis("split")
+
+    @cached_property
+    def codes(self) -> pd.DataFrame:
+        """A code a row, the most frequent first: its title and how many documents of each split have it.
+
+        Models know the codes of the training split alone.
+        """
+        import pandas as pd
+
+        listed = self.documents[["split", "codes"]].explode("codes").dropna()
+        counts = pd.crosstab(listed["codes"], listed["split"]).reindex(columns=list(SPLITS), fill_value=0)
+        titles = self.source.titles(tuple(counts.index))
+        counts.insert(0, "title", [titles.get(code, "") for code in counts.index])
+        ordered = counts.sort_values(["train", "validation", "test"], ascending=False, kind="stable")
+        return ordered.rename_axis(index="code", columns=None)

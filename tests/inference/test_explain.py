@@ -1,0 +1,307 @@
+"""Explanations: their words stand where they say, each method computes what it is named after, and pages are harmless."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import learnable, padded, small_task
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted import note
+from test_models import LINEAR, NEURAL, neural, small
+from test_tokens import RULES, TRICKY
+from torch import nn
+
+import icdbench.inference.explain as explaining
+from icdbench import registry
+from icdbench.data import datasets
+from icdbench.data.tokens import spans, tokenize
+from icdbench.inference import bundle
+from icdbench.inference.explain import Explanation, Pass, explain, position_weights_to_words
+from icdbench.inference.predict import Predictor
+from icdbench.nn import WORDS, Positions, middle, watched
+from icdbench.settings import DataError, SpecError
+from icdbench.spec import Rule
+from icdbench.types import composed
+
+Call = Callable[..., tuple[int, str, str]]
+
+TEXT = "W5 w9, W14 (w33)\n\tunseen 71 w40 w2 w2 w8 w12 w21 & w22."
+NAMES = ["w5", "w9", "w14", "w33", "unseen", "w40", "w2", "w2", "w8", "w12", "w21", "w22"]
+HAVE_NONE = {"cnn", "bigru", "bigru@unidirectional"}
+
+
+def predictor(system: str, max_tokens: int = 100) -> Predictor:
+    """An untrained model (a linear one: fitted) over the words w2 to w59."""
+    base, _, variant = system.partition("@")
+    entry, task = registry.entry(base), small_task()
+    model = small(system)
+    config = model.config.model_dump(mode="json")
+    if system not in NEURAL:
+        model.fit(learnable(80, shortest=8))
+    tree, titles = task.hierarchy, task.descriptions
+    assert tree is not None
+    assert titles is not None
+    contents = bundle.Contents(
+        run="small/run", dataset="small", fingerprint="", synthetic=True, icdbench="", created="", model=base,
+        variant=variant, version=entry.version, config=config, words="not-numeric", max_tokens=max_tokens,
+        threshold={"fixed": 0.5, "tuned": 0.4}, tokens=("", "?", *(f"w{number}" for number in range(2, task.num_tokens))),
+        codes=tuple(f"{number}.0" for number in range(task.num_codes)), titles=("<b>title</b>",) * task.num_codes,
+        descriptions=tuple(tuple(title.tolist()) for title in titles),
+        hierarchy=bundle.StoredTree(parents=tuple(tree.parents.tolist()), ancestors=tree.ancestors, descriptions=tuple(tuple(title.tolist()) for title in tree.descriptions)),
+    )  # fmt: skip
+    fitted = model.state_dict() if isinstance(model, nn.Module) else model.weights()
+    return Predictor(bundle.Bundle(contents, {name: np.asarray(value) for name, value in fitted.items()}))
+
+
+# --- Where words stand ---------------------------------------------------------------------------------------------------
+
+
+def check_spans(text: str, rule: Rule) -> None:
+    found = [composed(text[start:end]).lower() for start, end in spans(text, rule)]
+    words = tokenize(text, rule)
+    if rule != "ascii":
+        assert found == words
+    assert len(found) == len(words)
+    assert all(word in piece for word, piece in zip(words, found, strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=60), st.sampled_from(RULES))
+def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
+    check_spans(text, rule)
+
+
+ODD = [chr(i) for i in range(0x110000) if chr(i).lower() != chr(i)]  # in another case another character, or two
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
+    check_spans("".join(f"a{character}b {character} " for character in ODD), rule)
+    for document in datasets.open("demo").documents().documents[::20]:
+        check_spans(document.text, rule)
+
+
+# --- What methods compute ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("system", [*NEURAL, *LINEAR])
+def test_every_model_is_explained_by_every_method_it_has(system: str) -> None:
+    model = predictor(system)
+    offered = list(explaining.methods(Pass(model, TEXT)))
+    assert {"occlusion", "random"} <= set(offered)
+    assert ("attention" in offered) == (system in NEURAL and system not in HAVE_NONE)
+    for method in offered:
+        found = explain(model, TEXT, "3.0", method)
+        assert [TEXT[start:end].lower() for start, end in found.spans] == NAMES
+        assert found.weights.shape == (len(NAMES),)
+        assert np.isfinite(found.weights).all()
+        assert np.abs(found.weights).max() > 0
+        np.testing.assert_array_equal(explain(model, TEXT, "3.0", method).weights, found.weights)
+        if method in {"attention", "label-attention", "self-attention"} and system != "jlan@no-label-softmax":
+            np.testing.assert_allclose(found.weights.sum(), 1, rtol=1e-5)
+
+
+def test_attention_is_that_of_the_forward_pass() -> None:
+    """CAML's weights times its hidden states give its logits."""
+    model = neural("caml").eval()
+    batch = padded([[5, 9, 14, 33, 40]], width=8)
+    with watched(model) as shown:
+        logits_BL = model(batch)
+    ((name, of_code, positions),) = shown
+    weights = model.state_dict()
+    hidden_FP = torch.nn.functional.conv1d(
+        weights["embedding.weight"][batch.tokens_BT[0]].T[None], weights["conv.weight"], weights["conv.bias"], padding=5
+    )[0].tanh()
+    for code in range(logits_BL.shape[1]):
+        found_F = hidden_FP @ of_code(code)[0]
+        logit = weights["output.final.weight"][code] @ found_F + weights["output.final.bias"][code]
+        torch.testing.assert_close(logit, logits_BL[0, code])
+    assert name == "label"
+    assert positions == Positions(-1, 2)
+    assert (of_code(0)[0, 6:] == 0).all()
+    assert not shown[1:]
+
+
+def test_nothing_is_kept_when_nobody_watches() -> None:
+    model = neural("caml")
+    with watched(model) as shown:
+        pass
+    model(padded([[5, 9]]))
+    assert shown == []
+
+
+@pytest.mark.parametrize("system", ["jlan", "jlan-released"])
+def test_joint_attention_is_the_sum_of_both_kinds_by_their_shares(system: str) -> None:
+    model = predictor(system)
+    joint, own, label = (explain(model, TEXT, "2.0", f"{kind}attention") for kind in ("", "self-", "label-"))
+    alpha, beta = joint.shares["alpha"], joint.shares["beta"]
+    assert alpha + beta == pytest.approx(1)
+    np.testing.assert_allclose(joint.weights, alpha * own.weights + beta * label.weights)
+
+
+def logit(model: Predictor, text: str, code: int) -> float:
+    return float(model.scores(model.encode([text]))[0, code])
+
+
+@pytest.mark.parametrize("system", LINEAR)
+def test_coefficients_sum_to_the_logit(system: str) -> None:
+    model = predictor(system)
+    for code in range(len(model.codes)):
+        found = explain(model, TEXT, model.codes[code], "coefficients")
+        intercept = float(model.bundle.weights["intercepts"][code])
+        assert found.weights.sum() + intercept == pytest.approx(logit(model, TEXT, code), abs=1e-5)
+    assert found.weights[NAMES.index("unseen")] == 0 or system != "lr"
+
+
+def test_integrated_gradients_sum_to_what_the_words_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = predictor("caml")
+    found = explain(model, TEXT, "1.0", "integrated-gradients")
+    assert isinstance(model.model, nn.Module)
+    kept = model.model.state_dict()["embedding.weight"].clone()
+    before = logit(model, TEXT, 1)
+    model.model.state_dict()["embedding.weight"].zero_()
+    assert found.weights.sum() == pytest.approx(before - logit(model, TEXT, 1), abs=1e-4)
+    model.model.state_dict()["embedding.weight"].copy_(kept)
+    monkeypatch.setattr(explaining, "STEP_TOKENS", 1)
+    np.testing.assert_allclose(explain(model, TEXT, "1.0", "integrated-gradients").weights, found.weights, atol=1e-6)
+
+
+def test_occlusion_is_what_the_logit_loses(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = predictor("cnn")
+    found = explain(model, TEXT, "1.0", "occlusion")
+    lost = logit(model, TEXT, 1) - logit(model, TEXT.replace("W14", "nothing"), 1)
+    assert found.weights[2] == pytest.approx(lost, abs=1e-5)
+    assert found.weights[NAMES.index("unseen")] == pytest.approx(0, abs=1e-5)
+    monkeypatch.setattr(explaining, "WINDOWS", 5)
+    wide = explain(model, TEXT, "1.0", "occlusion").weights
+    assert (wide[:3] == wide[0]).all()
+
+
+@pytest.mark.parametrize("positions", [WORDS, Positions(-1, 2), Positions(0, 2), Positions(0, 4), Positions(-3, 10)])
+def test_positions_become_words_and_no_weight_is_lost(positions: Positions) -> None:
+    for num_words in (1, 2, 7):
+        reached = num_words - positions.offset  # positions of which a word is in the document
+        weights_P = np.random.default_rng(0).random(reached)
+        words_T = position_weights_to_words(np.append(weights_P, [9, 9, 9]), num_words, positions)
+        assert words_T.shape == (num_words,)
+        assert words_T.sum() == pytest.approx(weights_P[max(0, 1 - positions.offset - positions.kernel) :].sum())
+
+
+def test_positions_become_the_words_that_they_stand_for() -> None:
+    for weights, num_words, positions, wanted in (
+        ([1, 2, 3, 4], 3, WORDS, [1, 2, 3]),
+        ([0, 0, 1, 0], 3, Positions(-1, 2), [0, 0.5, 0.5]),
+        ([1, 0, 0, 0, 0], 3, Positions(-1, 2), [1, 0, 0]),
+        ([0, 0, 0, 1, 0], 3, Positions(-1, 2), [0, 0, 1]),
+        ([1, 0], 3, Positions(0, 2), [0.5, 0.5, 0]),
+        ([1], 2, Positions(0, 4), [0.5, 0.5]),
+    ):
+        weights_P = np.array(weights, np.float64)
+        np.testing.assert_allclose(position_weights_to_words(weights_P, num_words, positions), wanted)
+    assert middle(9, 4) == middle(1, 0) == WORDS
+    assert middle(10, 5) == Positions(-1, 2)
+    assert middle(10, 4) == Positions(0, 2)
+
+
+def test_the_most_probable_code_is_explained_by_default() -> None:
+    model = predictor("caml")
+    found = explain(model, TEXT)
+    assert found.code == model.predict([TEXT])[0][0].code
+    assert found.method == "attention"
+    assert found.above == (found.probability > 0.4)
+
+
+def test_bad_requests() -> None:
+    model = predictor("bigru")
+    with pytest.raises(SpecError, match=r"'3\.1' is no code of 'small/run'; did you mean '3\.0'"):
+        explain(model, TEXT, "3.1")
+    with pytest.raises(SpecError, match="model 'bigru' cannot be explained by 'attention'"):
+        explain(model, TEXT, "3.0", "attention")
+    with pytest.raises(DataError, match="no words"):
+        explain(model, "71 500", "3.0")
+
+
+# --- What is shown -------------------------------------------------------------------------------------------------------
+
+HOSTILE = '<script>alert("w5")</script> w5 & w9 \x1b[31m w14'
+
+
+def test_pages_hold_the_text_and_nothing_that_runs() -> None:
+    model = predictor("caml")
+    page = explaining.as_html(explain(model, HOSTILE, "1.0", "gradient"), HOSTILE, "<i>note.txt</i>")
+    assert "<script" not in page
+    assert "<i>" not in page
+    assert "<b>" not in page
+    assert not re.search(r"https?://|src=|href=|@import", page)
+    body = page[page.index("<pre>") + 5 : page.index("</pre>")]
+    shown = re.sub(r"</?mark[^>]*>", "", body)
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+        shown = shown.replace(entity, character)
+    assert shown == HOSTILE
+
+
+def test_a_terminal_is_given_no_commands() -> None:
+    found = explain(predictor("caml"), HOSTILE, "1.0", "gradient")
+    assert explaining.as_text(found, HOSTILE).plain == HOSTILE.replace("\x1b", "�")
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    bundle.write(predictor("jlan").bundle, tmp_path / "jlan.icdbench")
+    (tmp_path / "note.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path / "jlan.icdbench"
+
+
+def test_the_command(icdbench: Call, model_file: Path) -> None:
+    words = ("explain", "note.txt", "--bundle", model_file, "--code", "2.0")
+    status, out, err = icdbench(*words, "--html", "page.html", "--top", 3)
+    assert (status, err) == (0, "")
+    assert out.startswith("2.0 <b>title</b>: probability 0.")
+    assert "attention, alpha 0." in out
+    assert len(out.splitlines()) == 2 + 2 + 3
+    assert Path("page.html").stat().st_mode & 0o077 == 0
+    status, out, _ = icdbench(*words, "--format", "json", "--method", "gradient")
+    answer = json.loads(out)
+    assert status == 0
+    assert [TEXT[start:end].lower() for start, end, _ in answer["weights"]] == NAMES
+    assert answer["method"] == "gradient"
+    Path("windows.txt").write_bytes(b"\xef\xbb\xbfw5\r\n\r\nw9 and\r\nw14")
+    status, out, _ = icdbench("explain", "windows.txt", *words[2:], "--format", "json")
+    spans = [(start, end) for start, end, _ in json.loads(out)["weights"]]
+    assert [b"w5\r\n\r\nw9 and\r\nw14"[start:end] for start, end in spans] == [b"w5", b"w9", b"and", b"w14"]
+    for more, said in (
+        (("--code", "2.1"), "did you mean '2.0'?"),
+        (("--method", "gradients"), "did you mean 'gradient'?"),
+        (("--format", "html"), "no format 'html'"),
+    ):
+        status, out, err = icdbench(*words, *more)
+        assert (status, out) == (2, "")
+        assert said in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("system", ["caml", "cnn", "jlan", "lr"])
+def test_the_command_explains_long_notes_as_predict_reads_them(icdbench: Call, system: str, tmp_path: Path) -> None:
+    bundle.write(predictor(system, max_tokens=1600).bundle, tmp_path / "m.icdbench")
+    for length in (65, 130, 131, 300, 1500):
+        (tmp_path / "note.txt").write_text(note(length), encoding="utf-8")
+        status, out, err = icdbench("explain", "note.txt", "--bundle", "m.icdbench", "--format", "json")
+        assert (status, err) == (0, "")
+        found = json.loads(out)
+        assert len(found["weights"]) == length
+        _, out, _ = icdbench("predict", "note.txt", "--bundle", "m.icdbench", "--format", "jsonl")
+        first = json.loads(out)["codes"][0]
+        assert (found["code"], found["probability"]) == (first["code"], first["probability"])
+
+
+def test_words_of_no_weight_are_shown_plainly() -> None:
+    found = Explanation("1", "", 0.5, above=False, method="m", spans=((0, 1),), weights=np.zeros(1), shares={})
+    assert "<mark" not in explaining.as_html(found, "a b", "n")
+    assert explaining.strongest(found, "a b", 5) == [("a", "+0.0000", "0–1")]

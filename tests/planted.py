@@ -1,0 +1,112 @@
+"""Models in which one word drives every code, and what is to be seen of it in explanations, whatever a batch's width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import nn
+
+from icdbench.data import batches
+from icdbench.inference.explain import Pass, methods
+from icdbench.inference.predict import Predictor
+from icdbench.types import FloatArray
+
+WORD = 14  # the word that drives the codes, by its number
+GAIN = 3.0  # of layers without a place, so that attention is drawn to it
+REACH = 3  # words on both sides of it that are compared
+
+
+def note(length: int, planted: int | None = None, seed: int = 0) -> str:
+    """A note of the words w20 to w59, some of them unknown to the models, with w14 at one place."""
+    generator = np.random.default_rng([seed, length])
+    words = [f"w{number}" for number in generator.integers(20, 65, length)]
+    if planted is not None:
+        words[planted] = f"w{WORD}"
+    return " ".join(words)
+
+
+# --- Widths of batches -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def widened(words: int) -> Iterator[None]:
+    """In the block batches are so many words wider than their longest document, if they may be so wide."""
+    with mock.patch.object(batches, "widths", lambda lengths_X: lengths_X + words):
+        yield
+
+
+def equal(found_T: FloatArray, wanted_T: FloatArray, method: str) -> bool:
+    """Up to rounding in 32 bits, for occlusion that of logits."""
+    rounding = 2e-6 if method == "occlusion" else 2e-5 * float(np.abs(wanted_T).max())
+    return bool(np.allclose(found_T, wanted_T, rtol=1e-3, atol=rounding))
+
+
+# --- The planted word ------------------------------------------------------------------------------------------------------
+
+
+def plant(predictor: Predictor) -> None:
+    """Let the word drive all codes: all other words are zero vectors, and each layer passes on what stands in its middle."""
+    model: Any = predictor.model
+    if not isinstance(model, nn.Module):
+        model.coefficients_LV = np.zeros_like(model.coefficients_LV)
+        model.coefficients_LV[:, WORD] = 1
+        return
+    pooled = "attention" not in methods(Pass(predictor, "w20"))
+    with torch.no_grad():
+        for module in model.modules():
+            _plant(module, pooled=pooled)
+
+
+def _plant(module: nn.Module, *, pooled: bool) -> None:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return
+    for name, parameter in module.named_parameters(recurse=False):
+        parameter.fill_(0 if "bias" in name else 1)
+    if isinstance(module, nn.Embedding):
+        module.weight.zero_()
+        module.weight[WORD] = 1
+    elif isinstance(module, nn.Linear):
+        module.weight.fill_(GAIN / module.in_features)
+    elif isinstance(module, nn.Conv1d):
+        _pass_the_middle_on(module.weight, pooled=pooled)
+    elif isinstance(module, nn.LSTM | nn.GRU):
+        _forget(module)
+
+
+def _pass_the_middle_on(weight_FEK: torch.Tensor, *, pooled: bool) -> None:
+    """Of an even kernel one filter passes the left middle on, the next the right one; where filters are pooled each passes
+    another of its words on, so that the first and the last words count too."""
+    filters, channels, kernel = weight_FEK.shape
+    weight_FEK.zero_()
+    for number in range(filters):
+        middle = (kernel - 1) // 2 if number % 2 else kernel // 2
+        weight_FEK[number, :, number % kernel if pooled else middle] = 1 / channels
+
+
+def _forget(module: nn.LSTM | nn.GRU) -> None:
+    """An LSTM's state is what it has just read; a GRU, whose last state is all that is used, keeps most of what it has."""
+    weights, width = dict(module.named_parameters()), module.hidden_size
+    weights["weight_hh_l0"].zero_()
+    weights["weight_ih_l0"].fill_(1 / module.input_size)
+    if isinstance(module, nn.LSTM):
+        weights["bias_ih_l0"][width : 2 * width] = -30
+    else:
+        weights["weight_ih_l0"][: 2 * width] = 0
+        weights["bias_ih_l0"][width : 2 * width] = 4
+
+
+def stands_on_it(weights_T: FloatArray, place: int, method: str) -> bool:
+    """Whether the peak is on the word at this place: it has the largest weight, up to that of an ordinary word, and those on both sides have equal ones."""
+    ordinary = max(0.0, float(np.median(weights_T))) if len(weights_T) > 2 * REACH else 0.0
+    height = float(weights_T.max()) - ordinary
+    if height <= 1e-6 or weights_T[place] < weights_T.max() - ordinary - 1e-3 * height:
+        return False
+    if method == "occlusion":  # its words are taken away by their places, in long notes with their neighbours
+        return True
+    reach = min(REACH, place - 1, len(weights_T) - 2 - place)  # the first and the last word are different
+    return all(abs(weights_T[place - d] - weights_T[place + d]) <= 1e-3 * height for d in range(1, reach + 1))

@@ -1,0 +1,436 @@
+"""The report: what it says of the records, and how it behaves in a browser (Debian's chromium, which CI must have)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+from urllib.error import HTTPError
+
+import browsers
+import pytest
+from browsers import Watched
+from conftest import Call
+from places import ROOT
+from playwright.sync_api import Locator, Page, expect
+from waiting import ended
+
+from icdbench.evaluation import compare
+from icdbench.presentation import report
+from icdbench.records import store
+from icdbench.records.record import RunRecord
+from icdbench.serving import live_report as serve
+
+RECORDS = [record for record in store.load_records(ROOT / "results") if record.spec.dataset == "codiesp-d50"]
+HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\"'&amp;`\u202e"
+
+
+def altered(record: RunRecord, **changes: Any) -> RunRecord:
+    """The record with some fields, or fields of its spec (spec_seed), replaced."""
+    plain = record.model_dump(mode="json")
+    for name, value in changes.items():
+        target, key = (plain["spec"], name.removeprefix("spec_")) if name.startswith("spec_") else (plain, name)
+        target[key] = value
+    return RunRecord.model_validate(plain)
+
+
+def keep(records: list[RunRecord], results: Path) -> None:
+    """Store the records alone, signed if they are."""
+    for record in records:
+        (store.save_record if record.signed else store.write_record)(results / record.id, record)
+
+
+def of(*systems: str) -> list[RunRecord]:
+    return [record for record in RECORDS if record.spec.system in systems]
+
+
+class Markup(HTMLParser):
+    """All tags of a page with their attributes, and the text of its data."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.data = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] == ("script", {"type": "application/json", "id": "data"}):
+            self.data += data
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+def test_one_file_that_names_nothing_outside_itself(icdbench: Call, tmp_path: Path) -> None:
+    assert icdbench("report", "--results", ROOT / "results") == (0, "report.html\n", "")
+    assert icdbench("report", "--results", ROOT / "results", "--out", "again.html")[:2] == (0, "again.html\n")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert html == (tmp_path / "again.html").read_text(encoding="utf-8")
+    assert len(html) < 3_000_000
+    assert str(ROOT) not in html
+    for tag, attributes in Markup(html).tags:
+        assert tag not in {"iframe", "object", "embed", "base"}
+        for name in ("src", "href", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:,")), (tag, attributes)
+
+
+def test_every_figure_is_the_mean_of_the_runs_it_names() -> None:
+    (section,) = [report._section(block) for block in [RECORDS]]
+    keys = [key for key, _, _ in section.data["keys"]]
+    tables = (*section.compared, *section.buckets, section.times)
+    cells = [cell for table in tables for _, row in table.rows for cell in row if cell.key]
+    assert len(cells) > 500
+    totals = [row[section.times.header.index("training, all seeds") - 1] for _, row in section.times.rows]
+    for cell in cells:
+        (index,) = cell.systems
+        runs = [run for run in section.data["runs"] if run["system"] == index]
+        values = [run["figures"][keys.index(cell.key)] for run in runs]
+        assert cell.order == pytest.approx(sum(values) if cell in totals else fmean(values), rel=1e-4)
+    shown = {cell.text for table in section.compared[:1] for _, row in table.rows for cell in row}
+    assert shown >= {"60.4 ± 2.9", "18.5"}  # as in the README's table
+    for pair in section.data["pairs"]:
+        of_this = [cell for cell in cells if cell.key == pair["key"]]
+        collapsed = {cell.systems[0] for cell in of_this if "†" in cell.text}  # whose figures are compared with none
+        assert len(collapsed) < 3
+        for row, across in enumerate(pair["rows"]):
+            for column, text in enumerate(across):
+                assert (text == "") == (row == column or bool(collapsed & {row, column}))
+                assert text.strip("+−") == pair["rows"][column][row].strip("+−")
+
+
+def test_a_figure_that_one_seed_lacks_is_no_mean_of_the_others() -> None:
+    one, *others = of("caml")
+    test = {**one.metrics["test"], "fixed": {"f1_micro": 0.5}}
+    section = report._section([altered(one, metrics={**one.metrics, "test": test}), *others])
+    (row,) = [cells for label, cells in section.compared[0].rows if label.text == "caml"]
+    filled = {heading for heading, cell in zip(section.compared[0].header[1:], row, strict=True) if cell.text}
+    assert "F1 micro" in filled
+    assert "P@5" not in filled
+
+
+def test_runs_that_may_not_share_a_table_are_sections_of_their_own() -> None:
+    other = [altered(record, spec_dataset="other", id=f"other/{record.id}") for record in of("lr")]
+    changed = [altered(record, spec_fingerprint="00", id=f"changed/{record.id}") for record in of("cnn")]
+    page = Markup(report.page([*of("caml"), *other, *changed]))
+    data = json.loads(page.data)
+    assert sorted([system["label"] for system in each["systems"]] for each in data.values()) == [
+        ["caml"],
+        ["cnn"],
+        ["lr"],
+    ]
+    assert {attributes["id"] for tag, attributes in page.tags if attributes.get("class") == "dataset"} == data.keys()
+
+
+def test_a_section_keeps_its_name_when_runs_are_added() -> None:
+    assert json.loads(Markup(report.page(of("lr"))).data).keys() == json.loads(Markup(report.page(RECORDS)).data).keys()
+
+
+def test_commands_are_as_few_as_there_are_sets_of_seeds_and_settings() -> None:
+    assert report.commands(of("lr", "cnn")) == ["icdbench run --models cnn,lr --dataset codiesp-d50 --seeds 1,2,3"]
+    changed = {"cnn.sizes": [3, 5], "data.top_codes": None, "data.drop_overlap": True, "train.monitor": "a b"}
+    one = altered(of("cnn")[0], changed=changed, spec_dataset="my notes.csv", spec_seed=7)
+    (command,) = report.commands([one])
+    settings = "--set cnn.sizes=3,5 --set data.drop_overlap=true --set data.top_codes=none --set 'train.monitor=a b'"
+    assert command == f"icdbench run --models cnn --dataset 'my notes.csv' --seeds 7, {settings}"
+
+
+def test_the_command_on_the_page_makes_its_runs(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
+    made = ("run", "--models", "lr", "--dataset", few_notes.name, "--seeds", "4,", "--set", "lr.C=0.25")
+    assert icdbench(*made)[0] == 0
+    assert icdbench("report")[0] == 0
+    (section,) = json.loads(Markup((tmp_path / "report.html").read_text("utf-8")).data).values()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/**/record.json")}
+    ((command,),) = [system["commands"] for system in section["systems"]]
+    assert icdbench(*shlex.split(command)[1:])[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/**/record.json")} == before
+    assert section["runs"][0]["id"] in {str(path.parent.relative_to(tmp_path / "results")) for path in before}
+
+
+def test_several_folders_and_runs_in_progress(icdbench: Call, tmp_path: Path) -> None:
+    keep(of("lr"), tmp_path / "one")
+    keep(of("cnn", "lr"), tmp_path / "two")
+    state = {"history": [{"monitor": 0.25}, {"monitor": 0.5}], "best": 0.5, "best_epoch": 2}
+    store.save_checkpoint(tmp_path / "two/notes.csv/caml/1-abc/checkpoint.safetensors", {}, {"state": state})
+    (tmp_path / "one/notes.csv/caml/2-abc").mkdir(parents=True)
+    (tmp_path / "one/notes.csv/caml/2-abc/checkpoint.safetensors").write_text("half")
+    assert icdbench("report", "--results", "one", "--results", "two")[0] == 0
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (section,) = json.loads(Markup(html).data).values()
+    assert [len([run for run in section["runs"] if run["system"] == index]) for index in (0, 1)] == [3, 3]
+    assert "<code>notes.csv/caml/1-abc</code> <span>2 epochs done, validation 50.0, best 50.0 in epoch 2</span>" in html
+    assert "<code>notes.csv/caml/2-abc</code></li>" in html
+
+
+BAD = [
+    ((), "no finished runs in 'results'; 'icdbench run' makes some"),
+    (("--results", "absent"), "--results 'absent' is no folder"),
+    (("--out", "absent/report.html"), "there is no folder 'absent'"),
+    (("--out", "."), "is a folder; name a file in it, such as 'report.html'"),
+    (("--serve", "--out", "page.html"), "leave out --out or --serve"),
+    (("--serve", "--port", "70000"), "--port 70000"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) or "no runs" for words, _ in BAD])
+def test_what_cannot_be_done_is_one_line(icdbench: Call, words: tuple[str, ...], message: str) -> None:
+    status, out, err = icdbench("report", *words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(Path().glob("*.html"))
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------------
+
+
+browser = pytest.fixture(browsers.started, scope="module", name="browser")
+watched = pytest.fixture(browsers.watching, name="watched")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "results").mkdir()  # beside the committed runs may lie a newcomer's own, of other data
+    (folder / "results" / "codiesp-d50").symlink_to(ROOT / "results" / "codiesp-d50")
+    report.save(folder / "report.html", [folder / "results"])
+    return (folder / "report.html").as_uri()
+
+
+def main_table(page: Page) -> Locator:
+    return page.locator("table.sortable").first
+
+
+def column(page: Page, heading: str) -> list[float]:
+    """A column of the comparison as it stands, the popularity floor left out."""
+    headings, *rows = main_table(page).evaluate(
+        "each => [...each.rows].map(row => [...row.cells].map(cell => cell.innerText))"
+    )
+    return [float(row[headings.index(heading)].split()[0]) for row in rows if "floor" not in row[0]]
+
+
+def test_it_renders(watched: Watched, address: str) -> None:
+    page = watched.open(address)
+    expect(page.locator("svg.plot")).to_have_count(3)
+    assert page.locator("svg.plot path").count() > 20
+    expect(page.locator("h2").first).to_contain_text("codiesp-d50")
+    page.evaluate("""document.querySelectorAll("main select").forEach(select => [...select.options].forEach(option => {
+        select.value = option.value;
+        select.dispatchEvent(new Event("change"));
+    }))""")
+    expect(page.locator("svg.plot")).to_have_count(3)
+    assert "NaN" not in page.locator("main").inner_html()
+    page.locator("main select").nth(1).select_option("loss")
+    page.get_by_text("Values of every run").click()
+    expect(page.locator(".tall tr").nth(1)).to_contain_text(f"{of('caml')[0].history[0].loss:.4f}")
+    page.locator(".legend input").first.uncheck()
+    expect(page.locator(".legend input:not(:checked)")).to_have_count(3)
+
+
+def test_tables_sort_by_mouse_and_by_keyboard(watched: Watched, address: str) -> None:
+    page = watched.open(address)
+    heading = main_table(page).get_by_role("button", name="AUC macro", exact=True)
+    before = column(page, "AUC macro")
+    heading.click()
+    assert column(page, "AUC macro") == sorted(before, reverse=True) != before
+    expect(heading.locator("..")).to_have_attribute("aria-sort", "descending")
+    heading.press("Enter")
+    assert column(page, "AUC macro") == sorted(before)
+    expect(heading.locator("..")).to_have_attribute("aria-sort", "ascending")
+    expect(main_table(page).locator("[aria-sort]")).to_have_count(1)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert column(page, "AUC micro") == sorted(column(page, "AUC micro"), reverse=True)
+    assert main_table(page).locator("tbody tr").last.inner_text().startswith("popularity")  # blanks come last
+    main_table(page).get_by_role("button", name="system").click()
+    names = main_table(page).locator("tbody th").all_inner_texts()
+    assert names == sorted(names)
+
+
+def test_every_figure_leads_to_its_runs_by_keyboard(watched: Watched, address: str) -> None:
+    page = watched.open(address)
+    main_table(page).get_by_role("button", name="train time").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    figure = page.locator(":focus")
+    assert figure.inner_text().split()[0] == f"{column(page, 'AUC micro')[1]}"
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    system = main_table(page).locator("tbody th").nth(1).inner_text()
+    expect(dialog.get_by_role("heading", name=system)).to_be_visible()
+    own = of(system)
+    for record in own:
+        expect(dialog.get_by_role("row").filter(has_text=record.id)).to_contain_text(
+            f"{100 * record.metrics['test']['fixed']['auc_micro']:.2f}"
+        )
+    seeds = ",".join(str(record.spec.seed) for record in own) + "," * (len(own) == 1)
+    expect(dialog.locator("code")).to_have_text(f"icdbench run --models {system} --dataset codiesp-d50 --seeds {seeds}")
+    expect(dialog).to_contain_text(own[0].commit)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(figure).to_be_focused()
+    page.locator("table.pairs:visible button.figure").first.click()
+    expect(dialog.get_by_role("table")).to_have_count(2)
+    dialog.get_by_role("button", name="Close").click()
+    page.locator(".highlights .figure").last.click()
+    expect(dialog.get_by_role("row").filter(has_text="codiesp-d50/")).to_have_count(len(RECORDS))
+
+
+def test_every_kind_of_figure_opens(watched: Watched, address: str) -> None:
+    page = watched.open(address)
+    keys = page.locator("button.figure").evaluate_all("all => [...new Set(all.map(each => each.dataset.key))]")
+    assert len(keys) > 80
+    opened = page.evaluate(
+        """keys => keys.map(key => {
+        origin(document.querySelector(`button.figure[data-key='${key}']`));
+        const dialog = document.getElementById("origin"), text = dialog.innerText;
+        dialog.close();
+        return text;
+    })""",
+        keys,
+    )
+    for text in opened:
+        assert "icdbench run" in text
+        assert not re.search("undefined|NaN|null", text)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(watched: Watched, address: str, scheme: str) -> None:
+    page = watched.open(address, 360, scheme)
+    expect(page.locator("svg.plot")).to_have_count(3)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    fits = "document.scrollingElement.scrollWidth <= innerWidth"
+    assert page.evaluate(fits)
+    assert page.locator("svg.plot").evaluate_all("all => all.every(each => each.getBoundingClientRect().width <= 360)")
+    page.locator("button.figure").first.click()
+    assert page.evaluate(fits)
+    assert page.get_by_role("dialog").evaluate("each => each.scrollWidth <= each.clientWidth")
+    page.set_viewport_size({"width": 800, "height": 800})  # charts are drawn anew
+    page.wait_for_function("document.querySelector('svg.plot').getBoundingClientRect().width > 500")
+
+
+def test_differences_are_tested_as_compare_tests_them() -> None:
+    section = report._section(of("caml", "cnn"), [ROOT / "results"])
+    found = compare.compare(ROOT / "results", ("caml", "cnn"), "codiesp-d50")
+    labels = [system.label for system in section.systems]
+    one, other = labels.index("caml"), labels.index("cnn")
+    assert len(section.data["pairs"]) == 8
+    for pair in section.data["pairs"]:
+        _, rule, key = pair["key"].split()
+        if rule == "fixed":
+            each = found.differences[key]
+            wanted = f"95 % from {100 * each.low:+.1f} to {100 * each.high:+.1f}, p = {each.p:.3f}".replace("-", "−")
+            assert pair["tests"][one][other] == wanted
+            assert pair["sure"][one][other] == (each.p < 0.05)
+    assert not report._section(of("caml", "cnn")).tested
+
+
+def test_what_records_hold_is_text(watched: Watched, tmp_path: Path) -> None:
+    name = HOSTILE.replace("/", "").replace("\u202e", "")  # what a folder may be called
+    own = [
+        altered(
+            record,
+            device=HOSTILE,
+            commit=HOSTILE,
+            created=HOSTILE,
+            versions={HOSTILE: HOSTILE},
+            collapse={"fixed": HOSTILE},
+            spec_dataset=name,
+            spec_model=name,
+            changed={HOSTILE: HOSTILE},
+            spec_config={HOSTILE: [HOSTILE]},
+        )
+        for record in of("caml", "cnn")
+    ]
+    keep([record.model_copy(update={"id": record.spec.id}) for record in own], tmp_path / "results")
+    report.save(tmp_path / "report.html", [tmp_path / "results"])
+    page = watched.open((tmp_path / "report.html").as_uri())
+    assert page.locator("main img, dialog img").count() == 0
+    assert page.locator("script").count() == 4
+    expect(page.locator("h2").first).to_contain_text(name)
+    page.locator("button.figure").first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("<img src=x onerror=alert(1)>{{7*7}}")
+    assert "\u202e" not in page.locator("body").inner_text()  # it would turn round what follows
+    page.keyboard.press("Escape")
+    page.locator("svg.plot").first.hover()
+    assert page.locator("img").count() == 0
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+
+
+# --- while runs are in progress --------------------------------------------------------------------------------------
+
+
+def test_a_served_page_takes_in_new_records_where_it_stands(watched: Watched, tmp_path: Path) -> None:
+    keep(of("lr", "cnn"), tmp_path / "results")
+    with serve.serving([tmp_path / "results"], 0) as (url, _):
+        assert url.startswith("http://127.0.0.1:")
+        page = watched.open(url, offline=False)
+        main_table(page).get_by_role("button", name="system").click()
+        page.locator("main select").first.select_option(index=1)
+        page.locator("details").first.evaluate("each => each.open = true")
+        page.evaluate("scrollTo(0, 600)")
+        expect(main_table(page).locator("tbody th")).to_have_text(["cnn", "lr", "popularity (floor)"])
+        keep(of("lr", "cnn", "caml"), tmp_path / "results")
+        expect(main_table(page).locator("tbody th")).to_have_text(["caml", "cnn", "lr", "popularity (floor)"])
+        assert page.evaluate("scrollY") == 600
+        expect(main_table(page)).to_be_hidden()  # another table is still chosen
+        assert page.locator("details").first.evaluate("each => each.open")
+        expect(page.locator("#status")).to_contain_text("Updated")
+        request = urllib.request.Request(f"{url}version", headers={"Host": "evil.example"})  # noqa: S310
+        with pytest.raises(HTTPError, match="403"):
+            urllib.request.urlopen(request)  # noqa: S310
+        page.close()
+
+
+def test_serving_begins_before_the_first_run_is_finished(watched: Watched, tmp_path: Path) -> None:
+    with serve.serving([tmp_path], 0) as (url, _):
+        page = watched.open(url, offline=False)
+        expect(page.locator("main")).to_contain_text("No run is finished yet")
+        keep(of("lr"), tmp_path)
+        expect(page.locator("h2")).to_contain_text("codiesp-d50")
+        page.close()
+
+
+def test_ctrl_c_ends_the_server(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        words = [sys.executable, "-m", "icdbench", "report", "--serve", "--no-browser", "--port"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        refused = subprocess.run(
+            [*words, str(taken.getsockname()[1])],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert refused.returncode == 2
+    assert "choose another, or 0 for any free port" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    with (
+        subprocess.Popen(
+            [*words, "0"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as server,
+        ended(server),
+    ):
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        with urllib.request.urlopen(url) as answer:  # noqa: S310
+            assert b"No run is finished yet" in answer.read()
+        server.send_signal(signal.SIGINT)
+        assert server.communicate() == ("", "icdbench: stopped\n")
+    assert server.returncode == 130
