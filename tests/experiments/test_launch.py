@@ -21,11 +21,12 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 from test_cli import FAST, Call, icdbench, notes
-from waiting import Heard, until
+from waiting import Heard, ended, until
 
 import icdbench.run as runner
 from icdbench.experiments import cluster, pool
 from icdbench.experiments.progress import display
+from icdbench.host import processes
 from icdbench.records import store
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec
 from icdbench.training.state import Progress, TrainingError
@@ -157,7 +158,7 @@ def test_a_mistake_in_a_model_costs_its_run_alone(
 
     monkeypatch.setattr(runner, "execute", execute)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its handlers
-    monkeypatch.setattr(pool, "heeding_signals", lambda: None)
+    monkeypatch.setattr(processes, "heeding_signals", lambda: None)
     messages, write_end = multiprocessing.Pipe(duplex=False)
     with messages, write_end:
         outcome = pool._work(write_end, 1, Planned(SPEC), runner.Request())
@@ -314,16 +315,16 @@ def test_a_grid_stopped_on_a_cluster_leaves_checkpoints(notes: Path, tmp_path: P
     pytest.importorskip("ray")
     words = ("run", "--models", "caml", "--seeds", "2", *LONG, "--dataset", str(notes), "--launcher", "ray")
     command = [sys.executable, "-m", "icdbench", *words]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=tmp_path
-    ) as process:
-        try:
-            until(lambda: len(list((tmp_path / "results").rglob(f"{store.CHECKPOINT}*"))) >= 2, process)
-            stopped = time.time()
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate()
-        finally:
-            process.kill()
+    with (
+        subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=tmp_path
+        ) as process,
+        ended(process),
+    ):
+        until(lambda: len(list((tmp_path / "results").rglob(f"{store.CHECKPOINT}*"))) >= 2, process)
+        stopped = time.time()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
     assert process.returncode == 130, err
     assert err.rstrip().endswith("stopped; the same command continues where it was")
     checkpoints = [tmp_path / "results" / name / store.CHECKPOINT for name in store.unfinished(tmp_path / "results")]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from places import ROOT
+from places import ROOT, committed_records
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -43,7 +43,13 @@ FIELDS = [
 
 
 def committed() -> dict[str, RunRecord]:
-    return {f"{folder}/{record.id}": record for folder in FOLDERS for record in store.load_records(folder)}
+    stored = set(committed_records())
+    return {
+        f"{folder}/{record.id}": record
+        for folder in FOLDERS
+        for record in store.load_records(folder)
+        if folder / record.id / store.RECORD in stored
+    }
 
 
 BEFORE = committed()
@@ -150,7 +156,7 @@ def test_options_of_a_source_that_is_not_installed_are_kept_and_count() -> None:
 
 
 def test_the_committed_runs_are_signed_and_complete() -> None:
-    assert len(BEFORE) == len(list(RESULTS.rglob(store.RECORD)))
+    assert len(BEFORE) == len(committed_records())
     for record in BEFORE.values():
         assert record.signed
         stored = json.loads(
@@ -265,7 +271,8 @@ def test_a_record_of_another_schema_is_left_out_with_a_line(
 
 def test_records_of_schema_2_are_upgraded_and_keep_their_ids(tmp_path: Path) -> None:
     """Where settings came from was part of the spec; the ids of runs were hashes without it, as they are now."""
-    for record in store.load_records(RESULTS):
+    runs = [record for name, record in BEFORE.items() if name == f"{RESULTS}/{record.id}"]
+    for record in runs:
         before = json.loads((RESULTS / record.id / store.RECORD).read_bytes())
         assert before["schema_version"] == 2
         assert (record.changed, record.adapted) == (before["spec"]["changed"], before["spec"]["adapted"])
@@ -279,7 +286,7 @@ def test_records_of_schema_2_are_upgraded_and_keep_their_ids(tmp_path: Path) -> 
         assert signed.digest == after["digest"] != before["digest"]
         again = store.load_record(tmp_path / record.id)
         assert again == signed == stored.model_copy(update={"digest": signed.digest})
-    assert len(store.load_records(tmp_path)) == len(store.load_records(RESULTS))
+    assert len(store.load_records(tmp_path)) == len(runs) > 40
 
 
 # --- Settings without effect ---------------------------------------------------------------------------------------------
