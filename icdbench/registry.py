@@ -26,7 +26,7 @@ from torch import nn
 from icdbench.plugins import listing, loading
 from icdbench.settings import Settings, SpecError, UnsuitableError, nearest
 from icdbench.spec import TrainSpec, Variant
-from icdbench.types import Corpus, Encoded, FloatArray, Task
+from icdbench.types import Corpus, Encoded, FloatArray, Task, Weights
 
 log = logging.getLogger("icdbench")
 
@@ -46,10 +46,10 @@ class LinearModel(Protocol):
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
         """What each position of a single document adds to a code's logit [T]."""
 
-    def weights(self) -> Mapping[str, FloatArray]:
+    def weights(self) -> Weights:
         """All fitted numbers by name, for storing."""
 
-    def restore(self, weights: Mapping[str, FloatArray]) -> None:
+    def restore(self, weights: Weights) -> None:
         """Become the model that `weights` was called of."""
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
+Weights = Mapping[str, NDArray[Any]]  # fitted numbers by name
 Report = Callable[[str, int, int], None]  # progress: what is being done, how much is done, how much there is
 
 # Numbers read from files: finite, of printable size, and neither text nor booleans.

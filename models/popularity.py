@@ -1,0 +1,46 @@
+"""Popularity: every document gets the codes in order of their frequency in training.
+
+A baseline of this suite that reads nothing: a system that is not above it has learnt how frequent the codes are, and no
+more. The score of a code is its smoothed log-odds over the training documents.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from icdbench.nn import selected
+from icdbench.registry import register
+from icdbench.spec import Settings
+from icdbench.types import Encoded, FloatArray, Task, Weights
+
+
+class Config(Settings):
+    pass
+
+
+@register("popularity", config=Config, paper="", version="1")
+class Popularity:
+    def __init__(self, _config: Config, task: Task) -> None:
+        self.odds_L: FloatArray = np.zeros(task.num_codes)
+
+    def fit(self, encoded: Encoded) -> None:
+        """Count the codes."""
+        positives_L = np.bincount(encoded.codes, minlength=encoded.num_codes)
+        self.odds_L = np.array([selected.log_odds(int(positives), len(encoded)) for positives in positives_L])
+
+    def scores(self, encoded: Encoded) -> FloatArray:
+        """Compute logits [N, L], equal for all documents."""
+        return np.tile(self.odds_L, (len(encoded), 1))
+
+    def contributions(self, encoded: Encoded, code: int) -> FloatArray:
+        """Return zeros [T]: no word adds anything."""
+        del code
+        return np.zeros(int(encoded.lengths.sum()))
+
+    def weights(self) -> Weights:
+        """Return everything that was fitted, by name."""
+        return {"odds": self.odds_L}
+
+    def restore(self, weights: Weights) -> None:
+        """Load the return value of `weights`."""
+        self.odds_L = weights["odds"]

@@ -1,0 +1,45 @@
+"""SVM: one linear support vector machine per code on TF-IDF of words and pairs of neighbours.
+
+The usual strong baseline of text classification (squared hinge loss, L2), fitted by scikit-learn's LIBLINEAR: logarithmic
+counts, inverse document frequencies, n-grams that at least two training documents contain. Its score is the distance
+from the hyperplane, which is no logit: the fixed threshold of .5 is where the distance is 0, and a tuned threshold is
+what it should be compared by. The intercept is penalised, as in LIBLINEAR.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from icdbench.nn import ngrams, selected
+from icdbench.registry import register
+from icdbench.spec import Positive, PositiveFloat, Settings, tunable
+from icdbench.types import Encoded, Task
+
+
+class Config(Settings):
+    longest: Positive = Field(2, le=4, description="words of the longest n-grams")
+    C: PositiveFloat = tunable(10.0, 1e-2, 1e2, log=True)
+
+
+@register("svm", config=Config, paper="", version="1")
+class SupportVectorMachines(ngrams.NGramModel):
+    def __init__(self, config: Config, task: Task) -> None:
+        super().__init__(task, "tfidf")
+        self.config = config
+
+    def fit(self, encoded: Encoded) -> None:
+        """Fit every code's machine."""
+        from sklearn.svm import LinearSVC
+
+        features_NV = self.learn(encoded, self.config.longest, ngrams.least_documents(encoded)).astype(np.float64)
+        labels_NL = encoded.labels().tocsc()
+        coefficients_LV = np.zeros((self.task.num_codes, features_NV.shape[1]), np.float32)
+        for code in range(self.task.num_codes):
+            labels_N = labels_NL[:, [code]].toarray()[:, 0]
+            if labels_N.min() == labels_N.max():
+                self.intercepts_L[code] = selected.log_odds(int(labels_N.sum()), len(labels_N))
+                continue
+            solver = LinearSVC(C=self.config.C, random_state=0, max_iter=10_000).fit(features_NV, labels_N)
+            coefficients_LV[code], self.intercepts_L[code] = solver.coef_[0], solver.intercept_[0]
+        self.coefficients_LV = coefficients_LV
