@@ -22,7 +22,7 @@ from icdbench.experiments import launch
 from icdbench.experiments import progress as bars
 from icdbench.inference import bundle, predict
 from icdbench.presentation import catalog, tables
-from icdbench.run import Request
+from icdbench.run import FLOOR, Request
 from icdbench.settings import SpecError, nearest
 from icdbench.spec import Benchmark
 from icdbench.training import TrainingError
@@ -105,7 +105,8 @@ def run(
     """Train models on a data set, or take the runs that are stored already; the runs in the order asked for.
 
     `models` are names such as `jlan`, `jlan@no-joint` (a variant), `all`, or files of your own: `./mine.py`,
-    `mine.py:name@variant`; else jlan and caml. `dataset` is a name or the path of your own table; else `demo`. `benchmark`
+    `mine.py:name@variant`; else jlan and caml. `floors` stands for the simple systems that every other has to beat, with
+    the first seed alone. `dataset` is a name or the path of your own table; else `demo`. `benchmark`
     names a table (`table5`, `my_table.py`), which brings models and data sets with it. `seeds` is a list, or a count: 3 for
     1, 2, 3. `settings` maps `train.max_epochs`, `data.top_codes` or `jlan.dropout` to values, as --set does. `data` is the
     folder of raw data (else ICDBENCH_DATA, else ./data), `results` that of records, `device` auto, cpu, cuda or mps.
@@ -148,19 +149,17 @@ def plan(
     results: str | Path = "results",
     device: str = "auto",
     force: bool = False,
+    floors: bool = False,
 ) -> list[tuple[Benchmark | None, Request]]:
-    """The requests that `run` carries out, each with the table that it was asked for. Raises SpecError."""
+    """The requests that `run` carries out, each with the table that it was asked for. Raises SpecError.
+
+    With `floors` each has the systems beside it that every other has to beat.
+    """
     names = [models] if isinstance(models, str) else models
+    beside = (FLOOR,) if floors else ()
     request = Request(
-        names or MODELS,
-        dataset or "demo",
-        seed_list(seeds),
-        settings or {},
-        _path(data),
-        Path(results),
-        device,
-        force=force,
-    )
+        (*(names or MODELS), *beside), dataset or "demo", seed_list(seeds), settings or {}, _path(data), Path(results), device, force=force
+    )  # fmt: skip
     if benchmark is None:
         return [(None, request)]
     parts = [each for each in catalog.chosen(benchmark) if dataset in {None, each.dataset} and not each.statistics]
@@ -171,7 +170,7 @@ def plan(
             each,
             replace(
                 request,
-                models=names or each.systems,
+                models=(*(names or each.systems), *beside),
                 dataset=each.dataset,
                 changes={**each.overrides, **request.changes},
             ),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from icdbench import CallableModule, registry, resolution, train
 from icdbench.data import batches, datasets, word_vectors
 from icdbench.evaluation import measure
+from icdbench.models import FLOORS
 from icdbench.plugins import loading
 from icdbench.records import RunRecord, provenance, store
 from icdbench.resolution import Resolved
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("icdbench")
 
 ALL = "all"  # in a request, every registered model
+FLOOR = "floors"  # in a request, the systems that every other has to beat, with the first seed alone
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,23 @@ def expand(request: Request, prepare: Report = quiet, told: set[str] | None = No
             told.add(line)
     store.prepare(request.results)
     seeds = dict.fromkeys(request.seeds)
-    return [each.planned.with_seed(seed) for each in found for seed in seeds]
+    alone = set(FLOORS) - set(request.models) if FLOOR in request.models else set()
+    return [
+        each.planned.with_seed(seed)
+        for each in found
+        for seed in (list(seeds)[:1] if each.spec.system in alone else seeds)
+    ]
 
 
 def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
     """The settings of each system that the request names. Raises SpecError, DataError.
 
-    Of `all` models those that the data do not suit are left out with a warning.
+    Of `all` models and the floors those that the data do not suit are left out with a warning.
     """
     origin = datasets.source(request.dataset)
-    everything = registry.entries() if ALL in request.models else {}
-    named = {model: registry.systems(model) for model in request.models if model != ALL}
-    names = dict.fromkeys(name for model in request.models for name in named.get(model, everything))
+    groups = {ALL: registry.entries() if ALL in request.models else {}, FLOOR: FLOORS}
+    named = {model: registry.systems(model) for model in request.models if model not in groups}
+    names = dict.fromkeys(name for model in request.models for name in {**groups, **named}[model])
     if empty := next((name for name in names if name.endswith("@")), None):
         raise SpecError(
             f"'{empty}' names no variant after the @; leave the @ out, or see 'icdbench models {empty[:-1]}'"

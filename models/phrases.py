@@ -23,7 +23,7 @@ class Config(Settings):
     C: PositiveFloat = tunable(1.0, 1e-1, 1e2, log=True)
 
 
-@register("phrases", config=Config, paper="", version="1")
+@register("phrases", config=Config, paper="baseline of this suite", version="1")
 class Phrases(ngrams.NGramModel):
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__(task, "binary")

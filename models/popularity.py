@@ -18,7 +18,7 @@ class Config(Settings):
     pass
 
 
-@register("popularity", config=Config, paper="", version="1")
+@register("popularity", config=Config, paper="baseline of this suite", version="1")
 class Popularity:
     def __init__(self, _config: Config, task: Task) -> None:
         self.odds_L: FloatArray = np.zeros(task.num_codes)

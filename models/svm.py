@@ -1,6 +1,6 @@
 """SVM: one linear support vector machine per code on TF-IDF of words and pairs of neighbours.
 
-The usual strong baseline of text classification (squared hinge loss, L2), fitted by scikit-learn's LIBLINEAR: logarithmic
+A baseline of this suite, and the usual one of text classification (squared hinge loss, L2), fitted by scikit-learn's LIBLINEAR: logarithmic
 counts, inverse document frequencies, n-grams that at least two training documents contain. Its score is the distance
 from the hyperplane, which is no logit: the fixed threshold of .5 is where the distance is 0, and a tuned threshold is
 what it should be compared by. The intercept is penalised, as in LIBLINEAR.
@@ -22,7 +22,7 @@ class Config(Settings):
     C: PositiveFloat = tunable(10.0, 1e-2, 1e2, log=True)
 
 
-@register("svm", config=Config, paper="", version="1")
+@register("svm", config=Config, paper="baseline of this suite", version="1")
 class SupportVectorMachines(ngrams.NGramModel):
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__(task, "tfidf")

@@ -95,6 +95,7 @@ TRAINING_OR_BROWSER = {"few_notes", "finished", "good", "notes", "trained", "two
 
 # For the commands that tests start: two processes of two threads each are many times as slow on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ICDBENCH_FLOORS", "0")  # only the systems that a test names
 
 # A suite that is started in the background, or under nohup, ignores these, and so would the commands that it starts, which
 # some tests send them. What is handled here is reset to the default there.

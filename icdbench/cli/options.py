@@ -77,6 +77,14 @@ SkipBad = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Compute finished runs again; their records are kept as record.old.json.")
 ]
+Floors = Annotated[
+    bool,
+    typer.Option(
+        "--floors/--no-floors",
+        envvar="ICDBENCH_FLOORS",
+        help="Also run what every system has to beat: keyword spotting and a sparse linear model, in seconds.",
+    ),
+]
 
 
 def fail(message: str, status: int) -> None:

@@ -16,6 +16,7 @@ from icdbench.cli.options import (
     Devices,
     Encoding,
     ExplainSettings,
+    Floors,
     Force,
     Format,
     Jobs,
@@ -80,6 +81,7 @@ def run(
     force: Force = False,  # noqa: FBT002
     fmt: Format = "md",
     mix: MixVersions = False,  # noqa: FBT002
+    floors: Floors = True,  # noqa: FBT002
     explain: ExplainSettings = False,  # noqa: FBT002
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
@@ -92,7 +94,7 @@ def run(
     from icdbench import api
 
     planned = api.plan(
-        names, dataset, benchmark=benchmark, seeds=numbers, settings=changes, data=data, results=results, device=device, force=force
+        names, dataset, benchmark=benchmark, seeds=numbers, settings=changes, data=data, results=results, device=device, force=force, floors=floors and not explain
     )  # fmt: skip
     if explain:
         for each in api.resolved(planned):

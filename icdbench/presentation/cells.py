@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple, TypeGuard
 
+from icdbench.models import FLOORS
 from icdbench.presentation.formats import Cell, Value, plain
 from icdbench.records import RunRecord, comparable
 
@@ -34,8 +35,9 @@ class SystemRow(NamedTuple):
 
     @property
     def marked(self) -> str:
-        """The label, marked if any run has collapsed."""
-        return f"{self.label} {COLLAPSED}" if any(run.collapse for run in self.runs) else self.label
+        """The label, which tells if the system is a floor and if any run has collapsed."""
+        label = f"{self.label} (floor)" if self.system in FLOORS else self.label
+        return f"{label} {COLLAPSED}" if any(run.collapse for run in self.runs) else label
 
 
 def systems_in(records: Iterable[RunRecord], columns: Sequence[Column], *, mix: bool = False) -> list[SystemRow]:

@@ -36,6 +36,9 @@ from icdbench.presentation.reported import reported_rows
 from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark, Reported
 
+FLOORS_NOTE = (
+    "Floors are what any other system has to beat; popularity gives every document the most frequent codes of training."
+)
 CUT = ("f1", "precision", "recall", "exact")  # how the names of metrics with a threshold begin
 
 
@@ -79,9 +82,9 @@ def side_by_side(
     devices = "; ".join(sorted({record.device for record in records}))
     notes.append(f"Best {heading(first)} first. Means: epochs up to the best one; training time on {devices}.")
     floor = {key: value for key, value in records[0].popularity.items() if key.startswith(("p@", "r@", "map"))}
-    if floor:
+    if floor and "popularity" not in {each.system for each in systems}:
         rows.append(["popularity (floor)", *(mean_of([floor.get(key)]) for _, _, key in columns), "", "", ""])
-        notes.append("Popularity: every document gets the codes that are most frequent in training.")
+    notes.append(FLOORS_NOTE)
     usual = not records[0].data.synthetic and not _changes_task(records[0])
     about = [each for each in reported if usual and each.dataset == records[0].spec.dataset]
     others, sources = reported_rows(about, columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from icdbench.models import FLOORS
 from icdbench.presentation import formats
 from icdbench.presentation.catalog import has_figures
 from icdbench.presentation.data_tables import data_sets
@@ -91,7 +92,8 @@ def _group(parts: Sequence[Part], reported: Sequence[Reported], *, mix: bool) ->
 
 def _shown_in(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRecord]:
     every = not (benchmark.study or benchmark.models)
-    return [record for record in records if every or record.spec.system in benchmark.systems]
+    shown = {*benchmark.systems, *(() if benchmark.study else FLOORS)}
+    return [record for record in records if every or record.spec.system in shown]
 
 
 def _of_systems(parts: Sequence[Part], reported: Sequence[Reported], *, mix: bool) -> list[Grid]:

@@ -11,6 +11,7 @@ import torch
 from conftest import NUM_CODES, encoded, learnable, padded, small_task
 from lightning_fabric import Fabric
 from safetensors.numpy import load, save
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
@@ -115,6 +116,9 @@ def test_eight_documents_can_be_overfitted(name: str) -> None:
     assert loss(model.eval()(batch), batch.labels_BL).item() < 0.05
 
 
+BLIND = {"popularity"}  # they read nothing
+
+
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear_model_fits_and_its_scores_do_not_depend_on_other_documents(name: str) -> None:
     documents = learnable(80, shortest=8)
@@ -123,7 +127,8 @@ def test_linear_model_fits_and_its_scores_do_not_depend_on_other_documents(name:
     scores_NL = model.scores(documents)
     labels_NL = documents.labels().toarray()
     assert scores_NL.shape == labels_NL.shape
-    assert ((scores_NL > 0) == labels_NL).mean() > 0.97
+    if name not in BLIND:
+        assert roc_auc_score(labels_NL, scores_NL, average="macro") > 0.97
     np.testing.assert_allclose(model.scores(_first(documents, 3)), scores_NL[:3], rtol=1e-9, atol=1e-9)
     assert all(np.isfinite(value).all() for value in model.weights().values())
 
@@ -142,7 +147,7 @@ def _first(documents: Encoded, count: int) -> Encoded:
     )
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", sorted(set(LINEAR) - BLIND))
 def test_linear_model_of_one_word_documents(name: str) -> None:
     documents = encoded([[2 + number % 5] for number in range(20)], [[number % 5] for number in range(20)])
     model = small(name)
@@ -187,10 +192,13 @@ def test_works_without_word_vectors_and_titles(name: str) -> None:
 
 @pytest.mark.parametrize("entry", registry.entries().values(), ids=lambda entry: entry.name)
 def test_documentation_names_the_paper_and_every_range_holds_its_default(entry: registry.Entry) -> None:
-    year = re.search(r"\d{4}", entry.paper)
-    assert year is not None
-    assert year[0] in entry.about
-    assert "https://" in entry.about
+    if entry.paper == "baseline of this suite":
+        assert "A baseline of this suite" in entry.about
+    else:
+        year = re.search(r"\d{4}", entry.paper)
+        assert year is not None
+        assert year[0] in entry.about
+        assert "https://" in entry.about
     defaults = entry.config()
     for field, span in entry.config.ranges().items():
         value = getattr(defaults, field)
