@@ -96,7 +96,7 @@ def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[cs
         labels_N = _members(documents, size)
         active: IntArray = np.zeros(0, np.int64)
         coefficients: FloatArray = np.zeros(0)
-        intercept = log_odds(len(documents), size)
+        intercept = _intercept_alone(len(documents), size, C)
         together_V = together_1V.toarray()[0]
         for _ in range(ROUNDS):
             active_NK = by_column[:, active].tocsr()
@@ -114,6 +114,15 @@ def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[cs
         return active[coefficients != 0], coefficients[coefficients != 0], intercept
 
     return _of_all(fitted, features_NV, labels_NL)
+
+
+def _intercept_alone(positives: int, size: int, C: float) -> float:
+    """Return the L1-penalised intercept of a code without features."""
+    surplus = positives - size / 2
+    if abs(surplus) * C <= 1:
+        return 0.0
+    share = (positives - np.sign(surplus) / C) / size
+    return float(np.log(share / (1 - share)))
 
 
 def _gradient(

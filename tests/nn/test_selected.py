@@ -1,0 +1,84 @@
+"""Codes on few features are fitted as scikit-learn fits them on all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csc_matrix, csr_matrix, random
+from sklearn.feature_selection import chi2
+from sklearn.linear_model import LogisticRegression
+
+from icdbench.nn import selected
+
+N, V, L = 120, 400, 9
+
+
+@pytest.fixture(scope="module")
+def problem() -> tuple[csr_matrix, csc_matrix]:
+    """Binary features and labels that some of them bring about; one code that no document has, one that all have."""
+    drawn = np.random.default_rng(0)
+    features_NV = csr_matrix(random(N, V, 0.05, random_state=0) > 0, dtype=np.float32)
+    labels_NL = (features_NV[:, : 3 * L].toarray().reshape(N, L, 3).sum(2) > 0) ^ (drawn.random((N, L)) < 0.05)
+    labels_NL[:, 0], labels_NL[:, 1] = False, True
+    return features_NV, csc_matrix(labels_NL.astype(np.uint8))
+
+
+@pytest.mark.parametrize("C", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("first", [1, 10, 1000])
+def test_l1_weights_reach_liblinears_minimum(
+    problem: tuple[csr_matrix, csc_matrix], C: float, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selected, "FIRST_FEATURES", first)
+    features_NV, labels_NL = problem
+    coefficients_LV, intercepts_L = selected.fit_l1(features_NV, labels_NL, C)
+
+    def objective(weights_V: np.ndarray, intercept: float, signs_N: np.ndarray) -> float:
+        losses = np.logaddexp(0, -signs_N * (features_NV @ weights_V + intercept))
+        return float(np.abs(weights_V).sum() + abs(intercept) + C * losses.sum())
+
+    for code in range(2, L):
+        labels_N = labels_NL[:, [code]].toarray().ravel()
+        theirs = LogisticRegression(C=C, l1_ratio=1.0, solver="liblinear", tol=1e-6, max_iter=10_000, random_state=0)
+        theirs.fit(features_NV, labels_N)
+        signs_N = 2.0 * labels_N - 1
+        best = objective(theirs.coef_[0], theirs.intercept_[0], signs_N)
+        ours = objective(coefficients_LV[[code]].toarray()[0], intercepts_L[code], signs_N)
+        assert ours <= best * 1.003
+
+
+def test_chosen_features_are_those_of_largest_chi2_among_the_positive(problem: tuple[csr_matrix, csc_matrix]) -> None:
+    features_NV, labels_NL = problem
+    spread_V = np.bincount(features_NV.indices, minlength=V)
+    parts = list(selected.cooccurring(features_NV, labels_NL))
+    assert [first for first, _ in parts] == [0]
+    for code in range(2, L):
+        labels_N = labels_NL[:, [code]].toarray().ravel()
+        positives = int(labels_N.sum())
+        with_V, without_V = features_NV[labels_N == 1].mean(0).A1, features_NV[labels_N == 0].mean(0).A1
+        # scikit-learn's statistic leaves out documents without the feature; the full table's is this one divided by their share
+        statistic_V = chi2(features_NV, labels_N)[0] / (1 - spread_V / N)
+        statistic_V[with_V <= without_V] = -1
+        chosen = selected.best_by_chi2(parts[0][1][code], spread_V, positives, N, 5)
+        assert len(chosen) == 5
+        assert statistic_V[chosen].min() >= np.sort(statistic_V)[-5] - 1e-9
+
+
+def test_documents_without_features_are_fitted_as_one(problem: tuple[csr_matrix, csc_matrix]) -> None:
+    features_NV, labels_NL = problem
+    labels_N = labels_NL[:, [3]].toarray().ravel().astype(float)
+    few = features_NV[:, 9:12]
+    ours, intercept = selected.fit_few(few, labels_N, 1.0, "l2")
+    theirs = LogisticRegression(C=1.0, solver="liblinear", random_state=0, tol=1e-8).fit(few, labels_N)
+    np.testing.assert_allclose(ours, theirs.coef_[0], atol=1e-3)
+    np.testing.assert_allclose(intercept, theirs.intercept_[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("fit", [selected.fit_l1, lambda *given: selected.fit_chosen(*given, 5)])
+def test_codes_of_no_and_of_all_documents_have_constant_scores(
+    fit: object, problem: tuple[csr_matrix, csc_matrix]
+) -> None:
+    coefficients_LV, intercepts_L = fit(*problem, 1.0)  # type: ignore[operator]
+    assert coefficients_LV.shape == (L, V)
+    assert coefficients_LV[:2].nnz == 0
+    assert coefficients_LV[2:].nnz > 0
+    np.testing.assert_allclose(intercepts_L[:2], [np.log(0.5 / 120.5), np.log(120.5 / 0.5)])
