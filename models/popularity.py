@@ -20,17 +20,18 @@ class Config(Settings):
 
 @register("popularity", config=Config, paper="baseline of this suite", version="1")
 class Popularity:
-    def __init__(self, _config: Config, task: Task) -> None:
-        self.odds_L: FloatArray = np.zeros(task.num_codes)
+    def __init__(self, config: Config, task: Task) -> None:
+        self.config = config
+        self.intercepts_L: FloatArray = np.zeros(task.num_codes)
 
     def fit(self, encoded: Encoded) -> None:
         """Count the codes."""
         positives_L = np.bincount(encoded.codes, minlength=encoded.num_codes)
-        self.odds_L = np.array([selected.log_odds(int(positives), len(encoded)) for positives in positives_L])
+        self.intercepts_L = np.array([selected.log_odds(int(positives), len(encoded)) for positives in positives_L])
 
     def scores(self, encoded: Encoded) -> FloatArray:
         """Compute logits [N, L], equal for all documents."""
-        return np.tile(self.odds_L, (len(encoded), 1))
+        return np.tile(self.intercepts_L, (len(encoded), 1))
 
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
         """Return zeros [T]: no word adds anything."""
@@ -39,8 +40,8 @@ class Popularity:
 
     def weights(self) -> Weights:
         """Return everything that was fitted, by name."""
-        return {"odds": self.odds_L}
+        return {"intercepts": self.intercepts_L}
 
     def restore(self, weights: Weights) -> None:
         """Load the return value of `weights`."""
-        self.odds_L = weights["odds"]
+        self.intercepts_L = weights["intercepts"]

@@ -14,6 +14,7 @@ from torch import nn
 from icdbench.data import batches
 from icdbench.inference.explain import Pass, methods
 from icdbench.inference.predict import Predictor
+from icdbench.nn.ngrams import NGramModel
 from icdbench.types import FloatArray
 
 WORD = 14  # the word that drives the codes, by its number
@@ -53,8 +54,10 @@ def plant(predictor: Predictor) -> None:
     """Let the word drive all codes: all other words are zero vectors, and each layer passes on what stands in its middle."""
     model: Any = predictor.model
     if not isinstance(model, nn.Module):
-        model.coefficients_LV = np.zeros_like(model.coefficients_LV)
-        model.coefficients_LV[:, WORD] = 1
+        if isinstance(model, NGramModel):
+            coefficients_LV = np.zeros(model.coefficients_LV.shape)
+            coefficients_LV[:, np.searchsorted(model.ngrams.numbers[0], WORD)] = 1
+            model.coefficients_LV = coefficients_LV
         return
     pooled = "attention" not in methods(Pass(predictor, "w20"))
     with torch.no_grad():

@@ -14,7 +14,7 @@ from conftest import learnable, padded, small_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import note
-from test_models import LINEAR, NEURAL, neural, small
+from test_models import BLIND, LINEAR, NEURAL, neural, small
 from test_tokens import RULES, TRICKY
 from torch import nn
 
@@ -98,12 +98,12 @@ def test_every_model_is_explained_by_every_method_it_has(system: str) -> None:
     assert {"occlusion", "random"} <= set(offered)
     assert ("attention" in offered) == (system in NEURAL and system not in HAVE_NONE)
     for method in offered:
-        found = explain(model, TEXT, "3.0", method)
+        found = explain(model, TEXT, "4.0", method)
         assert [TEXT[start:end].lower() for start, end in found.spans] == NAMES
         assert found.weights.shape == (len(NAMES),)
         assert np.isfinite(found.weights).all()
-        assert np.abs(found.weights).max() > 0
-        np.testing.assert_array_equal(explain(model, TEXT, "3.0", method).weights, found.weights)
+        assert np.abs(found.weights).max() > 0 or system in BLIND
+        np.testing.assert_array_equal(explain(model, TEXT, "4.0", method).weights, found.weights)
         if method in {"attention", "label-attention", "self-attention"} and system != "jlan@no-label-softmax":
             np.testing.assert_allclose(found.weights.sum(), 1, rtol=1e-5)
 

@@ -73,11 +73,12 @@ def test_documents_without_features_are_fitted_as_one(problem: tuple[csr_matrix,
     np.testing.assert_allclose(intercept, theirs.intercept_[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("fit", [selected.fit_l1, lambda *given: selected.fit_chosen(*given, 5)])
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
 def test_codes_of_no_and_of_all_documents_have_constant_scores(
-    fit: object, problem: tuple[csr_matrix, csc_matrix]
+    penalty: str, problem: tuple[csr_matrix, csc_matrix]
 ) -> None:
-    coefficients_LV, intercepts_L = fit(*problem, 1.0)  # type: ignore[operator]
+    fitted = selected.fit_l1(*problem, 1.0) if penalty == "l1" else selected.fit_chosen(*problem, 1.0, 5)
+    coefficients_LV, intercepts_L = fitted
     assert coefficients_LV.shape == (L, V)
     assert coefficients_LV[:2].nnz == 0
     assert coefficients_LV[2:].nnz > 0
