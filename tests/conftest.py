@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import finished as finished_runs
@@ -15,7 +16,6 @@ import torch
 
 from icdbench import registry
 from icdbench.cli import main as cli
-from icdbench.types import Batch, Encoded, Hierarchy, Task
 
 # What `pytest -m quick` runs: some of every package, within a minute. Of these files, tests whose fixtures train a model or
 # open a browser stay out, and so do those named here.
@@ -103,7 +103,6 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
-NUM_TOKENS, NUM_CODES, WIDEST = 60, 7, 256
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -158,6 +157,23 @@ def icdbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """60 own documents whose codes can be read off their words, with splits."""
+    generator = np.random.default_rng(0)
+    words = {"038.9": "sepsis fever", "428.0": "heart failure edema", "0250": "diabetes insulin"}
+    path = tmp_path / "notes.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text", "codes", "split"])
+        for number in range(60):
+            codes = [code for code in words if generator.random() < 0.5] or ["038.9"]
+            text = " ".join(["the patient was admitted", *(words[code] for code in codes), "and went home"])
+            split = "train" if number < 40 else "validation" if number < 50 else "test"
+            writer.writerow([number, text, ";".join(codes), split])
+    return path
+
+
+@pytest.fixture
 def few_notes(tmp_path: Path) -> Path:
     """40 own documents with splits, whose codes are words of theirs."""
     return finished_runs.write_notes(tmp_path / "notes.csv")
@@ -169,58 +185,3 @@ def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     session = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # each process of -n has a folder below it
     return finished_runs.copied(session / "finished", tmp_path)
-
-
-def encoded(texts: Sequence[Sequence[int]], codes: Sequence[Sequence[int]], max_tokens: int = 100) -> Encoded:
-    """Documents given as token and code indices."""
-    return Encoded(
-        ids=tuple(str(number) for number in range(len(texts))),
-        tokens=np.array([token for text in texts for token in text], dtype=np.int32),
-        token_offsets=np.cumsum([0, *map(len, texts)]),
-        codes=np.array([code for row in codes for code in row], dtype=np.int32),
-        code_offsets=np.cumsum([0, *map(len, codes)]),
-        unseen=np.zeros(len(texts), np.int32),
-        num_codes=NUM_CODES,
-        max_tokens=max_tokens,
-    )
-
-
-def learnable(documents: int, seed: int = 0, shortest: int = 1, longest: int = 30) -> Encoded:
-    """Documents whose codes are certain tokens: token 2 + 3·l stands for code l."""
-    generator = np.random.default_rng(seed)
-    texts, codes = [], []
-    for _ in range(documents):
-        chosen = np.flatnonzero(generator.random(NUM_CODES) < 0.3)
-        length = int(generator.integers(max(shortest, len(chosen), 1), longest + 1))
-        text = [*(2 + 3 * chosen), *generator.integers(30, NUM_TOKENS, length - len(chosen))]
-        generator.shuffle(text)
-        texts.append(text)
-        codes.append(chosen.tolist())
-    return encoded(texts, codes)
-
-
-def padded(texts: Sequence[Sequence[int]], width: int | None = None) -> Batch:
-    """A batch of documents given as token indices, padded to `width` or the longest."""
-    lengths = [len(text) for text in texts]
-    tokens_BT = torch.zeros(len(texts), width or max(lengths), dtype=torch.long)
-    for row, text in enumerate(texts):
-        tokens_BT[row, : len(text)] = torch.as_tensor(text)
-    labels_BL = torch.zeros(len(texts), NUM_CODES)
-    return Batch(tokens_BT, torch.as_tensor(lengths), labels_BL, torch.arange(len(texts)))
-
-
-def small_task(width: int | None = None, *, described: bool = True) -> Task:
-    """A task of NUM_TOKENS words and NUM_CODES codes; the last code has no title.
-
-    Codes 0 and 1 stand below code 2; 2, 3 and 4 below a titled heading; that and 5 below a root; 6 below another.
-    """
-    vectors = None
-    if width is not None:
-        vectors = np.random.default_rng(1).standard_normal((NUM_TOKENS, width)).astype(np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors[0] = 0
-    titles = tuple(np.array([2 + 3 * code, 40 + code], np.int32) for code in range(NUM_CODES - 1))
-    none = np.zeros(0, np.int32)
-    parents = np.array([2, 2, 7, 7, 7, 8, 9, 8, -1, -1], np.int32)
-    tree = Hierarchy(parents, ("heading", "(root)", "(other)"), (np.array([50, 51], np.int32), none, none))
-    return Task(NUM_TOKENS, NUM_CODES, vectors, (*titles, none) if described else None, tree)

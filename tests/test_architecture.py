@@ -191,6 +191,20 @@ def test_no_model_file_of_the_suite_is_left_out() -> None:
     assert set(done.stdout.split()) == {path.name for path in (ROOT / "models").glob("*.py")} - {"__init__.py"}
 
 
+def test_tests_import_nothing_of_a_file_of_tests() -> None:
+    """What several files of tests need is in a module beside conftest.py, so that each file can be run, and moved, alone."""
+    tests = ROOT / "tests"
+    files_of_tests = {path.stem for path in tests.rglob("test_*.py")}
+    for path in tests.rglob("*.py"):
+        taken = set[str]()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                taken |= {str(node.module), *(alias.name for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                taken |= {alias.name for alias in node.names}
+        assert taken.isdisjoint(files_of_tests), path.relative_to(tests)
+
+
 # --- No hidden state -----------------------------------------------------------------------------------------------------
 
 IMPORTING = """

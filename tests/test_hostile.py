@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Call
+from runs import UNSIGNED
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from targets import COMMITTED, TARGETS, UNSIGNED, attempt, make_bundle, make_predictions, make_record, make_weights
+from targets import COMMITTED, TARGETS, attempt, make_bundle, make_predictions, make_record, make_weights
 
 from icdbench import files
 from icdbench.inference import bundle

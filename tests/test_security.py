@@ -17,7 +17,8 @@ import pytest
 import torch
 from conftest import Call
 from places import ROOT
-from targets import UNSIGNED, make_predictions
+from runs import UNSIGNED
+from targets import make_predictions
 
 from icdbench.data.sources import codiesp, own
 from icdbench.data.sources import mimic_splits as splits

@@ -6,8 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import NUM_CODES, padded, small_task
-from test_models import NEURAL, SMALL
+from systems import NEURAL, NUM_CODES, SMALL, padded, small_task
 from torch import Tensor, nn
 
 from icdbench import registry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
@@ -10,18 +9,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
+from conftest import Call
 from corpora import prepared
 from mimic import small
+from runs import FAST
 from waiting import until
 
 import icdbench.run as runner
 from icdbench import registry
-from icdbench.cli import main as cli
 from icdbench.evaluation import metrics
 from icdbench.presentation import formats
 from icdbench.records import store
@@ -29,47 +28,6 @@ from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training import objectives
 from icdbench.training.score import probabilities
-
-Answer = tuple[int, str, str]
-Call = Callable[..., Answer]
-
-FAST = ("--set", "train.max_epochs=2", "--set", "data.embeddings=random")
-
-
-@pytest.fixture
-def icdbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Runs a command in an empty folder; its exit status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["icdbench", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
-def notes(tmp_path: Path) -> Path:
-    """60 own documents whose codes can be read off their words, with splits."""
-    generator = np.random.default_rng(0)
-    words = {"038.9": "sepsis fever", "428.0": "heart failure edema", "0250": "diabetes insulin"}
-    path = tmp_path / "notes.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "text", "codes", "split"])
-        for number in range(60):
-            codes = [code for code in words if generator.random() < 0.5] or ["038.9"]
-            text = " ".join(["the patient was admitted", *(words[code] for code in codes), "and went home"])
-            split = "train" if number < 40 else "validation" if number < 50 else "test"
-            writer.writerow([number, text, ";".join(codes), split])
-    return path
 
 
 @pytest.mark.parametrize(

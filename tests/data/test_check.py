@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Call
 from corpora import Row, prepared, write
 from mimic import small4, write_splits
 from places import SHARED
@@ -21,7 +22,6 @@ from icdbench.settings import SHOWN, DataError
 from icdbench.synthetic import tables as synthetic_tables
 from icdbench.types import SPLITS, Document, quiet
 
-Call = Callable[..., tuple[int, str, str]]
 CANARY = "Xanthippe"  # a word of every text, which no line may show
 
 WORDS = np.array([f"{a}{b}" for a in ("cardio", "hepato", "nephro", "pulmo", "neuro") for b in map(str, range(60))])

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import encoded
 from corpora import codes, prepared, rows, same, words, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from systems import encoded
 
 from icdbench import files
 from icdbench.data import cache, datasets, encode

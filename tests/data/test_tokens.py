@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from corpora import RULES, TRICKY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,6 @@ from icdbench.data import tokens
 from icdbench.data.tokens import Lexicon, document_counts, tokenize
 from icdbench.spec import Rule
 
-RULES: tuple[Rule, ...] = ("not-numeric", "some-letter", "ascii")
-TRICKY = "aZ_0 9½²٣Ⅷ一百ßİΣςéé\0\x1c\x85\xa0\u2028\ud800😀µ-.\n\r\t"
 EVERY_CHARACTER = "".join(f"a{chr(i)}b " for i in range(0x110000))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from conftest import Call
 from corpora import Row, prepared, same, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,8 +22,6 @@ from icdbench.inference.explain import explain
 from icdbench.settings import DataError
 from icdbench.spec import Rule
 from icdbench.types import SPLITS, composed, quiet
-
-Call = Callable[..., tuple[int, str, str]]
 
 RULES: tuple[Rule, ...] = ("not-numeric", "some-letter", "ascii")
 Form = Literal["NFC", "NFD"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_metrics import DATA, each_data, random_data
+from scores import DATA, each_data, random_data
 
 from icdbench.evaluation import bootstrap, metrics
 from icdbench.evaluation.bootstrap import interval, intervals, p_value, resampled, weights

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Call
-from test_tables import PAPER, record
+from places import PAPER
+from runs import record
 
 from icdbench import registry
 from icdbench.experiments import ablate

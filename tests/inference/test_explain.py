@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import learnable, padded, small_task
+from conftest import Call
+from corpora import RULES, TRICKY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import note
-from test_models import LINEAR, NEURAL, neural, small
-from test_tokens import RULES, TRICKY
+from systems import LINEAR, NAMES, NEURAL, TEXT, neural, padded, predictor
 from torch import nn
 
 import icdbench.inference.explain as explaining
-from icdbench import registry
 from icdbench.data import datasets
 from icdbench.data.tokens import spans, tokenize
 from icdbench.inference import bundle
@@ -30,34 +28,7 @@ from icdbench.settings import DataError, SpecError
 from icdbench.spec import Rule
 from icdbench.types import composed
 
-Call = Callable[..., tuple[int, str, str]]
-
-TEXT = "W5 w9, W14 (w33)\n\tunseen 71 w40 w2 w2 w8 w12 w21 & w22."
-NAMES = ["w5", "w9", "w14", "w33", "unseen", "w40", "w2", "w2", "w8", "w12", "w21", "w22"]
 HAVE_NONE = {"cnn", "bigru", "bigru@unidirectional"}
-
-
-def predictor(system: str, max_tokens: int = 100) -> Predictor:
-    """An untrained model (a linear one: fitted) over the words w2 to w59."""
-    base, _, variant = system.partition("@")
-    entry, task = registry.entry(base), small_task()
-    model = small(system)
-    config = model.config.model_dump(mode="json")
-    if system not in NEURAL:
-        model.fit(learnable(80, shortest=8))
-    tree, titles = task.hierarchy, task.descriptions
-    assert tree is not None
-    assert titles is not None
-    contents = bundle.Contents(
-        run="small/run", dataset="small", fingerprint="", synthetic=True, icdbench="", created="", model=base,
-        variant=variant, version=entry.version, config=config, words="not-numeric", max_tokens=max_tokens,
-        threshold={"fixed": 0.5, "tuned": 0.4}, tokens=("", "?", *(f"w{number}" for number in range(2, task.num_tokens))),
-        codes=tuple(f"{number}.0" for number in range(task.num_codes)), titles=("<b>title</b>",) * task.num_codes,
-        descriptions=tuple(tuple(title.tolist()) for title in titles),
-        hierarchy=bundle.StoredTree(parents=tuple(tree.parents.tolist()), ancestors=tree.ancestors, descriptions=tuple(tuple(title.tolist()) for title in tree.descriptions)),
-    )  # fmt: skip
-    fitted = model.state_dict() if isinstance(model, nn.Module) else model.weights()
-    return Predictor(bundle.Bundle(contents, {name: np.asarray(value) for name, value in fitted.items()}))
 
 
 # --- Where words stand ---------------------------------------------------------------------------------------------------

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import test_predict
-from conftest import NUM_CODES, NUM_TOKENS
-from test_explain import TEXT, predictor
-from test_predict import train
+from conftest import Call
+from corpora import Row
+from runs import train
+from systems import NUM_CODES, NUM_TOKENS, TEXT, predictor
 
 import icdbench.inference.explain as explaining
 from icdbench import registry
@@ -25,8 +23,6 @@ from icdbench.records.record import RunRecord
 from icdbench.settings import DataError
 from icdbench.training import score
 from icdbench.types import UNKNOWN, Document
-
-Call = Callable[..., tuple[int, str, str]]
 
 
 def planted(documents: int = 12) -> tuple[list[Document], dict[str, dict[str, list[tuple[int, int]]]]]:
@@ -233,7 +229,7 @@ def test_the_command_measures_once_and_prints_what_is_stored(icdbench: Call, tra
     assert out.splitlines()[0] == "table,system,method,comprehensiveness ↑,sufficiency ↓,notes"
 
 
-def long_rows() -> list[dict[str, Any]]:
+def long_rows() -> list[Row]:
     """Documents of which a word says the code; those of validation and test have up to 1,500 words."""
     made = []
     for number in range(30):
@@ -249,10 +245,9 @@ def long_rows() -> list[dict[str, Any]]:
 def test_explanations_of_long_notes_are_measured(
     icdbench: Call, system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_predict, "rows", long_rows)
     monkeypatch.setattr(explaining, "STEPS", 4)
     monkeypatch.setattr(explaining, "WINDOWS", 20)
-    record, _ = train(tmp_path, system)
+    record, _ = train(tmp_path, system, long_rows())
     words = ("explain", "--evaluate", "--run", record.id, "--documents", 5, "--dataset", tmp_path / "notes.csv")
     status, out, err = icdbench(*words)
     assert (status, err) == (0, "")

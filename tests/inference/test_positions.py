@@ -10,11 +10,9 @@ import numpy as np
 import planted
 import pytest
 import torch
-from conftest import NUM_CODES, NUM_TOKENS
 from places import ROOT
 from planted import note
-from test_explain import predictor
-from test_models import LINEAR, NEURAL
+from systems import LINEAR, NEURAL, NUM_CODES, NUM_TOKENS, predictor
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Call
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from test_explain import TEXT, predictor
+from systems import TEXT, predictor
 
 from icdbench.inference import bundle
 from icdbench.inference.explain import Explanation, explain
@@ -19,8 +19,6 @@ from icdbench.presentation import word_clouds as clouds
 from icdbench.presentation.figures import FORMATS
 from icdbench.presentation.word_clouds import Word
 from icdbench.settings import DataError, SpecError
-
-Call = Callable[..., tuple[int, str, str]]
 
 WORDS = {
     "fever": Word(3, 0.5),

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from places import ROOT
-from test_tables import record
+from runs import record
 
 from icdbench.presentation import catalog, figures, plots
 from icdbench.records import store

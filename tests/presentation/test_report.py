@@ -23,6 +23,7 @@ from browsers import Watched
 from conftest import Call
 from places import ROOT
 from playwright.sync_api import Locator, Page, expect
+from runs import RECORDS, keep
 from waiting import ended
 
 from icdbench.evaluation import compare
@@ -31,7 +32,6 @@ from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.serving import live_report as serve
 
-RECORDS = [record for record in store.load_records(ROOT / "results") if record.spec.dataset == "codiesp-d50"]
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\"'&amp;`\u202e"
 
 
@@ -42,12 +42,6 @@ def altered(record: RunRecord, **changes: Any) -> RunRecord:
         target, key = (plain["spec"], name.removeprefix("spec_")) if name.startswith("spec_") else (plain, name)
         target[key] = value
     return RunRecord.model_validate(plain)
-
-
-def keep(records: list[RunRecord], results: Path) -> None:
-    """Store the records alone, signed if they are."""
-    for record in records:
-        (store.save_record if record.signed else store.write_record)(results / record.id, record)
 
 
 def of(*systems: str) -> list[RunRecord]:

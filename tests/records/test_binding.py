@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Call
 
 import icdbench.run as runner
 from icdbench.presentation import plots
@@ -17,7 +17,6 @@ from icdbench.run import Request
 from icdbench.settings import DataError
 from icdbench.training import checkpointing
 
-Call = Callable[..., tuple[int, str, str]]
 SMALL = ("--set", "data.min_documents=1", "--set", "train.max_epochs=2", "--set", "caml.filters=4")
 
 

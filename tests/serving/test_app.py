@@ -19,15 +19,14 @@ import browsers
 import numpy as np
 import pytest
 import torch
-from browsers import Watched
+from browsers import Watched, send
 from conftest import Call
 from places import ROOT
 from planted import note
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 from starlette.datastructures import Headers
-from test_explain import NAMES, TEXT, predictor
-from test_models import LINEAR, NEURAL
+from systems import LINEAR, NAMES, NEURAL, TEXT, predictor
 
 from icdbench import registry
 from icdbench.inference import bundle
@@ -63,20 +62,6 @@ def models() -> list[Predictor]:
 def url(models: list[Predictor]) -> Iterator[str]:
     with web.serving(app.page(models), web.LOOPBACK, 0) as (address, _):
         yield address
-
-
-def send(url: str, body: bytes | dict[str, str], **headers: str) -> tuple[int, str]:
-    """Status and text of the answer to a form."""
-    data = urllib.parse.urlencode(body).encode() if isinstance(body, dict) else body
-    request = urllib.request.Request(url, data)  # noqa: S310
-    for name, value in headers.items():
-        request.add_header(name.replace("_", "-"), value)
-    try:
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            return answer.status, answer.read().decode()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 def message(page: str) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import browsers
 import pytest
+from browsers import send
 from starlette.types import Receive, Scope, Send
-from test_app import send
-from test_explain import predictor
+from systems import predictor
 from waiting import until
 
 from icdbench.inference import bundle

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Call, small_task
-from test_models import SMALL
+from conftest import Call
+from systems import SMALL, small_task
 
 from icdbench import registry
 from icdbench.records import store

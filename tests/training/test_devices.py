@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Call, learnable, small_task
+from conftest import Call
+from systems import learnable, small_task
 
 from icdbench import registry
 from icdbench.cli import main as cli

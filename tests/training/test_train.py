@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CODES, learnable, small_task
+from systems import NUM_CODES, learnable, small_task
 from torch import Tensor, nn
 from torch.nn import functional
 
