@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import finished as finished_runs
 import numpy as np
 import pytest
+import sqlalchemy
 import torch
 
 from icdbench import registry
@@ -126,10 +131,37 @@ def _no_models_of_other_tests() -> Iterator[None]:
         del sys.modules[name]
 
 
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all processes of a session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # each process of -n has a folder below it
+
+
+@pytest.fixture
+def shared_cache(session_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of something else than preparation: what another test prepared is not prepared again."""
+    monkeypatch.setenv("ICDBENCH_CACHE", str(session_folder / "cache"))
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ICDBENCH_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """What tests write need not survive a power failure."""
+
+    def relax(connection: Any, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", relax)
+    with mock.patch.object(os, "fsync", return_value=None):
+        yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", relax)
 
 
 @pytest.fixture(autouse=True)
@@ -180,8 +212,13 @@ def few_notes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path: Path, session_folder: Path) -> Path:
     """The test's folder with notes.csv, note.txt, caml.icdbench and finished runs of caml, jlan and lr in results/."""
-    base = tmp_path_factory.getbasetemp()
-    session = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # each process of -n has a folder below it
-    return finished_runs.copied(session / "finished", tmp_path)
+    shared = finished_runs.once(session_folder / "finished", finished_runs.train)
+    return Path(shutil.copytree(shared, tmp_path, dirs_exist_ok=True))
+
+
+@pytest.fixture
+def synthetic_tables(session_folder: Path) -> Path:
+    """A folder with synthetic MIMIC tables of 60 admissions, which no test changes."""
+    return finished_runs.once(session_folder / finished_runs.TABLES, finished_runs.synthetic)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import signal
 import subprocess
@@ -125,6 +124,7 @@ def test_every_model_is_listed_and_described(icdbench: Call) -> None:
     assert icdbench("models", "jlan@no-joint")[0] == 0
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_data_commands(icdbench: Call, notes: Path) -> None:
     status, out, _ = icdbench("data", "list")
     assert status == 0
@@ -181,6 +181,7 @@ BAD = [
 ]
 
 
+@pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_requests_get_one_line_and_status_2(icdbench: Call, words: tuple[str, ...], message: str) -> None:
     status, out, err = icdbench(*words)
@@ -265,26 +266,25 @@ def test_a_model_that_diverges_is_reported_and_the_others_are_finished(
     assert "the loss is nan in epoch 1, step 1" in err
 
 
-def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(notes: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "icdbench", "run", "--models", "caml", "--dataset", str(notes), "--device", "cpu"]
-    command += ["--set", "train.max_epochs=60", "--set", "train.patience=60", "--set", "caml.filters=8"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def begin(results: Path) -> subprocess.Popen[str]:
-        words = [*command, "--results", str(results)]
-        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    straight = begin(tmp_path / "straight")
-    stopped = begin(tmp_path / "stopped")
+def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(icdbench: Call, notes: Path, tmp_path: Path) -> None:
+    words = ["run", "--models", "caml", "--dataset", str(notes), "--device", "cpu", "--set", "caml.filters=8"]
+    words += ["--set", "train.max_epochs=60", "--set", "train.patience=60", "--results"]
+    status, expected, err = icdbench(*words, "straight")
+    assert status == 0, err
+    stopped = subprocess.Popen(
+        [sys.executable, "-m", "icdbench", *words, "stopped"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     until(lambda: list(tmp_path.glob("stopped/**/checkpoint.safetensors")), stopped)
     stopped.send_signal(signal.SIGINT)
     out, err = stopped.communicate()
     assert (stopped.returncode, out) == (130, "")
     assert err.strip().splitlines()[-1] == "icdbench: stopped; the same command continues where it was"
     assert not list(tmp_path.glob("stopped/**/record.json"))
-    expected, err = straight.communicate()
-    assert straight.returncode == 0, err
-    resumed, err = begin(tmp_path / "stopped").communicate()
+    status, resumed, err = icdbench(*words, "stopped")
+    assert status == 0, err
     one, other = (
         json.loads(next(tmp_path.glob(f"{name}/**/record.json")).read_text()) for name in ("straight", "stopped")
     )
@@ -318,6 +318,7 @@ def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
             runner.expand(runner.Request(["caml", name], str(notes)))
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:
     words, codes = len(prepared("demo").vocabulary.tokens), len(prepared("demo").vocabulary.codes)
     status, out, _ = icdbench("models", "caml", "--dataset", "demo")
@@ -381,6 +382,7 @@ def test_mistakes_with_tables(icdbench: Call, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize("entry", [entry for entry in registry.entries().values() if entry.small], ids=lambda e: e.name)
 def test_settings_for_small_data_hold_there_and_the_published_ones_are_a_variant(entry: registry.Entry) -> None:
     usual = TrainSpec().override(entry.train, "train").model_dump()

@@ -19,8 +19,7 @@ from icdbench.codes import icd9, icd10
 from icdbench.data import datasets, quality
 from icdbench.data.quality import about_codes, alike, findings, inspected
 from icdbench.settings import SHOWN, DataError
-from icdbench.synthetic import tables as synthetic_tables
-from icdbench.types import SPLITS, Document, quiet
+from icdbench.types import SPLITS, Document
 
 CANARY = "Xanthippe"  # a word of every text, which no line may show
 
@@ -283,11 +282,9 @@ def test_no_line_shows_a_text(icdbench: Call, tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.parametrize("name", sorted(datasets.scan()))
-def test_every_source_that_can_be_opened_is_as_expected(name: str, tmp_path: Path) -> None:
+def test_every_source_that_can_be_opened_is_as_expected(name: str, synthetic_tables: Path) -> None:
     """Known facts of published corpora are declared as such; anything else would be a fault of ours, or of the data."""
-    if name.startswith("synth"):
-        synthetic_tables.make(tmp_path / "synth", 60, 1, 0.0, 1, quiet)
-    opened = datasets.open(name, tmp_path if datasets.source(name).synthetic else SHARED / "data")
+    opened = datasets.open(name, synthetic_tables if datasets.source(name).synthetic else SHARED / "data")
     try:
         opened.files()
     except DataError:

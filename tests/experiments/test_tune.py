@@ -39,6 +39,13 @@ FIXED = [word for name, value in FAST.items() for word in ("--set", f"{name}={va
 WORDS = ("tune", "caml", *FIXED, "--device", "cpu", "--dataset")
 
 
+@pytest.fixture(autouse=True)
+def _plots_are_drawn_by_commands_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take half of the time of a few trials."""
+    if "icdbench" not in request.fixturenames:
+        monkeypatch.setattr(tune, "_plot", lambda *_, **__: None)
+
+
 def request(notes: Path, tmp_path: Path, **changes: Any) -> Request:
     asked = {**FAST, **{name.replace("__", "."): value for name, value in changes.items()}}
     return Request(["caml"], str(notes), changes=asked, results=tmp_path / "results", device="cpu")

@@ -26,6 +26,8 @@ TRAINING = [
     "train.max_epochs=100000",
     "--set",
     "train.patience=100000",
+    "--set",
+    "data.embeddings=random",
     "--device",
     "cpu",
 ]

@@ -139,7 +139,9 @@ def test_of_a_model_whose_reasons_are_known_the_right_words_are_found() -> None:
 
 
 @pytest.mark.parametrize("system", [*registry.entries(), "lr@tfidf", "leam@ngram", "jlan@no-label-softmax"])
-def test_every_method_of_every_model_is_measured(system: str) -> None:
+def test_every_method_of_every_model_is_measured(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "STEPS", 4)
+    monkeypatch.setattr(explaining, "WINDOWS", 20)
     documents, evidence = planted(4)
     model = predictor(system)
     found, _ = evaluate(model, documents, evidence)
