@@ -22,82 +22,6 @@ import torch
 from icdbench import registry
 from icdbench.cli import main as cli
 
-# What `pytest -m quick` runs: some of every package, within a minute. Of these files, tests whose fixtures train a model or
-# open a browser stay out, and so do those named here.
-QUICK = {
-    "cli/test_cli.py": {
-        "test_every_model_is_listed_and_described",
-        "test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes",
-        "test_data_commands",
-        "test_parameters_are_counted_for_a_data_set",
-        "test_settings_for_small_data_hold_there_and_the_published_ones_are_a_variant",
-        "test_synthetic_tables_from_making_to_clearing",
-    },
-    "codes/test_hierarchy.py": {"test_icd10_by_the_package_and_by_the_axes_of_procedures"},
-    "data/test_batches.py": set(),
-    "data/test_edin.py": set(),
-    "data/test_encode.py": {
-        "test_tokens_by_another_way_of_saying_it",
-        "test_many_words_are_read_by_a_worker_per_core",
-        "test_a_damaged_cache_is_rebuilt_with_a_warning",
-    },
-    "data/test_mimic3.py": set(),
-    "data/test_own.py": set(),
-    "data/test_physionet.py": {"test_a_note_of_20_megabytes_is_read"},
-    "data/test_splits.py": set(),
-    "evaluation/test_bootstrap.py": {
-        "test_intervals_cover_the_truth_about_as_often_as_they_say",
-        "test_resamples_have_the_figures_of_the_repeated_documents",
-    },
-    "evaluation/test_metrics.py": set(),
-    "experiments/test_ablate.py": {
-        "test_studies_share_their_runs_and_finished_ones_are_kept",
-        "test_bad_requests_get_one_line_and_status_2",
-    },
-    "host/test_output.py": {"test_no_command_shows_what_would_command_a_terminal"},
-    "host/test_tuning.py": set(),
-    "inference/test_explain.py": {
-        "test_every_model_is_explained_by_every_method_it_has",
-        "test_spans_of_odd_characters_and_of_notes",
-        "test_the_command_explains_long_notes_as_predict_reads_them",
-    },
-    "models/test_attention.py": set(),
-    "models/test_baselines.py": set(),
-    "models/test_graph_models.py": set(),
-    "nn/test_kernels.py": set(),
-    "plugins/test_listing.py": set(),
-    "presentation/test_results.py": set(),
-    "presentation/test_tables.py": {"test_the_example_of_the_docs_trains_and_prints"},
-    "records/test_identity.py": {"test_listing_runs_needs_no_model"},
-    "records/test_versions.py": set(),
-    "serving/test_app.py": {
-        "test_every_model_shows_the_whole_note",
-        "test_fifty_at_once_each_get_their_own_answer",
-        "test_random_bytes_are_answered",
-        "test_a_posted_note_is_one_forward_pass_of_each_model",
-        "test_a_server_that_has_gone_is_said",
-        "test_long_notes_are_answered_like_short_ones",
-        "test_nothing_of_a_note_is_left",
-        "test_numbers_are_those_of_predict_to_the_bit",
-    },
-    "synthetic/test_synthetic.py": {
-        "test_documents_do_not_depend_on_hash_order",
-        "test_phrases_are_read_only_when_asked_for",
-    },
-    "training/test_train.py": {
-        "test_checkpoints_take_a_small_share_of_the_time",
-        "test_without_any_good_checkpoint_training_starts_again",
-        "test_equal_seeds_give_equal_bits_and_other_seeds_others",
-        "test_a_batch_that_memory_does_not_hold_is_computed_in_parts",
-        "test_foreign_checkpoint_is_warned_of_and_training_starts_again",
-        "test_of_a_checkpoint_cut_or_altered_anywhere_the_one_before_is_taken",
-        "test_run_stopped_anywhere_and_resumed_equals_the_straight_run",
-        "test_training_learns_and_ends_with_the_best_weights",
-    },
-    "test_architecture.py": {"test_no_model_file_of_the_suite_is_left_out"},
-}
-TRAINING_OR_BROWSER = {"few_notes", "finished", "good", "notes", "trained", "two", "watched", "write_mine"}
-
 # For the commands that tests start: two processes of two threads each are many times as slow on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -112,12 +36,9 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the quick ones."""
+    """What is not marked as slow is quick."""
     for item in items:
-        found = QUICK.get(item.path.relative_to(Path(__file__).parent).as_posix())
-        if found is None or not isinstance(item, pytest.Function):
-            continue
-        if item.originalname not in found and not TRAINING_OR_BROWSER & set(item.fixturenames):
+        if item.get_closest_marker("slow") is None:
             item.add_marker("quick")
 
 

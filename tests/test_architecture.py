@@ -183,6 +183,7 @@ def test_models_and_benchmarks_are_links_to_the_top_level() -> None:
         assert (ROOT / "icdbench" / name).resolve() == ROOT / name
 
 
+@pytest.mark.slow
 def test_no_model_file_of_the_suite_is_left_out() -> None:
     """A file that cannot be imported is warned of and passed over, which must not hide one of ours."""
     code = "from icdbench import registry; print(*sorted({entry.file for entry in registry.entries().values()}))"
@@ -224,6 +225,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing_in_the_process() -> None:
     script = IMPORTING.format(first=OTHERS)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}

@@ -31,6 +31,8 @@ from icdbench.data.sources import codiesp
 from icdbench.settings import DataError
 from icdbench.synthetic import MARKER
 
+pytestmark = pytest.mark.slow
+
 MARK = "qxnote"  # in every word of a note
 NOTE = "\n".join(" ".join(f"{MARK}{a}{b}" for b in "abcdefgh") for a in "abcdefgh")
 PERSON = "Qxperson-Maria-Magdalena-Immaculata-de-la-Cruz-born-1931-05-17"

@@ -28,6 +28,8 @@ from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.settings import DataError
 
+pytestmark = pytest.mark.slow
+
 FAST = ("--set", "train.max_epochs=1", "--set", "caml.filters=4", "--set", "caml.embedding_size=4", "--device", "cpu")
 
 

@@ -25,6 +25,8 @@ from icdbench.data.sources import mimic_splits as splits
 from icdbench.records import store
 from icdbench.settings import DataError
 
+pytestmark = pytest.mark.slow
+
 SOURCES = sorted(
     {path.resolve() for folder in ("icdbench", "models", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")}
 )

@@ -15,6 +15,8 @@ from icdbench.nn import BiRNN, kernels
 from icdbench.nn.kernels import convolve, dropout, linear, product
 from icdbench.types import Batch
 
+pytestmark = pytest.mark.slow
+
 # By channels side by side, by spectra, by spectra of many features, by torch's own.
 SIZES = [(6, 4, 3), (6, 4, 10), (6, 4, 13), (4, 6, 25), (130, 7, 10), (7, 130, 25), (130, 7, 3)]
 

@@ -54,6 +54,7 @@ def test_no_command_shows_the_commands(icdbench: Call, words: Sequence[str]) -> 
     assert "Commands:" in err
 
 
+@pytest.mark.slow
 def test_run_compares_models_and_everything_is_stored(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     words = ("run", "--models", "caml,lr", "--dataset", notes, "--seeds", "2", "--device", "cpu")
     status, out, err = icdbench(*words, *FAST, "--set", "caml.filters=8")
@@ -96,6 +97,7 @@ def test_run_compares_models_and_everything_is_stored(icdbench: Call, notes: Pat
     assert "notes.csv" in out
 
 
+@pytest.mark.slow
 def test_changed_data_never_reuse_a_run(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     notes.write_text(notes.read_text(encoding="utf-8").replace("went home", "was discharged"), encoding="utf-8")
@@ -112,6 +114,7 @@ def test_tables_without_any_run_print_the_published_figures(icdbench: Call, fmt:
     assert "66.5" in out
 
 
+@pytest.mark.slow
 def test_every_model_is_listed_and_described(icdbench: Call) -> None:
     status, out, _ = icdbench("models")
     assert status == 0
@@ -124,6 +127,7 @@ def test_every_model_is_listed_and_described(icdbench: Call) -> None:
     assert icdbench("models", "jlan@no-joint")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_cache")
 def test_data_commands(icdbench: Call, notes: Path) -> None:
     status, out, _ = icdbench("data", "list")
@@ -200,6 +204,7 @@ def test_results_folder_that_cannot_be_written(icdbench: Call, notes: Path, tmp_
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_damaged_record_is_named_and_its_run_done_again(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     (path,) = tmp_path.glob("results/**/record.json")
@@ -210,6 +215,7 @@ def test_damaged_record_is_named_and_its_run_done_again(icdbench: Call, notes: P
     assert ours["metrics"] == theirs["metrics"]
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_under_the_same_id_is_set_aside(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     (path,) = tmp_path.glob("results/**/record.json")
@@ -221,6 +227,7 @@ def test_a_run_of_other_settings_under_the_same_id_is_set_aside(icdbench: Call, 
     assert json.loads(path.with_name("record.old.json").read_text())["spec"]["config"]["C"] == 99.0
 
 
+@pytest.mark.slow
 def test_record_without_its_inner_parts_is_left_out(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     (path,) = tmp_path.glob("results/**/record.json")
@@ -231,6 +238,7 @@ def test_record_without_its_inner_parts_is_left_out(icdbench: Call, notes: Path,
         assert (status, "notes.csv" in out) == (0, False)
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_its_record_and_its_checkpoints_loses_these_the_next_time(
     icdbench: Call, notes: Path, tmp_path: Path
 ) -> None:
@@ -245,6 +253,7 @@ def test_a_run_killed_between_its_record_and_its_checkpoints_loses_these_the_nex
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_full_disk_is_one_line(icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "record.json")
@@ -255,6 +264,7 @@ def test_full_disk_is_one_line(icdbench: Call, notes: Path, monkeypatch: pytest.
     assert err.strip().splitlines()[-1] == "icdbench: record.json: No space left on device; what was finished is kept"
 
 
+@pytest.mark.slow
 def test_a_model_that_diverges_is_reported_and_the_others_are_finished(
     icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +276,7 @@ def test_a_model_that_diverges_is_reported_and_the_others_are_finished(
     assert "the loss is nan in epoch 1, step 1" in err
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     words = ["run", "--models", "caml", "--dataset", str(notes), "--device", "cpu", "--set", "caml.filters=8"]
     words += ["--set", "train.max_epochs=60", "--set", "train.patience=60", "--results"]
@@ -305,6 +316,7 @@ def test_all_means_every_registered_model(notes: Path) -> None:
     assert [each.spec.system for each in planned] == [*registry.entries(), "lr@tfidf"]
 
 
+@pytest.mark.slow
 def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
     notes: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -318,6 +330,7 @@ def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
             runner.expand(runner.Request(["caml", name], str(notes)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_cache")
 def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:
     words, codes = len(prepared("demo").vocabulary.tokens), len(prepared("demo").vocabulary.codes)
@@ -332,6 +345,7 @@ def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:
 # --- MIMIC's schema ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_synthetic_tables_from_making_to_clearing(icdbench: Call) -> None:
     """What a user does with a new MIMIC, on tables that the suite makes itself."""
     status, _, err = icdbench("data", "make", "synth", "--admissions", 60, "--other-notes", 1, "--seed", 3)
@@ -382,6 +396,7 @@ def test_mistakes_with_tables(icdbench: Call, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize("entry", [entry for entry in registry.entries().values() if entry.small], ids=lambda e: e.name)
 def test_settings_for_small_data_hold_there_and_the_published_ones_are_a_variant(entry: registry.Entry) -> None:

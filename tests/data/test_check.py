@@ -122,6 +122,7 @@ def test_the_order_of_documents_changes_no_count() -> None:
     assert backward.partition(", such")[0] == kinds(made)["near-equal"].partition(", such")[0]
 
 
+@pytest.mark.slow
 def test_time_and_memory_grow_with_the_words_alone() -> None:
     """Every text with the same 60 headings: no pair of documents is looked at for sharing these."""
     made = [replace(each, text=f"{text(10**6, 60)} {each.text}") for each in sound(4000, 40)]
@@ -239,6 +240,7 @@ def test_codes_that_look_like_a_missing_value() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_what_the_lists_of_a_coding_system_have() -> None:
     every = [code for of in icd9.titles().values() for code in of]
     assert all(map(icd9.listed, [*every, "250", "250.0", "v30", "39.9"]))
@@ -281,6 +283,7 @@ def test_no_line_shows_a_text(icdbench: Call, tmp_path: Path, kind: str) -> None
     assert CANARY not in out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(datasets.scan()))
 def test_every_source_that_can_be_opened_is_as_expected(name: str, synthetic_tables: Path) -> None:
     """Known facts of published corpora are declared as such; anything else would be a fault of ours, or of the data."""
@@ -325,6 +328,7 @@ NOTICED: dict[str, tuple[list[str], list[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NOTICED)
 def test_every_run_says_what_is_wrong_with_the_data_and_so_does_its_table(
     icdbench: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str

@@ -114,6 +114,7 @@ def test_absent_data_are_one_line_that_says_what_to_do(name: str, tmp_path: Path
     assert problems == [str(caught.value)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_is_encoded_alike_and_its_raw_folder_is_not_written_to(
     name: str, every: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -723,6 +724,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_real_corpus_has_the_known_counts(name: str, real: Load) -> None:
     corpus = real(name)
@@ -735,6 +737,7 @@ def test_the_real_corpus_has_the_known_counts(name: str, real: Load) -> None:
     assert "differs_from_version_1.4" not in corpus.facts
 
 
+@pytest.mark.slow
 def test_the_real_label_counts_of_all_codes(real: Load) -> None:
     diagnoses, procedures = real("codiesp-d"), real("codiesp-p")
     rows_of = {"codiesp-d": (5639, 2677, 2842), "codiesp-p": (1550, 817, 879)}
@@ -748,6 +751,7 @@ def test_the_real_label_counts_of_all_codes(real: Load) -> None:
     assert empty == [65, 28, 26]
 
 
+@pytest.mark.slow
 def test_the_real_top_codes_are_the_most_frequent(real: Load) -> None:
     whole, top = real("codiesp-d"), real("codiesp-d50")
     counts = Counter(whole.splits["train"].codes.tolist())
@@ -757,12 +761,14 @@ def test_the_real_top_codes_are_the_most_frequent(real: Load) -> None:
     assert sum(frequent[code] for code in top.vocabulary.codes) == len(top.splits["train"].codes)
 
 
+@pytest.mark.slow
 def test_the_real_overlap_is_24_test_cases(real: Load) -> None:
     corpus = real("codiesp-d", drop_overlap=True)
     assert corpus.facts["test_cases_dropped_for_overlap"] == 24
     assert [len(corpus.splits[split]) for split in SPLITS] == [500, 250, 226]
 
 
+@pytest.mark.slow
 def test_the_real_spanish_texts_have_the_same_codes(real: Load) -> None:
     english, spanish = real("codiesp-d"), real("codiesp-d", language="es")
     assert spanish.vocabulary.codes == english.vocabulary.codes
@@ -774,10 +780,12 @@ def test_the_real_spanish_texts_have_the_same_codes(real: Load) -> None:
     assert spanish.facts["codes_without_title"] == 1767
 
 
+@pytest.mark.slow
 def test_the_real_background_is_2751_texts(real: Load) -> None:
     assert len(real("codiesp-d50", embedding_corpus="train+background").background) == 2751
 
 
+@pytest.mark.slow
 def test_the_real_corpus_passes_its_check_and_is_not_written_to(real: Load) -> None:
     del real  # present
     before = {str(path): path.stat().st_mtime_ns for path in REAL.rglob("*")}

@@ -43,6 +43,7 @@ def results(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "results"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["fixed", "tuned"])
 def test_differences_are_those_of_the_documents_drawn(results: Path, rule: str) -> None:
     found = compare.compare(results, ("jlan", "caml"), "demo", rule=rule, resamples=100)
@@ -214,6 +215,7 @@ def test_several_settings_are_listed_and_told_apart_by_their_digits(icdbench: Ca
     assert f"- {name}: seed 1; train.t_loss=0.0." in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["missing", "cut", "altered", "without scores", "of another run", "no archive"])
 def test_predictions_that_cannot_be_read_are_named(icdbench: Call, results: Path, harm: str) -> None:
     path = next(results.glob("demo/jlan/1-*")) / store.PREDICTIONS
@@ -290,6 +292,7 @@ def test_own_data_are_named_by_their_file(icdbench: Call, tmp_path: Path) -> Non
     assert "on notes.csv" in out
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_command_prints(icdbench: Call) -> None:
     command = "icdbench compare jlan caml --dataset codiesp-d50"
     text = PAGE.read_text(encoding="utf-8")

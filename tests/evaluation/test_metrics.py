@@ -21,6 +21,7 @@ def near(expected: Any) -> Any:
     return pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.slow
 @each_data
 def test_decisions_agree_with_scikit_learn(data: Data) -> None:
     scores, labels = data

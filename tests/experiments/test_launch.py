@@ -32,6 +32,8 @@ from icdbench.records import store
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec
 from icdbench.training.state import Progress, TrainingError
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("run", "--models", "caml,lr", "--seeds", "2", "--device", "cpu", *FAST)
 
 

@@ -33,6 +33,8 @@ from icdbench.training import objectives
 from icdbench.training.state import Progress, TrainingError
 from icdbench.types import Corpus
 
+pytestmark = pytest.mark.slow
+
 FAST: dict[str, Any] = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}
 FAST |= {"data.embeddings": "random", "data.max_tokens": 8}
 FIXED = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]

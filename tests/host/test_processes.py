@@ -17,6 +17,8 @@ from icdbench import files
 from icdbench.host import processes
 from icdbench.records import store
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "icdbench"]
 TRAINING = [
     "run",

@@ -43,6 +43,7 @@ def check_spans(text: str, rule: Rule) -> None:
     assert all(word in piece for word, piece in zip(words, found, strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=60), st.sampled_from(RULES))
 def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
@@ -52,6 +53,7 @@ def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
 ODD = [chr(i) for i in range(0x110000) if chr(i).lower() != chr(i)]  # in another case another character, or two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
     check_spans("".join(f"a{character}b {character} " for character in ODD), rule)
@@ -62,6 +64,7 @@ def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
 # --- What methods compute ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [*NEURAL, *LINEAR])
 def test_every_model_is_explained_by_every_method_it_has(system: str) -> None:
     model = predictor(system)
@@ -258,6 +261,7 @@ def test_the_command(icdbench: Call, model_file: Path) -> None:
         assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["caml", "cnn", "jlan", "lr"])
 def test_the_command_explains_long_notes_as_predict_reads_them(icdbench: Call, system: str, tmp_path: Path) -> None:
     bundle.write(predictor(system, max_tokens=1600).bundle, tmp_path / "m.icdbench")

@@ -138,6 +138,7 @@ def test_of_a_model_whose_reasons_are_known_the_right_words_are_found() -> None:
             assert low <= trusted.figures[key] <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [*registry.entries(), "lr@tfidf", "leam@ngram", "jlan@no-label-softmax"])
 def test_every_method_of_every_model_is_measured(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explaining, "STEPS", 4)
@@ -153,6 +154,7 @@ def test_every_method_of_every_model_is_measured(system: str, monkeypatch: pytes
     assert evaluate(model, documents, evidence) == (found, _)
 
 
+@pytest.mark.slow
 def test_without_evidence_only_faithfulness_is_measured() -> None:
     documents, evidence = planted(8)
     model = predictor("caml")
@@ -202,6 +204,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
     return folder, record
 
 
+@pytest.mark.slow
 def test_the_command_measures_once_and_prints_what_is_stored(icdbench: Call, trained: tuple[Path, RunRecord]) -> None:
     folder, record = trained
     place = store.folder(folder / "results", record.spec)
@@ -243,6 +246,7 @@ def long_rows() -> list[Row]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["caml", "cnn", "jlan"])
 def test_explanations_of_long_notes_are_measured(
     icdbench: Call, system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -257,6 +261,7 @@ def test_explanations_of_long_notes_are_measured(
     assert f"| {system} " in out
 
 
+@pytest.mark.slow
 def test_what_was_measured_of_another_training_is_measured_again(trained: tuple[Path, RunRecord]) -> None:
     folder, record = trained
     place = store.folder(folder / "results", record.spec)
@@ -268,6 +273,7 @@ def test_what_was_measured_of_another_training_is_measured_again(trained: tuple[
         assert faithful.of_run(record.id, request)[1].methods == first.methods
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_evaluations_are_named(
     trained: tuple[Path, RunRecord], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,6 +23,8 @@ from icdbench.nn import Inspectable, Shown
 from icdbench.settings import SpecError
 from icdbench.types import Batch, FloatArray
 
+pytestmark = pytest.mark.slow
+
 MAX_TOKENS = 310
 LENGTHS = (1, 2, 5, 63, 64, 65, 66, 130, 300, MAX_TOKENS + 1)
 SYSTEMS = [*NEURAL, *LINEAR]

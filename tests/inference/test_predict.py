@@ -27,6 +27,8 @@ from icdbench.records import store
 from icdbench.settings import DataError, SpecError
 from icdbench.training.score import probabilities
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

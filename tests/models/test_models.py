@@ -71,6 +71,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert without == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_eight_documents_can_be_overfitted(name: str) -> None:
     model = neural(name)
@@ -87,6 +88,7 @@ def test_eight_documents_can_be_overfitted(name: str) -> None:
     assert loss(model.eval()(batch), batch.labels_BL).item() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear_model_fits_and_its_scores_do_not_depend_on_other_documents(name: str) -> None:
     documents = learnable(80, shortest=8)
@@ -149,6 +151,7 @@ def test_weights_round_trip_through_safetensors(name: str) -> None:
 NEED_TITLES = {"dr-caml"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NEURAL if name not in NEED_TITLES])
 def test_works_without_word_vectors_and_titles(name: str) -> None:
     model = registry.build(name, small_task(described=False))

@@ -625,6 +625,7 @@ HEAD = "from icdbench.spec import Benchmark\nB = Benchmark(name='mine', title='M
 METRICS = "metrics=(('F1', 'f1_micro'),)"
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_trains_and_prints(icdbench: Call, tmp_path: Path) -> None:
     (tmp_path / "linear.py").write_text(
         DOCS.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
@@ -643,6 +644,7 @@ def test_the_example_of_the_docs_trains_and_prints(icdbench: Call, tmp_path: Pat
     assert icdbench("run", "--benchmark", "linear.py", "--dataset", "codiesp-d50")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_file_on_one_s_own_notes_with_published_figures_and_tuned_threshold(
     icdbench: Call, few_notes: Path, tmp_path: Path
 ) -> None:
@@ -658,6 +660,7 @@ def test_a_file_on_one_s_own_notes_with_published_figures_and_tuned_threshold(
     assert icdbench("tables", "mine.py")[1] == out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -17,6 +17,8 @@ from icdbench.run import Request
 from icdbench.settings import DataError
 from icdbench.training import checkpointing
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--set", "data.min_documents=1", "--set", "train.max_epochs=2", "--set", "caml.filters=4")
 
 

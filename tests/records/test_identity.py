@@ -32,6 +32,8 @@ from icdbench.run import Request
 from icdbench.settings import DataError, Settings
 from icdbench.spec import FORMER_OPTIONS, DataSpec, RunSpec, StoredDataSpec, TrainSpec
 
+pytestmark = pytest.mark.slow
+
 RESULTS = ROOT / "results"
 FOLDERS = (RESULTS, RESULTS / "reference", RESULTS / "explain")
 IDENTITIES = "657a87e6157244a3582530c7f774868d3e15dd1a9ee1ed25ee28e96a832d3017"

@@ -27,6 +27,8 @@ from icdbench.training.accelerator import fabric, seed_everything
 from icdbench.training.score import predictions
 from icdbench.training.state import State
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"caml.filters": 6, "caml.embedding_size": 8, "caml.dropout": 0.0, "data.embeddings": "random"}
 SETTINGS |= {"train.max_epochs": 4, "train.batch_size": 7, "train.monitor": "map"}
 WORDS = ("run", "--models", "caml", "--device", "cpu")
