@@ -15,11 +15,11 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from icdbench.codes import Tree, hierarchy, icd10
+from icdbench.codes import CodingSystem, systems
 from icdbench.data.source import DOWNLOADS, Evidence, Raw, Source, read_text, readable, register
 from icdbench.files import digest, replacing_folder, workspace
 from icdbench.settings import DataError, shown
@@ -180,7 +180,7 @@ class Codiesp(Source):
         """Titles from CodiEsp's own list where it lies beside the corpus, else those of ICD-10-CM (English, diagnoses)."""
         listing = self.titles_file()
         if listing is None:
-            return icd10.icd10cm_titles(codes) if self.kind == "D" and self.data.language == "en" else {}
+            return self.coding.titles(codes)
         column = 2 if self.data.language == "en" else 1  # code, Spanish title, English title
         rows = (line.split("\t") for line in read_text(listing).splitlines())
         listed = {row[0].lower(): row[column] for row in rows if len(row) > column and row[column]}
@@ -198,15 +198,13 @@ class Codiesp(Source):
         places = (self.root, self.root / "codiesp_codes", self.root / "codiesp" / "codiesp_codes")
         return next((place / name for place in places if (place / name).is_file()), None)
 
-    def title_versions(self) -> Sequence[str]:
-        return [icd10.version()] if self.kind == "D" else []
-
-    def tree(self, codes: Sequence[str]) -> Tree:
-        """Headings have titles in English alone, and those of procedures none."""
+    @property
+    def coding(self) -> CodingSystem:
+        """Diagnoses have titles in English alone, procedures none."""
         if self.kind == "P":
-            return hierarchy.build_tree(codes, hierarchy.icd10pcs_path)
-        titles = icd10.icd10cm_headings if self.data.language == "en" else lambda _: {}
-        return hierarchy.build_tree(codes, hierarchy.icd10cm_path, titles)
+            return systems.ICD10PCS
+        in_spanish = replace(systems.ICD10CM, titles=systems.no_titles, headings=systems.no_titles)
+        return systems.ICD10CM if self.data.language == "en" else in_spanish
 
     def evidence(self) -> Evidence | None:
         """The words that the coders marked, which are Spanish: none for the English texts. Raises DataError."""

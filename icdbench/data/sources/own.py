@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icdbench.codes import Tree, hierarchy, icd9, icd10
+from icdbench.codes import CodingSystem, systems
 from icdbench.data.cache import cache_root, raw_digest
 from icdbench.data.source import Raw, Source, divide, readable
 from icdbench.data.sources import own_codes, own_encodings, own_rows
@@ -148,25 +148,13 @@ class Own(Source):
         groups = " by groups" if any(note.group for note in notes) else ""
         return seeded_split(self.path, units, self.data.split_seed), f"80/10/10{groups}, seed {self.data.split_seed}"
 
-    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        if self.data.code_system == "icd9cm":
-            return icd9.icd9cm_titles(codes)
-        return icd10.icd10cm_titles(codes) if self.data.code_system == "icd10cm" else {}
-
-    def title_versions(self) -> Sequence[str]:
-        return {"icd9cm": [icd9.titles_digest()], "icd10cm": [icd10.version()]}.get(self.data.code_system, [])
-
-    def tree(self, codes: Sequence[str]) -> Tree | None:
-        """None if the coding system is not said: codes of no system are all equally far apart."""
-        if self.data.code_system == "icd9cm":
-            return hierarchy.build_tree(codes, hierarchy.icd9cm_path)
-        if self.data.code_system == "icd10cm":
-            return hierarchy.build_tree(codes, hierarchy.icd10_path, icd10.icd10cm_headings)
-        return None
+    @property
+    def coding(self) -> CodingSystem | None:
+        return {"icd9cm": systems.ICD9CM, "icd10cm": systems.ICD10}.get(self.data.code_system)
 
     def outside(self, codes: Sequence[str]) -> set[str]:
         """Codes without a place in the hierarchy, and those that the lists of the coding system lack."""
-        listed = {"icd9cm": icd9.listed, "icd10cm": icd10.is_listed}.get(self.data.code_system)
+        listed = self.coding and self.coding.listed
         return super().outside(codes) | {code for code in codes if listed and not listed(code)}
 
     def check(self) -> Sequence[str]:
