@@ -109,19 +109,16 @@ def integer(cell: str, column: str, path: Path) -> int:
         raise DataError(f"{path}: {column} {shown(cell)} is not a whole number; {AGAIN}") from None
 
 
-def table(path: Path, columns: Sequence[str], report: Report = quiet) -> pa.Table:
-    """As `rows`, at once: for a table that fits into memory."""
-    import pyarrow as pa
-
-    schema = pa.schema([(name, pa.string()) for name in columns])
-    return pa.Table.from_batches(rows(path, columns, report), schema)
-
-
 def rows(
-    path: Path,
-    columns: Sequence[str],
-    report: Report = quiet,
-    where: tuple[str, str] | None = None,
+    path: Path, columns: Sequence[str], report: Report = quiet, where: tuple[str, str] | None = None
+) -> Iterator[tuple[str, ...]]:
+    """As `batches`, one row at a time."""
+    for batch in batches(path, columns, report, where):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def batches(
+    path: Path, columns: Sequence[str], report: Report = quiet, where: tuple[str, str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The columns of a table, found in upper or lower case, in batches of bounded size; every cell is text.
 
