@@ -87,12 +87,9 @@ class Own(Source):
         if bad:
             facts["rows_left_out"] = f"{len(bad):,} of {len(bad) + len(coded):,}"
         _say(path, facts, self._list_left_out(bad) if bad else None)
+        pairs = zip(notes, splits, strict=True)
         return Raw(
-            [
-                Document(note.id, note.text, tuple(note.codes), split, note.group)
-                for note, split in zip(notes, splits, strict=True)
-            ],
-            facts=facts,
+            [Document(note.id, note.text, tuple(note.codes), split, note.group) for note, split in pairs], facts=facts
         )
 
     def _refuse(self, bad: Sequence[tuple[str, str]], good: int) -> None:
@@ -169,7 +166,7 @@ class Own(Source):
 
 
 def is_path(name: str) -> bool:
-    """Whether a data set's name means a file."""
+    """Whether this names a user's own table rather than a registered data set."""
     return is_table(Path(name)) or "/" in name
 
 
@@ -223,8 +220,12 @@ def _say(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
     said = [part for name in ("read_as", "rows_merged") if (part := facts.get(name))]
     if said:
         _warn(f"{path.name}: {'; '.join(said)}", state)
-    if "missing_codes" in facts:
-        _warn(f"{path.name}: {_about_missing(facts['missing_codes'])}", state)
+    if missing := facts.get("missing_codes"):
+        _warn(
+            f"{path.name}: codes that may stand for a missing value are read as codes: {missing}; empty those cells if they "
+            "mean none",
+            state,
+        )
     if left_out is not None:
         _warn(f"{path.name}: {facts['rows_left_out']} rows left out; {left_out} lists them", state)
 
@@ -232,10 +233,6 @@ def _say(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
 @cache
 def _warn(line: str, _state: tuple[str, int]) -> None:
     log.warning("%s", line)
-
-
-def _about_missing(codes: str) -> str:
-    return f"codes that may stand for a missing value are read as codes: {codes}; empty those cells if they mean none"
 
 
 def seeded_split(path: Path, units: Sequence[tuple[str, str]], seed: int) -> list[str]:

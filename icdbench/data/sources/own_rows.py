@@ -8,7 +8,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
 
 from icdbench.data.sources import own_codes
@@ -19,12 +18,8 @@ from icdbench.settings import DataError, nearest, shown
 
 NEEDED = ("text", "codes")
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
 }
 
@@ -61,24 +56,18 @@ def rows(path: Path, data: OwnSettings) -> Rows:
     roles = Roles(columns_by_role(data.columns), NEEDED, COLUMN_ROLES)
     notes: list[Note] = []
     bad: list[tuple[str, str]] = []
-    present: dict[str, None] = {}  # columns, in their order
     with opened(path, data.encoding, roles) as table:
-        found, columns = table.rows, table.columns
-        if columns is None:
-            listed = list(found)
-            found, columns = iter(listed), _columns(path, listed, roles)
-        for row in found:
-            present |= dict.fromkeys(row.cells)
+        for row in table.rows:
             try:
-                notes.append(_note(row, columns))
+                notes.append(_note(row, table.columns))
             except _BadRowError as error:
                 bad.append((row.where, str(error)))
-    return Rows(columns, notes, [*table.about, *_unread(present, columns)], bad)
+    return Rows(table.columns, notes, [*table.about, *_unread(table.names, table.columns)], bad)
 
 
-def _unread(present: Iterable[str], columns: Mapping[str, str]) -> list[str]:
+def _unread(names: Iterable[str], columns: Mapping[str, str]) -> list[str]:
     """What to say of columns that are not read."""
-    names = [name for name in present if name and name not in columns.values()]
+    names = [name for name in dict.fromkeys(names) if name and name not in columns.values()]
     if not names:
         return []
     listed = ", ".join(map(shown, names[:5])) + (", …" if len(names) > 5 else "")
@@ -92,17 +81,13 @@ def texts(path: Path, data: OwnSettings, tell: Callable[[str], None]) -> Iterato
     `tell` is told what was recognised, if anything. Raises DataError for a file that cannot be read.
     """
     roles = Roles(columns_by_role(data.columns), needed=("text",), wanted=("id", "text"))
-    with opened(path, data.encoding, roles) as table:
-        found, columns = table.rows, table.columns
-        if columns is None:
-            first = list(islice(found, 1))
-            found, columns = chain(first, found), _columns(path, first, roles)
-        if read_as := recognised(columns, table.about):
+    with opened(path, data.encoding, roles, look=1) as table:
+        if read_as := recognised(table.columns, table.about):
             tell(read_as)
-        for row in found:
+        for row in table.rows:
             try:
-                text = _cell(row, columns, "text")
-                yield row.where, _cell(row, columns, "id").strip() if "id" in columns else "", text
+                text = _cell(row, table.columns, "text")
+                yield row.where, _cell(row, table.columns, "id").strip() if "id" in table.columns else "", text
             except _BadRowError as error:
                 yield row.where, "", DataError(f"{path}, {row.where}: {error}")
 
@@ -168,29 +153,14 @@ def identified(path: Path, notes: Sequence[Note]) -> list[Note]:
     return found
 
 
-def _columns(path: Path, rows: Sequence[Row], roles: Roles) -> Mapping[str, str]:
-    """Columns of objects, any of which may lack some. Without any object there are none."""
-    names = list(dict.fromkeys(name for row in rows for name in row.cells))
-    if not names:
-        return {}
-    place = f", {rows[0].where}" if len(rows) == 1 else ""
-    return roles.columns(names, f"{path}{place}: ")
-
-
 def _note(row: Row, columns: Mapping[str, str]) -> Note:
     cells = {role: _cell(row, columns, role) for role in ("id", "text", "split", "group") if role in columns}
     codes = _codes(row, columns)
     for role in ("text", "id"):
         if role in cells and not cells[role].strip():
             raise _BadRowError(f"'{columns[role]}' is empty")
-    return Note(
-        row.where,
-        cells.get("id", "").strip(),
-        cells["text"],
-        codes,
-        _split(cells["split"]) if "split" in cells else "",
-        cells.get("group", "").strip(),
-    )
+    split = _split(cells["split"]) if "split" in cells else ""
+    return Note(row.where, cells.get("id", "").strip(), cells["text"], codes, split, cells.get("group", "").strip())
 
 
 def _cell(row: Row, columns: Mapping[str, str], role: str) -> str:
