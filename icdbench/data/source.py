@@ -235,6 +235,19 @@ def check_codes(name: str, codes: Iterable[str]) -> None:
             )
 
 
+def fetch(url: str, path: Path, sha256: str | None, otherwise: str) -> None:
+    """Download a file. Raises DataError, which ends with what the user can do `otherwise`, also for another checksum."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    known = sha256 and f"sha256:{sha256}"
+    try:
+        pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, progressbar=False)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError: another checksum
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"download of {url} failed: {reason}; try again, or {otherwise}") from None
+
+
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turns the system's error about a raw file, `path` or one below it, into a DataError that names the file."""
