@@ -21,31 +21,26 @@ import hashlib
 import logging
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from icdbench.codes import CodingSystem, systems
 from icdbench.data.cache import cache_root, raw_digest
 from icdbench.data.source import Raw, Source, divide, readable
-from icdbench.data.sources import own_codes, own_encodings, own_rows
-from icdbench.data.sources.own_rows import Note
+from icdbench.data.sources import own_encodings, own_notes
 from icdbench.data.sources.own_settings import OwnSettings
 from icdbench.data.sources.own_tables import SUFFIXES
 from icdbench.files import MOST_TEXT, regular, replacing
 from icdbench.settings import DataError, SpecError, nearest
-from icdbench.types import SPLITS, Document, Report, quiet
+from icdbench.types import Report, quiet
 
 log = logging.getLogger("icdbench")
 
 OFFICE = (".xlsx", ".xlsm", ".xls", ".ods")  # which are answered with what to do
 LONGEST_NAME = 80  # characters of a data set's name, which names folders
 LONGEST_ID = 100  # characters of an id that names a note
-TOLD = 3  # rows that cannot be read, in a message
 STDIN = "-"  # the name of the note on standard input
 
 
@@ -66,59 +61,21 @@ class Own(Source):
         What was recognised is logged, and stated in the facts: `read_as`, `rows_merged`, `rows_left_out`, `missing_codes`.
         """
         path = _existing(self.path)
-        table = own_rows.rows(path, self.data)
-        bad = list(table.bad)
-        self._refuse(bad, len(table.notes))
-        _refuse_swapped(path, table.notes)
-        separator = self._separator(table.notes)
-        coded = own_rows.coded(table.notes, separator, bad)
-        self._refuse(bad, len(coded))
-        notes = own_rows.merged(path, coded) if "id" in table.columns else own_rows.identified(path, coded)
-        splits, how = self._splits(notes, given="split" in table.columns)
-        facts = {"split": how}
-        if len(notes) < len(coded):
-            facts["rows_merged"] = f"{len(coded):,} rows are {len(notes):,} documents"
-        ways = [] if separator in {";", None} else [own_codes.named(separator)]
-        made = [] if "id" in table.columns else ["ids made from the rows"]
-        if read_as := own_rows.recognised(table.columns, [*table.about, *ways, *made]):
+        notes = own_notes.read(path, self.data)
+        notes.split_codes()
+        rows = len(notes.notes)
+        notes.join_rows()
+        facts = {"split": notes.divide()}
+        if len(notes.notes) < rows:
+            facts["rows_merged"] = f"{rows:,} rows are {len(notes.notes):,} documents"
+        if read_as := own_notes.recognised(notes.columns, notes.about):
             facts["read_as"] = read_as
-        if missing := _missing(notes):
+        if missing := notes.missing_codes():
             facts["missing_codes"] = missing
-        if bad:
-            facts["rows_left_out"] = f"{len(bad):,} of {len(bad) + len(coded):,}"
-        _say(path, facts, self._list_left_out(bad) if bad else None)
-        pairs = zip(notes, splits, strict=True)
-        return Raw(
-            [Document(note.id, note.text, tuple(note.codes), split, note.group) for note, split in pairs], facts=facts
-        )
-
-    def _refuse(self, bad: Sequence[tuple[str, str]], good: int) -> None:
-        """Raises DataError about the rows that cannot be read, unless they may be left out and some are left."""
-        if not bad and not good:
-            raise DataError(f"{self.path} has no rows")
-        if not bad or (self.data.skip_bad and good):
-            return
-        places: dict[str, list[str]] = {}
-        for where, reason in bad[:TOLD]:
-            places.setdefault(reason, []).append(where)
-        listed = "; ".join(f"{', '.join(at)}: {reason}" for reason, at in places.items())
-        if len(bad) == 1:
-            advice = "; mend the row, or leave such rows out with --skip-bad" if good else ""
-            raise DataError(f"{self.path}, {listed}{advice}")
-        more = f"; and {len(bad) - TOLD:,} more" if len(bad) > TOLD else ""
-        what = f"{len(bad):,} of {len(bad) + good:,} rows" if good else f"all {len(bad):,} rows"
-        advice = "; mend them, or leave them out with --skip-bad" if good else ""
-        raise DataError(f"{self.path}: {what} cannot be read: {listed}{more}{advice}")
-
-    def _separator(self, notes: Sequence[Note]) -> str | None:
-        cells: dict[str, str] = {}
-        for note in notes:
-            if isinstance(note.codes, str) and note.codes:
-                cells.setdefault(note.codes, note.where)
-        try:
-            return own_codes.recognised(cells, self.data.code_separator)
-        except DataError as error:
-            raise DataError(f"{self.path}, {error}") from None
+        if notes.bad:
+            facts["rows_left_out"] = f"{len(notes.bad):,} of {len(notes.bad) + rows:,}"
+        _say(path, facts, self._list_left_out(notes.bad) if notes.bad else None)
+        return Raw(notes.documents(), facts=facts)
 
     def _list_left_out(self, bad: Sequence[tuple[str, str]]) -> Path:
         """Write down which rows were left out and why, in a file of the cache; its path."""
@@ -130,20 +87,6 @@ class Own(Source):
             writer.writerow(["row", "reason"])
             writer.writerows(bad)
         return listed
-
-    def _splits(self, notes: Sequence[Note], *, given: bool) -> tuple[list[str], str]:
-        """The split of each note, and how it was found."""
-        if given:
-            splits = [note.split for note in notes]
-            if missing := [split for split in SPLITS if split not in splits]:
-                raise DataError(
-                    f"{self.path}: no {' and no '.join(missing)} documents in the column of splits; add some, or have all "
-                    "documents divided with --column split="
-                )
-            return splits, "as given in the file"
-        units = [(note.group, "" if note.group else note.id) for note in notes]
-        groups = " by groups" if any(note.group for note in notes) else ""
-        return seeded_split(self.path, units, self.data.split_seed), f"80/10/10{groups}, seed {self.data.split_seed}"
 
     @property
     def coding(self) -> CodingSystem | None:
@@ -196,24 +139,6 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _refuse_swapped(path: Path, notes: Sequence[Note]) -> None:
-    """Raises DataError if all texts are codes, and shorter than what stands in the column of codes."""
-    if not all(own_codes.are_codes(note.text) for note in notes):
-        return
-    cells = [note.codes for note in notes if isinstance(note.codes, str)]
-    if sum(len(cell.split()) for cell in cells) > sum(len(note.text.split()) for note in notes):
-        raise DataError(
-            f"{path}: the columns of texts and codes look swapped: every text is a code; name them with "
-            "--column text=NAME --column codes=NAME"
-        )
-
-
-def _missing(notes: Sequence[Note]) -> str:
-    """The codes that may be what a program wrote for a missing value, with their documents."""
-    found = Counter(code for note in notes for code in note.codes if code.lower() in own_codes.NO_VALUES)
-    return ", ".join(f"'{code}' ({count:,} document{'s' * (count > 1)})" for code, count in sorted(found.items()))
-
-
 def _say(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
     """Tell what was recognised, once per process and state of the file."""
     state = str(path.absolute()), path.stat().st_mtime_ns
@@ -233,27 +158,6 @@ def _say(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
 @cache
 def _warn(line: str, _state: tuple[str, int]) -> None:
     log.warning("%s", line)
-
-
-def seeded_split(path: Path, units: Sequence[tuple[str, str]], seed: int) -> list[str]:
-    """A split for each document, by a seeded shuffle of the sorted units; documents of one unit stay together.
-
-    Validation and test are filled, unit by unit, up to a tenth of the documents each; at least one unit is left to the rest.
-    """
-    sizes = Counter(units)
-    if len(sizes) < len(SPLITS):
-        what = "documents" if len(sizes) == len(units) else "groups"
-        raise DataError(f"{path}: too few {what} ({len(sizes)}); training, validation and test need one each")
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    ranked = [unit for _, unit in sorted(zip(order.tolist(), sorted(sizes), strict=True))]
-    held, split_of, taken = max(1, len(units) // 10), dict.fromkeys(sizes, SPLITS[0]), 0
-    for split, left in ((SPLITS[1], 2), (SPLITS[2], 1)):
-        documents = 0
-        while documents < held and len(ranked) - taken > left:
-            split_of[ranked[taken]] = split
-            documents += sizes[ranked[taken]]
-            taken += 1
-    return [split_of[unit] for unit in units]
 
 
 # --- Notes without codes -------------------------------------------------------------------------------------------------
@@ -287,7 +191,7 @@ def notes(path: Path | None, data: OwnSettings) -> Iterator[tuple[str, str | Dat
 def _table_notes(path: Path, data: OwnSettings) -> Iterator[tuple[str, str | DataError]]:
     begun = False
     try:
-        rows = own_rows.texts(_existing(path), data, lambda read_as: _say(path, {"read_as": read_as}, None))
+        rows = own_notes.texts(_existing(path), data, lambda read_as: _say(path, {"read_as": read_as}, None))
         for where, id_, text in rows:
             named = 0 < len(id_) <= LONGEST_ID and id_.isprintable()  # else it may be a note in the wrong column
             yield (f"{path}: {id_}" if named else f"{path}, {where}"), text

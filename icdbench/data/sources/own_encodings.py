@@ -10,6 +10,7 @@ import codecs
 import io
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -114,11 +115,9 @@ def _check(path: Path | str, file: BinaryIO, name: str, marked: str) -> None:
 
 def _decodes(file: BinaryIO, name: str) -> bool:
     file.seek(0)
-    decoder = codecs.getincrementaldecoder(name)()
     try:
-        while chunk := file.read(CHUNK):
-            decoder.decode(chunk)
-        decoder.decode(b"", final=True)
+        for _ in codecs.iterdecode(iter(partial(file.read, CHUNK), b""), name):
+            pass
     except UnicodeError:
         return False
     return True

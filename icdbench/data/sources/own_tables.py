@@ -293,12 +293,10 @@ def _parquet(path: Path, file: BinaryIO, roles: Roles) -> Table:
     read = list(dict.fromkeys(columns.values()))
 
     def rows() -> Iterator[Row]:
-        number = 0
         try:
-            for batch in opened.iter_batches(columns=read):
-                for cells, problem in _decoded(batch):
-                    number += 1
-                    yield Row(f"row {number}", cells, problem)
+            decoded = chain.from_iterable(map(_decoded, opened.iter_batches(columns=read)))
+            for number, (cells, problem) in enumerate(decoded, start=1):
+                yield Row(f"row {number}", cells, problem)
         except (pa.ArrowException, OSError) as error:
             raise _not_parquet(path, error) from None
 
