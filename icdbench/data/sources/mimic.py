@@ -20,6 +20,7 @@ from icdbench.types import SPLITS, Corpus, Report, quiet
 
 CODES = {icd9.DIAGNOSIS: "DIAGNOSES_ICD", icd9.PROCEDURE: "PROCEDURES_ICD"}
 TITLES = {icd9.DIAGNOSIS: "D_ICD_DIAGNOSES", icd9.PROCEDURE: "D_ICD_PROCEDURES"}
+CODED = (*CODES.values(), *TITLES.values())  # the tables of codes
 RARE = 10  # documents; Edin's preparations leave out codes that fewer have
 AGREEMENT = "MIMIC's data-use agreement"
 EDIN = {"words": "ascii", "max_tokens": 4000}  # settings of the preparations of Edin et al. 2023
@@ -134,10 +135,8 @@ class Mimic(Source):
                 continue
             causes = [f"{what}: {corpus.facts[name]}" for name, what in CAUSES.items() if corpus.facts.get(name)]
             why = "; ".join(causes) or "the list of this split is not the published one"
-            plus = (
-                f" ({expected + 1:,} in the JLAN paper, whose counts are one too high)" if "codes" in self.known else ""
-            )
-            yield f"{split} documents: {found:,}, published {expected:,}{plus}; {why}"
+            in_paper = f" ({expected + 1:,} in the JLAN paper, whose counts are one too high)"
+            yield f"{split} documents: {found:,}, published {expected:,}{in_paper if 'codes' in self.known else ''}; {why}"
 
     def _unlike_label_set(self, corpus: Corpus) -> Iterator[str]:
         found, expected = set(corpus.vocabulary.codes), self.known.get("label set")
@@ -156,11 +155,8 @@ class Mimic(Source):
     def _unlike_codes(self, corpus: Corpus) -> Iterator[str]:
         if "codes" not in self.known or self.data.top_codes is not None:
             return
-        count, (low, high), kept = (
-            len(corpus.vocabulary.codes),
-            self.known["codes"],
-            self.known["codes with leading zeros"],
-        )
+        count, (low, high) = len(corpus.vocabulary.codes), self.known["codes"]
+        kept = self.known["codes with leading zeros"]
         reported = f"codes: {count:,}; reported are {low:,}–{high:,}"
         if self._corrected and count != kept:
             yield (
@@ -178,12 +174,9 @@ class Mimic(Source):
         found = {"vocabulary": len(corpus.vocabulary.tokens) - 2, "distinct words": corpus.facts["distinct_words"]}
         settings = {name: getattr(self.data, name) for name in COUNTING}
         changed = [f"{name}={value}" for name, value in settings.items() if value != getattr(DataSpec(), name)]
-        same_documents = len(corpus.splits["train"]) == self.known["documents"]["train"]
-        why = ", ".join(changed) or (
-            "another version of NOTEEVENTS than 1.4"
-            if same_documents
-            else "the training documents are not the published ones"
-        )
+        why = ", ".join(changed) or "another version of NOTEEVENTS than 1.4"
+        if not changed and len(corpus.splits["train"]) != self.known["documents"]["train"]:
+            why = "the training documents are not the published ones"
         for name, count in found.items():
             if name in self.known and count != self.known[name]:
                 yield f"{name}: {count:,}, published {self.known[name]:,}; {why}"

@@ -35,22 +35,8 @@ from typing import Any, ClassVar, Literal
 
 from icdbench.codes import CodingSystem, Tree, icd9, systems
 from icdbench.data.source import Evidence, Raw, register
-from icdbench.data.sources import csv_tables
+from icdbench.data.sources import csv_tables, mimic
 from icdbench.data.sources import mimic_splits as splits
-from icdbench.data.sources.mimic import (
-    CODES,
-    EDIN,
-    KNOWN,
-    KNOWN_50,
-    KNOWN_CLEAN,
-    RARE,
-    TITLES,
-    Mimic,
-    about_unmatched,
-    code_rows,
-    mimic3_folder,
-    undotted,
-)
 from icdbench.settings import DataError, SpecError, shown
 from icdbench.spec import DataSpec, option
 from icdbench.types import SPLITS, Document, Report
@@ -80,12 +66,12 @@ class CamlSettings(DataSpec):
 
 
 @dataclass(frozen=True)
-class Mimic3(Mimic):
+class Mimic3(mimic.Mimic):
     """Tables in MIMIC-III's schema; a subclass says which admissions are in which split, and what is kept of them."""
 
     @cached_property
     def folder(self) -> Path:
-        return mimic3_folder(self.root, synthetic=self.synthetic)
+        return mimic.mimic3_folder(self.root, synthetic=self.synthetic)
 
     @property
     def as_text(self) -> bool:
@@ -103,7 +89,7 @@ class Mimic3(Mimic):
     def files(self) -> Sequence[Path]:
         """Tables, lists of admissions, CAML's titles where they are there."""
         place = self.folder
-        tables = [csv_tables.required(place, name) for name in ("NOTEEVENTS", *CODES.values(), *TITLES.values())]
+        tables = [csv_tables.required(place, name) for name in ("NOTEEVENTS", *mimic.CODED)]
         return [*tables, *self.lists().values(), *filter(None, [splits.find(splits.TITLES, place, self.root)])]
 
     def read(self, report: Report) -> Raw:
@@ -117,7 +103,7 @@ class Mimic3(Mimic):
         missing = self.without_summary(split_of, {hadm for _, hadm in notes}, path)
         facts |= {"listed_without_summary": missing} if missing else {}
         raw = self.select(documents, facts)
-        return replace(raw, notices=[*about_unmatched(missing), *self._about_codes(raw.codes)])
+        return replace(raw, notices=[*mimic.about_unmatched(missing), *self._about_codes(raw.codes)])
 
     def _about_codes(self, codes: Sequence[str] | None) -> list[str]:
         if codes is None or self.data.top_codes is None or len(codes) >= self.data.top_codes:
@@ -128,9 +114,9 @@ class Mimic3(Mimic):
         """Dotted codes of each admission, diagnoses in file order, then procedures."""
         found: dict[Admission, list[str]] = defaultdict(list)
         without_code, zeros = 0, set()
-        for kind, path, cells in code_rows(self.folder, CODES, ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"], report):
-            subject, admission, cell = cells
-            code = undotted(cell)
+        columns = ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"]
+        for kind, path, (subject, admission, cell) in mimic.code_rows(self.folder, mimic.CODES, columns, report):
+            code = mimic.undotted(cell)
             if not code or not admission:
                 without_code += 1
                 continue
@@ -156,8 +142,8 @@ class Mimic3(Mimic):
 
         A code whose leading zero was lost is looked up as it stands, as the original does.
         """
-        for kind, _, (cell, title) in code_rows(self.folder, TITLES, ["ICD9_CODE", "LONG_TITLE"]):
-            yield icd9.dotted(undotted(cell), kind), title
+        for kind, _, (cell, title) in mimic.code_rows(self.folder, mimic.TITLES, ["ICD9_CODE", "LONG_TITLE"]):
+            yield icd9.dotted(mimic.undotted(cell), kind), title
         yield from splits.titles(splits.find(splits.TITLES, self.folder, self.root)).items()
 
     def tree(self, codes: Sequence[str]) -> Tree:
@@ -277,7 +263,7 @@ class Clean(Mimic3):
 
     def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
         counts = Counter(code for document in documents for code in document.codes)
-        kept = _with_codes(documents, {code for code, count in counts.items() if count >= RARE}, facts)
+        kept = _with_codes(documents, {code for code, count in counts.items() if count >= mimic.RARE}, facts)
         labels = sorted({code for document in kept for code in document.codes})
         return Raw(kept, facts=facts, codes=labels if self.data.top_codes is None else None)
 
@@ -349,9 +335,11 @@ def _most_frequent(documents: Iterable[Document], count: int) -> list[str]:
 
 FIFTY = {"top_codes": 50, "embedding_corpus": "train+background"}
 for _data_set in (
-    CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=KNOWN),
-    CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=KNOWN_50),
-    Clean("mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", EDIN, known=KNOWN_CLEAN),
+    CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=mimic.KNOWN),
+    CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=mimic.KNOWN_50),
+    Clean(
+        "mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", mimic.EDIN, known=mimic.KNOWN_CLEAN
+    ),
 ):
     register(_data_set)
 for _data_set in (

@@ -21,28 +21,17 @@ from typing import Literal
 
 from icdbench.codes import CodingSystem, icd9, icd10, systems
 from icdbench.data.source import Raw, register
-from icdbench.data.sources import csv_tables
+from icdbench.data.sources import csv_tables, mimic
 from icdbench.data.sources import mimic_splits as splits
-from icdbench.data.sources.mimic import (
-    CODES,
-    EDIN,
-    KNOWN_4,
-    RARE,
-    TITLES,
-    Mimic,
-    about_unmatched,
-    code_rows,
-    undotted,
-)
 from icdbench.settings import DataError, shown
 from icdbench.types import Document, Report, quiet
 
 Version = Literal["9", "10"]
-HOSP = [name.lower() for name in (*CODES.values(), *TITLES.values())]
+HOSP = [name.lower() for name in mimic.CODED]
 
 
 @dataclass(frozen=True)
-class Mimic4(Mimic):
+class Mimic4(mimic.Mimic):
     """Admissions with codes of one version of ICD."""
 
     download: str = "mimic4-splits"
@@ -78,28 +67,29 @@ class Mimic4(Mimic):
         facts |= {"listed_without_summary": missing} if missing else {}
         documents = []
         for admission in sorted(set(codes) & set(split_of)):
-            known = tuple(code for code in codes[admission] if counts[code] >= RARE)
+            known = tuple(code for code in codes[admission] if counts[code] >= mimic.RARE)
             if known:
                 split, patient = split_of[admission], patients[admission]
                 documents.append(Document(str(admission), notes[admission], known, split, patient))
         facts["listed_without_label"] = len(set(notes) & set(split_of)) - len(documents)
         labels = sorted({code for document in documents for code in document.codes})
         chosen = labels if self.data.top_codes is None else None
-        return Raw(documents, facts=facts, codes=chosen, notices=about_unmatched(missing))
+        return Raw(documents, facts=facts, codes=chosen, notices=mimic.about_unmatched(missing))
 
     def _codes(self, admissions: Mapping[int, str], report: Report) -> dict[int, list[str]]:
         """The codes of each admission with a summary, diagnoses in file order, then procedures, each once."""
         found: dict[int, dict[str, None]] = defaultdict(dict)
-        for kind, path, (cell, code) in self._rows(CODES, ["hadm_id", "icd_code"], report):
+        for kind, path, (cell, code) in self._rows(mimic.CODES, ["hadm_id", "icd_code"], report):
             if code.strip() and cell and (admission := csv_tables.integer(cell, "hadm_id", path)) in admissions:
-                found[admission][dotted(undotted(code), kind, self.icd)] = None
+                found[admission][dotted(mimic.undotted(code), kind, self.icd)] = None
         return {admission: list(listed) for admission, listed in found.items()}
 
     def _rows(
         self, tables: Mapping[str, str], columns: Sequence[str], report: Report = quiet
     ) -> Iterator[tuple[str, Path, Sequence[str]]]:
         """The rows of this version of ICD."""
-        for kind, path, (version, *cells) in code_rows(self.folders[1], tables, ["icd_version", *columns], report):
+        columns = ["icd_version", *columns]
+        for kind, path, (version, *cells) in mimic.code_rows(self.folders[1], tables, columns, report):
             if _version(version, path) == self.icd:
                 yield kind, path, cells
 
@@ -111,8 +101,8 @@ class Mimic4(Mimic):
         return replace(systems.ICD10, titles=_diagnosis_titles)
 
     def listed_titles(self) -> Iterator[tuple[str, str]]:
-        for kind, _, (code, title) in self._rows(TITLES, ["icd_code", "long_title"]):
-            yield dotted(undotted(code), kind, self.icd), title
+        for kind, _, (code, title) in self._rows(mimic.TITLES, ["icd_code", "long_title"]):
+            yield dotted(mimic.undotted(code), kind, self.icd), title
 
 
 def dotted(code: str, kind: str, version: Version) -> str:
@@ -173,5 +163,5 @@ def _version(cell: str, path: Path) -> str:
 
 
 ABOUT = "MIMIC-IV, {} codes of ten documents or more, Edin's split"
-register(Mimic4("mimic4-icd9", ABOUT.format("ICD-9-CM"), EDIN, known=KNOWN_4["9"], icd="9"))
-register(Mimic4("mimic4-icd10", ABOUT.format("ICD-10-CM and PCS"), EDIN, known=KNOWN_4["10"], icd="10"))
+register(Mimic4("mimic4-icd9", ABOUT.format("ICD-9-CM"), mimic.EDIN, known=mimic.KNOWN_4["9"], icd="9"))
+register(Mimic4("mimic4-icd10", ABOUT.format("ICD-10-CM and PCS"), mimic.EDIN, known=mimic.KNOWN_4["10"], icd="10"))
