@@ -149,17 +149,12 @@ def kept(folder: Path, load: Callable[[Path], T]) -> T | None:
     try:
         if not folder.exists():
             return None
-        _verify(folder)
+        if read_json(folder / CHECKSUMS) != _checksums(folder):
+            raise ValueError("its checksums differ")  # noqa: TRY301
         return load(folder)
     except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         log.warning("the cache %s is damaged (%s) and is rebuilt", folder, str(error).partition("\n")[0])
         return None
-
-
-def _verify(folder: Path) -> None:
-    """Raises ValueError or OSError unless every file is as it was saved."""
-    if read_json(folder / CHECKSUMS) != _checksums(folder):
-        raise ValueError("its checksums differ")
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -109,9 +110,9 @@ def document_frequencies(codes: Iterable[Sequence[str]]) -> Counter[str]:
 
 def _paired(kind: str, what: str, documents: Sequence[Document], pairs: Pairs) -> Iterator[Finding]:
     if pairs:
-        counts = Counter(documents[place].split for place in pairs)
         examples = [f"{_named(documents[place])} = {_named(documents[pairs[place]])}" for place in _examples(pairs)]
-        yield Finding(kind, f"{what}: {sum(counts.values()):,} ({_counted(counts)}), such as {', '.join(examples)}")
+        by_split = _counted(documents[place] for place in pairs)
+        yield Finding(kind, f"{what}: {len(pairs):,} ({by_split}), such as {', '.join(examples)}")
 
 
 def _examples(pairs: Pairs) -> list[int]:
@@ -127,15 +128,15 @@ def _named(document: Document) -> str:
     return f"{shown(document.id)} ({document.split})"
 
 
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts.get(split))
+def _counted(documents: Iterable[Document]) -> str:
+    counts = Counter(document.split for document in documents)
+    return ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split])
 
 
 def _listed(kind: str, what: str, documents: Sequence[Document], wrong: Sequence[Document]) -> Iterator[Finding]:
     if wrong:
-        counts = Counter(document.split for document in wrong)
-        names = ", ".join(_named(document) for document in wrong[:SHOWN])
-        yield Finding(kind, f"{what}: {len(wrong):,} of {len(documents):,} ({_counted(counts)}), such as {names}")
+        names = ", ".join(map(_named, wrong[:SHOWN]))
+        yield Finding(kind, f"{what}: {len(wrong):,} of {len(documents):,} ({_counted(wrong)}), such as {names}")
 
 
 def _groups(documents: Iterable[Document]) -> Iterator[Finding]:
@@ -145,14 +146,10 @@ def _groups(documents: Iterable[Document]) -> Iterator[Finding]:
             splits[document.group].add(document.split)
     torn = [group for group, among in splits.items() if len(among) > 1]
     if torn:
-        names = [
-            f"{shown(group)} ({', '.join(split for split in SPLITS if split in splits[group])})"
-            for group in torn[:SHOWN]
-        ]
-        yield Finding(
-            "group",
-            f"groups of documents in more than one split: {len(torn):,} of {len(splits):,}, such as {', '.join(names)}",
-        )
+        among = {group: ", ".join(sorted(splits[group], key=SPLITS.index)) for group in torn[:SHOWN]}
+        names = ", ".join(f"{shown(group)} ({found})" for group, found in among.items())
+        what = "groups of documents in more than one split"
+        yield Finding("group", f"{what}: {len(torn):,} of {len(splits):,}, such as {names}")
 
 
 def _codes(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -175,8 +172,7 @@ def _codes(documents: Sequence[Document]) -> Iterator[Finding]:
 
 
 def _quoted(codes: Iterable[str]) -> str:
-    every = list(codes)
-    return ", ".join(shown(code) for code in every[:SHOWN])
+    return ", ".join(map(shown, islice(codes, SHOWN)))
 
 
 # --- Codes ---------------------------------------------------------------------------------------------------------------
@@ -190,7 +186,7 @@ def alike(codes: Iterable[str]) -> list[tuple[str, ...]]:
     """
     spellings: dict[str, list[str]] = defaultdict(list)
     for code in dict.fromkeys(codes):
-        spellings[_dotless(_spelled(code))].append(code)
+        spellings[_spelled(code).replace(".", "")].append(code)
     found: list[Sequence[str]] = []
     for codes_of in spellings.values():
         forms: dict[str, list[str]] = defaultdict(list)
@@ -203,10 +199,6 @@ def alike(codes: Iterable[str]) -> list[tuple[str, ...]]:
 
 def _spelled(code: str) -> str:
     return composed(code).casefold().rstrip(".").lstrip("0")
-
-
-def _dotless(code: str) -> str:
-    return code.replace(".", "")
 
 
 def about_codes(
@@ -223,25 +215,15 @@ def about_codes(
     found: list[Finding] = []
     same = [codes for codes in spellings if not _apart(codes, titles)]
     if same:
-        examples = "; ".join(" = ".join(shown(code) for code in codes) for codes in same[:SHOWN])
-        found.append(
-            Finding(
-                "spellings",
-                "codes in several spellings, each counted as a code of its own (case, dots or leading zeros differ): "
-                f"{len(same):,}, such as {examples}",
-            )
-        )
+        what = "codes in several spellings, each counted as a code of its own (case, dots or leading zeros differ)"
+        examples = "; ".join(" = ".join(map(shown, codes)) for codes in same[:SHOWN])
+        found.append(Finding("spellings", f"{what}: {len(same):,}, such as {examples}"))
     if missing := [code for code in counts if code.lower() in NO_VALUES]:
-        found.append(
-            Finding("missing", f"codes that look like a missing value: {len(missing):,}, such as {_quoted(missing)}")
-        )
+        what = "codes that look like a missing value"
+        found.append(Finding("missing", f"{what}: {len(missing):,}, such as {_quoted(missing)}"))
     if strange:
-        found.append(
-            Finding(
-                "system",
-                f"codes outside the data set's coding system: {len(strange):,} of {len(counts):,}, such as {_quoted(strange)}",
-            )
-        )
+        what = "codes outside the data set's coding system"
+        found.append(Finding("system", f"{what}: {len(strange):,} of {len(counts):,}, such as {_quoted(strange)}"))
     return found
 
 
