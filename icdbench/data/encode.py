@@ -280,18 +280,20 @@ def _load(folder: Path) -> Corpus:
         loaded: IntArray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return loaded
 
+    def rows(values: str, offsets: str, known: int, count: int | None = None) -> Ragged:
+        found = Ragged(array(values), array(offsets))
+        _check(found, len(found.offsets) - 1 if count is None else count, known)
+        return found
+
     def part(name: str) -> Encoded:
-        tokens, token_offsets, codes, code_offsets, unseen = (array(f"{name}.{field}") for field in _ARRAYS)
-        read = Encoded(lists.ids[name], tokens, token_offsets, codes, code_offsets, unseen, len(vocabulary.codes))
-        texts = len(read) if name == "background" else len(read.ids)  # background texts have no ids and no codes
-        _check(read.tokens, read.token_offsets, texts, len(vocabulary.tokens))
-        _check(read.codes, read.code_offsets, len(read.ids), len(vocabulary.codes))
-        return read
+        ids = lists.ids[name]
+        count = None if name == "background" else len(ids)  # background texts have no ids and no codes
+        tokens = rows(f"{name}.tokens", f"{name}.token_offsets", len(vocabulary.tokens), count)
+        codes = rows(f"{name}.codes", f"{name}.code_offsets", len(vocabulary.codes), len(ids))
+        return Encoded(ids, *tokens, *codes, array(f"{name}.unseen"), num_codes=len(vocabulary.codes))
 
     def titles(name: str) -> tuple[IntArray, ...]:
-        tokens, offsets = array(f"{name}.tokens"), array(f"{name}.offsets")
-        _check(tokens, offsets, len(offsets) - 1, len(vocabulary.tokens))
-        return tuple(np.split(tokens, offsets[1:-1]))
+        return tuple(rows(f"{name}.tokens", f"{name}.offsets", len(vocabulary.tokens)).rows())
 
     return Corpus(
         vocabulary=vocabulary,
@@ -307,8 +309,9 @@ def _load(folder: Path) -> Corpus:
     )
 
 
-def _check(values: IntArray, offsets: IntArray, rows: int, known: int) -> None:
-    """Raises ValueError unless the values are so many rows of numbers below `known`."""
+def _check(found: Ragged, rows: int, known: int) -> None:
+    """Raises ValueError unless these are so many rows of numbers below `known`."""
+    values, offsets = found
     if not (values.dtype.kind == offsets.dtype.kind == "i" and values.ndim == offsets.ndim == 1):
         raise ValueError("an array is of another kind")
     if len(offsets) != rows + 1 or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
