@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from icdbench.codes import CodingSystem, icd9
 from icdbench.data.source import Source
@@ -30,40 +29,38 @@ CAUSES = {  # facts that explain why documents are missing
     "listed_without_label": "listed documents without any code of the label set, in all splits",
 }
 
+
+@dataclass(frozen=True)
+class Published:
+    """What was published of a preparation: documents of each split, and what else is given."""
+
+    documents: tuple[int, int, int]
+    codes: tuple[int, int] | None = None  # the lowest and highest number that is reported
+    codes_with_zeros: int = 0  # their number if leading zeros are kept
+    vocabulary: int | None = None  # words known to models
+    distinct_words: int | None = None  # before rare ones are dropped
+    label_set: frozenset[str] | None = None
+
+
 # As usually reported for what CAML's code prepares from version 1.4.
-KNOWN: Mapping[str, Any] = {
-    "documents": {"train": 47_723, "validation": 1_631, "test": 3_372},
-    "codes": (8_921, 8_930),
-    "codes with leading zeros": 9_017,
-    "vocabulary": 51_917,
-    "distinct words": 140_795,
-}
-KNOWN_50: Mapping[str, Any] = {
-    "documents": {"train": 8_066, "validation": 1_573, "test": 1_729},
-    "vocabulary": 51_917,
-    "label set": frozenset(
+FULL = Published((47_723, 1_631, 3_372), (8_921, 8_930), 9_017, 51_917, 140_795)
+FIFTY = Published(
+    (8_066, 1_573, 1_729),
+    vocabulary=51_917,
+    label_set=frozenset(
         "038.9 244.9 250.00 272.0 272.4 276.1 276.2 285.1 285.9 287.5 305.1 311 33.24 36.15 37.22 37.23 38.91 38.93 39.61 39.95"
         " 401.9 403.90 410.71 412 414.01 424.0 427.31 428.0 45.13 486 496 507.0 511.9 518.81 530.81 584.9 585.9 599.0 88.56"
         " 88.72 96.04 96.6 96.71 96.72 99.04 99.15 995.92 V15.82 V45.81 V58.61".split()
     ),
-}
-KNOWN_CLEAN: Mapping[str, Any] = {"documents": {"train": 38_401, "validation": 5_577, "test": 8_734}}
-KNOWN_4: Mapping[str, Mapping[str, Any]] = {
-    "9": {"documents": {"train": 154_542, "validation": 21_980, "test": 32_804}},
-    "10": {"documents": {"train": 89_099, "validation": 13_378, "test": 19_802}},
-}
+)
 
 
 @dataclass(frozen=True)
 class Mimic(Source):
-    """A preparation of MIMIC, with what was published of it.
-
-    `known` holds `documents` per split; where they were published: `codes` (lowest and highest count reported), `codes with
-    leading zeros`, `label set`, `vocabulary` (words known to models) and `distinct words` (before rare ones are dropped).
-    """
+    """A preparation of MIMIC, with what was published of it, if anything."""
 
     agreement: str = AGREEMENT
-    known: Mapping[str, Any] = field(default_factory=dict)
+    known: Published | None = None
     by_length = True
 
     @property
@@ -114,32 +111,28 @@ class Mimic(Source):
 
     def unlike_published(self, report: Report) -> Sequence[str]:
         """A line for each count that is not the published one, with its cause where the data tell it."""
-        if not self.known:
+        if self.known is None:
             return []
         corpus = self.corpus(report)
-        return [
-            *self._unlike_documents(corpus),
-            *self._unlike_label_set(corpus),
-            *self._unlike_codes(corpus),
-            *self._unlike_words(corpus),
-        ]
+        comparisons = (self._unlike_documents, self._unlike_label_set, self._unlike_codes, self._unlike_words)
+        return [line for compare in comparisons for line in compare(corpus, self.known)]
 
     @property
     def _corrected(self) -> bool:
         return getattr(self.data, "protocol", "") == "corrected"
 
-    def _unlike_documents(self, corpus: Corpus) -> Iterator[str]:
-        for split in SPLITS:
-            found, expected = len(corpus.splits[split]), self.known["documents"][split]
+    def _unlike_documents(self, corpus: Corpus, known: Published) -> Iterator[str]:
+        for split, expected in zip(SPLITS, known.documents, strict=True):
+            found = len(corpus.splits[split])
             if found == expected:
                 continue
             causes = [f"{what}: {corpus.facts[name]}" for name, what in CAUSES.items() if corpus.facts.get(name)]
             why = "; ".join(causes) or "the list of this split is not the published one"
             in_paper = f" ({expected + 1:,} in the JLAN paper, whose counts are one too high)"
-            yield f"{split} documents: {found:,}, published {expected:,}{in_paper if 'codes' in self.known else ''}; {why}"
+            yield f"{split} documents: {found:,}, published {expected:,}{in_paper if known.codes else ''}; {why}"
 
-    def _unlike_label_set(self, corpus: Corpus) -> Iterator[str]:
-        found, expected = set(corpus.vocabulary.codes), self.known.get("label set")
+    def _unlike_label_set(self, corpus: Corpus, known: Published) -> Iterator[str]:
+        found, expected = set(corpus.vocabulary.codes), known.label_set
         if expected is None or found == expected:
             return
         gone, new = sorted(expected - found), sorted(found - expected)
@@ -152,11 +145,10 @@ class Mimic(Source):
             f"({', '.join(new) or 'none'}); {why}"
         )
 
-    def _unlike_codes(self, corpus: Corpus) -> Iterator[str]:
-        if "codes" not in self.known or self.data.top_codes is not None:
+    def _unlike_codes(self, corpus: Corpus, known: Published) -> Iterator[str]:
+        if known.codes is None or self.data.top_codes is not None:
             return
-        count, (low, high) = len(corpus.vocabulary.codes), self.known["codes"]
-        kept = self.known["codes with leading zeros"]
+        count, (low, high), kept = len(corpus.vocabulary.codes), known.codes, known.codes_with_zeros
         reported = f"codes: {count:,}; reported are {low:,}–{high:,}"
         if self._corrected and count != kept:
             yield (
@@ -170,16 +162,18 @@ class Mimic(Source):
                 "into floats (39.50 into 39.5), depending on how it read the file"
             )
 
-    def _unlike_words(self, corpus: Corpus) -> Iterator[str]:
-        found = {"vocabulary": len(corpus.vocabulary.tokens) - 2, "distinct words": corpus.facts["distinct_words"]}
+    def _unlike_words(self, corpus: Corpus, known: Published) -> Iterator[str]:
         settings = {name: getattr(self.data, name) for name in COUNTING}
         changed = [f"{name}={value}" for name, value in settings.items() if value != getattr(DataSpec(), name)]
         why = ", ".join(changed) or "another version of NOTEEVENTS than 1.4"
-        if not changed and len(corpus.splits["train"]) != self.known["documents"]["train"]:
+        if not changed and len(corpus.splits["train"]) != known.documents[0]:
             why = "the training documents are not the published ones"
-        for name, count in found.items():
-            if name in self.known and count != self.known[name]:
-                yield f"{name}: {count:,}, published {self.known[name]:,}; {why}"
+        for name, found, expected in (
+            ("vocabulary", len(corpus.vocabulary.tokens) - 2, known.vocabulary),
+            ("distinct words", corpus.facts["distinct_words"], known.distinct_words),
+        ):
+            if expected is not None and found != expected:
+                yield f"{name}: {found:,}, published {expected:,}; {why}"
 
 
 def mimic3_folder(root: Path, *, synthetic: bool) -> Path:

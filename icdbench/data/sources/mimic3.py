@@ -334,12 +334,11 @@ def _most_frequent(documents: Iterable[Document], count: int) -> list[str]:
 
 
 FIFTY = {"top_codes": 50, "embedding_corpus": "train+background"}
+EDINS = mimic.Published((38_401, 5_577, 8_734))
 for _data_set in (
-    CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=mimic.KNOWN),
-    CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=mimic.KNOWN_50),
-    Clean(
-        "mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", mimic.EDIN, known=mimic.KNOWN_CLEAN
-    ),
+    CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=mimic.FULL),
+    CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=mimic.FIFTY),
+    Clean("mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", mimic.EDIN, known=EDINS),
 ):
     register(_data_set)
 for _data_set in (
