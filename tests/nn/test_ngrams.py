@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import encoded, small_task
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from systems import encoded, small_task
 
 from icdbench.nn import ngrams
 from icdbench.nn.ngrams import NGramModel, NGrams
