@@ -78,13 +78,11 @@ def resolve(
     corpus = load(data)
     entry.check(corpus)
 
-    small = entry.small_by_target if len(corpus.splits["train"]) < SMALL else {entry.name: {}, "train": {}}
-    of_small = {name: value for name, value in small[entry.name].items() if name not in variant.model}
-    default_config = entry.config().override({**of_small, **variant.model}, entry.name)
+    small = _for_small_data(entry, variant, len(corpus.splits["train"]))
+    default_config = entry.config().override({**small[entry.name], **variant.model}, entry.name)
     config = default_config.override(changes_of(changes, entry.name), entry.name)
-    of_data_set = {
-        name: value for name, value in {**small["train"], **origin.train}.items() if name not in variant.train
-    }
+    of_origin = {name: value for name, value in origin.train.items() if name not in variant.train}
+    of_data_set = {**small["train"], **of_origin}
     default_train = TrainSpec().override({**entry.train, **variant.train, **of_data_set}, "train")
     asked = changes_of(changes, "train")
     unused_train = _unused(default_train.override(asked, "train"), uses_trainer=entry.uses_trainer)
@@ -96,7 +94,7 @@ def resolve(
     layers = {
         **_layers("data", data, {SUITE: data.model_dump(), DATA_SET: _differing(suite, by_source), MODEL: declared, USER: data_changes}),
         **_layers("train", train, {SUITE: train.model_dump(), MODEL: {**entry.train, **variant.train}, DATA_SET: of_data_set, USER: train_changes}),
-        **_layers(entry.name, config, {MODEL: config.model_dump(), DATA_SET: of_small, USER: changes_of(changes, entry.name)}),
+        **_layers(entry.name, config, {MODEL: config.model_dump(), DATA_SET: small[entry.name], USER: changes_of(changes, entry.name)}),
     }  # fmt: skip
     spec = RunSpec(
         dataset=origin.name,
@@ -120,12 +118,22 @@ def resolve(
     }
     adapted = {
         f"{target}.{name}": value
-        for target, chosen, by_name in (("train", train, variant.train), (entry.name, config, variant.model))
+        for target, chosen in (("train", train), (entry.name, config))
         for name, value in small[target].items()
-        if name not in by_name and getattr(chosen, name) == value
+        if getattr(chosen, name) == value
     }
     idle = {f"data.{name}" for name in unused} | {f"train.{name}" for name in unused_train}
     return Resolved(Planned(spec, changed, adapted), corpus, layers, frozenset(idle & changes.keys()))
+
+
+def _for_small_data(entry: Entry, variant: Variant, documents: int) -> dict[str, dict[str, Any]]:
+    """What the model declares for so few training documents, by target, but for what the variant says itself."""
+    declared = entry.small_by_target if documents < SMALL else {entry.name: {}, "train": {}}
+    by_variant = {entry.name: variant.model, "train": variant.train}
+    return {
+        target: {name: value for name, value in values.items() if name not in by_variant[target]}
+        for target, values in declared.items()
+    }
 
 
 def check_changes(changes: Mapping[str, Any], models: Sequence[str]) -> None:
