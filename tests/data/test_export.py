@@ -80,6 +80,7 @@ def test_codes_that_are_no_part_of_the_task_are_left_out(tmp_path: Path, name: s
     assert {line.split("\t")[1] for line in lines} == {"401.9"}
 
 
+@pytest.mark.slow
 def test_demo_can_be_exported(tmp_path: Path) -> None:
     exported(tmp_path, tmp_path / "out", name="demo")
     corpus = prepared("demo")

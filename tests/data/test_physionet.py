@@ -146,6 +146,7 @@ def test_rows_keep_their_order_over_many_blocks(
     assert max(batch.nbytes for batch in batches) < 5000
 
 
+@pytest.mark.slow
 def test_a_note_of_20_megabytes_is_read(put: Callable[..., Path]) -> None:
     note = 'said ""no"", and\r\n' * (20_000_000 // 18)
     for name in ("T.csv", "T.csv.gz"):
