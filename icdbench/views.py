@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 import numpy as np
 
 from icdbench.data import datasets
-from icdbench.evaluation import compare
+from icdbench.evaluation import compare, measure
 from icdbench.files import replacing
 from icdbench.presentation import comparison, figures, tables
 from icdbench.records import RunRecord, frame, store
@@ -137,9 +137,13 @@ class Results(Sequence[Run]):
         tabled = [(benchmark, records) for benchmark, records in self.parts if benchmark is not None]
         others = [records for benchmark, records in self.parts if benchmark is None] if self.parts else [self.records]
 
+        places = list(dict.fromkeys(run.folder.parents[2] for run in self.runs))
+
         def text(fmt: str) -> str:
-            texts = [tables.printed(tabled, fmt, mix=mix)] if tabled else []
-            return "\n".join([*texts, *(tables.comparison(records, fmt, mix=mix) for records in others)])
+            parts = [(benchmark, measure.with_ceilings(records, places)) for benchmark, records in tabled]
+            texts = [tables.printed(parts, fmt, mix=mix)] if parts else []
+            each = (measure.with_ceilings(records, places) for records in others)
+            return "\n".join([*texts, *(tables.comparison(records, fmt, mix=mix) for records in each)])
 
         return View(self.frame(), text)
 

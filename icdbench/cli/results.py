@@ -111,13 +111,15 @@ def show_tables(
 ) -> None:
     """Print a table of the paper, or your own: published figures, and those of your runs beside them."""
     check_format(fmt)
+    from icdbench.evaluation import measure
     from icdbench.presentation import catalog, tables
     from icdbench.records import store
 
     if name == "literature":
         echo(tables.literature(catalog.literature(), fmt), nl=False)
         return
-    parts, records = catalog.chosen(name), store.load_records(*_existing(results))
+    parts, folders = catalog.chosen(name), _existing(results)
+    records = measure.with_ceilings(store.load_records(*folders), folders)
     shown = [(part, catalog.of_study(part, records)) for part in parts]
     echo(tables.printed(shown, fmt, catalog.literature() if literature else (), mix=mix), nl=False)
 

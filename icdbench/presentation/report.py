@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from icdbench.evaluation import measure
 from icdbench.files import parsed, regular, replacing
 from icdbench.host import output
 from icdbench.presentation import report_tables
@@ -79,7 +80,7 @@ def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[Begun]]:
         if folder != Path("results") and not folder.is_dir():
             raise SpecError(f"--results '{folder}' is no folder")
         begun |= {name: _standing(name, folder / name / store.CHECKPOINT) for name in store.unfinished(folder)}
-    finished = store.load_records(*folders)
+    finished = measure.with_ceilings(store.load_records(*folders), folders)
     return finished, [begun[name] for name in sorted(begun.keys() - {record.id for record in finished})]
 
 
