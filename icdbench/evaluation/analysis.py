@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RULES = ("tuned", "fixed")
+BINS, ALPHA = calibration.BINS, thresholds.ALPHA  # that tables name
 FRACTION_KEYS = ("f1_micro", "f1_macro", "p@5", "p@8", "map")  # what a learning curve shows
 
 
@@ -203,7 +204,7 @@ def _thresholds(
 ) -> list[Figure]:
     """F1 along thresholds; with one threshold and with one for each frequency group; sets with a promise."""
     own_L = thresholds.of_groups(validation, by_frequency, common)
-    chosen = {"common": test.scores_NL > common, "by group": test.scores_NL > own_L}
+    chosen = {"one": test.scores_NL > common, "each": test.scores_NL > own_L}
     both = {}
     for name, predicted_NL in chosen.items():
         figures = metrics.macro_and_micro(*metrics.code_counts(test, predicted_NL), test.unseen_N.sum())
