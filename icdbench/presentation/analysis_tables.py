@@ -177,35 +177,36 @@ def laid_out(
     layout: Layout, systems: Sequence[SystemRow], analysed: Analysed
 ) -> tuple[list[str], list[list[Value]]] | None:
     """Header and rows of a table; none if no run has the analysis."""
-    columns = columns_of(layout, systems, analysed)
-    cells = [[_cell(system, key, analysed) for _, key in columns] for system in systems]
+    columns = columns_of(layout, [run for system in systems for run in system.runs], analysed)
+    cells = [[analysis_cell(system.runs, key, analysed) for _, key in columns] for system in systems]
     if not any(isinstance(cell, Cell) for row in cells for cell in row):
         return None
     rows: list[list[Value]] = [[system.marked, *row] for system, row in zip(systems, cells, strict=True)]
     return ["system", *(name for name, _ in columns)], rows
 
 
-def columns_of(layout: Layout, systems: Sequence[SystemRow], analysed: Analysed) -> list[tuple[str, Key]]:
+def columns_of(layout: Layout, runs: Sequence[RunRecord], analysed: Analysed) -> list[tuple[str, Key]]:
     """The columns of a table: those it declares, or one for each group of the runs."""
     about, metric = layout.each
     if not about:
         return list(layout.columns)
-    figures = [figure for system in systems for run in system.runs for figure in analysed.figures[run.id]]
+    figures = [figure for run in runs for figure in analysed.figures[run.id]]
     names = dict.fromkeys(figure.group for figure in figures if (figure.analysis, figure.metric) == (about, metric))
     return [(name, (about, name, metric)) for name in names]
 
 
-def values(system: SystemRow, key: Key, analysed: Analysed) -> list[float | None]:
-    """A figure of each run of a system; None where a run lacks it."""
-    return [_value(analysed.figures[run.id], key) for run in system.runs]
+def _values(runs: Sequence[RunRecord], key: Key, analysed: Analysed) -> list[float | None]:
+    """A figure of each run; None where a run lacks it."""
+    return [_value(analysed.figures[run.id], key) for run in runs]
 
 
 def _value(figures: Sequence[Figure], key: Key) -> float | None:
     return next((figure.value for figure in figures if figure[:3] == key), None)
 
 
-def _cell(system: SystemRow, key: Key, analysed: Analysed) -> Value:
-    found = values(system, key, analysed)
+def analysis_cell(runs: Sequence[RunRecord], key: Key, analysed: Analysed) -> Value:
+    """A figure averaged over runs: percent, or a number with its digits. Empty if a run lacks it."""
+    found = _values(runs, key, analysed)
     if key[2] in NUMBERS:
         return mean_of(found, percent=False, digits=NUMBERS[key[2]])
     return mean_of(found)
@@ -238,7 +239,7 @@ def _reliability(systems: Sequence[SystemRow], title: str, analysed: Analysed) -
     for system in systems:
         for number in range(1, analysis.BINS + 1):
             mean, share, cells = (
-                values(system, ("reliability", str(number), key), analysed) for key in ("mean", "share", "cells")
+                _values(system.runs, ("reliability", str(number), key), analysed) for key in ("mean", "share", "cells")
             )
             if any(each is not None for each in mean):
                 rows.append(
@@ -270,8 +271,8 @@ def fractions(records: Sequence[RunRecord], analysed: Analysed, *, mix: bool = F
         for fraction in sorted({record.spec.data.fraction for record in curve}):
             runs = [record for record in curve if record.spec.data.fraction == fraction]
             cells = [
-                (system, [_cell(system, ("fraction", f"{fraction:g}", key), analysed) for key in keys])
-                for system in systems_in([_without_fraction(run) for run in runs], [], mix=mix)
+                (system, [analysis_cell(system.runs, ("fraction", f"{fraction:g}", key), analysed) for key in keys])
+                for system in systems_in([unlabelled(run) for run in runs], [], mix=mix)
             ]
             rows += [
                 [f"{100 * fraction:g} %", count(system.runs[0].data.documents["train"]), system.marked, *row]
@@ -290,7 +291,7 @@ def _curve_name(record: RunRecord) -> str:
     return data_name(record.model_copy(update={"spec": record.spec.model_copy(update={"data": data})}))
 
 
-def _without_fraction(record: RunRecord) -> RunRecord:
+def unlabelled(record: RunRecord) -> RunRecord:
     """The run with its fraction left out of what labels it."""
     changed = {name: value for name, value in record.changed.items() if not name.startswith("data.fraction")}
     return record.model_copy(update={"changed": changed})
