@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from icdbench.evaluation import analysis
-from icdbench.evaluation.analysis import Analysed, Choice, Figure
 from icdbench.presentation.cells import SystemRow, mean_of, systems_in
 from icdbench.presentation.formats import Cell, Grid, Value, count, write
 from icdbench.presentation.headings import heading
@@ -133,8 +132,8 @@ def chosen_analyses(name: str | None) -> list[str]:
 
 def analyses(
     records: Sequence[RunRecord],
-    analysed: Analysed,
-    choice: Choice,
+    analysed: analysis.Analysed,
+    choice: analysis.Choice,
     name: str | None = None,
     fmt: str = "md",
     *,
@@ -160,7 +159,13 @@ def analyses(
 
 
 def _grids(
-    name: str, block: Sequence[RunRecord], title: str, analysed: Analysed, choice: Choice, *, mix: bool
+    name: str,
+    block: Sequence[RunRecord],
+    title: str,
+    analysed: analysis.Analysed,
+    choice: analysis.Choice,
+    *,
+    mix: bool,
 ) -> Iterator[Grid]:
     systems = systems_in(block, [], mix=mix)
     if name == "reliability":
@@ -174,7 +179,7 @@ def _grids(
 
 
 def laid_out(
-    layout: Layout, systems: Sequence[SystemRow], analysed: Analysed
+    layout: Layout, systems: Sequence[SystemRow], analysed: analysis.Analysed
 ) -> tuple[list[str], list[list[Value]]] | None:
     """Header and rows of a table; none if no run has the analysis."""
     columns = columns_of(layout, [run for system in systems for run in system.runs], analysed)
@@ -185,7 +190,7 @@ def laid_out(
     return ["system", *(name for name, _ in columns)], rows
 
 
-def columns_of(layout: Layout, runs: Sequence[RunRecord], analysed: Analysed) -> list[tuple[str, Key]]:
+def columns_of(layout: Layout, runs: Sequence[RunRecord], analysed: analysis.Analysed) -> list[tuple[str, Key]]:
     """The columns of a table: those it declares, or one for each group of the runs."""
     about, metric = layout.each
     if not about:
@@ -195,16 +200,16 @@ def columns_of(layout: Layout, runs: Sequence[RunRecord], analysed: Analysed) ->
     return [(name, (about, name, metric)) for name in names]
 
 
-def _values(runs: Sequence[RunRecord], key: Key, analysed: Analysed) -> list[float | None]:
+def _values(runs: Sequence[RunRecord], key: Key, analysed: analysis.Analysed) -> list[float | None]:
     """A figure of each run; None where a run lacks it."""
     return [_value(analysed.figures[run.id], key) for run in runs]
 
 
-def _value(figures: Sequence[Figure], key: Key) -> float | None:
+def _value(figures: Sequence[analysis.Figure], key: Key) -> float | None:
     return next((figure.value for figure in figures if figure[:3] == key), None)
 
 
-def analysis_cell(runs: Sequence[RunRecord], key: Key, analysed: Analysed) -> Value:
+def analysis_cell(runs: Sequence[RunRecord], key: Key, analysed: analysis.Analysed) -> Value:
     """A figure averaged over runs: percent, or a number with its digits. Empty if a run lacks it."""
     found = _values(runs, key, analysed)
     if key[2] in NUMBERS:
@@ -212,12 +217,12 @@ def analysis_cell(runs: Sequence[RunRecord], key: Key, analysed: Analysed) -> Va
     return mean_of(found)
 
 
-def _about(systems: Sequence[SystemRow], choice: Choice) -> str:
+def _about(systems: Sequence[SystemRow], choice: analysis.Choice) -> str:
     above = "0.5" if choice.rule == "fixed" else "one threshold of each run, chosen on validation"
     return f"Percent on the test split, {about_seeds(systems)}. A code is predicted above {above}."
 
 
-def _sizes(layout: Layout, system: SystemRow, analysed: Analysed) -> list[str]:
+def _sizes(layout: Layout, system: SystemRow, analysed: analysis.Analysed) -> list[str]:
     """How many codes or notes are in each group."""
     about, _ = layout.each
     of = {
@@ -233,7 +238,7 @@ def _sizes(layout: Layout, system: SystemRow, analysed: Analysed) -> list[str]:
     return [f"Test notes: {', '.join(listed)}."] if about else []
 
 
-def _reliability(systems: Sequence[SystemRow], title: str, analysed: Analysed) -> Grid:
+def _reliability(systems: Sequence[SystemRow], title: str, analysed: analysis.Analysed) -> Grid:
     """A row for each bin of each system, of the mean over seeds."""
     rows: list[list[Value]] = []
     for system in systems:
@@ -262,7 +267,7 @@ def curves(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     return [each for each in found.values() if len({record.spec.data.fraction for record in each}) > 1]
 
 
-def fractions(records: Sequence[RunRecord], analysed: Analysed, *, mix: bool = False) -> Iterator[Grid]:
+def fractions(records: Sequence[RunRecord], analysed: analysis.Analysed, *, mix: bool = False) -> Iterator[Grid]:
     """A learning curve for each task with runs on several fractions: a row for each fraction and system."""
     for curve in curves(records):
         whole = max(curve, key=lambda record: record.spec.data.fraction)

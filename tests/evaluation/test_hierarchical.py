@@ -31,9 +31,8 @@ def test_paths_go_from_the_chapter_down(paths: list[hierarchical.Path]) -> None:
     assert hierarchical.paths(Tree({"x": "(other codes)"}), ["x", "y"]) == [("x",), ("y",)]
 
 
-def test_the_published_example_of_counts() -> None:
-    """Falis et al. 2021: codes a, b, c under one parent; predicted one, two, two of them where two, one, one are gold,
-    hits at the parent min(x, y), so that the sums are 3 hits, 2 false positives and 1 false negative."""
+def test_counts_by_hand() -> None:
+    """Codes a, b, c under one parent: of 1, 2, 2 predicted and 2, 1, 1 gold codes 3 meet there, 2 are too many, 1 lacks."""
     of = [("parent", code) for code in "abc"]
     predicted = csr_matrix(np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1]]))
     gold = csr_matrix(np.array([[0, 1, 1], [0, 0, 1], [1, 0, 0]]))
