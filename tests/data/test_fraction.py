@@ -20,6 +20,7 @@ def corpus(fraction: float, **changes: object) -> Corpus:
     return datasets.open("demo", settings={"fraction": fraction, **changes}).corpus()
 
 
+@pytest.mark.slow
 def test_shares_are_nested_and_all_else_stays_whole() -> None:
     whole = corpus(1.0)
     larger: set[str] = set(whole.splits["train"].ids)
@@ -38,6 +39,7 @@ def test_shares_are_nested_and_all_else_stays_whole() -> None:
             assert np.array_equal(part.splits[split].unseen, whole.splits[split].unseen)
 
 
+@pytest.mark.slow
 def test_without_a_fixed_number_of_codes_the_label_set_is_that_of_all_training_documents() -> None:
     whole, part = (corpus(fraction, top_codes=None) for fraction in (1.0, 0.05))
     assert part.vocabulary.codes == whole.vocabulary.codes
@@ -45,6 +47,7 @@ def test_without_a_fixed_number_of_codes_the_label_set_is_that_of_all_training_d
     assert np.array_equal(part.splits["test"].unseen, whole.splits["test"].unseen)
 
 
+@pytest.mark.slow
 def test_another_seed_keeps_other_documents_and_has_no_effect_without_a_choice() -> None:
     one, same, other = (set(corpus(0.2, fraction_seed=seed).splits["train"].ids) for seed in (0, 0, 1))
     assert one == same
@@ -59,6 +62,7 @@ def test_what_is_no_share_is_refused(fraction: object) -> None:
         datasets.open("demo", settings={"fraction": fraction})
 
 
+@pytest.mark.slow
 def test_a_share_without_codes_is_refused_in_one_line(icdbench: Call) -> None:
     lines = ["id,text,codes,split", "0,the fever was treated,038.9,train"]
     lines += [f"{number},nothing was found,,train" for number in range(1, 40)]
@@ -69,6 +73,7 @@ def test_a_share_without_codes_is_refused_in_one_line(icdbench: Call) -> None:
     assert "data.fraction=0.03: none of the 2 training documents that it keeps has a code" in err
 
 
+@pytest.mark.slow
 def test_runs_on_a_share_are_another_task(icdbench: Call) -> None:
     for fraction in ("0.1", "1"):
         assert (

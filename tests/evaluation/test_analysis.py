@@ -38,6 +38,7 @@ def analysed() -> tuple[RunRecord, analysis.Analysed]:
     return record, analysis.analyse([record], [DEMO])
 
 
+@pytest.mark.slow
 def test_every_analysis_is_there_and_every_figure_a_number(analysed: tuple[RunRecord, analysis.Analysed]) -> None:
     record, found = analysed
     assert found.missing == []
@@ -49,6 +50,7 @@ def test_every_analysis_is_there_and_every_figure_a_number(analysed: tuple[RunRe
     assert all(math.isfinite(figure.value) for figure in found.figures[record.id])
 
 
+@pytest.mark.slow
 def test_groups_add_up_to_the_recorded_figures(analysed: tuple[RunRecord, analysis.Analysed]) -> None:
     record, found = analysed
     of = [figure for figure in found.figures[record.id] if figure.analysis in {"codes", "length"}]
@@ -66,6 +68,7 @@ def test_groups_add_up_to_the_recorded_figures(analysed: tuple[RunRecord, analys
         assert mean == pytest.approx(recorded["tuned"]["p@5"])
 
 
+@pytest.mark.slow
 def test_lengths_are_those_of_the_notes_in_the_order_of_the_predictions() -> None:
     (record,) = demo("lr")
     predictions, label_set = (
@@ -80,6 +83,7 @@ def test_lengths_are_those_of_the_notes_in_the_order_of_the_predictions() -> Non
     assert [path[-1] for path in known.paths] == list(label_set.codes)
 
 
+@pytest.mark.slow
 def test_other_labels_than_the_datas_have_no_lengths() -> None:
     (record,) = demo("lr")
     predictions, label_set = (
@@ -91,6 +95,7 @@ def test_other_labels_than_the_datas_have_no_lengths() -> None:
     assert "no figures by length of notes" in known.missing[0]
 
 
+@pytest.mark.slow
 def test_without_the_notes_one_line_says_so_and_the_rest_is_there(tmp_path: Path) -> None:
     record = next(
         each
@@ -106,6 +111,7 @@ def test_without_the_notes_one_line_says_so_and_the_rest_is_there(tmp_path: Path
     assert line in tables.analyses([record], found, analysis.Choice())
 
 
+@pytest.mark.slow
 def test_altered_and_absent_predictions_are_left_out_with_a_line(tmp_path: Path) -> None:
     (record,) = demo("lr")
     assert analysis.analyse([record], [tmp_path]).missing == [
@@ -130,6 +136,7 @@ def test_edges_and_the_fixed_threshold() -> None:
         analysis.Choice("best")
 
 
+@pytest.mark.slow
 def test_the_frame_of_the_api_is_what_the_command_prints(icdbench_results: Path, icdbench: Call) -> None:
     shown = library.results(icdbench_results).analysis()
     assert list(shown.columns) == [
@@ -157,6 +164,7 @@ def icdbench_results(finished: Path) -> Path:
 
 
 @pytest.mark.parametrize("fmt", tables.FORMATS)
+@pytest.mark.slow
 def test_all_analyses_print_in_every_format(fmt: str, icdbench: Call) -> None:
     status, out, _ = icdbench("tables", "--analysis", "--format", fmt, "--results", DEMO)
     assert status == 0
@@ -164,6 +172,7 @@ def test_all_analyses_print_in_every_format(fmt: str, icdbench: Call) -> None:
         assert layouts in out
 
 
+@pytest.mark.slow
 def test_tables_fit_into_80_columns(icdbench: Call) -> None:
     _, out, _ = icdbench("tables", "--analysis", "--results", DEMO)
     rows = [line for line in out.splitlines() if line.startswith("|")]
@@ -171,6 +180,7 @@ def test_tables_fit_into_80_columns(icdbench: Call) -> None:
     assert max(map(len, rows)) <= 80
 
 
+@pytest.mark.slow
 def test_reliability_has_a_row_for_each_bin(icdbench: Call) -> None:
     _, out, _ = icdbench("tables", "reliability", "--analysis", "--format", "csv", "--results", DEMO)
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -186,6 +196,7 @@ def test_reliability_has_a_row_for_each_bin(icdbench: Call) -> None:
         (["tables", "--edges", "10"], "--edges and --data belong to --analysis"),
     ],
 )
+@pytest.mark.slow
 def test_bad_requests_are_one_line(words: list[str], said: str, icdbench: Call) -> None:
     status, out, err = icdbench(*words, "--results", DEMO)
     assert (status, out) == (2, "")
@@ -193,6 +204,7 @@ def test_bad_requests_are_one_line(words: list[str], said: str, icdbench: Call) 
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_learning_curve_has_a_row_for_each_fraction_and_system(icdbench: Call) -> None:
     for fraction in ("0.1", "0.3", "1"):
         words = ("run", "--models", "lr", "--set", f"data.fraction={fraction}", "--set", "data.top_codes=5")

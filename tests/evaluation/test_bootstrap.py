@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_metrics import DATA, each_data, random_data
+from scores import DATA, each_data, random_data
 
 from icdbench.evaluation import bootstrap, metrics
 from icdbench.evaluation.bootstrap import interval, intervals, p_value, resampled, weights
@@ -33,6 +33,7 @@ def repeated(data: Data, weights_N: NDArray[Any]) -> dict[str, dict[str, float]]
     return metrics.evaluate_rules(again, RULES)
 
 
+@pytest.mark.slow
 @each_data
 def test_resamples_have_the_figures_of_the_repeated_documents(data: Data) -> None:
     weights_RN = weights(len(data[0]), 25)
@@ -96,6 +97,7 @@ def test_intervals_are_percentiles_of_all_figures_of_merit() -> None:
             assert {type(end) for end in found[rule][key]} == {float}
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     generator = np.random.default_rng(0)
     scores, labels = random_data(1, 4000, 10)

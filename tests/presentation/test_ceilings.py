@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import ROOT
+from runs import record
 from scipy.sparse import csr_matrix
-from test_tables import record
 
 from icdbench.evaluation import measure
 from icdbench.presentation import catalog, tables
@@ -56,6 +56,7 @@ def test_only_columns_of_the_table_are_named() -> None:
     assert "Ceilings" not in tables.table(mine, [record("lr")])
 
 
+@pytest.mark.slow
 def test_committed_runs_have_them_though_their_records_do_not() -> None:
     stored = [each for each in store.load_records(RESULTS) if each.spec.dataset == "codiesp-d50"]
     assert not any(each.ceilings for each in stored)
