@@ -52,6 +52,12 @@ class DataSpec(Settings):
     """
 
     top_codes: Positive | None = option(None, "keep only the most frequent training codes; none: all", task=True)
+    fraction: Annotated[float, Field(gt=0, le=1)] = option(
+        1.0,
+        "share of the training documents that is kept, for learning curves; larger shares contain smaller",
+        task=True,
+    )
+    fraction_seed: int = option(0, "which training documents data.fraction keeps", task=True)
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
     embeddings: Literal["word2vec", "random"] = Field("word2vec", description="initial word vectors")
@@ -67,11 +73,18 @@ class DataSpec(Settings):
         extras: dict[str, Any] = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return {name: extra["task"] for name, extra in extras.items() if "task" in (extra or {})}
 
+    @property
+    def unchosen(self) -> set[str]:
+        """The fields that enter no key and no id as long as all training documents are kept, as before there was a choice."""
+        return {"fraction", "fraction_seed"} if self.fraction == 1 else set()
+
     def idle(self, *, word_vectors: bool) -> set[str]:
-        """The fields without effect beside the others: those of word vectors where a model has none or they are random."""
+        """The fields without effect beside the others: the seed of no choice, word vectors of a model that has none, their
+        training if they are random."""
+        choice = self.unchosen - {"fraction"}
         if not word_vectors:
-            return {"embeddings", "unit_vectors", "embedding_corpus"}
-        return {"unit_vectors", "embedding_corpus"} if self.embeddings == "random" else set()
+            return choice | {"embeddings", "unit_vectors", "embedding_corpus"}
+        return choice | ({"unit_vectors", "embedding_corpus"} if self.embeddings == "random" else set())
 
 
 class StoredDataSpec(DataSpec):
@@ -254,7 +267,7 @@ class RunSpec(Settings):
         """All settings that have an effect, as JSON: runs of equal identity are the same run."""
         content = self._complete(*without)
         for name in self.data.idle(word_vectors=bool(self.config.get("embedding_size"))):
-            content["data"].pop(name)
+            content["data"].pop(name, None)
         for name in self.train.idle() if self.uses_trainer else set(TrainSpec.model_fields):
             content["train"].pop(name)
         return content
@@ -262,6 +275,8 @@ class RunSpec(Settings):
     def _complete(self, *without: str) -> dict[str, Any]:
         content = self.model_dump(mode="json", exclude=set(without))
         content["data"] = {**FORMER_OPTIONS, **content["data"]}
+        for name in self.data.unchosen:
+            del content["data"][name]
         return content
 
 

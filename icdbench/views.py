@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 import numpy as np
 
 from icdbench.data import datasets
-from icdbench.evaluation import compare
+from icdbench.evaluation import analysis, compare, measure
 from icdbench.files import replacing
 from icdbench.presentation import comparison, figures, tables
 from icdbench.records import RunRecord, frame, store
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from icdbench.types import IntArray
+
+log = logging.getLogger("icdbench")
 
 T = TypeVar("T")
 CELLS = 1 << 20  # of predictions that are written at a time
@@ -137,9 +140,13 @@ class Results(Sequence[Run]):
         tabled = [(benchmark, records) for benchmark, records in self.parts if benchmark is not None]
         others = [records for benchmark, records in self.parts if benchmark is None] if self.parts else [self.records]
 
+        places = self._folders()
+
         def text(fmt: str) -> str:
-            texts = [tables.printed(tabled, fmt, mix=mix)] if tabled else []
-            return "\n".join([*texts, *(tables.comparison(records, fmt, mix=mix) for records in others)])
+            parts = [(benchmark, measure.with_ceilings(records, places)) for benchmark, records in tabled]
+            texts = [tables.printed(parts, fmt, mix=mix)] if parts else []
+            each = (measure.with_ceilings(records, places) for records in others)
+            return "\n".join([*texts, *(tables.comparison(records, fmt, mix=mix) for records in each)])
 
         return View(self.frame(), text)
 
@@ -167,8 +174,30 @@ class Results(Sequence[Run]):
         )
         return View(found, lambda fmt: comparison.render(found, fmt))
 
+    def analysis(
+        self, *, rule: str = "tuned", edges: Sequence[int] = (), data: str | Path | None = None
+    ) -> pd.DataFrame:
+        """The analyses of docs/analyses.md from the runs' predictions: a row for each figure of each run.
+
+        Columns: dataset, system, setting, seed, run, analysis (such as `frequency`), group (such as `tail`), metric, value (a
+        fraction or a number). `rule` is the threshold's, `edges` are the highest training counts of frequency groups (else
+        head, medium and tail), `data` is the folder of raw data, for the lengths of notes. What is missing is logged, and kept
+        in `attrs["missing"]`. Raises SpecError.
+        """
+        choice = analysis.Choice(rule, edges, None if data is None else Path(data))
+        found = analysis.analyse(self.records, self._folders(), choice)
+        for line in found.missing:
+            log.warning("%s", line)
+        shown = analysis.frame(self.records, found)
+        shown.attrs["missing"] = list(found.missing)
+        return shown
+
+    def _folders(self) -> list[Path]:
+        """The results folders that hold the runs."""
+        return list(dict.fromkeys(run.folder.parents[2] for run in self.runs))
+
     def _results(self) -> Path:
-        folders = {run.folder.parents[2] for run in self.runs}
+        folders = self._folders()
         if len(folders) != 1:
             raise SpecError("runs of one results folder can be compared, and these are of several")
         return folders.pop()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from icdbench import registry
 from icdbench.cli import options
+from icdbench.evaluation import measure
 from icdbench.inference import faithfulness as faithful
 from icdbench.presentation import catalog, figures, tables
 from icdbench.presentation.trust import table
@@ -44,7 +45,8 @@ PRINTED = re.compile(
 
 def records(*datasets: str) -> list[RunRecord]:
     """The committed runs on some data sets."""
-    return [each for name in datasets for each in store.load_records(FOLDERS[name]) if each.spec.dataset == name]
+    stored = [each for name in datasets for each in store.load_records(FOLDERS[name]) if each.spec.dataset == name]
+    return measure.with_ceilings(stored, list(FOLDERS.values()))
 
 
 def folder(record: RunRecord) -> Path:

@@ -79,6 +79,7 @@ def record(
         threshold={"fixed": 0.5, "tuned": 0.25},
         collapse=collapse or {},
         popularity={"p@5": 0.185, "r@5": 0.1, "map": 0.2, "f1_micro": 0.9},
+        ceilings={"p@5": 0.56239, "r@5": 0.8561, "p@8": 0.4, "p@15": 0.21, "map": 1.0},
         history=[Epoch(epoch=epoch, loss=0.3, monitor=seen) for epoch, seen in ((1, 0.1), (2, 0.4), (3, 0.4))],
         parameters=1,
         data=DataFacts(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from icdbench.cli.options import (
+    DataFolder,
     Dataset,
     Folders,
     Format,
@@ -101,25 +102,60 @@ def show_comparison(
 @app.command("tables")
 def show_tables(
     name: Annotated[
-        str,
-        typer.Argument(help="table2 to table6, figure6 to figure8, all, literature, or your own file ending in .py."),
-    ] = "table5",
+        str | None,
+        typer.Argument(
+            help="table2 to table6, figure6 to figure8, all, literature, or your own file ending in .py; else table5. "
+            "With --analysis: frequency, length, codes, hierarchy, errors, rare, calibration, reliability, thresholds, groups, "
+            "conformal, fractions; else all but reliability."
+        ),
+    ] = None,
     results: Folders = None,
+    analysis: Annotated[  # noqa: FBT002
+        bool, typer.Option("--analysis", help="Analyse the stored predictions (docs/analyses.md).")
+    ] = False,
+    edges: Annotated[
+        str, typer.Option(help="With --analysis: highest training counts of frequency groups, such as 10,100.")
+    ] = "",
+    data: DataFolder = None,
     literature: Annotated[bool, typer.Option("--literature", help="Add what others report on the same data.")] = False,  # noqa: FBT002
     fmt: Format = "md",
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
     """Print a table of the paper, or your own: published figures, and those of your runs beside them."""
     check_format(fmt)
+    if analysis:
+        echo(_analyses(_existing(results), name, edges, data, fmt, mix=mix), nl=False)
+        return
+    if edges or data:
+        raise SpecError("--edges and --data belong to --analysis")
+    from icdbench.evaluation import measure
     from icdbench.presentation import catalog, tables
     from icdbench.records import store
 
+    name = name or "table5"
     if name == "literature":
         echo(tables.literature(catalog.literature(), fmt), nl=False)
         return
-    parts, records = catalog.chosen(name), store.load_records(*_existing(results))
+    parts, folders = catalog.chosen(name), _existing(results)
+    records = measure.with_ceilings(store.load_records(*folders), folders)
     shown = [(part, catalog.of_study(part, records)) for part in parts]
     echo(tables.printed(shown, fmt, catalog.literature() if literature else (), mix=mix), nl=False)
+
+
+def _analyses(folders: Sequence[Path], name: str | None, edges: str, data: Path | None, fmt: str, *, mix: bool) -> str:
+    from icdbench.evaluation import analysis
+    from icdbench.presentation import tables
+    from icdbench.records import store
+
+    tables.chosen_analyses(name)  # a typo must not wait for the analyses
+    try:
+        numbers = [int(edge) for edge in edges.split(",")] if edges else []
+    except ValueError:
+        raise SpecError(f"--edges {edges}: give ascending numbers from 1 up, such as 10,100") from None
+    records, choice = store.load_records(*folders), analysis.Choice(edges=numbers, root=data)
+    with shown_progress() as report:
+        found = analysis.analyse(records, folders, choice, report)
+    return tables.analyses(records, found, choice, name, fmt, mix=mix)
 
 
 def _existing(folders: Sequence[Path] | None) -> Sequence[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from icdbench.data.tokens import Lexicon, Ragged, document_counts, tokenize
 from icdbench.files import regular
 from icdbench.settings import DataError, Settings, SpecError
 from icdbench.spec import DataSpec, Rule
-from icdbench.types import SPLITS, UNKNOWN, Corpus, Encoded, Hierarchy, IntArray, Report, Vocabulary, quiet
+from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, Hierarchy, IntArray, Report, Vocabulary, quiet
 
 log = logging.getLogger("icdbench")
 
@@ -81,7 +82,7 @@ def notes(texts: Sequence[str], index: Mapping[str, int], rule: Rule, num_codes:
 
 
 def _key(opened: Source, raw_content: str) -> str:
-    settings = opened.data.model_dump(mode="json", exclude=LATER_FIELDS)
+    settings = opened.data.model_dump(mode="json", exclude=LATER_FIELDS | opened.data.unchosen)
     content = [VERSION, unidata_version, *opened.title_versions(), opened.name, raw_content, settings]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
@@ -100,6 +101,9 @@ class _Labelled(NamedTuple):
 def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus:
     data, raw = opened.data, opened.documents(report)
     by_split = divide(opened.name, raw.documents)
+    codes = _label_set(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
+    listed = quality.document_frequencies(each.codes for documents in by_split.values() for each in documents)
+    by_split["train"] = _share(by_split["train"], data)
     lexicon = Lexicon(data.words)
     words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
     background = lexicon.read(raw.background, report)
@@ -112,9 +116,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
     )
     tokens, positions = _known_words(lexicon.words, counts, sum(len(texts.lengths) for texts in counted), data)
-    codes = _label_set(labelled["train"], data) if raw.codes is None else tuple(raw.codes)
     check_codes(opened.name, codes)
-    listed = quality.document_frequencies(each.codes for documents in labelled.values() for each in documents)
     alike = [spellings for spellings in quality.alike(listed) if not set(codes).isdisjoint(spellings)]
     titles = opened.titles(tuple(dict.fromkeys([*codes, *(code for each in alike for code in each)])))
     tree = opened.tree(codes)
@@ -177,7 +179,22 @@ def _known_words(
     return ("<padding>", "<unknown>", *(word for word, _ in known)), positions
 
 
-def _label_set(train: Sequence[_Labelled], data: DataSpec) -> tuple[str, ...]:
+def _share(train: list[Document], data: DataSpec) -> list[Document]:
+    """The first `data.fraction` of the training documents in a random order, rounded up; they keep their own order.
+
+    Raises SpecError if none of them has a code.
+    """
+    order = np.random.default_rng(data.fraction_seed).permutation(len(train))
+    kept = [train[position] for position in np.sort(order[: math.ceil(round(data.fraction * len(train), 6))])]
+    if not any(document.codes for document in kept):
+        raise SpecError(
+            f"data.fraction={data.fraction}: none of the {len(kept)} training documents that it keeps has a code; "
+            "set a larger one, or another data.fraction_seed"
+        )
+    return kept
+
+
+def _label_set(train: Sequence[Document], data: DataSpec) -> tuple[str, ...]:
     counts = Counter(code for document in train for code in document.codes)
     if data.top_codes is None:
         return tuple(sorted(counts))

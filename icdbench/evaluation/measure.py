@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from icdbench.evaluation import bootstrap, metrics
-from icdbench.records import RunRecord, provenance, store
+from icdbench.records import RunRecord, comparable, provenance, store
 from icdbench.settings import DataError, SpecError
 from icdbench.training import score
 from icdbench.types import IntArray, Predictions, Report, quiet
 
 MEASURED = ("validation", "test")
+BOUNDED = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")  # ranking metrics whose floor and ceiling a record holds
 
 
 def measured(predictions: Mapping[str, Predictions], train_counts: IntArray) -> dict[str, Any]:
@@ -34,14 +37,46 @@ def measured(predictions: Mapping[str, Predictions], train_counts: IntArray) -> 
     }
     collapsed = {rule: metrics.collapse(scores["test"], at) for rule, at in threshold.items()}
     floor = metrics.ranking(metrics.popularity(train_counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
-    ranking = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")
     return {
         "metrics": {split: metrics.evaluate_rules(each, threshold) for split, each in given.items()},
         "threshold": threshold,
         "intervals": bootstrap.intervals(given["test"], threshold),
         "collapse": {rule: name for rule, name in collapsed.items() if name},
-        "popularity": {key: floor[key] for key in ranking if key in floor},
+        "popularity": {key: floor[key] for key in BOUNDED if key in floor},
+        "ceilings": ceilings(test.labels, test.unseen),
     }
+
+
+def ceilings(labels: csr_matrix, unseen: IntArray) -> dict[str, float]:
+    """Compute the metrics of BOUNDED for a ranking that begins with each document's gold codes: nothing can exceed them.
+
+    `labels` [N, L] and `unseen` [N] as in Predictions. P@k stays below 1 where a document has fewer than k gold codes, R@k
+    where it has more; both, and MAP, where training never shows some of them.
+    """
+    perfect = metrics.ranking(labels.toarray().astype(np.float32), labels, unseen=unseen)
+    return {key: perfect[key] for key in BOUNDED if key in perfect}
+
+
+def with_ceilings(records: Sequence[RunRecord], folders: Sequence[Path]) -> list[RunRecord]:
+    """Return the records with their ceilings. Older records lack them; they are computed from stored gold codes.
+
+    Runs that may share a table have the same documents, so one of them with predictions below `folders` is enough. Without
+    any the field stays empty.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for block in comparable.blocks(records):
+        known = next((record.ceilings for record in block if record.ceilings), None)
+        places = ((folder / record.id, record) for record in block for folder in folders)
+        for place, record in places if known is None else ():
+            if (place / store.PREDICTIONS).is_file():
+                with contextlib.suppress(DataError):
+                    test = store.load_predictions(place, record)["test"]
+                    known = ceilings(test.labels, test.unseen)
+                    break
+        found |= {record.id: known or {} for record in block}
+    return [
+        record if record.ceilings else record.model_copy(update={"ceilings": found[record.id]}) for record in records
+    ]
 
 
 def remeasure(folder: Path, record: RunRecord) -> RunRecord:

@@ -192,12 +192,12 @@ def _auc(given: Scored) -> dict[str, float]:
     figures = {}
     if both_L.any():
         by_code = np.argsort(codes_P, kind="stable")
-        below_P, up_to_P = _counts_below(scores_NL.T, codes_P[by_code], values_P[by_code])
+        below_P, up_to_P = counts_below(scores_NL.T, codes_P[by_code], values_P[by_code])
         wins_L = np.zeros(L, dtype=np.int64)
         np.add.at(wins_L, codes_P[by_code], below_P + up_to_P)
         figures["auc_macro"] = float(area(wins_L[both_L], gold_L[both_L], N - gold_L[both_L]).mean())
     if 0 < P < N * L:
-        below_P, up_to_P = _counts_below(scores_NL.reshape(1, -1), np.zeros(P, dtype=np.int64), values_P)
+        below_P, up_to_P = counts_below(scores_NL.reshape(1, -1), np.zeros(P, dtype=np.int64), values_P)
         figures["auc_micro"] = area(int((below_P + up_to_P).sum()), P, N * L - P)
     return figures | {"auc_labels": float(np.count_nonzero(both_L))}
 
@@ -211,7 +211,7 @@ def area(wins: Any, gold: Any, rest: Any) -> Any:
     return (wins - gold * gold) / (2 * gold * rest)
 
 
-def _counts_below(lines: FloatArray, line_P: IntArray, values_P: FloatArray) -> tuple[IntArray, IntArray]:
+def counts_below(lines: FloatArray, line_P: IntArray, values_P: FloatArray) -> tuple[IntArray, IntArray]:
     """Count for each value the cells of its line (a row of `lines`) below it, and those below or equal to it.
 
     `line_P` must ascend. Only the lines in it are sorted, a block at a time.
@@ -230,10 +230,10 @@ def _counts_below(lines: FloatArray, line_P: IntArray, values_P: FloatArray) -> 
     return below_P, up_to_P
 
 
-def _ranks(given: Scored) -> IntArray:
+def ranks(given: Scored) -> IntArray:
     """Return the rank of each gold pair's code in its document [P], 0 for the best."""
     scores_NL, docs_P, codes_P, values_P = given.scores_NL, given.docs_P, given.codes_P, given.values_P
-    below_P, up_to_P = _counts_below(scores_NL, docs_P, values_P)
+    below_P, up_to_P = counts_below(scores_NL, docs_P, values_P)
     ranks_P: IntArray = scores_NL.shape[1] - up_to_P
     for i in np.flatnonzero(up_to_P - below_P > 1):
         ranks_P[i] += np.count_nonzero(scores_NL[docs_P[i], : codes_P[i]] == values_P[i])
@@ -243,7 +243,7 @@ def _ranks(given: Scored) -> IntArray:
 def ranking_by_document(given: Scored) -> dict[str, FloatArray]:
     """Compute the ranking metrics of each document [N]; NaN where the document does not count in the mean."""
     N, L = given.scores_NL.shape
-    docs_P, ranks_P = given.docs_P, _ranks(given)
+    docs_P, ranks_P = given.docs_P, ranks(given)
     gold_N = np.bincount(docs_P, minlength=N) + given.unseen_N
     some_N = np.maximum(gold_N, 1)  # without gold codes there are no hits either: 0 / 1
     hits = {k: np.bincount(docs_P[ranks_P < k], minlength=N) for k in K}

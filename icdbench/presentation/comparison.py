@@ -12,6 +12,7 @@ from icdbench.evaluation import compare, metrics
 from icdbench.presentation.cells import COLLAPSED, mean_of
 from icdbench.presentation.formats import Cell, Grid, Value, count, write
 from icdbench.presentation.headings import heading
+from icdbench.presentation.notes import about_ceilings
 from icdbench.records import RunRecord, comparable
 from icdbench.settings import DataError, SpecError
 from icdbench.types import FloatArray
@@ -70,6 +71,7 @@ def _about(found: compare.Comparison) -> list[str]:
         f"Data: {documents:,} test documents; L = {run.data.num_codes:,} codes; fingerprint {run.spec.fingerprint}.",
         f"Percent{', mean ± sample standard deviation over seeds' * several}. A code is predicted above {above}.",
         f"Difference: {found.one.name} minus {found.other.name}{', of the means over seeds' * several}.",
+        *about_ceilings(found.one.runs, [(heading(key), found.rule, key) for key in found.differences]),
         f"Interval and p: {drawn}; other seeds are not drawn.",
         f"p: two-sided, {p}, for each figure by itself. Bold: p below {SIGNIFICANT}.",
     ]

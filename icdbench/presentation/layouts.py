@@ -24,6 +24,7 @@ from icdbench.presentation.cells import (
 from icdbench.presentation.formats import Cell, Grid, Value
 from icdbench.presentation.headings import MACRO_F1, heading
 from icdbench.presentation.notes import (
+    about_ceilings,
     about_collapse,
     about_data,
     about_origin,
@@ -73,6 +74,7 @@ def side_by_side(
     notes = [
         *about_data(records),
         f"Percent on the test split, {about_seeds(systems)}.",
+        *about_ceilings(records, columns),
         "A code is predicted above 0.5, for F1 micro tuned above one threshold that is chosen on validation.",
         *about_small(systems),
         *about_tuned(systems),
@@ -131,7 +133,8 @@ def beside_published(
     rows += [[label, number, *cells] for (label, number, _), cells in zip(others, best[len(figures) :], strict=True)]
     notes = _about(benchmark, "Published")
     if records:
-        notes += [*about_data(records), f"Own runs: test split, {about_seeds(systems)}.", *about_small(systems)]
+        notes += [*about_data(records), f"Own runs: test split, {about_seeds(systems)}."]
+        notes += [*about_ceilings(records, columns), *about_small(systems)]
         notes += [*about_origin(systems), *about_collapse(systems)]
     else:
         notes.append(f"No runs on {benchmark.dataset} are stored.")
@@ -210,6 +213,8 @@ def _about_own(
         command = f"ablate MODEL --study {benchmark.study}" if benchmark.study else "run --benchmark FILE"
         return [*notes, f"No runs of it are stored; 'icdbench {command}' makes them."]
     notes += [*about_data(records), f"{split} split, {about_seeds(systems)}."]
+    if split == "Test":
+        notes += about_ceilings(records, columns_of(benchmark))
     return [*notes, *about_small(systems), *about_origin(systems)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from icdbench.data import datasets
-from icdbench.presentation.cells import COLLAPSED, SystemRow
+from icdbench.presentation.cells import COLLAPSED, Column, SystemRow
 from icdbench.records import RunRecord, comparable
 from icdbench.types import SPLITS
 
@@ -73,6 +73,19 @@ def about_data(records: Sequence[RunRecord]) -> list[str]:
         )
     notices = dict.fromkeys(notice for record in records for notice in record.data.notices)
     return [*notes, *(f"About the data: {notice}." for notice in notices)]
+
+
+def about_ceilings(records: Sequence[RunRecord], columns: Sequence[Column]) -> list[str]:
+    """The most that any system can reach in the columns of ranking metrics, given the gold codes of the test split."""
+    most = records[0].ceilings
+    bounds = [
+        f"{name} {100 * most[key]:.1f}"  # rounded as the figures above it are
+        for name, _, key in columns
+        if key in most and (most[key] < 1 or key.startswith(("p@", "r@")))
+    ]
+    if not bounds:
+        return []
+    return [f"Ceilings, given the gold codes of the test documents: {', '.join(bounds)}; no ranking can exceed them."]
 
 
 def about_seeds(systems: Sequence[SystemRow]) -> str:

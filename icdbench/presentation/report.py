@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from icdbench.evaluation import measure
 from icdbench.files import parsed, regular, replacing
 from icdbench.host import output
-from icdbench.presentation import report_tables
+from icdbench.presentation import report_analyses, report_tables
 from icdbench.presentation.layouts import columns_for, side_by_side
 from icdbench.presentation.notes import block_names, data_name
 from icdbench.presentation.report_data import history_keys, section_data
@@ -51,6 +52,8 @@ class Section(NamedTuple):
     compared: Sequence[ReportedTable]
     curves: Sequence[tuple[str, str]]
     buckets: Sequence[ReportedTable]
+    analyses: Sequence[ReportedTable]
+    about_analyses: Sequence[str]
     times: ReportedTable
     systems: Sequence[ReportedSystem]
     data: Mapping[str, Any]
@@ -79,7 +82,7 @@ def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[Begun]]:
         if folder != Path("results") and not folder.is_dir():
             raise SpecError(f"--results '{folder}' is no folder")
         begun |= {name: _standing(name, folder / name / store.CHECKPOINT) for name in store.unfinished(folder)}
-    finished = store.load_records(*folders)
+    finished = measure.with_ceilings(store.load_records(*folders), folders)
     return finished, [begun[name] for name in sorted(begun.keys() - {record.id for record in finished})]
 
 
@@ -123,7 +126,7 @@ def page(
     With a `version` the page asks its server for a later version and updates itself.
     """
     found = comparable.blocks(records)
-    sections = [_section(block, results, name) for block, name in zip(found, block_names(found), strict=True)]
+    sections = [_section(block, results, name, records) for block, name in zip(found, block_names(found), strict=True)]
     style, scripts = _asset("report.css"), [_asset(name) for name in SCRIPTS]
     allowed = {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
     allowed |= {"style-src": f"{_hash(style)} {_hash(PLOT_STYLE)}", "script-src": " ".join(map(_hash, scripts))}
@@ -190,12 +193,19 @@ def _typed(value: object) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _section(block: Sequence[RunRecord], results: Sequence[Path] = (), name: str = "") -> Section:
-    """A section. Its systems are in the order of the comparison table everywhere; `name` is that of the data."""
+def _section(
+    block: Sequence[RunRecord], results: Sequence[Path] = (), name: str = "", records: Sequence[RunRecord] = ()
+) -> Section:
+    """A section. Its systems are in the order of the comparison table everywhere; `name` is that of the data.
+
+    `records` are all runs of the page, among which a learning curve may have more fractions of the same data.
+    """
     data, identity = block[0].data, _identity(block[0])
     columns = columns_for(data.num_codes)
     grid, ranked = side_by_side(block)
-    systems = [reported_system(row) for row in ranked]
+    found = report_analyses.analysed(block, results)
+    systems = [report_analyses.with_figures(reported_system(row), found) for row in ranked]
+    analyses = list(report_analyses.analysis_tables(identity, systems, found))
     documents = ", ".join(f"{data.documents[split]:,} {split}" for split in SPLITS)
     return Section(
         id=identity,
@@ -214,9 +224,12 @@ def _section(block: Sequence[RunRecord], results: Sequence[Path] = (), name: str
         ],
         curves=history_keys(block),
         buckets=list(report_tables.by_frequency(identity, systems)),
+        analyses=analyses,
+        about_analyses=report_analyses.about(analyses, found),
         times=report_tables.times(f"{identity}-times", systems),
         systems=systems,
-        data=section_data(systems, columns, results, commands),
+        data=section_data(systems, columns, results, commands)
+        | {"fractions": report_analyses.fraction_points(block, systems, records)},
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from icdbench.evaluation import bootstrap, metrics
+from icdbench.presentation.analysis_tables import NUMBERS
 from icdbench.presentation.cells import Column, difference
 from icdbench.presentation.formats import Cell, plain
 from icdbench.presentation.headings import heading
@@ -23,6 +24,7 @@ log = logging.getLogger("icdbench")
 
 LARGEST = 2_000_000  # test documents × codes: above, resampling takes longer than a page may
 SIGNIFICANT = 0.05
+ANALYSIS, SIZES = "analysis", ("codes", "assignments", "documents", "cells")
 TRAINING = {"loss", "drop_rate", "dropped", "split"}  # what a history has of training rather than validation
 
 
@@ -66,9 +68,21 @@ def _short(value: float) -> float:
     return round(value, 5 - math.floor(math.log10(abs(value)))) if value else 0.0
 
 
+def figure_key(figure: tuple[str, str, str]) -> str:
+    """The key of an analysis's figure among those of a run."""
+    return f"{ANALYSIS} {'/'.join(figure)}"
+
+
 def _about(key: str) -> tuple[str, str]:
     """The kind of a number, which decides how it is written, and what it is in words."""
     split, _, rest = key.partition(" ")
+    if split == ANALYSIS:
+        analysis, group, metric = rest.split("/")
+        where = f"{analysis}, {group}" if group else analysis
+        return "number" if metric in {
+            *NUMBERS,
+            *SIZES,
+        } else "percent", f"{metric} of the analysis by {where}, test split"
     rule, _, metric = rest.partition(" ")
     if metric:
         return "number" if metric in COUNTS else "percent", f"{metric}, {split} split, {RULES.get(rule, rule)}"

@@ -195,10 +195,11 @@ def _table_of(
     cells = [
         [cell._replace(value=value) for cell, value in zip(*pair, strict=True)] for pair in zip(rows, best, strict=True)
     ]
-    return ReportedTable(identity, name, ["system", *keys], list(zip(map(_label, systems), cells, strict=True)))
+    return ReportedTable(identity, name, ["system", *keys], list(zip(map(system_label, systems), cells, strict=True)))
 
 
-def _label(system: ReportedSystem) -> ReportedCell:
+def system_label(system: ReportedSystem) -> ReportedCell:
+    """The first cell of a system's row, marked if a run has collapsed."""
     return ReportedCell(system.label + f" {COLLAPSED}" * system.collapsed, system.label.casefold())
 
 
@@ -223,6 +224,6 @@ def times(identity: str, systems: Sequence[ReportedSystem]) -> ReportedTable:
         total = sum(run.timing.train for run in system.runs)
         cells.append(ReportedCell(Cell(total, unit="s"), total, "timing train", (index,)))
         cells.append(ReportedCell("; ".join(sorted({run.device for run in system.runs}))))
-        rows.append((_label(system), cells))
+        rows.append((system_label(system), cells))
     header = ["system", *(name for name, _ in shown.values()), "training, all seeds", "device"]
     return ReportedTable(identity, "Time and size", header, rows)

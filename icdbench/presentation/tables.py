@@ -11,6 +11,7 @@ from functools import partial
 
 from icdbench.models import FLOORS
 from icdbench.presentation import formats
+from icdbench.presentation.analysis_tables import analyses, chosen_analyses
 from icdbench.presentation.catalog import has_figures
 from icdbench.presentation.data_tables import data_sets
 from icdbench.presentation.formats import Grid, write
@@ -21,7 +22,7 @@ from icdbench.presentation.tuning_table import tuned
 from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark, Reported
 
-__all__ = ["FORMATS", "comparison", "literature", "printed", "table", "tuned"]
+__all__ = ["FORMATS", "analyses", "chosen_analyses", "comparison", "literature", "printed", "table", "tuned"]
 
 FORMATS = formats.FORMATS
 

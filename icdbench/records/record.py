@@ -10,7 +10,7 @@ from icdbench.settings import Settings
 from icdbench.spec import RunSpec
 from icdbench.types import SPLITS, Count, Number
 
-SCHEMA = 3  # of stored records; icdbench.records.store.upgrade reads the earlier ones
+SCHEMA = 4  # of stored records; icdbench.records.store.upgrade reads the earlier ones
 RULES = ("fixed", "tuned")  # thresholds: 0.5, and the one chosen on validation
 
 
@@ -84,7 +84,8 @@ class RunRecord(Settings):
     `changed` and `adapted` say where settings come from (icdbench.spec.Planned). `data` is stored as `corpus`.
     `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
     `intervals[rule][key]`: 95 % percentile interval of a test figure over resampled documents (icdbench.evaluation.bootstrap).
-    `popularity`: test metrics of ranking codes by training frequency. `collapse[rule]`: what is degenerate about the
+    `popularity`: test metrics of ranking codes by training frequency; `ceilings`: of ranking each document's gold codes
+    first, the most that any system can reach. `collapse[rule]`: what is degenerate about the
     test scores, if anything. `notes`: what a reader of the figures should know of the training. `remeasured`: when the
     figures were last computed again from the stored predictions. `code`: a digest of the model's file; `code_source`:
     where that is, if not in the suite (`file mine.py`, `package theirs`). `files`: the SHA-256
@@ -104,6 +105,7 @@ class RunRecord(Settings):
     intervals: dict[str, dict[str, tuple[Number, Number]]] = {}
     collapse: dict[str, str] = {}
     popularity: dict[str, Number] = {}
+    ceilings: dict[str, Number] = {}
     history: list[Epoch] = []
     parameters: Count
     data: DataFacts = Field(validation_alias="corpus", serialization_alias="corpus")

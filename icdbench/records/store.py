@@ -131,6 +131,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"schema {schema}; this icdbench reads schemas {OLDEST} to {SCHEMA}, so use {other} one")
     if schema < 3:  # where settings came from was part of the spec
         record |= {name: record["spec"].pop(name) for name in ("changed", "adapted")}
+    if schema < 4:  # all training documents were used
+        record["spec"]["data"] = {"fraction": 1.0, "fraction_seed": 0, **record["spec"]["data"]}
     return record
 
 

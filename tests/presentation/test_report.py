@@ -32,6 +32,7 @@ from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.serving import live_report as serve
 
+CHARTS = 5  # of a section: by epoch, by frequency, reliability, thresholds, cost
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\"'&amp;`\u202e"
 
 
@@ -82,10 +83,12 @@ def test_one_file_that_names_nothing_outside_itself(icdbench: Call, tmp_path: Pa
             assert (attributes.get(name) or "#").startswith(("#", "data:,")), (tag, attributes)
 
 
+@pytest.mark.slow
 def test_every_figure_is_the_mean_of_the_runs_it_names() -> None:
-    (section,) = [report._section(block) for block in [RECORDS]]
+    (section,) = [report._section(block, [ROOT / "results"]) for block in [RECORDS]]
     keys = [key for key, _, _ in section.data["keys"]]
-    tables = (*section.compared, *section.buckets, section.times)
+    assert {"Calibration", "Conformal sets", "Micro F1 by codes per note"} <= {table.name for table in section.analyses}
+    tables = (*section.compared, *section.buckets, *section.analyses, section.times)
     cells = [cell for table in tables for _, row in table.rows for cell in row if cell.key]
     assert len(cells) > 500
     totals = [row[section.times.header.index("training, all seeds") - 1] for _, row in section.times.rows]
@@ -104,6 +107,25 @@ def test_every_figure_is_the_mean_of_the_runs_it_names() -> None:
             for column, text in enumerate(across):
                 assert (text == "") == (row == column or bool(collapsed & {row, column}))
                 assert text.strip("+−") == pair["rows"][column][row].strip("+−")
+
+
+def test_a_learning_curve_stands_in_the_section_of_all_training_documents() -> None:
+    """Of systems with several fractions, each a point of its documents; other systems have no curve."""
+    whole = of("lr", "cnn")
+    part = []
+    for record in of("lr"):
+        data = record.spec.data.model_copy(update={"fraction": 0.5})
+        spec = record.spec.model_copy(update={"data": data})
+        sizes = record.data.model_copy(update={"documents": {**record.data.documents, "train": 250}})
+        part.append(
+            record.model_copy(update={"id": spec.id, "spec": spec, "data": sizes, "changed": {"data.fraction": 0.5}})
+        )
+    sections = [report._section(block, records=[*whole, *part]) for block in (whole, part)]
+    points = sections[0].data["fractions"]["map"]
+    assert sections[1].data["fractions"] == {}
+    number = [system.label for system in sections[0].systems].index("lr")
+    assert [(point["system"], point["x"]) for point in points] == [(number, 250), (number, 500)]
+    assert points[0]["y"] == pytest.approx(100 * fmean(record.metrics["test"]["tuned"]["map"] for record in of("lr")))
 
 
 def test_a_figure_that_one_seed_lacks_is_no_mean_of_the_others() -> None:
@@ -220,20 +242,20 @@ def column(page: Page, heading: str) -> list[float]:
 @pytest.mark.slow
 def test_it_renders(watched: Watched, address: str) -> None:
     page = watched.open(address)
-    expect(page.locator("svg.plot")).to_have_count(3)
+    expect(page.locator("svg.plot")).to_have_count(CHARTS)
     assert page.locator("svg.plot path").count() > 20
     expect(page.locator("h2").first).to_contain_text("codiesp-d50")
     page.evaluate("""document.querySelectorAll("main select").forEach(select => [...select.options].forEach(option => {
         select.value = option.value;
         select.dispatchEvent(new Event("change"));
     }))""")
-    expect(page.locator("svg.plot")).to_have_count(3)
+    expect(page.locator("svg.plot")).to_have_count(CHARTS)
     assert "NaN" not in page.locator("main").inner_html()
     page.locator("main select").nth(1).select_option("loss")
     page.get_by_text("Values of every run").click()
     expect(page.locator(".tall tr").nth(1)).to_contain_text(f"{of('caml')[0].history[0].loss:.4f}")
     page.locator(".legend input").first.uncheck()
-    expect(page.locator(".legend input:not(:checked)")).to_have_count(3)
+    expect(page.locator(".legend input:not(:checked)")).to_have_count(CHARTS)
 
 
 @pytest.mark.slow
@@ -311,7 +333,7 @@ def test_every_kind_of_figure_opens(watched: Watched, address: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(watched: Watched, address: str, scheme: str) -> None:
     page = watched.open(address, 360, scheme)
-    expect(page.locator("svg.plot")).to_have_count(3)
+    expect(page.locator("svg.plot")).to_have_count(CHARTS)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     fits = "document.scrollingElement.scrollWidth <= innerWidth"
     assert page.evaluate(fits)

@@ -164,7 +164,8 @@ def test_the_committed_runs_are_signed_and_complete() -> None:
         stored = json.loads(
             (next(f for f in FOLDERS if (f / record.id).is_dir()) / record.id / store.RECORD).read_bytes()
         )
-        assert stored["spec"]["data"].keys() == DataSpec.model_fields.keys() | FORMER_OPTIONS.keys()
+        gained = DataSpec().unchosen if stored["schema_version"] < 4 else set()  # fields of schema 4
+        assert stored["spec"]["data"].keys() == (DataSpec.model_fields.keys() | FORMER_OPTIONS.keys()) - gained
         assert stored["spec"]["train"].keys() == TrainSpec.model_fields.keys()
 
 
@@ -268,7 +269,7 @@ def test_a_record_of_another_schema_is_left_out_with_a_line(
     copy.parent.mkdir(parents=True)
     copy.write_text(json.dumps(content))
     assert store.load_records(tmp_path) == []
-    assert f"schema {schema}; this icdbench reads schemas 2 to 3, so use {version} one" in caplog.text
+    assert f"schema {schema}; this icdbench reads schemas 2 to 4, so use {version} one" in caplog.text
 
 
 def test_records_of_schema_2_are_upgraded_and_keep_their_ids(tmp_path: Path) -> None:
@@ -282,7 +283,8 @@ def test_records_of_schema_2_are_upgraded_and_keep_their_ids(tmp_path: Path) -> 
         assert stored is not None
         signed = store.save_record(tmp_path / record.id, stored)
         after = json.loads((tmp_path / record.id / store.RECORD).read_bytes())
-        assert after["schema_version"] == 3
+        assert after["schema_version"] == 4
+        assert after["spec"]["data"]["fraction"] == 1
         assert {"changed", "adapted"} <= after.keys()
         assert {"changed", "adapted"}.isdisjoint(after["spec"])
         assert signed.digest == after["digest"] != before["digest"]

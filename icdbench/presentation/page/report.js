@@ -165,6 +165,18 @@ function values(figure, section, key) {
   figure.querySelector("details .scroll").replaceChildren(table);
 }
 
+// Points of each system in order, joined by a line, with bars over seeds.
+function joined(section, hidden, points, about) {
+  const { systems } = data[section], shown = points.filter((point) => !hidden.has(point.system)), marks = [];
+  for (const [system, own] of d3.group(shown, (point) => point.system)) {
+    marks.push(Plot.line(own, { x: "x", y: "y", stroke: colour(system), strokeDasharray: dash(system), strokeWidth: 1.75 }));
+    marks.push(Plot.ruleX(own, { x: "x", y1: "low", y2: "high", stroke: colour(system), strokeWidth: 1.5, strokeOpacity: 0.5 }));
+    marks.push(Plot.dot(own, { x: "x", y: "y", fill: colour(system), symbol: symbol(system), r: 3 }));
+  }
+  const title = (point) => `${systems[point.system].label}\n${about(point)} ${point.y.toFixed(1)} %`;
+  return [...marks, Plot.tip(shown, Plot.pointer({ x: "x", y: "y", title }))];
+}
+
 const CHARTS = {
   curves(section, hidden) {
     const key = document.getElementById(`${section}-curve`).value, by = document.getElementById(`${section}-by`).value;
@@ -216,6 +228,35 @@ const CHARTS = {
     marks.push(Plot.tip(points, Plot.pointer({ x: "x", y: "y", title })));
     const x = { domain: [-0.5, names.length - 0.5], ticks: d3.range(names.length), tickFormat: (index) => names[index], tickSize: 0, label: "training documents with the code" };
     return { used: systems.map(() => true), options: { x, y: { label: "percent", grid: true, zero: true }, marks } };
+  },
+
+  reliability(section, hidden) {
+    const { systems, keys } = data[section], named = (bin, what) => spread(section, `analysis reliability/${bin}/${what}`);
+    const bins = keys.flatMap(([key]) => /^analysis reliability\/(\d+)\/mean$/.exec(key)?.[1] ?? []);
+    const diagonal = Plot.line([[0, 0], [100, 100]], { stroke: "currentColor", strokeOpacity: 0.4, strokeDasharray: "3 3" });
+    const points = bins.flatMap((bin) => {
+      const means = named(bin, "mean");
+      return named(bin, "share").flatMap((point, index) => (point && means[index] ? [{ ...point, x: means[index].y, name: `bin ${bin}` }] : []));
+    });
+    const x = { label: "mean probability, percent", domain: [0, 100], grid: true }, y = { label: "share with the code, percent", domain: [0, 100], grid: true };
+    return { used: systems.map(() => true), options: { x, y, marks: [diagonal, ...joined(section, hidden, points, (point) => `${point.name}: probability ${point.x.toFixed(1)} %, share`)] } };
+  },
+
+  thresholds(section, hidden) {
+    const { systems, keys } = data[section], metric = document.getElementById(`${section}-average`).value;
+    const points = keys.flatMap(([key]) => {
+      const found = /^analysis thresholds\/([\d.]+)\/(\w+)$/.exec(key);
+      return found?.[2] === metric ? spread(section, key).flatMap((point) => (point ? [{ ...point, x: Number(found[1]) }] : [])) : [];
+    });
+    const x = { label: "decision threshold", domain: [0, 1], grid: true };
+    return { used: systems.map(() => true), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `threshold ${point.x}:`) } };
+  },
+
+  fractions(section, hidden) {
+    const { systems, fractions } = data[section], points = fractions[document.getElementById(`${section}-fraction`).value];
+    const used = systems.map((_, index) => points.some((point) => point.system === index));
+    const x = { label: "training documents", grid: true, zero: true };
+    return { used, options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `${point.x} documents:`) } };
   },
 
   cost(section, hidden) {

@@ -1,0 +1,68 @@
+"""How far probabilities can be taken at their word: reliability, expected calibration error, Brier score, prevalence.
+
+Shapes: probabilities_NL [N documents, L codes], gold_NL of the same shape. Almost all cells of a note are true negatives of
+probability near 0, so that an error over all of them would be near 0 for any model; bins are made of the cells above FLOOR.
+
+Equal-mass bins: Nguyen and O'Connor, EMNLP 2015, https://doi.org/10.18653/v1/D15-1182.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icdbench.types import FloatArray, IntArray
+
+FLOOR, BINS = 0.01, 10
+
+
+class Reliability(NamedTuple):
+    """Bins of equal mass: mean probability, share of gold cells, number of cells; each [bins], probabilities ascending."""
+
+    mean: FloatArray
+    share: FloatArray
+    cells: IntArray
+
+
+def reliability(
+    probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_], floor: float = FLOOR, bins: int = BINS
+) -> Reliability:
+    """Divide the cells above `floor` by probability into bins of equal size, up to one cell; fewer bins if cells are few."""
+    inside = probabilities_NL > floor
+    values, gold = probabilities_NL[inside], gold_NL[inside]
+    order = np.argsort(values, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return Reliability(
+        np.array([values[part].mean() for part in parts]),
+        np.array([gold[part].mean() for part in parts]),
+        np.array([len(part) for part in parts], np.int64),
+    )
+
+
+def ece(found: Reliability) -> float:
+    """Compute the mean distance of mean probability and share of gold cells, weighted by cells; NaN without cells."""
+    total = found.cells.sum()
+    return float((found.cells * abs(found.mean - found.share)).sum() / total) if total else float("nan")
+
+
+def brier(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_]) -> float:
+    """Compute the mean squared distance of probability and label over all cells."""
+    return float(np.square(probabilities_NL - gold_NL).mean())
+
+
+def quantification_error(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_]) -> float:
+    """Compute the mean over codes of |mean probability − share of documents with the code|: an error in prevalence."""
+    return float(abs(probabilities_NL.mean(axis=0) - gold_NL.mean(axis=0)).mean())
+
+
+def figures(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_]) -> dict[str, float]:
+    """Compute `ece`, `brier`, `quantification` and `cells`, the share of cells that the ECE is of."""
+    found = reliability(probabilities_NL, gold_NL)
+    error = ece(found)
+    return ({} if np.isnan(error) else {"ece": error}) | {
+        "brier": brier(probabilities_NL, gold_NL),
+        "quantification": quantification_error(probabilities_NL, gold_NL),
+        "cells": float(found.cells.sum() / probabilities_NL.size),
+    }

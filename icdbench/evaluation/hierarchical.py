@@ -1,0 +1,115 @@
+"""Scores that know how codes are related: CoPHE, F1 of cut codes, and errors within and outside of a family.
+
+Shapes: N documents, L codes, F nodes of a layer. `predicted` and `gold` are binary sparse matrices [N, L]. All figures are
+of the label set: where gold codes outside of it would hang is not stored with runs.
+
+CoPHE (count-preserving hierarchical evaluation): Falis, Dong, Birch, Alex, EMNLP 2021, https://doi.org/10.18653/v1/2021.emnlp-main.69.
+Errors within a family: after the weak hierarchical confusion of Falis et al., 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from icdbench.codes import Tree
+from icdbench.evaluation import metrics
+
+Path = tuple[str, ...]  # from the chapter down to the code
+
+
+class Counts(NamedTuple):
+    """True positives, false positives and false negatives."""
+
+    tp: int
+    fp: int
+    fn: int
+
+    @property
+    def f1(self) -> float:
+        """Micro F1, 0 where nothing is predicted and nothing is gold."""
+        return float(metrics.f1(self.tp, self.tp + self.fp, self.tp + self.fn))
+
+
+def paths(tree: Tree, codes: Sequence[str]) -> list[Path]:
+    """Return for each code the nodes from below the root down to the code itself."""
+    found = []
+    for code in codes:
+        path = [code]
+        while (parent := tree.parents.get(path[-1])) is not None:
+            path.append(parent)
+        found.append(tuple(reversed(path[:-1] if len(path) > 1 else path)))
+    return found
+
+
+def cophe(predicted: csr_matrix, gold: csr_matrix, of: Sequence[Path]) -> dict[int, Counts]:
+    """Count hits and errors in each layer of the tree, layer 1 being that of the chapters.
+
+    A layer holds the nodes of one depth; codes that stand higher are not in it. A document with x predicted and y gold
+    codes at or below a node has min(x, y) hits there, max(x − y, 0) false positives and max(y − x, 0) false negatives:
+    numbers are kept, so that two wrong codes of a chapter are not excused by one right one.
+    """
+    found = {}
+    for depth in range(1, max(map(len, of)) + 1):
+        nodes = [path[depth - 1] if len(path) >= depth else None for path in of]
+        found[depth] = _counts(*(each @ _membership(nodes) for each in (predicted, gold)))
+    return found
+
+
+def cut(predicted: csr_matrix, gold: csr_matrix, of: Sequence[Path], levels: int) -> Counts:
+    """Count hits and errors of sets of codes that are cut by so many levels, but never above the chapter.
+
+    Codes that become equal count once in a document.
+    """
+    member = _membership([path[max(0, len(path) - 1 - levels)] for path in of])
+    return _counts(*((each @ member).minimum(_ones(each @ member)) for each in (predicted, gold)))
+
+
+def together(layers: Mapping[int, Counts]) -> Counts:
+    """Add up the counts of all layers."""
+    return Counts(*(sum(each) for each in zip(*layers.values(), strict=True)))
+
+
+def category(code: str) -> str:
+    """Return the family of a code: what stands before its dot, or its first three characters."""
+    return (code.partition(".")[0] if "." in code else code[:3]).upper()
+
+
+def family_errors(predicted: csr_matrix, gold: csr_matrix, codes: Sequence[str]) -> dict[str, float]:
+    """Split errors by whether a relative explains them.
+
+    `fp_within` is the share of false positives whose document has a gold code of the same family, `fn_within` the share of
+    missed gold codes of whose family another code is predicted there. `confused` is the share of missed gold codes that
+    can be paired, each once, with a false positive of the same family and document. A share of nothing is left out.
+    """
+    member = _membership([category(code) for code in codes])
+    wrong, missed = (csr_matrix(one - one.multiply(other)) for one, other in ((predicted, gold), (gold, predicted)))
+    near_wrong, near_missed = ((_ones(each @ member) @ member.T) for each in (gold, predicted))
+    paired = (wrong @ member).minimum(missed @ member).sum()
+    parts = {
+        "fp_within": (wrong.multiply(_ones(near_wrong)).sum(), wrong.sum()),
+        "fn_within": (missed.multiply(_ones(near_missed)).sum(), missed.sum()),
+        "confused": (paired, missed.sum()),
+    }
+    return {key: float(part / whole) for key, (part, whole) in parts.items() if whole}
+
+
+def _membership(nodes: Sequence[str | None]) -> csr_matrix:
+    """Return which of the codes [L] is at or below which of the distinct nodes [F]; None: below none."""
+    number = {node: position for position, node in enumerate(dict.fromkeys(node for node in nodes if node is not None))}
+    pairs = [(code, number[node]) for code, node in enumerate(nodes) if node is not None]
+    rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
+    return csr_matrix((np.ones(len(pairs), np.int64), (rows, columns)), shape=(len(nodes), max(1, len(number))))
+
+
+def _ones(counts: csr_matrix) -> csr_matrix:
+    """Return 1 where there is any."""
+    return csr_matrix((counts > 0).astype(np.int64))
+
+
+def _counts(predicted: csr_matrix, gold: csr_matrix) -> Counts:
+    tp = int(predicted.minimum(gold).sum())
+    return Counts(tp, int(predicted.sum()) - tp, int(gold.sum()) - tp)

@@ -1,0 +1,107 @@
+"""The analyses in the report: a table for each, and what its script draws of them."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from icdbench.evaluation import analysis
+from icdbench.presentation.analysis_tables import LAYOUTS, Key, analysis_cell, columns_of, curves, unlabelled
+from icdbench.presentation.cells import systems_in
+from icdbench.presentation.report_data import LARGEST, figure_key
+from icdbench.presentation.report_tables import ReportedCell, ReportedSystem, ReportedTable, system_label
+from icdbench.records import RunRecord, store
+
+CHOICE = analysis.Choice(prepare=False)  # a page is not to wait for data to be prepared
+
+
+def analysed(block: Sequence[RunRecord], results: Sequence[Path]) -> analysis.Analysed:
+    """The analyses of comparable runs, where their predictions are below `results` and the test split is not too large."""
+    figures: dict[str, Sequence[analysis.Figure]] = {}
+    missing: dict[str, None] = {}
+    for run in block:
+        folder = next((folder for folder in results if (folder / run.id / store.PREDICTIONS).is_file()), None)
+        if folder is None:
+            continue
+        if run.data.documents["test"] * run.data.num_codes > LARGEST:
+            missing["The analyses of so large a test split are left to 'icdbench tables --analysis'."] = None
+            continue
+        found = _of_run(folder, run.id, run.created)
+        figures |= found.figures
+        missing |= dict.fromkeys(found.missing)
+    return analysis.Analysed(figures, list(missing))
+
+
+@functools.cache  # a page that is served is made again whenever a run ends
+def _of_run(results: Path, run: str, _created: str) -> analysis.Analysed:
+    record = store.load_record(results / run)
+    return analysis.Analysed({}, []) if record is None else analysis.analyse([record], [results], CHOICE)
+
+
+def with_figures(system: ReportedSystem, found: analysis.Analysed) -> ReportedSystem:
+    """The system with the figures of its analyses beside those of its records."""
+    both = [
+        {**figures, **{figure_key(each[:3]): each.value for each in found.figures.get(run.id, ())}}
+        for run, figures in zip(system.runs, system.figures, strict=True)
+    ]
+    return system._replace(figures=both)
+
+
+def analysis_tables(
+    identity: str, systems: Sequence[ReportedSystem], found: analysis.Analysed
+) -> Iterator[ReportedTable]:
+    """A table for each analysis that some run has; every number tied to its runs."""
+    known = [run for system in systems for run in system.runs if run.id in found.figures]
+    for number, layout in enumerate(layout for layouts in LAYOUTS.values() for layout in layouts):
+        columns = columns_of(layout, known, found)
+        rows = [[_cell(system, index, key, found) for _, key in columns] for index, system in enumerate(systems)]
+        if any(cell.key for row in rows for cell in row):
+            title = f"{layout.title[0].upper()}{layout.title[1:]}"
+            labels = map(system_label, systems)
+            header = ["system", *(name for name, _ in columns)]
+            yield ReportedTable(f"{identity}-analysis-{number}", title, header, list(zip(labels, rows, strict=True)))
+
+
+def _cell(system: ReportedSystem, index: int, key: Key, found: analysis.Analysed) -> ReportedCell:
+    order = system.mean(figure_key(key))
+    if order is None:
+        return ReportedCell()
+    return ReportedCell(analysis_cell(system.runs, key, found), order, figure_key(key), (index,))
+
+
+def about(tables: Sequence[ReportedTable], found: analysis.Analysed) -> list[str]:
+    """What the tables show, and what could not be analysed."""
+    shown = {table.name.casefold() for table in tables}
+    layouts = [layout for of in LAYOUTS.values() for layout in of if layout.title.casefold() in shown]
+    said = [f"{layout.title[0].upper()}{layout.title[1:]}: {layout.about}" for layout in layouts]
+    return [*said, *found.missing]
+
+
+def fraction_points(
+    block: Sequence[RunRecord], systems: Sequence[ReportedSystem], records: Sequence[RunRecord]
+) -> dict[str, list[dict[str, Any]]]:
+    """The learning curve over fractions of the training documents, in the section of the largest: points of each metric.
+
+    A point has the number of a system of the section, training documents, and mean, lowest and highest value over seeds.
+    Systems with a single fraction are left out.
+    """
+    here = {run.id for run in block}
+    curve = next((runs for runs in curves(records) if here & {run.id for run in runs}), [])
+    if not curve or max(run.spec.data.fraction for run in curve) != block[0].spec.data.fraction:
+        return {}
+    numbers = {unlabelled(system.runs[0]).spec.system: index for index, system in enumerate(systems)}
+    points: dict[str, list[dict[str, Any]]] = {}
+    for fraction in sorted({run.spec.data.fraction for run in curve}):
+        for row in systems_in([unlabelled(run) for run in curve if run.spec.data.fraction == fraction], []):
+            for key in analysis.FRACTION_KEYS:
+                values = [run.metrics["test"]["tuned"].get(key) for run in row.runs]
+                known = [value for value in values if value is not None]
+                if row.system in numbers and len(known) == len(row.runs):
+                    documents = row.runs[0].data.documents["train"]
+                    spread = {"y": 100 * sum(known) / len(known), "low": 100 * min(known), "high": 100 * max(known)}
+                    points.setdefault(key, []).append({"system": numbers[row.system], "x": documents, **spread})
+    several = {key: Counter(point["system"] for point in each) for key, each in points.items()}
+    return {key: [point for point in each if several[key][point["system"]] > 1] for key, each in points.items()}
