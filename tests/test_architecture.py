@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import subprocess
@@ -46,6 +47,11 @@ def files() -> list[Path]:
     return [path for path in found if not LINKS & set(path.relative_to(LIBRARY).parts)]
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def box(path: Path) -> str:
     return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
 
@@ -53,7 +59,7 @@ def box(path: Path) -> str:
 def imports(path: Path) -> list[tuple[str, str]]:
     """What a file imports of icdbench, anywhere in it: the module, and the name that is taken from it."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "icdbench":
             assert node.level == 0
             found += [(str(node.module), alias.name) for alias in node.names]
@@ -70,7 +76,7 @@ def boxes(path: Path) -> set[str]:
 
 def shown(package: str) -> list[str]:
     """What a package shows to the others: its `__all__`."""
-    tree = ast.parse((LIBRARY / package / "__init__.py").read_text(encoding="utf-8"))
+    tree = tree_of(LIBRARY / package / "__init__.py")
     given = [
         node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     ]
@@ -118,7 +124,7 @@ def test_few_arrows_run_between_the_boxes() -> None:
 def test_a_file_is_read_in_one_sitting(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= MOST_LINES
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno is not None
             lines = node.end_lineno - node.lineno + 1
@@ -137,7 +143,7 @@ def test_the_path_of_a_stranger_is_short() -> None:
 def test_no_class_name_twice() -> None:
     found: dict[str, list[str]] = {}
     for path in files():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name, []).append(path.relative_to(LIBRARY).as_posix())
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
@@ -170,7 +176,7 @@ def test_the_core_names_no_model() -> None:
     for path in files():
         if box(path) == "synthetic":  # its texts are of phrases
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Constant) and path.stem not in {"training", "run"}:
                 assert node.value not in names, f"{path.name} names the model {node.value}"
 
@@ -203,7 +209,7 @@ def test_tests_import_nothing_of_a_file_of_tests() -> None:
     files_of_tests = {path.stem for path in tests.rglob("test_*.py")}
     for path in tests.rglob("*.py"):
         taken = set[str]()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ImportFrom):
                 taken |= {str(node.module), *(alias.name for alias in node.names)}
             elif isinstance(node, ast.Import):
@@ -249,7 +255,7 @@ STATEFUL = {
 
 def mutables(path: Path) -> set[str]:
     """Names at the top of a file that are bound to something empty that may grow, to a kind of state, or that grow."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     bound: dict[str, ast.expr] = {}
     for node in tree.body:
         targets = (
