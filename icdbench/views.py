@@ -132,14 +132,20 @@ class Results(Sequence[Run]):
     def table(self, *, mix: bool = False) -> View[pd.DataFrame]:
         """The systems side by side, in percent, mean ± standard deviation over seeds; or the tables they were made for.
 
+        The best of a column is bold, ≈ marks what cannot be told from it.
+
         `mix` averages runs of different minor versions of icdbench and torch, too. `data` is the frame.
         """
         tabled = [(benchmark, records) for benchmark, records in self.parts if benchmark is not None]
         others = [records for benchmark, records in self.parts if benchmark is None] if self.parts else [self.records]
 
+        places = self._places()
+
         def text(fmt: str) -> str:
-            texts = [tables.printed(tabled, fmt, mix=mix)] if tabled else []
-            return "\n".join([*texts, *(tables.comparison(records, fmt, mix=mix) for records in others)])
+            texts = [tables.printed(tabled, fmt, results=places, mix=mix)] if tabled else []
+            return "\n".join(
+                [*texts, *(tables.comparison(records, fmt, results=places, mix=mix) for records in others)]
+            )
 
         return View(self.frame(), text)
 
@@ -207,11 +213,15 @@ class Results(Sequence[Run]):
             )
         return named or known[0]
 
+    def _places(self) -> list[Path]:
+        """The results folders of the runs."""
+        return list(dict.fromkeys(run.folder.parents[2] for run in self.runs))
+
     def _results(self) -> Path:
-        folders = {run.folder.parents[2] for run in self.runs}
+        folders = self._places()
         if len(folders) != 1:
             raise SpecError("runs of one results folder can be compared, and these are of several")
-        return folders.pop()
+        return folders[0]
 
     def figure(
         self,

@@ -140,9 +140,11 @@ def show_tables(
     if name == "literature":
         echo(tables.literature(catalog.literature(), fmt), nl=False)
         return
-    parts, records = catalog.chosen(name), store.load_records(*_existing(results))
+    folders = _existing(results)
+    parts, records = catalog.chosen(name), store.load_records(*folders)
+    reported = catalog.literature() if literature else ()
     shown = [(part, catalog.of_study(part, records)) for part in parts]
-    echo(tables.printed(shown, fmt, catalog.literature() if literature else (), mix=mix), nl=False)
+    echo(tables.printed(shown, fmt, reported, results=folders, mix=mix), nl=False)
 
 
 def _existing(folders: Sequence[Path] | None) -> Sequence[Path]:

@@ -194,7 +194,7 @@ def _section(block: Sequence[RunRecord], results: Sequence[Path] = (), name: str
     """A section. Its systems are in the order of the comparison table everywhere; `name` is that of the data."""
     data, identity = block[0].data, _identity(block[0])
     columns = columns_for(data.num_codes)
-    grid, ranked = side_by_side(block)
+    grid, ranked = side_by_side(block, results=results)
     systems = [reported_system(row) for row in ranked]
     documents = ", ".join(f"{data.documents[split]:,} {split}" for split in SPLITS)
     return Section(

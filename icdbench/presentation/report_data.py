@@ -125,7 +125,7 @@ def _tested(
     p_values = [bootstrap.p_value(difference_R) for difference_R in known.values()]
     found = {}
     for (pair, difference_R), p, adjusted in zip(known.items(), p_values, bootstrap.holm(p_values), strict=True):
-        corrected = f"p = {p:.3f}, {adjusted:.3f} corrected for {len(known)} pair{'s' * (len(known) > 1)}"
+        corrected = f"p = {p:.3f}" + f", {adjusted:.3f} corrected for {len(known)} pairs" * (len(known) > 1)
         for ends, drawn_R in ((pair, difference_R), (pair[::-1], -difference_R)):
             low, high = (_minus(f"{100 * value:+.1f}") for value in bootstrap.interval(drawn_R))
             found[ends] = f"95 % from {low} to {high}, {corrected}", bool(adjusted < bootstrap.SIGNIFICANT)
