@@ -125,7 +125,9 @@ def show_comparison(
 def show_tables(
     name: Annotated[
         str,
-        typer.Argument(help="table2 to table6, figure6 to figure8, all, literature, or your own file ending in .py."),
+        typer.Argument(
+            help="table2 to table6, figure6 to figure8, ranks, all, literature, or your own file ending in .py."
+        ),
     ] = "table5",
     results: Folders = None,
     literature: Annotated[bool, typer.Option("--literature", help="Add what others report on the same data.")] = False,  # noqa: FBT002
@@ -156,17 +158,17 @@ def _existing(folders: Sequence[Path] | None) -> Sequence[Path]:
 
 @app.command("figures")
 def draw_figures(
-    name: Annotated[str, typer.Argument(help="fig2, fig5, fig6, fig7, fig8 or all.")] = "all",
+    name: Annotated[str, typer.Argument(help="fig2, fig5, fig6, fig7, fig8, ranks or all.")] = "all",
     out: Annotated[Path, typer.Option("--out", help="A folder for the files, each as PNG, SVG and PDF.")] = Path(
         "figures"
     ),
     dataset: Annotated[str | None, typer.Option(help="A data set's name; else each that has runs.")] = None,
-    models: Annotated[str, typer.Option(help="What fig5 compares; else every model, variants left out.")] = "",
+    models: Annotated[str, typer.Option(help="What fig5 and ranks compare; else every model, variants left out.")] = "",
     width: Annotated[float, typer.Option(help="Inches; 3.5 is a journal's column, 7 its page.")] = 3.5,
     results: Folders = None,
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
-    """Draw figures of the paper from stored runs: codes by frequency, models, ablations, joint learning, denoising."""
+    """Draw figures of the paper from stored runs: codes by frequency, models, ablations, joint learning, denoising, ranks."""
     from icdbench import views
     from icdbench.presentation import figures
 

@@ -1,3 +1,3 @@
 """Numbers only: the metrics, their bootstrap intervals, all measures of a run, and the comparison of systems."""
 
-__all__ = ["bootstrap", "compare", "drawn", "measure", "metrics", "scoring"]
+__all__ = ["across", "bootstrap", "compare", "drawn", "measure", "metrics", "scoring"]

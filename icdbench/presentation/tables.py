@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from icdbench.presentation import formats
+from icdbench.presentation import formats, over_data
 from icdbench.presentation.catalog import has_figures
 from icdbench.presentation.data_tables import data_sets
 from icdbench.presentation.formats import Grid, write
@@ -89,6 +89,8 @@ def printed(
 
 def _group(parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool) -> list[Grid]:
     first, records = parts[0]
+    if first.plot == "ranks":
+        return over_data.table(first, records, mix=mix)
     if first.kind == "data sets":
         return data_sets(first, records)
     parts = [(benchmark, _shown_in(benchmark, records)) for benchmark, records in parts]
