@@ -80,6 +80,12 @@ class Entry:
         return not (inspect.isclass(self.cls) and not issubclass(self.cls, nn.Module))
 
     @property
+    def small_by_target(self) -> dict[str, dict[str, Any]]:
+        """The settings for small data as those of the model, by its name, and those of the training."""
+        of_model = {name: value for name, value in self.small.items() if name in self.config.model_fields}
+        return {self.name: of_model, "train": {name: self.small[name] for name in self.small.keys() - of_model.keys()}}
+
+    @property
     def file(self) -> str:
         """The name of the file that defines it."""
         return Path(inspect.getfile(self.cls)).name
@@ -142,9 +148,9 @@ def register(
 ) -> Callable[[M], M]:
     """Decorate a model class `(config, task)` to make it known.
 
-    `data` and `train` say where its paper differs from the suite's defaults; `small` replaces training settings on data
-    sets of hundreds of documents, where an epoch has few steps and the published learning rate would end at the start;
-    what it replaces is kept as the variant `published`. `needs` names what it cannot be trained without: titles, hierarchy.
+    `data` and `train` say where its paper differs from the suite's defaults; `small` replaces settings of the training,
+    or of the model itself, on data sets of hundreds of documents, for which the published ones were not chosen; what it
+    replaces is kept as the variant `published`. `needs` names what it cannot be trained without: titles, hierarchy.
     Stored runs of another `version` are not reused. Without one it is a digest of the file that calls this and of those beside
     it that it imports, but for comments, docstrings and layout. An author who gives one says when equal settings give other results than before, by more than
     rounding or another seed would, and gives fields that are added later a default that computes what was computed before.
@@ -157,7 +163,7 @@ def register(
             raise SpecError(
                 f"variant '{odd}' of model '{name}': a name is of letters, digits, dots, - and _, and not 'tuned'"
             )
-        named = {variant.name: variant for variant in [*variants, *_published(train or {}, small or {})]}
+        named = {variant.name: variant for variant in [*variants, *_published(config, train or {}, small or {})]}
         doc = sys.modules[cls.__module__].__doc__ or ""
         code = code_digest(*_sources(cls, name))
         _ENTRIES[name] = Entry(
@@ -225,12 +231,13 @@ def code_digest(*sources: str) -> str:
     return total.hexdigest()[:8]
 
 
-def _published(train: Mapping[str, Any], small: Mapping[str, Any]) -> list[Variant]:
-    """The variant that trains on small data as on any other, where a model has settings for them."""
+def _published(config: type[Settings], train: Mapping[str, Any], small: Mapping[str, Any]) -> list[Variant]:
+    """The variant that has the same settings on small data as on any other, where a model has others for them."""
     usual = TrainSpec().override(train, "train")
-    settings = {name: getattr(usual, name) for name in small}
-    about = "trained on small data as on any other"
-    return [Variant(name=listing.PUBLISHED, about=about, train=settings)] if small else []
+    of_model = {name: getattr(config(), name) for name in small if name in config.model_fields}
+    of_training = {name: getattr(usual, name) for name in small if name not in of_model}
+    about = "on small data with the settings for any other"
+    return [Variant(name=listing.PUBLISHED, about=about, model=of_model, train=of_training)] if small else []
 
 
 def folders() -> list[str]:

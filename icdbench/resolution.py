@@ -68,20 +68,23 @@ def resolve(
     on: Fabric,
 ) -> Resolved:
     """The settings of a system on a data set, which `load` encodes. Raises SpecError; UnsuitableError for unsuitable data."""
-    default_config = entry.config().override(variant.model, entry.name)
-    config = default_config.override(changes_of(changes, entry.name), entry.name)
-
     declared = {**entry.data, **variant.data}
     default_data = origin.settings(declared)
     asked = changes_of(changes, "data")
+    config = entry.config().override({**variant.model, **changes_of(changes, entry.name)}, entry.name)
     unused = origin.settings({**declared, **asked}).idle(word_vectors=_has_word_vectors(config))
     data_changes = {name: value for name, value in asked.items() if name not in unused}
     data = origin.settings({**declared, **data_changes})
     corpus = load(data)
     entry.check(corpus)
 
-    small = entry.small if len(corpus.splits["train"]) < SMALL else {}
-    of_data_set = {name: value for name, value in {**small, **origin.train}.items() if name not in variant.train}
+    small = entry.small_by_target if len(corpus.splits["train"]) < SMALL else {entry.name: {}, "train": {}}
+    of_small = {name: value for name, value in small[entry.name].items() if name not in variant.model}
+    default_config = entry.config().override({**of_small, **variant.model}, entry.name)
+    config = default_config.override(changes_of(changes, entry.name), entry.name)
+    of_data_set = {
+        name: value for name, value in {**small["train"], **origin.train}.items() if name not in variant.train
+    }
     default_train = TrainSpec().override({**entry.train, **variant.train, **of_data_set}, "train")
     asked = changes_of(changes, "train")
     unused_train = _unused(default_train.override(asked, "train"), uses_trainer=entry.uses_trainer)
@@ -93,7 +96,7 @@ def resolve(
     layers = {
         **_layers("data", data, {SUITE: data.model_dump(), DATA_SET: _differing(suite, by_source), MODEL: declared, USER: data_changes}),
         **_layers("train", train, {SUITE: train.model_dump(), MODEL: {**entry.train, **variant.train}, DATA_SET: of_data_set, USER: train_changes}),
-        **_layers(entry.name, config, {MODEL: config.model_dump(), USER: changes_of(changes, entry.name)}),
+        **_layers(entry.name, config, {MODEL: config.model_dump(), DATA_SET: of_small, USER: changes_of(changes, entry.name)}),
     }  # fmt: skip
     spec = RunSpec(
         dataset=origin.name,
@@ -116,9 +119,10 @@ def resolve(
         for name, value in _differing(default, chosen).items()
     }
     adapted = {
-        f"train.{name}": value
-        for name, value in small.items()
-        if name not in variant.train and getattr(train, name) == value
+        f"{target}.{name}": value
+        for target, chosen, by_name in (("train", train, variant.train), (entry.name, config, variant.model))
+        for name, value in small[target].items()
+        if name not in by_name and getattr(chosen, name) == value
     }
     idle = {f"data.{name}" for name in unused} | {f"train.{name}" for name in unused_train}
     return Resolved(Planned(spec, changed, adapted), corpus, layers, frozenset(idle & changes.keys()))

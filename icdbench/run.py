@@ -143,7 +143,10 @@ def parameters(system: str, dataset: str, root: Path | None, prepare: Report = q
     if not entry.uses_trainer:
         return None
     opened = datasets.open(dataset, root, {**entry.data, **entry.variant(variant).data})
-    return score.num_parameters(registry.build(system, task(opened.corpus(prepare), opened.data, None)))
+    corpus = opened.corpus(prepare)
+    small = entry.small_by_target[entry.name] if len(corpus.splits["train"]) < resolution.SMALL else {}
+    settings = {**small, **entry.variant(variant).model}
+    return score.num_parameters(registry.build(base, task(corpus, opened.data, None), **settings))
 
 
 def execute(

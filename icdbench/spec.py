@@ -276,8 +276,8 @@ def _digest(settings: Mapping[str, Any]) -> str:
 class Planned:
     """A run to execute. `changed` and `adapted` say where its settings come from, decide nothing, and enter its record.
 
-    `changed`: fields that the user set to another value than the default. `adapted`: training settings that were
-    replaced because the training split is small. Both by names such as `train.max_epochs`.
+    `changed`: fields that the user set to another value than the default. `adapted`: settings that were replaced
+    because the training split is small. Both by names such as `train.max_epochs`.
     """
 
     spec: RunSpec

@@ -27,6 +27,8 @@ What the paper leaves open or states inconsistently, and what is computed here:
 - Eq. 8–9 as printed have no softmax: M is then a sum over tokens that grows with the document. `label_softmax`, the
   default because it does better on validation, adds the softmax over tokens that is usual in the field.
 - α + β ≤ 1 (eq. 13) is achieved by dividing both by their sum. "Splice" is a sum, as in the authors' later code.
+- Nothing is said of the scale on which V reaches the output layers, or of how these are initialised. An average of S and M
+  is half as large as their sum, and training starts slowly from it: `scale` multiplies V, 1 by default.
 - Eq. 16 pools a matrix of width k, which according to the text follows two fully connected layers: 2H → H → k' = H,
   then the sum. `output="label-linear"` is the usual alternative, a weight vector per code.
 
@@ -60,7 +62,7 @@ from icdbench.nn import (
     untitled_notices,
 )
 from icdbench.registry import register
-from icdbench.spec import Layers, Odd, Positive, Rate, Settings, Variant, tunable
+from icdbench.spec import Layers, Odd, Positive, PositiveFloat, Rate, Settings, Variant, tunable
 from icdbench.types import Batch, Task
 
 
@@ -74,6 +76,7 @@ class Config(Settings):
     attention: Literal["joint", "sum", "label", "self"] = "joint"
     label_softmax: bool = True
     output: Literal["mlp-sum", "label-linear"] = "mlp-sum"
+    scale: PositiveFloat = tunable(1.0, 0.5, 8.0, log=True, about="factor of V before the output layers")
 
 
 @register(
@@ -164,6 +167,7 @@ class Jlan(nn.Module):
         return attended_BLH
 
     def _logits(self, codes_BLK: Tensor) -> Tensor:
+        codes_BLK = codes_BLK * self.config.scale
         if self.config.output == "label-linear":
             logits_BL: Tensor = self.output(codes_BLK)
         else:

@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
@@ -85,3 +88,17 @@ def watching(browser: Browser) -> Iterator[Watched]:
     for context in browser.contexts:
         context.close()
     assert opened.wrong == [], opened.wrong
+
+
+def send(url: str, body: bytes | dict[str, str], **headers: str) -> tuple[int, str]:
+    """Status and text of the answer to a form."""
+    data = urllib.parse.urlencode(body).encode() if isinstance(body, dict) else body
+    request = urllib.request.Request(url, data)  # noqa: S310
+    for name, value in headers.items():
+        request.add_header(name.replace("_", "-"), value)
+    try:
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -53,18 +54,24 @@ def train(folder: Path) -> None:
         for spec in runner.expand(request):
             runner.execute(spec, request)
         bundle.write(bundle.of_run(run_of(folder, "caml"), request.results), folder / BUNDLE)
-    tables.make(folder / TABLES, admissions=60, seed=1, other_notes=1, workers=1)
+    synthetic(folder / TABLES)
 
 
-def copied(shared: Path, to: Path) -> Path:
-    """The finished runs below `to`. The first that asks trains them into `shared`."""
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
-            fresh = shared.with_name(f"{shared.name}.new")
+def synthetic(folder: Path) -> Path:
+    """Synthetic MIMIC tables of 60 admissions."""
+    tables.make(folder, admissions=60, seed=1, other_notes=1, workers=1)
+    return folder
+
+
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """The folder that `make` fills, in whichever process asks first."""
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            fresh = folder.with_name(f"{folder.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
-            train(fresh)
-            fresh.rename(shared)
-    return Path(shutil.copytree(shared, to, dirs_exist_ok=True))
+            make(fresh)
+            fresh.rename(folder)
+    return folder
 
 
 def run_of(folder: Path, system: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
+PAPER = SHARED / "paper" / "jlan.txt"
 
 
 def committed_records() -> list[Path]:

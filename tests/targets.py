@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from codiesp import small as small_codiesp
 from corpora import rows, write
 from mimic import small
 from places import ROOT
+from runs import UNSIGNED
 from safetensors.numpy import save_file
 from scipy.sparse import csr_matrix
-from test_data import IDS, TABLES
 
 from icdbench import registry
 from icdbench.data import datasets, encode
@@ -23,7 +23,6 @@ from icdbench.data.sources import codiesp
 from icdbench.inference import bundle
 from icdbench.presentation import catalog
 from icdbench.records import store
-from icdbench.records.record import RunRecord
 from icdbench.settings import DataError, SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training import checkpointing
@@ -79,26 +78,13 @@ def mimic(table: str) -> Target:
 
 
 def make_codiesp(folder: Path) -> Path:
-    place = folder / codiesp.FOLDER
-    for part, ids in IDS.items():
-        for texts in ("text_files_en", "text_files"):
-            (place / part / texts).mkdir(parents=True)
-            for number, id_ in enumerate(ids):
-                (place / part / texts / f"{id_}.txt").write_text(f"the patient {number} 500 mg", encoding="utf-8")
-    for (part, kind), table in TABLES.items():
-        lines = [f"{id_}\t{code}\n" for id_, found in table.items() for code in found]
-        (place / part / f"{part}{kind}.tsv").write_text("".join(lines), encoding="utf-8")
-    return place / "train" / "trainD.tsv"
+    return small_codiesp(folder) / codiesp.FOLDER / "train" / "trainD.tsv"
 
 
 def own(suffix: str) -> Target:
     return Target(
         lambda folder: write(folder / f"notes{suffix}", rows(12)), lambda path: prepare(str(path), path.parent)
     )
-
-
-NOTHING_SIGNED: dict[str, Any] = {"id": "own/caml/1-00000000", "created": "", "digest": ""}
-UNSIGNED = RunRecord.model_construct(**NOTHING_SIGNED)
 
 
 def make_record(folder: Path) -> Path:

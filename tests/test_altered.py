@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 from places import ROOT
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = ROOT / "tests" / "faults" / "altered.py"
 

@@ -24,6 +24,8 @@ from icdbench.records import store
 from icdbench.settings import SpecError
 from icdbench.training import objectives
 
+pytestmark = pytest.mark.slow
+
 TINY = {"data.min_documents": 1, "data.embeddings": "random", "train.max_epochs": 1, "caml.filters": 4}
 QUIET = icdbench.Execution(progress=False)
 HEAVY = ("torch", "numpy", "pandas", "pydantic", "rich", "typer")

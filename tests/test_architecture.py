@@ -183,12 +183,27 @@ def test_models_and_benchmarks_are_links_to_the_top_level() -> None:
         assert (ROOT / "icdbench" / name).resolve() == ROOT / name
 
 
+@pytest.mark.slow
 def test_no_model_file_of_the_suite_is_left_out() -> None:
     """A file that cannot be imported is warned of and passed over, which must not hide one of ours."""
     code = "from icdbench import registry; print(*sorted({entry.file for entry in registry.entries().values()}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert set(done.stdout.split()) == {path.name for path in (ROOT / "models").glob("*.py")} - {"__init__.py"}
+
+
+def test_tests_import_nothing_of_a_file_of_tests() -> None:
+    """What several files of tests need is in a module beside conftest.py, so that each file can be run, and moved, alone."""
+    tests = ROOT / "tests"
+    files_of_tests = {path.stem for path in tests.rglob("test_*.py")}
+    for path in tests.rglob("*.py"):
+        taken = set[str]()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                taken |= {str(node.module), *(alias.name for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                taken |= {alias.name for alias in node.names}
+        assert taken.isdisjoint(files_of_tests), path.relative_to(tests)
 
 
 # --- No hidden state -----------------------------------------------------------------------------------------------------
@@ -210,6 +225,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing_in_the_process() -> None:
     script = IMPORTING.format(first=OTHERS)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}

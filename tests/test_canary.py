@@ -12,24 +12,29 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import Call
+from finished import once
 from mimic import SUMMARY, Mimic3, Mimic4, write_splits
 from pyarrow import feather, parquet
 
+import icdbench.run as runner
 from icdbench.data import datasets
 from icdbench.data.sources import codiesp
+from icdbench.inference import bundle
+from icdbench.run import Request
 from icdbench.settings import DataError
 from icdbench.synthetic import MARKER
+
+pytestmark = pytest.mark.slow
 
 MARK = "qxnote"  # in every word of a note
 NOTE = "\n".join(" ".join(f"{MARK}{a}{b}" for b in "abcdefgh") for a in "abcdefgh")
@@ -59,39 +64,35 @@ def stored(place: Path) -> Iterator[tuple[str, str]]:
             yield str(path), path.read_bytes().decode("latin-1")
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A run of good data by its id, and the folder of its results and its bundle."""
-    place = tmp_path_factory.mktemp("good")
+def make_good(place: Path) -> None:
+    """A folder with the results of a run of good data, and its bundle."""
+    place.mkdir()
     lines = ["id,text,codes,split"]
     for number in range(30):
         split = ("train", "train", "validation", "test")[number % 4]
         lines.append(f"{number},the word{number % 3} was treated,A{number % 3},{split}")
     (place / "good.csv").write_text("\n".join(lines), encoding="utf-8")
 
-    def call(*words: str) -> None:
-        command = [sys.executable, "-m", "icdbench", *words]
-        subprocess.run(command, cwd=place, check=True, env=os.environ | {"ICDBENCH_CACHE": str(place / "cache")})
-
-    call("run", "--models", "lr", "--dataset", "good.csv", *TINY)
-    (record,) = (place / "results").glob("*/*/*/record.json")
-    run = str(record.parent.relative_to(place / "results"))
-    call("bundle", run, "--out", "model.icdbench")
-    return run, place
+    request = Request(["lr"], str(place / "good.csv"), changes={"data.min_documents": 1}, results=place / "results")
+    with mock.patch.dict(os.environ, ICDBENCH_CACHE=str(place / "cache")):
+        (planned,) = runner.expand(request)
+        record = runner.execute(planned, request)
+        bundle.write(bundle.of_run(record.id, request.results), place / "model.icdbench")
 
 
 @pytest.fixture
-def trained(good: tuple[str, Path], tmp_path: Path) -> tuple[str, Path]:
+def trained(session_folder: Path, tmp_path: Path) -> tuple[str, Path]:
     """A run in the folder `results`, whose data are gone with all that was kept of them, and its bundle."""
-    run, place = good
+    place = once(session_folder / "canary", make_good)
     shutil.copytree(place / "results", tmp_path / "results")
-    return run, place / "model.icdbench"
+    (record,) = (tmp_path / "results").glob("*/*/*/record.json")
+    return str(record.parent.relative_to(tmp_path / "results")), place / "model.icdbench"
 
 
 @pytest.fixture
 def tell(icdbench: Call, trained: tuple[str, Path], tmp_path: Path) -> Callable[..., int]:
     """Runs every command that reads a data set, or some of them; how many ended with an error."""
-    run, bundle = trained
+    run, model = trained
 
     def call(name: str | Path, *root: object, every: bool = True) -> int:
         own = root or ("--dataset", name)
@@ -106,12 +107,12 @@ def tell(icdbench: Call, trained: tuple[str, Path], tmp_path: Path) -> Callable[
             ("ablate", "lr", "--dataset", name, *TINY, *root),
             ("bundle", run, "--out", "again.icdbench", *own),
             ("explain", "--evaluate", "--run", run, *own),
-            ("predict", "--run", run, bundle, *own),
+            ("predict", "--run", run, model, *own),
         ]
         commands = commands if every else commands[:2]
         if not root:
             for words in (("predict",), ("predict", "--column", "codes"), ("explain",)):
-                commands.append((words[0], name, *words[1:], "--bundle", bundle))
+                commands.append((words[0], name, *words[1:], "--bundle", model))
         failed = 0
         for command in commands:
             status, out, err = icdbench(*command)

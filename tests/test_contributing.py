@@ -16,6 +16,8 @@ from icdbench import models, registry
 from icdbench.data import datasets, source
 from icdbench.records import store
 
+pytestmark = pytest.mark.slow
+
 MOST_LINES = 20  # of an example
 SECTIONS = {"Add a model": "average", "Add a data set": "letters", "Add a table or a figure": "mine"}
 

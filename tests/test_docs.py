@@ -27,6 +27,8 @@ from places import ROOT
 from icdbench.cli import results, trained
 from icdbench.data import source
 
+pytestmark = pytest.mark.slow
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What a command says, and the reason why it is not run.
 NOT_RUN = {

@@ -19,6 +19,8 @@ from icdbench.data.cache import cache_root, cached, clear, raw_digest
 from icdbench.data.word_vectors import word_vectors
 from icdbench.spec import DataSpec
 
+pytestmark = pytest.mark.slow
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Call
+from runs import UNSIGNED
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from targets import COMMITTED, TARGETS, UNSIGNED, attempt, make_bundle, make_predictions, make_record, make_weights
+from targets import COMMITTED, TARGETS, attempt, make_bundle, make_predictions, make_record, make_weights
 
 from icdbench import files
 from icdbench.inference import bundle
 from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.settings import DataError
+
+pytestmark = pytest.mark.slow
 
 FAST = ("--set", "train.max_epochs=1", "--set", "caml.filters=4", "--set", "caml.embedding_size=4", "--device", "cpu")
 

@@ -16,6 +16,8 @@ from icdbench.records import store
 from icdbench.run import Request
 from icdbench.settings import SpecError
 
+pytestmark = pytest.mark.slow
+
 MODEL = '''"""{name}: the mean of the word vectors. Doe, Journal 2026."""
 from torch import nn
 from icdbench.nn import embedding

@@ -13,6 +13,8 @@ import icdbench.run as runner
 from icdbench.resolution import DATA_SET, LAYERS, MODEL, SUITE, USER, Resolved
 from icdbench.run import Request
 
+pytestmark = pytest.mark.slow
+
 
 def resolved(system: str, **changes: Any) -> Resolved:
     (found,) = runner.resolved(

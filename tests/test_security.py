@@ -17,12 +17,15 @@ import pytest
 import torch
 from conftest import Call
 from places import ROOT
-from targets import UNSIGNED, make_predictions
+from runs import UNSIGNED
+from targets import make_predictions
 
 from icdbench.data.sources import codiesp, own
 from icdbench.data.sources import mimic_splits as splits
 from icdbench.records import store
 from icdbench.settings import DataError
+
+pytestmark = pytest.mark.slow
 
 SOURCES = sorted(
     {path.resolve() for folder in ("icdbench", "models", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")}

@@ -6,8 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import NUM_CODES, padded, small_task
-from test_models import NEURAL, SMALL
+from systems import NEURAL, NUM_CODES, SMALL, padded, small_task
 from torch import Tensor, nn
 
 from icdbench import registry
@@ -15,6 +14,8 @@ from icdbench.benchmarks.speed.plain import PLAIN, load, plain_name
 from icdbench.nn import BiRNN, kernels
 from icdbench.nn.kernels import convolve, dropout, linear, product
 from icdbench.types import Batch
+
+pytestmark = pytest.mark.slow
 
 # By channels side by side, by spectra, by spectra of many features, by torch's own.
 SIZES = [(6, 4, 3), (6, 4, 10), (6, 4, 13), (4, 6, 25), (130, 7, 10), (7, 130, 25), (130, 7, 3)]

@@ -39,7 +39,7 @@ Batches = Iterator[tuple[list[Any], list[Any]]]  # HADM_ID and TEXT
 def icdbench(path: Path) -> Batches:
     from icdbench.data.sources import csv_tables as physionet
 
-    for batch in physionet.rows(path, COLUMNS, where=("CATEGORY", CATEGORY)):
+    for batch in physionet.batches(path, COLUMNS, where=("CATEGORY", CATEGORY)):
         yield batch["HADM_ID"].to_pylist(), batch["TEXT"].to_pylist()
 
 

@@ -225,7 +225,9 @@ def show_models(
     trained = TrainSpec().override({**entry.train, **variant.train}, "train")
     echo(f"\n{_fields('train.', trained.model_dump(), trained.ranges())}")
     if entry.small:
-        small = listed({f"train.{field}": value for field, value in entry.small.items()})
+        small = listed(
+            {f"{target}.{field}": value for target, of in entry.small_by_target.items() for field, value in of.items()}
+        )
         echo(f"\nBelow {resolution.SMALL:,} training documents: {small}")
     if entry.variants:
         rows = [

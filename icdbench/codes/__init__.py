@@ -1,5 +1,6 @@
 """Code systems: ICD-9-CM and ICD-10 codes and titles, and the hierarchy above them."""
 
 from icdbench.codes.hierarchy import Tree
+from icdbench.codes.systems import CodingSystem
 
-__all__ = ["Tree", "hierarchy", "icd9", "icd10"]
+__all__ = ["CodingSystem", "Tree", "hierarchy", "icd9", "icd10", "systems"]

@@ -127,16 +127,13 @@ def clear(name: str | None = None) -> Cleared:
 
 def _remove(path: Path) -> tuple[int, list[str]]:
     """Remove an entry of the cache; its bytes, and what is in its folder that the cache did not put there, which stays."""
-    inside = sorted(path.iterdir()) if path.is_dir() else [path]
-    own = [
-        file
-        for file in inside
-        if file.is_file() and not file.is_symlink() and (file == path or CONTENT.fullmatch(file.name))
-    ]
-    size = sum(file.stat().st_size for file in own)
-    for file in own:
-        file.unlink()
-    strange = [_relative(file) for file in inside if file not in own]
+    size, strange = 0, []
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink() and (file == path or CONTENT.fullmatch(file.name)):
+            size += file.stat().st_size
+            file.unlink()
+        else:
+            strange.append(_relative(file))
     if path.is_dir() and not strange:
         path.rmdir()
     return size, strange
@@ -152,17 +149,12 @@ def kept(folder: Path, load: Callable[[Path], T]) -> T | None:
     try:
         if not folder.exists():
             return None
-        _verify(folder)
+        if read_json(folder / CHECKSUMS) != _checksums(folder):
+            raise ValueError("its checksums differ")  # noqa: TRY301
         return load(folder)
     except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         log.warning("the cache %s is damaged (%s) and is rebuilt", folder, str(error).partition("\n")[0])
         return None
-
-
-def _verify(folder: Path) -> None:
-    """Raises ValueError or OSError unless every file is as it was saved."""
-    if read_json(folder / CHECKSUMS) != _checksums(folder):
-        raise ValueError("its checksums differ")
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 from icdbench.data import sources
 from icdbench.data.source import DOWNLOADS, SOURCES, Evidence, Source
 from icdbench.data.sources import own
-from icdbench.data.sources.own import notes, reading
+from icdbench.data.sources.own import is_path, notes, reading
 from icdbench.data.sources.own_settings import OwnSettings
 from icdbench.plugins import loading
 from icdbench.settings import DataError, SpecError, nearest
@@ -63,17 +63,12 @@ def source(name: str) -> Source:
         return known[name]
     if found := PYTHON_FILE.fullmatch(name):
         return _of_file(Path(found["path"]), found["name"] or "")
-    if own.is_path(name):
+    if is_path(name):
         return own.source(Path(name))
     raise SpecError(
         f"no data set '{name}'{nearest(name, known)}; own data: a .csv, .tsv, .parquet, .json or .jsonl file, or a data set "
         "of your own by its Python file, as ./mine.py"
     )
-
-
-def is_path(name: str) -> bool:
-    """Whether this names a user's own table rather than a registered data set."""
-    return own.is_path(name)
 
 
 def data_root(given: Path | None) -> Path:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from icdbench.codes import Tree
 from icdbench.data import quality
 from icdbench.data.cache import cache_root, cached, kept
 from icdbench.data.source import Source, check_codes, divide
-from icdbench.data.tokens import Lexicon, document_counts, tokenize
+from icdbench.data.tokens import Lexicon, Ragged, document_counts, tokenize
 from icdbench.files import regular
 from icdbench.settings import DataError, Settings, SpecError
 from icdbench.spec import DataSpec, Rule
@@ -75,18 +75,9 @@ def remembered(opened: Source, raw_content: str) -> Corpus | None:
 
 def notes(texts: Sequence[str], index: Mapping[str, int], rule: Rule, num_codes: int, max_tokens: int) -> Encoded:
     """Texts without codes as a model reads them, by the position of each known word; plain Python is fast enough."""
-    rows = [[index.get(word, UNKNOWN) for word in tokenize(text, rule)] or [UNKNOWN] for text in texts]
-    none = np.zeros(len(rows), np.int32)
-    return Encoded(
-        ids=("",) * len(rows),
-        tokens=_flat(rows, np.int32),
-        token_offsets=_offsets(map(len, rows)),
-        codes=none[:0],
-        code_offsets=_offsets(none),
-        unseen=none,
-        num_codes=num_codes,
-        max_tokens=max_tokens,
-    )
+    tokens = Ragged.of([[index.get(word, UNKNOWN) for word in tokenize(text, rule)] or [UNKNOWN] for text in texts])
+    codes, unseen = Ragged.of([[]] * len(texts)), np.zeros(len(texts), np.int32)
+    return Encoded(("",) * len(texts), *tokens, *codes, unseen, num_codes, max_tokens)
 
 
 def _key(opened: Source, raw_content: str) -> str:
@@ -116,16 +107,14 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     labelled = {split: [_Labelled(each.id, each.codes) for each in by_split[split]] for split in SPLITS}
     del by_split
     raw = replace(raw, documents=(), background=())
-    counted = [words["train"], (background[0], background[1][: raw.counted_background + 1])]
+    counted = [words["train"], Ragged(background.values, background.offsets[: raw.counted_background + 1])]
     counts = sum(
         (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
     )
-    tokens, positions = _known_words(lexicon.words, counts, sum(len(offsets) - 1 for _, offsets in counted), data)
+    tokens, positions = _known_words(lexicon.words, counts, sum(len(texts.lengths) for texts in counted), data)
     codes = _label_set(labelled["train"], data) if raw.codes is None else tuple(raw.codes)
     check_codes(opened.name, codes)
-    listed = Counter(
-        code for documents in labelled.values() for each in documents for code in dict.fromkeys(each.codes)
-    )
+    listed = quality.document_frequencies(each.codes for documents in labelled.values() for each in documents)
     alike = [spellings for spellings in quality.alike(listed) if not set(codes).isdisjoint(spellings)]
     titles = opened.titles(tuple(dict.fromkeys([*codes, *(code for each in alike for code in each)])))
     tree = opened.tree(codes)
@@ -134,7 +123,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     facts = {
         **raw.facts,
         "distinct_words": int((counts > 0).sum()),
-        "background_documents": len(background[1]) - 1,
+        "background_documents": len(background.lengths),
         "codes_without_title": sum(code not in titles for code in codes),
         **({"codes_outside_hierarchy": len(tree.outside)} if tree and tree.outside else {}),
     }
@@ -142,10 +131,10 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         name=opened.name,
         vocabulary=Vocabulary(tokens, codes),
         splits={
-            split: _encode(labelled[split], *words.pop(split), positions, codes, data, by_length=opened.by_length)
+            split: _encode(labelled[split], words.pop(split), positions, codes, data, by_length=opened.by_length)
             for split in SPLITS
         },
-        background=_encode([], *background, positions, codes, data),
+        background=_encode([], background, positions, codes, data),
         descriptions=_titles(codes, titles, index, data),
         fingerprint=raw_content,
         key=key,
@@ -201,8 +190,7 @@ def _label_set(train: Sequence[_Labelled], data: DataSpec) -> tuple[str, ...]:
 
 def _encode(
     documents: Sequence[_Labelled],
-    words: IntArray,
-    offsets: IntArray,
+    words: Ragged,
     positions: IntArray,
     codes: Sequence[str],
     data: DataSpec,
@@ -210,39 +198,28 @@ def _encode(
     by_length: bool = False,
 ) -> Encoded:
     """The documents with their words as positions in the vocabulary; background texts are words without documents."""
-    lengths = np.diff(offsets)
     if by_length:
-        order = np.argsort(lengths, kind="stable")
+        order = np.argsort(words.lengths, kind="stable")
         documents = [documents[position] for position in order]
-        words = _flat([words[offsets[position] : offsets[position + 1]] for position in order], np.int32)
-        lengths, offsets = lengths[order], _offsets(lengths[order])
+        words = Ragged.of([words.row(position) for position in order])
     code_index = {code: index for index, code in enumerate(codes)}
     listed = [set(document.codes) for document in documents]
     known = [sorted(code_index[code] for code in row if code in code_index) for row in listed]
     # With top_codes the other codes are another task, not missed ones.
     total = known if data.top_codes is not None else listed
-    return Encoded(
-        ids=tuple(document.id for document in documents),
-        tokens=_with_unknown(positions[words], offsets[:-1][lengths == 0]),
-        token_offsets=_offsets(np.maximum(lengths, 1)),
-        codes=_flat(known, np.int32),
-        code_offsets=_offsets(map(len, known)),
-        unseen=np.array([len(every) - len(row) for every, row in zip(total, known, strict=True)], dtype=np.int32),
-        num_codes=len(codes),
-    )
+    unseen = [len(every) - len(row) for every, row in zip(total, known, strict=True)]
+    ids = tuple(document.id for document in documents)
+    tokens = _none_empty(Ragged(positions[words.values], words.offsets))
+    return Encoded(ids, *tokens, *Ragged.of(known), np.array(unseen, np.int32), num_codes=len(codes))
 
 
-def _with_unknown(tokens: IntArray, places: IntArray) -> IntArray:
-    """The tokens with an unknown one at each of the places."""
-    return np.insert(tokens, places, UNKNOWN) if len(places) else tokens
-
-
-def _flat(rows: Sequence[Sequence[int] | IntArray], dtype: type[np.int32]) -> IntArray:
-    return np.concatenate([np.zeros(0, dtype), *(np.asarray(row, dtype) for row in rows)])
-
-
-def _offsets(lengths: Iterable[int]) -> IntArray:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.fromiter(lengths, dtype=np.int64))])
+def _none_empty(tokens: Ragged) -> Ragged:
+    """The same with an unknown token in each row that has none."""
+    empty = tokens.lengths == 0
+    if not empty.any():
+        return tokens
+    offsets = np.concatenate([[0], np.cumsum(np.maximum(tokens.lengths, 1))])
+    return Ragged(np.insert(tokens.values, tokens.offsets[:-1][empty], UNKNOWN), offsets)
 
 
 def _save(built: Corpus, folder: Path) -> None:
@@ -267,8 +244,9 @@ def _save(built: Corpus, folder: Path) -> None:
 
 
 def _save_titles(folder: Path, name: str, titles: Sequence[IntArray]) -> None:
-    np.save(folder / f"{name}.tokens.npy", _flat(titles, np.int32))
-    np.save(folder / f"{name}.offsets.npy", _offsets(map(len, titles)))
+    tokens, offsets = Ragged.of(titles)
+    np.save(folder / f"{name}.tokens.npy", tokens)
+    np.save(folder / f"{name}.offsets.npy", offsets)
 
 
 class _Named(Settings):
@@ -302,20 +280,20 @@ def _load(folder: Path) -> Corpus:
         loaded: IntArray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return loaded
 
+    def rows(values: str, offsets: str, known: int, count: int | None = None) -> Ragged:
+        found = Ragged(array(values), array(offsets))
+        _check(found, len(found.offsets) - 1 if count is None else count, known)
+        return found
+
     def part(name: str) -> Encoded:
-        tokens, token_offsets, codes, code_offsets, unseen = (array(f"{name}.{field}") for field in _ARRAYS)
-        read = Encoded(
-            lists.ids[name], tokens, token_offsets, codes, code_offsets, unseen, num_codes=len(vocabulary.codes)
-        )
-        texts = len(read) if name == "background" else len(read.ids)  # background texts have no ids and no codes
-        _check(read.tokens, read.token_offsets, texts, len(vocabulary.tokens))
-        _check(read.codes, read.code_offsets, len(read.ids), len(vocabulary.codes))
-        return read
+        ids = lists.ids[name]
+        count = None if name == "background" else len(ids)  # background texts have no ids and no codes
+        tokens = rows(f"{name}.tokens", f"{name}.token_offsets", len(vocabulary.tokens), count)
+        codes = rows(f"{name}.codes", f"{name}.code_offsets", len(vocabulary.codes), len(ids))
+        return Encoded(ids, *tokens, *codes, array(f"{name}.unseen"), num_codes=len(vocabulary.codes))
 
     def titles(name: str) -> tuple[IntArray, ...]:
-        tokens, offsets = array(f"{name}.tokens"), array(f"{name}.offsets")
-        _check(tokens, offsets, len(offsets) - 1, len(vocabulary.tokens))
-        return tuple(np.split(tokens, offsets[1:-1]))
+        return tuple(rows(f"{name}.tokens", f"{name}.offsets", len(vocabulary.tokens)).rows())
 
     return Corpus(
         vocabulary=vocabulary,
@@ -331,8 +309,9 @@ def _load(folder: Path) -> Corpus:
     )
 
 
-def _check(values: IntArray, offsets: IntArray, rows: int, known: int) -> None:
-    """Raises ValueError unless the values are so many rows of numbers below `known`."""
+def _check(found: Ragged, rows: int, known: int) -> None:
+    """Raises ValueError unless these are so many rows of numbers below `known`."""
+    values, offsets = found
     if not (values.dtype.kind == offsets.dtype.kind == "i" and values.ndim == offsets.ndim == 1):
         raise ValueError("an array is of another kind")
     if len(offsets) != rows + 1 or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():

@@ -6,7 +6,8 @@ The files hold the texts word for word: what covers the raw data covers them too
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,27 +69,20 @@ def export(opened: Source, folder: Path, fmt: str = "csv", report: Report = quie
 
 
 def _rows(built: Corpus, documents: Mapping[str, Document], data: DataSpec, report: Report) -> Iterator[ExportedRow]:
-    total = sum(map(len, built.splits.values()))
-    done = 0
-    left_out = set() if data.top_codes is None else {code for each in documents.values() for code in each.codes}
-    left_out -= set(built.vocabulary.codes)
-    for split in SPLITS:
-        for name in built.splits[split].ids:
-            document = documents[name]
-            words = tokenize(document.text, data.words)
-            done += 1
-            if done % BATCH == 0 or done == total:
-                report("documents", done, total)
-            yield ExportedRow(
-                name,
-                split,
-                " ".join(words),
-                tuple(code for code in document.codes if code not in left_out),
-                len(words),
-            )
+    ids = [name for split in SPLITS for name in built.splits[split].ids]
+    label_set = set(built.vocabulary.codes)
+    for done, name in enumerate(ids, start=1):
+        document = documents[name]
+        words = tokenize(document.text, data.words)
+        codes = document.codes
+        if data.top_codes is not None:
+            codes = tuple(code for code in codes if code in label_set)
+        if done % BATCH == 0 or done == len(ids):
+            report("documents", done, len(ids))
+        yield ExportedRow(name, document.split, " ".join(words), codes, len(words))
 
 
-def _csv(rows: Iterable[ExportedRow], folder: Path) -> None:
+def _csv(rows: Iterator[ExportedRow], folder: Path) -> None:
     with (folder / "documents.csv").open("w", encoding="utf-8", newline="") as file:
         file.write(output.csv_row(ExportedRow._fields))
         for row in rows:
@@ -96,24 +90,18 @@ def _csv(rows: Iterable[ExportedRow], folder: Path) -> None:
             file.write(output.csv_row([row.id, row.split, row.tokens, ";".join(row.codes), row.length]))
 
 
-def _parquet(rows: Iterable[ExportedRow], folder: Path) -> None:
+def _parquet(rows: Iterator[ExportedRow], folder: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     types = {"codes": pa.list_(pa.string()), "length": pa.int64()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in ExportedRow._fields])
     with parquet.ParquetWriter(folder / "documents.parquet", schema) as writer:
-        batch: list[ExportedRow] = []
-        for row in rows:
-            batch.append(row)
-            if len(batch) == BATCH:
-                writer.write_batch(pa.RecordBatch.from_pylist([each._asdict() for each in batch], schema))
-                batch = []
-        if batch:
-            writer.write_batch(pa.RecordBatch.from_pylist([each._asdict() for each in batch], schema))
+        while batch := [row._asdict() for row in islice(rows, BATCH)]:
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
 
 
-def _libmultilabel(rows: Iterable[ExportedRow], folder: Path) -> None:
+def _libmultilabel(rows: Iterator[ExportedRow], folder: Path) -> None:
     """train.txt, valid.txt and test.txt: id, codes joined by spaces, and tokens, separated by tabs."""
     names = dict(zip(SPLITS, ("train", "valid", "test"), strict=True))
     files = {split: (folder / f"{name}.txt").open("w", encoding="utf-8") for split, name in names.items()}
@@ -127,7 +115,7 @@ def _libmultilabel(rows: Iterable[ExportedRow], folder: Path) -> None:
             file.close()
 
 
-FORMATS: Mapping[str, Callable[[Iterable[ExportedRow], Path], None]] = {
+FORMATS: Mapping[str, Callable[[Iterator[ExportedRow], Path], None]] = {
     "csv": _csv,
     "parquet": _parquet,
     "libmultilabel": _libmultilabel,

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from icdbench.data.source import Source, divide
 from icdbench.data.sources.own_codes import NO_VALUES
-from icdbench.data.tokens import Lexicon
+from icdbench.data.tokens import Lexicon, Ragged
 from icdbench.settings import shown
 from icdbench.spec import Rule
 from icdbench.types import SPLITS, Document, IntArray, Report, composed, quiet
@@ -53,7 +54,7 @@ def inspected(opened: Source, report: Report = quiet) -> list[Finding]:
     """What is wrong with a data set's documents and codes, "notice" for what the source itself says. Raises DataError."""
     raw = opened.documents(report)
     divide(opened.name, raw.documents)
-    counts = Counter(code for document in raw.documents for code in dict.fromkeys(document.codes))
+    counts = document_frequencies(document.codes for document in raw.documents)
     codes = tuple(counts)
     outside = opened.outside(codes)
     strange = [code for code in codes if code in outside]
@@ -73,12 +74,12 @@ def findings(documents: Sequence[Document], rule: Rule, report: Report = quiet) 
     hashes (Broder 1997). So a note of 30 words is found with one word changed, one of 300 with some fifteen.
     """
     lexicon = Lexicon(rule)
-    words, offsets = lexicon.read([document.text for document in documents], report)
-    equal = _equal(documents, words, offsets)
-    near = _near(documents, words, offsets, lexicon.words)
+    words = lexicon.read([document.text for document in documents], report)
+    equal = _equal(documents, words)
+    near = _near(documents, words, lexicon.words)
     near = {place: other for place, other in near.items() if place not in equal}
     same = f"{100 * SIMILAR:.0f} % or more of the {SHINGLE}-word sequences are the same"
-    empty = [document for document, length in zip(documents, np.diff(offsets), strict=True) if not length]
+    empty = [document for document, length in zip(documents, words.lengths, strict=True) if not length]
     uncoded = [document for document in documents if not document.codes]
     found = [
         *_paired("equal", "texts that also occur in another split", documents, equal),
@@ -96,17 +97,22 @@ def findings(documents: Sequence[Document], rule: Rule, report: Report = quiet) 
             "clauses",
             "texts without spaces between words, whose tokens are clauses (put spaces between the words first)",
             documents,
-            _unspaced(documents, words, offsets, lexicon.words),
+            _unspaced(documents, words, lexicon.words),
         ),
     ]
     return [*found, *_codes(documents)]
 
 
+def document_frequencies(codes: Iterable[Sequence[str]]) -> Counter[str]:
+    """The number of documents that have each code, from the codes of each document; in order of first appearance."""
+    return Counter(code for listed in codes for code in dict.fromkeys(listed))
+
+
 def _paired(kind: str, what: str, documents: Sequence[Document], pairs: Pairs) -> Iterator[Finding]:
     if pairs:
-        counts = Counter(documents[place].split for place in pairs)
         examples = [f"{_named(documents[place])} = {_named(documents[pairs[place]])}" for place in _examples(pairs)]
-        yield Finding(kind, f"{what}: {sum(counts.values()):,} ({_counted(counts)}), such as {', '.join(examples)}")
+        by_split = _counted(documents[place] for place in pairs)
+        yield Finding(kind, f"{what}: {len(pairs):,} ({by_split}), such as {', '.join(examples)}")
 
 
 def _examples(pairs: Pairs) -> list[int]:
@@ -122,15 +128,15 @@ def _named(document: Document) -> str:
     return f"{shown(document.id)} ({document.split})"
 
 
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts.get(split))
+def _counted(documents: Iterable[Document]) -> str:
+    counts = Counter(document.split for document in documents)
+    return ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if counts[split])
 
 
 def _listed(kind: str, what: str, documents: Sequence[Document], wrong: Sequence[Document]) -> Iterator[Finding]:
     if wrong:
-        counts = Counter(document.split for document in wrong)
-        names = ", ".join(_named(document) for document in wrong[:SHOWN])
-        yield Finding(kind, f"{what}: {len(wrong):,} of {len(documents):,} ({_counted(counts)}), such as {names}")
+        names = ", ".join(map(_named, wrong[:SHOWN]))
+        yield Finding(kind, f"{what}: {len(wrong):,} of {len(documents):,} ({_counted(wrong)}), such as {names}")
 
 
 def _groups(documents: Iterable[Document]) -> Iterator[Finding]:
@@ -140,19 +146,15 @@ def _groups(documents: Iterable[Document]) -> Iterator[Finding]:
             splits[document.group].add(document.split)
     torn = [group for group, among in splits.items() if len(among) > 1]
     if torn:
-        names = [
-            f"{shown(group)} ({', '.join(split for split in SPLITS if split in splits[group])})"
-            for group in torn[:SHOWN]
-        ]
-        yield Finding(
-            "group",
-            f"groups of documents in more than one split: {len(torn):,} of {len(splits):,}, such as {', '.join(names)}",
-        )
+        among = {group: ", ".join(sorted(splits[group], key=SPLITS.index)) for group in torn[:SHOWN]}
+        names = ", ".join(f"{shown(group)} ({found})" for group, found in among.items())
+        what = "groups of documents in more than one split"
+        yield Finding("group", f"{what}: {len(torn):,} of {len(splits):,}, such as {names}")
 
 
 def _codes(documents: Sequence[Document]) -> Iterator[Finding]:
     """Codes of which nothing can be learned."""
-    counts = Counter(code for document in documents for code in dict.fromkeys(document.codes))
+    counts = document_frequencies(document.codes for document in documents)
     if counts and max(counts.values()) == 1:
         yield Finding(
             "no repeats",
@@ -160,10 +162,9 @@ def _codes(documents: Sequence[Document]) -> Iterator[Finding]:
             f"{_quoted(counts)}; is each of these one code?",
         )
         return
-    known = {code for document in documents if document.split == "train" for code in document.codes}
-    for split in SPLITS[1:]:
-        asked = dict.fromkeys(code for document in documents if document.split == split for code in document.codes)
-        if asked and known.isdisjoint(asked):
+    known, *others = (document_frequencies(each.codes for each in documents if each.split == split) for split in SPLITS)
+    for split, asked in zip(SPLITS[1:], others, strict=True):
+        if asked and known.keys().isdisjoint(asked):
             yield Finding(
                 "unseen",
                 f"codes of {split} that no training document has: all {len(asked):,}, such as {_quoted(asked)}",
@@ -171,8 +172,7 @@ def _codes(documents: Sequence[Document]) -> Iterator[Finding]:
 
 
 def _quoted(codes: Iterable[str]) -> str:
-    every = list(codes)
-    return ", ".join(shown(code) for code in every[:SHOWN])
+    return ", ".join(map(shown, islice(codes, SHOWN)))
 
 
 # --- Codes ---------------------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def alike(codes: Iterable[str]) -> list[tuple[str, ...]]:
     """
     spellings: dict[str, list[str]] = defaultdict(list)
     for code in dict.fromkeys(codes):
-        spellings[_dotless(_spelled(code))].append(code)
+        spellings[_spelled(code).replace(".", "")].append(code)
     found: list[Sequence[str]] = []
     for codes_of in spellings.values():
         forms: dict[str, list[str]] = defaultdict(list)
@@ -199,10 +199,6 @@ def alike(codes: Iterable[str]) -> list[tuple[str, ...]]:
 
 def _spelled(code: str) -> str:
     return composed(code).casefold().rstrip(".").lstrip("0")
-
-
-def _dotless(code: str) -> str:
-    return code.replace(".", "")
 
 
 def about_codes(
@@ -219,25 +215,15 @@ def about_codes(
     found: list[Finding] = []
     same = [codes for codes in spellings if not _apart(codes, titles)]
     if same:
-        examples = "; ".join(" = ".join(shown(code) for code in codes) for codes in same[:SHOWN])
-        found.append(
-            Finding(
-                "spellings",
-                "codes in several spellings, each counted as a code of its own (case, dots or leading zeros differ): "
-                f"{len(same):,}, such as {examples}",
-            )
-        )
+        what = "codes in several spellings, each counted as a code of its own (case, dots or leading zeros differ)"
+        examples = "; ".join(" = ".join(map(shown, codes)) for codes in same[:SHOWN])
+        found.append(Finding("spellings", f"{what}: {len(same):,}, such as {examples}"))
     if missing := [code for code in counts if code.lower() in NO_VALUES]:
-        found.append(
-            Finding("missing", f"codes that look like a missing value: {len(missing):,}, such as {_quoted(missing)}")
-        )
+        what = "codes that look like a missing value"
+        found.append(Finding("missing", f"{what}: {len(missing):,}, such as {_quoted(missing)}"))
     if strange:
-        found.append(
-            Finding(
-                "system",
-                f"codes outside the data set's coding system: {len(strange):,} of {len(counts):,}, such as {_quoted(strange)}",
-            )
-        )
+        what = "codes outside the data set's coding system"
+        found.append(Finding("system", f"{what}: {len(strange):,} of {len(counts):,}, such as {_quoted(strange)}"))
     return found
 
 
@@ -250,28 +236,25 @@ def _apart(codes: Sequence[str], titles: Mapping[str, str]) -> bool:
 # --- Texts ---------------------------------------------------------------------------------------------------------------
 
 
-def _equal(documents: Sequence[Document], words: IntArray, offsets: IntArray) -> dict[int, int]:
+def _equal(documents: Sequence[Document], words: Ragged) -> dict[int, int]:
     """Documents whose tokens another split has too, each with one of these."""
     first: dict[bytes, dict[str, int]] = defaultdict(dict)  # of equal texts the first of each split
-    keys = []
-    for place, document in enumerate(documents):
-        read = words[offsets[place] : offsets[place + 1]]
-        key = hashlib.blake2b(read.tobytes(), digest_size=16).digest() if len(read) else b""
-        keys.append(key)
-        if key:
-            first[key].setdefault(document.split, place)
+    keys = [hashlib.blake2b(read.tobytes(), digest_size=16).digest() for read in words.rows()]
+    places = np.flatnonzero(words.lengths).tolist()
+    for place in places:
+        first[keys[place]].setdefault(documents[place].split, place)
     found = {}
-    for place, key in enumerate(keys):
-        others = [other for split, other in first[key].items() if split != documents[place].split] if key else []
+    for place in places:
+        others = [other for split, other in first[keys[place]].items() if split != documents[place].split]
         if others:
             found[place] = others[0]
     return found
 
 
-def _near(documents: Sequence[Document], words: IntArray, offsets: IntArray, names: Sequence[str]) -> dict[int, int]:
+def _near(documents: Sequence[Document], words: Ragged, names: Sequence[str]) -> dict[int, int]:
     """Documents with a near-equal text in another split, each with the most similar of those compared."""
     split_N = np.array([SPLITS.index(document.split) for document in documents])
-    sketches_NK = _sketches(words, offsets, names)
+    sketches_NK = _sketches(words, names)
     best: dict[int, tuple[float, int]] = {}
     pairs_P2 = _candidates(sketches_NK, split_N)
     for start in range(0, len(pairs_P2), CHUNK):
@@ -284,13 +267,13 @@ def _near(documents: Sequence[Document], words: IntArray, offsets: IntArray, nam
     return {place: -other for place, (_, other) in sorted(best.items())}
 
 
-def _sketches(words: IntArray, offsets: IntArray, names: Sequence[str]) -> Hashes:
+def _sketches(words: Ragged, names: Sequence[str]) -> Hashes:
     """The smallest hashes of each document's shingles [N, SKETCH], sorted, and NOTHING where there are no more."""
     digests = b"".join(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in names)
     hash_V = np.frombuffer(digests, np.uint64)
-    sketches_NK = np.full((len(offsets) - 1, SKETCH), NOTHING)
-    for place in range(len(sketches_NK)):
-        hash_T = hash_V[words[offsets[place] : offsets[place + 1]]]
+    sketches_NK = np.full((len(words.lengths), SKETCH), NOTHING)
+    for place, read in enumerate(words.rows()):
+        hash_T = hash_V[read]
         count = len(hash_T) - SHINGLE + 1
         if count > 0:
             mixed = sum((hash_T[start : start + count] * MIX[start] for start in range(SHINGLE)), np.uint64(0))
@@ -337,17 +320,14 @@ def _shares(one_PK: Hashes, other_PK: Hashes) -> NDArray[np.float64]:
     return shares
 
 
-def _unspaced(
-    documents: Sequence[Document], words: IntArray, offsets: IntArray, names: Sequence[str]
-) -> list[Document]:
+def _unspaced(documents: Sequence[Document], words: Ragged, names: Sequence[str]) -> list[Document]:
     """The documents of which clauses make up more than half."""
     length_V = np.array([len(name) for name in names], np.int64)
     clause_V = np.array([bool(CLAUSE.search(name)) for name in names], bool)
     if not clause_V.any():
         return []
-    found = []
-    for place, document in enumerate(documents):
-        read = words[offsets[place] : offsets[place + 1]]
-        if 2 * length_V[read][clause_V[read]].sum() > length_V[read].sum():
-            found.append(document)
-    return found
+    return [
+        document
+        for document, read in zip(documents, words.rows(), strict=True)
+        if 2 * length_V[read][clause_V[read]].sum() > length_V[read].sum()
+    ]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from icdbench.codes import Tree
+from icdbench.codes import CodingSystem, Tree
 from icdbench.data.cache import raw_digest
 from icdbench.files import MOST_TEXT, regular
 from icdbench.settings import DataError, SpecError, shown
@@ -86,17 +86,22 @@ class Source(ABC):
     def read(self, report: Report) -> Raw:
         """The documents. Raises DataError for damaged files."""
 
-    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002
+    @property
+    def coding(self) -> CodingSystem | None:
+        """The coding system of the codes; None if it is not known: such codes are all equally far apart."""
+        return None
+
+    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
         """The titles of the codes, without those that have none."""
-        return {}
+        return self.coding.titles(codes) if self.coding else {}
 
     def title_versions(self) -> Sequence[str]:
         """What decides the titles beside the raw files and the settings, such as the version of a package."""
-        return ()
+        return [self.coding.version()] if self.coding and self.coding.version else []
 
-    def tree(self, codes: Sequence[str]) -> Tree | None:  # noqa: ARG002
+    def tree(self, codes: Sequence[str]) -> Tree | None:
         """The hierarchy of the codes; None if their coding system is not known."""
-        return None
+        return self.coding.tree(codes) if self.coding else None
 
     def outside(self, codes: Sequence[str]) -> set[str]:
         """The codes that are outside the data set's coding system."""
@@ -228,6 +233,19 @@ def check_codes(name: str, codes: Iterable[str]) -> None:
                 f"data set '{name}': a code {what}; are the columns of texts and codes swapped? A code has at most "
                 f"{LONGEST_CODE} characters, in one line"
             )
+
+
+def fetch(url: str, path: Path, sha256: str | None, otherwise: str) -> None:
+    """Download a file. Raises DataError, which ends with what the user can do `otherwise`, also for another checksum."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    known = sha256 and f"sha256:{sha256}"
+    try:
+        pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, progressbar=False)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError: another checksum
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"download of {url} failed: {reason}; try again, or {otherwise}") from None
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -90,6 +91,31 @@ def _joining() -> frozenset[str]:
     )
 
 
+class Ragged(NamedTuple):
+    """Rows of different lengths in one array: row i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: IntArray
+    offsets: IntArray
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int] | IntArray]) -> Self:
+        """The rows one after another."""
+        values = [np.zeros(0, np.int32), *(np.asarray(row, np.int32) for row in rows)]
+        lengths = np.array([0, *map(len, rows)], np.int64)
+        return cls(np.concatenate(values), np.cumsum(lengths))
+
+    @property
+    def lengths(self) -> IntArray:
+        """The number of values in each row."""
+        return np.diff(self.offsets)
+
+    def row(self, number: int) -> IntArray:
+        return self.values[self.offsets[number] : self.offsets[number + 1]]
+
+    def rows(self) -> list[IntArray]:
+        return [self.row(number) for number in range(len(self.offsets) - 1)]
+
+
 class Lexicon:
     """The distinct words of all texts read so far: `words[i]` is word number i, in order of first appearance."""
 
@@ -102,8 +128,8 @@ class Lexicon:
     def words(self) -> list[str]:
         return list(self._numbers)
 
-    def read(self, texts: Sequence[str], report: Report = quiet) -> tuple[IntArray, IntArray]:
-        """The texts' words as numbers, and where each text begins: text i is `numbers[offsets[i]:offsets[i + 1]]`."""
+    def read(self, texts: Sequence[str], report: Report = quiet) -> Ragged:
+        """The numbers of each text's words."""
         parts: list[IntArray] = []
         lengths: list[IntArray] = []
         chunks = list(_chunks(texts))
@@ -116,7 +142,7 @@ class Lexicon:
                 parts.append(numbers[words])
                 report("words", done, len(chunks))
         offsets = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
-        return np.concatenate([np.zeros(0, np.int32), *parts]), offsets
+        return Ragged(np.concatenate([np.zeros(0, np.int32), *parts]), offsets)
 
     def _split(self, texts: Sequence[str]) -> tuple[IntArray, list[str]]:
         """The pieces of the texts with an _END between any two texts: places in a list of distinct pieces, and the list."""

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
+from conftest import Call
 from corpora import prepared
 from mimic import small
+from runs import FAST
 from waiting import until
 
 import icdbench.run as runner
 from icdbench import registry
-from icdbench.cli import main as cli
 from icdbench.evaluation import metrics
 from icdbench.presentation import formats
 from icdbench.records import store
@@ -29,47 +27,6 @@ from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training import objectives
 from icdbench.training.score import probabilities
-
-Answer = tuple[int, str, str]
-Call = Callable[..., Answer]
-
-FAST = ("--set", "train.max_epochs=2", "--set", "data.embeddings=random")
-
-
-@pytest.fixture
-def icdbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Runs a command in an empty folder; its exit status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["icdbench", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
-def notes(tmp_path: Path) -> Path:
-    """60 own documents whose codes can be read off their words, with splits."""
-    generator = np.random.default_rng(0)
-    words = {"038.9": "sepsis fever", "428.0": "heart failure edema", "0250": "diabetes insulin"}
-    path = tmp_path / "notes.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "text", "codes", "split"])
-        for number in range(60):
-            codes = [code for code in words if generator.random() < 0.5] or ["038.9"]
-            text = " ".join(["the patient was admitted", *(words[code] for code in codes), "and went home"])
-            split = "train" if number < 40 else "validation" if number < 50 else "test"
-            writer.writerow([number, text, ";".join(codes), split])
-    return path
 
 
 @pytest.mark.parametrize(
@@ -97,6 +54,7 @@ def test_no_command_shows_the_commands(icdbench: Call, words: Sequence[str]) -> 
     assert "Commands:" in err
 
 
+@pytest.mark.slow
 def test_run_compares_models_and_everything_is_stored(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     words = ("run", "--models", "caml,lr", "--dataset", notes, "--seeds", "2", "--device", "cpu")
     status, out, err = icdbench(*words, *FAST, "--set", "caml.filters=8")
@@ -139,6 +97,7 @@ def test_run_compares_models_and_everything_is_stored(icdbench: Call, notes: Pat
     assert "notes.csv" in out
 
 
+@pytest.mark.slow
 def test_changed_data_never_reuse_a_run(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     notes.write_text(notes.read_text(encoding="utf-8").replace("went home", "was discharged"), encoding="utf-8")
@@ -155,6 +114,7 @@ def test_tables_without_any_run_print_the_published_figures(icdbench: Call, fmt:
     assert "66.5" in out
 
 
+@pytest.mark.slow
 def test_every_model_is_listed_and_described(icdbench: Call) -> None:
     status, out, _ = icdbench("models")
     assert status == 0
@@ -167,6 +127,8 @@ def test_every_model_is_listed_and_described(icdbench: Call) -> None:
     assert icdbench("models", "jlan@no-joint")[0] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_data_commands(icdbench: Call, notes: Path) -> None:
     status, out, _ = icdbench("data", "list")
     assert status == 0
@@ -223,6 +185,7 @@ BAD = [
 ]
 
 
+@pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_requests_get_one_line_and_status_2(icdbench: Call, words: tuple[str, ...], message: str) -> None:
     status, out, err = icdbench(*words)
@@ -241,6 +204,7 @@ def test_results_folder_that_cannot_be_written(icdbench: Call, notes: Path, tmp_
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_damaged_record_is_named_and_its_run_done_again(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     (path,) = tmp_path.glob("results/**/record.json")
@@ -251,6 +215,7 @@ def test_damaged_record_is_named_and_its_run_done_again(icdbench: Call, notes: P
     assert ours["metrics"] == theirs["metrics"]
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_under_the_same_id_is_set_aside(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     (path,) = tmp_path.glob("results/**/record.json")
@@ -262,6 +227,7 @@ def test_a_run_of_other_settings_under_the_same_id_is_set_aside(icdbench: Call, 
     assert json.loads(path.with_name("record.old.json").read_text())["spec"]["config"]["C"] == 99.0
 
 
+@pytest.mark.slow
 def test_record_without_its_inner_parts_is_left_out(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     assert icdbench("run", "--models", "lr", "--dataset", notes)[0] == 0
     (path,) = tmp_path.glob("results/**/record.json")
@@ -272,6 +238,7 @@ def test_record_without_its_inner_parts_is_left_out(icdbench: Call, notes: Path,
         assert (status, "notes.csv" in out) == (0, False)
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_its_record_and_its_checkpoints_loses_these_the_next_time(
     icdbench: Call, notes: Path, tmp_path: Path
 ) -> None:
@@ -286,6 +253,7 @@ def test_a_run_killed_between_its_record_and_its_checkpoints_loses_these_the_nex
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_full_disk_is_one_line(icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "record.json")
@@ -296,6 +264,7 @@ def test_full_disk_is_one_line(icdbench: Call, notes: Path, monkeypatch: pytest.
     assert err.strip().splitlines()[-1] == "icdbench: record.json: No space left on device; what was finished is kept"
 
 
+@pytest.mark.slow
 def test_a_model_that_diverges_is_reported_and_the_others_are_finished(
     icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,26 +276,26 @@ def test_a_model_that_diverges_is_reported_and_the_others_are_finished(
     assert "the loss is nan in epoch 1, step 1" in err
 
 
-def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(notes: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "icdbench", "run", "--models", "caml", "--dataset", str(notes), "--device", "cpu"]
-    command += ["--set", "train.max_epochs=60", "--set", "train.patience=60", "--set", "caml.filters=8"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def begin(results: Path) -> subprocess.Popen[str]:
-        words = [*command, "--results", str(results)]
-        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    straight = begin(tmp_path / "straight")
-    stopped = begin(tmp_path / "stopped")
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(icdbench: Call, notes: Path, tmp_path: Path) -> None:
+    words = ["run", "--models", "caml", "--dataset", str(notes), "--device", "cpu", "--set", "caml.filters=8"]
+    words += ["--set", "train.max_epochs=60", "--set", "train.patience=60", "--results"]
+    status, expected, err = icdbench(*words, "straight")
+    assert status == 0, err
+    stopped = subprocess.Popen(
+        [sys.executable, "-m", "icdbench", *words, "stopped"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     until(lambda: list(tmp_path.glob("stopped/**/checkpoint.safetensors")), stopped)
     stopped.send_signal(signal.SIGINT)
     out, err = stopped.communicate()
     assert (stopped.returncode, out) == (130, "")
     assert err.strip().splitlines()[-1] == "icdbench: stopped; the same command continues where it was"
     assert not list(tmp_path.glob("stopped/**/record.json"))
-    expected, err = straight.communicate()
-    assert straight.returncode == 0, err
-    resumed, err = begin(tmp_path / "stopped").communicate()
+    status, resumed, err = icdbench(*words, "stopped")
+    assert status == 0, err
     one, other = (
         json.loads(next(tmp_path.glob(f"{name}/**/record.json")).read_text()) for name in ("straight", "stopped")
     )
@@ -347,6 +316,7 @@ def test_all_means_every_registered_model(notes: Path) -> None:
     assert [each.spec.system for each in planned] == [*registry.entries(), "lr@tfidf"]
 
 
+@pytest.mark.slow
 def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
     notes: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -360,6 +330,8 @@ def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
             runner.expand(runner.Request(["caml", name], str(notes)))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:
     words, codes = len(prepared("demo").vocabulary.tokens), len(prepared("demo").vocabulary.codes)
     status, out, _ = icdbench("models", "caml", "--dataset", "demo")
@@ -373,6 +345,7 @@ def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:
 # --- MIMIC's schema ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_synthetic_tables_from_making_to_clearing(icdbench: Call) -> None:
     """What a user does with a new MIMIC, on tables that the suite makes itself."""
     status, _, err = icdbench("data", "make", "synth", "--admissions", 60, "--other-notes", 1, "--seed", 3)
@@ -423,11 +396,13 @@ def test_mistakes_with_tables(icdbench: Call, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize("entry", [entry for entry in registry.entries().values() if entry.small], ids=lambda e: e.name)
 def test_settings_for_small_data_hold_there_and_the_published_ones_are_a_variant(entry: registry.Entry) -> None:
-    usual = TrainSpec().override(entry.train, "train").model_dump()
+    usual = {**TrainSpec().override(entry.train, "train").model_dump(), **entry.config().model_dump(mode="json")}
     request = runner.Request([entry.name, f"{entry.name}@published"], "demo")
-    adapted, published = (each.spec.train.model_dump() for each in runner.expand(request))
+    adapted, published = ({**each.spec.train.model_dump(), **each.spec.config} for each in runner.expand(request))
     changed = {field for field, value in adapted.items() if value != published[field]}
     assert changed == set(entry.small)
     assert all(published[field] == usual[field] for field in changed)

@@ -58,6 +58,7 @@ def test_icd9cm_by_prefixes_sections_and_chapters(code: str, ancestors: str) -> 
     assert chain(hierarchy.build_tree([code], hierarchy.icd9cm_path).parents, code) == ancestors.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "ancestors"),
     [
@@ -83,6 +84,7 @@ def test_procedures_cut_to_some_axes_are_ancestors_of_others() -> None:
     assert "0D1----" not in parents
 
 
+@pytest.mark.slow
 def test_a_label_that_is_an_ancestor_is_its_node() -> None:
     parents = hierarchy.build_tree(["k52.9", "k52", "K52"], hierarchy.icd10cm_path).parents
     assert parents["k52.9"] == "k52"

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CODES, encoded, learnable
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from systems import NUM_CODES, encoded, learnable
 
 from icdbench.data.batches import EVALUATION_TOKENS, POOL_BATCHES, Loader, evaluation_order, training_order, widths
 from icdbench.types import IntArray

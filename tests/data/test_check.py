@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Call
 from corpora import Row, prepared, write
 from mimic import small4, write_splits
 from places import SHARED
@@ -18,10 +19,8 @@ from icdbench.codes import icd9, icd10
 from icdbench.data import datasets, quality
 from icdbench.data.quality import about_codes, alike, findings, inspected
 from icdbench.settings import SHOWN, DataError
-from icdbench.synthetic import tables as synthetic_tables
-from icdbench.types import SPLITS, Document, quiet
+from icdbench.types import SPLITS, Document
 
-Call = Callable[..., tuple[int, str, str]]
 CANARY = "Xanthippe"  # a word of every text, which no line may show
 
 WORDS = np.array([f"{a}{b}" for a in ("cardio", "hepato", "nephro", "pulmo", "neuro") for b in map(str, range(60))])
@@ -123,6 +122,7 @@ def test_the_order_of_documents_changes_no_count() -> None:
     assert backward.partition(", such")[0] == kinds(made)["near-equal"].partition(", such")[0]
 
 
+@pytest.mark.slow
 def test_time_and_memory_grow_with_the_words_alone() -> None:
     """Every text with the same 60 headings: no pair of documents is looked at for sharing these."""
     made = [replace(each, text=f"{text(10**6, 60)} {each.text}") for each in sound(4000, 40)]
@@ -240,6 +240,7 @@ def test_codes_that_look_like_a_missing_value() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_what_the_lists_of_a_coding_system_have() -> None:
     every = [code for of in icd9.titles().values() for code in of]
     assert all(map(icd9.listed, [*every, "250", "250.0", "v30", "39.9"]))
@@ -282,12 +283,11 @@ def test_no_line_shows_a_text(icdbench: Call, tmp_path: Path, kind: str) -> None
     assert CANARY not in out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(datasets.scan()))
-def test_every_source_that_can_be_opened_is_as_expected(name: str, tmp_path: Path) -> None:
+def test_every_source_that_can_be_opened_is_as_expected(name: str, synthetic_tables: Path) -> None:
     """Known facts of published corpora are declared as such; anything else would be a fault of ours, or of the data."""
-    if name.startswith("synth"):
-        synthetic_tables.make(tmp_path / "synth", 60, 1, 0.0, 1, quiet)
-    opened = datasets.open(name, tmp_path if datasets.source(name).synthetic else SHARED / "data")
+    opened = datasets.open(name, synthetic_tables if datasets.source(name).synthetic else SHARED / "data")
     try:
         opened.files()
     except DataError:
@@ -328,6 +328,7 @@ NOTICED: dict[str, tuple[list[str], list[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NOTICED)
 def test_every_run_says_what_is_wrong_with_the_data_and_so_does_its_table(
     icdbench: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from codiesp import small as small_codiesp
 from corpora import Row, prepared, rows, same, tree, words, write
 from mimic import SUMMARY, Mimic3, small4, write_splits
 from places import SHARED
@@ -33,39 +34,12 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 
 # --- A small CodiEsp -----------------------------------------------------------------------------------------------------
 
-TABLES = {
-    ("train", "D"): {"S1-1": ["K52.9", "r55"], "S1-2": ["r55", "r55", "w19.xxx"], "S2-1": ["k52.1"]},
-    ("dev", "D"): {"S3-1": ["r55", "z99"]},
-    ("test", "D"): {"S1-3": ["k52.9"], "S4-1": ["r55", "q00.1", "z99"]},
-    ("train", "P"): {"S1-1": ["bw03zzz", "0d11"], "S2-1": ["bw03zzz"]},
-    ("dev", "P"): {"S3-1": ["bw03zzz"]},
-    ("test", "P"): {"S4-1": ["0d11"]},
-}
-EVIDENCE = {  # of both kinds, in the Spanish texts "el paciente train0 500 mg"
-    "train": "S1-1\tDIAGNOSTICO\tR55\tpaciente\t3 11\nS1-1\tDIAGNOSTICO\tR55\tel mg\t0 2;23 25\n"
-    "S1-1\tPROCEDIMIENTO\tBW03ZZZ\ttrain0\t12 18\n",
-    "dev": "S3-1\tDIAGNOSTICO\tr55\tpaciente\t3 11\n",
-    "test": "S4-1\tPROCEDIMIENTO\t0d11\tel\t0 2\n",
-}
-IDS = {"train": ["S1-1", "S1-2", "S2-1"], "dev": ["S3-1"], "test": ["S1-3", "S4-1"], "background": ["S8-1", "S9-1"]}
 TINY = {"min_documents": 1, "top_codes": 2}
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A data folder with a CodiEsp of six documents."""
-    place = tmp_path / "raw" / codiesp.FOLDER
-    for part, ids in IDS.items():
-        for folder, greeting in (("text_files_en", "the patient"), ("text_files", "el paciente")):
-            (place / part / folder).mkdir(parents=True)
-            for number, id_ in enumerate(ids):
-                (place / part / folder / f"{id_}.txt").write_text(f"{greeting} {part}{number} 500 mg", encoding="utf-8")
-    for (part, kind), table in TABLES.items():
-        lines = [f"{id_}\t{code}\n" for id_, found in table.items() for code in found]
-        (place / part / f"{part}{kind}.tsv").write_text("".join(lines), encoding="utf-8")
-    for part, marked in EVIDENCE.items():
-        (place / part / f"{part}X.tsv").write_text(marked, encoding="utf-8")
-    return tmp_path / "raw"
+    return small_codiesp(tmp_path / "raw")
 
 
 @pytest.fixture
@@ -140,6 +114,7 @@ def test_absent_data_are_one_line_that_says_what_to_do(name: str, tmp_path: Path
     assert problems == [str(caught.value)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_is_encoded_alike_and_its_raw_folder_is_not_written_to(
     name: str, every: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -749,6 +724,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_real_corpus_has_the_known_counts(name: str, real: Load) -> None:
     corpus = real(name)
@@ -761,6 +737,7 @@ def test_the_real_corpus_has_the_known_counts(name: str, real: Load) -> None:
     assert "differs_from_version_1.4" not in corpus.facts
 
 
+@pytest.mark.slow
 def test_the_real_label_counts_of_all_codes(real: Load) -> None:
     diagnoses, procedures = real("codiesp-d"), real("codiesp-p")
     rows_of = {"codiesp-d": (5639, 2677, 2842), "codiesp-p": (1550, 817, 879)}
@@ -774,6 +751,7 @@ def test_the_real_label_counts_of_all_codes(real: Load) -> None:
     assert empty == [65, 28, 26]
 
 
+@pytest.mark.slow
 def test_the_real_top_codes_are_the_most_frequent(real: Load) -> None:
     whole, top = real("codiesp-d"), real("codiesp-d50")
     counts = Counter(whole.splits["train"].codes.tolist())
@@ -783,12 +761,14 @@ def test_the_real_top_codes_are_the_most_frequent(real: Load) -> None:
     assert sum(frequent[code] for code in top.vocabulary.codes) == len(top.splits["train"].codes)
 
 
+@pytest.mark.slow
 def test_the_real_overlap_is_24_test_cases(real: Load) -> None:
     corpus = real("codiesp-d", drop_overlap=True)
     assert corpus.facts["test_cases_dropped_for_overlap"] == 24
     assert [len(corpus.splits[split]) for split in SPLITS] == [500, 250, 226]
 
 
+@pytest.mark.slow
 def test_the_real_spanish_texts_have_the_same_codes(real: Load) -> None:
     english, spanish = real("codiesp-d"), real("codiesp-d", language="es")
     assert spanish.vocabulary.codes == english.vocabulary.codes
@@ -800,10 +780,12 @@ def test_the_real_spanish_texts_have_the_same_codes(real: Load) -> None:
     assert spanish.facts["codes_without_title"] == 1767
 
 
+@pytest.mark.slow
 def test_the_real_background_is_2751_texts(real: Load) -> None:
     assert len(real("codiesp-d50", embedding_corpus="train+background").background) == 2751
 
 
+@pytest.mark.slow
 def test_the_real_corpus_passes_its_check_and_is_not_written_to(real: Load) -> None:
     del real  # present
     before = {str(path): path.stat().st_mtime_ns for path in REAL.rglob("*")}

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import encoded
 from corpora import codes, prepared, rows, same, words, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from systems import encoded
 
 from icdbench import files
 from icdbench.data import cache, datasets, encode
@@ -53,6 +53,7 @@ def test_tokens_are_runs_of_word_characters_that_are_no_numbers(text: str, token
     assert tokenize(text) == tokens
 
 
+@pytest.mark.slow
 @given(st.text())
 @settings(deadline=None, max_examples=200)
 def test_tokens_by_another_way_of_saying_it(text: str) -> None:
@@ -232,6 +233,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["checksums.json", "corpus.json", "train.tokens.npy", "descriptions.offsets.npy"])
 def test_a_damaged_cache_is_rebuilt_with_a_warning(
@@ -404,6 +406,7 @@ def test_damaged_vectors_are_trained_anew_with_a_warning(damage: str, caplog: py
     assert f"the cache {entry('vectors')} is damaged" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("allowed", "background", "test"), [("train", False, False), ("train+background", True, False), ("all", True, True)]
 )
@@ -470,6 +473,7 @@ def test_vectors_that_were_kept_without_a_note_of_their_training_are_read(monkey
     assert embeddings.training(corpus, DataSpec(), 8) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_many_words_are_read_by_a_worker_per_core(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents are about one of ten subjects, each with ten words of its own: those should end up side by side."""

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from icdbench.data import datasets
 from icdbench.data.export import export
-from icdbench.data.sources.mimic import Mimic
+from icdbench.data.sources.mimic import Mimic, Published
 from icdbench.settings import DataError, SpecError
 from icdbench.types import quiet
 
@@ -80,6 +80,7 @@ def test_codes_that_are_no_part_of_the_task_are_left_out(tmp_path: Path, name: s
     assert {line.split("\t")[1] for line in lines} == {"401.9"}
 
 
+@pytest.mark.slow
 def test_demo_can_be_exported(tmp_path: Path) -> None:
     exported(tmp_path, tmp_path / "out", name="demo")
     corpus = prepared("demo")
@@ -117,16 +118,10 @@ def test_an_unknown_format(tmp_path: Path) -> None:
 
 # --- Beside what was published -------------------------------------------------------------------------------------------
 
-KNOWN = {
-    "documents": {"train": 3, "validation": 1, "test": 1},
-    "codes": (3, 4),
-    "codes with leading zeros": 5,
-    "vocabulary": 3,
-    "distinct words": 9,
-}
+KNOWN = Published((3, 1, 1), codes=(3, 4), codes_with_zeros=5, vocabulary=3, distinct_words=9)
 
 
-def compared(root: Path, known: dict[str, object], name: str = "mimic-full", **changes: object) -> list[str]:
+def compared(root: Path, known: Published, name: str = "mimic-full", **changes: object) -> list[str]:
     opened = datasets.open(name, root, changes)
     assert isinstance(opened, Mimic)
     return list(replace(opened, known=known).unlike_published(quiet))
@@ -139,19 +134,19 @@ def test_published_counts_give_no_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("documents", {"train": 4, "validation": 1, "test": 1}, "train documents: 3, published 4 (5 in the JLAN paper"),
+        ("documents", (4, 1, 1), "train documents: 3, published 4 (5 in the JLAN paper"),
         ("codes", (8921, 8930), "codes: 3; reported are 8,921–8,930; 0 procedure codes lost leading zeros"),
         ("vocabulary", 51_917, "vocabulary: 3, published 51,917; another version of NOTEEVENTS than 1.4"),
-        ("distinct words", 140_795, "distinct words: 9, published 140,795"),
+        ("distinct_words", 140_795, "distinct words: 9, published 140,795"),
         (
-            "label set",
+            "label_set",
             frozenset({"401.9", "038.9", "486"}),
             "label set: 1 of the published codes are missing (486), 1 are new",
         ),
     ],
 )
 def test_each_difference_has_a_line_of_its_own(tmp_path: Path, field: str, value: object, expected: str) -> None:
-    (line, *others) = compared(tables().write(tmp_path), KNOWN | {field: value})
+    (line, *others) = compared(tables().write(tmp_path), replace(KNOWN, **{field: value}))  # type: ignore[arg-type]
     assert line.startswith(expected)
     assert all(other.startswith("distinct") or "training documents" in other for other in others)
 
@@ -160,11 +155,11 @@ def test_causes(tmp_path: Path) -> None:
     made = tables()
     made.lists["train_full"].append(999)
     root = made.write(tmp_path)
-    known = KNOWN | {"documents": {"train": 4, "validation": 1, "test": 1}}
+    known = replace(KNOWN, documents=(4, 1, 1))
     assert "in the table of notes: train 1" in compared(root, known)[0]
     (line,) = compared(root, KNOWN, protocol="paper", min_documents=1)
     assert line == "vocabulary: 9, published 3; min_documents=1, words=some-letter"
     (line,) = compared(root, KNOWN, protocol="corrected")
     assert "label set from training documents alone" in line
-    (line,) = compared(root, {"documents": KNOWN["documents"], "label set": frozenset({"486"})}, top_codes=2)
+    (line,) = compared(root, Published(KNOWN.documents, label_set=frozenset({"486"})), top_codes=2)
     assert line.endswith("top_codes=2")

@@ -84,6 +84,7 @@ def install(folder: Path, module: str, text: str, monkeypatch: pytest.MonkeyPatc
     datasets._load_sources.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_data_set_of_an_installed_package(
     ward: Path, icdbench: Call, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_data_set_of_an_installed_package(
     assert caplog.text == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

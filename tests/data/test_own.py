@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from icdbench.data import datasets
 from icdbench.data.source import Raw
-from icdbench.data.sources import own, own_columns
+from icdbench.data.sources import own, own_columns, own_notes
 from icdbench.data.sources.own_settings import OwnSettings
 from icdbench.settings import DataError, SpecError
 from icdbench.types import Document, quiet
@@ -453,7 +453,7 @@ def test_the_seeded_split_of_unequal_groups_leaves_none_empty(tmp_path: Path) ->
     for sizes in itertools.permutations((1, 1, 1, 97)):
         units = [(f"p{group}", "") for group, size in enumerate(sizes) for _ in range(size)]
         for seed in range(5):
-            assert set(own.seeded_split(tmp_path, units, seed)) == {"train", "validation", "test"}
+            assert set(own_notes.seeded_split(tmp_path, units, seed)) == {"train", "validation", "test"}
     made = [{"id": str(n), "text": "a note", "codes": "I10", "group": f"p{n % 2}"} for n in range(30)]
     assert "too few groups (2)" in refused(table(tmp_path / "notes.csv", made))
 

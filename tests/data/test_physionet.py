@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from icdbench.data.sources import csv_tables as physionet
 from icdbench.settings import DataError
+from icdbench.types import Report, quiet
 
 NOTE = 'Admission Date: [**2150-1-2**]\r\n\r\nPt. said ""none"", NA\n\nDischarge: 50,000 u'
 HEADER = "ROW_ID,SUBJECT_ID,HADM_ID,CATEGORY,TEXT"
@@ -41,10 +42,15 @@ def lists(batches: Sequence[pa.RecordBatch] | pa.Table) -> list[list[str]]:
     return [list(row.values()) for batch in batches for row in batch.to_pylist()]
 
 
+def whole_table(path: Path, columns: Sequence[str], report: Report = quiet) -> pa.Table:
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    return pa.Table.from_batches(physionet.batches(path, columns, report), schema)
+
+
 def error(path: Path, columns: Sequence[str] = ("TEXT",)) -> str:
     """The one line that reading the file raises, without its folder."""
     with pytest.raises(DataError) as caught:
-        list(physionet.rows(path, columns))
+        list(physionet.batches(path, columns))
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 400 + len(str(path))
@@ -107,25 +113,25 @@ def test_cells_are_as_written(
     """Empty, "", NA and null, zeros, line breaks of either kind in a cell; whatever ends the rows and the file."""
     monkeypatch.setattr(physionet, "BLOCK", block)
     path = put(begin + end.join((HEADER, *map("".join, ROWS))) + (end if last else ""), name)
-    assert lists(list(physionet.rows(path, COLUMNS, where=SUMMARIES))) == KEPT
-    assert lists(physionet.table(path, ["ROW_ID"])) == [[str(number)] for number in range(1, 7)]
+    assert lists(list(physionet.batches(path, COLUMNS, where=SUMMARIES))) == KEPT
+    assert lists(whole_table(path, ["ROW_ID"])) == [[str(number)] for number in range(1, 7)]
 
 
 def test_columns_come_as_asked_for(put: Callable[..., Path]) -> None:
-    table = physionet.table(put("hadm_id,Seq,icd_code\n1,2,0031\n"), ["ICD_CODE", "HADM_ID"])
+    table = whole_table(put("hadm_id,Seq,icd_code\n1,2,0031\n"), ["ICD_CODE", "HADM_ID"])
     assert table.schema == pa.schema([("ICD_CODE", pa.string()), ("HADM_ID", pa.string())])
     assert table.to_pylist() == [{"ICD_CODE": "0031", "HADM_ID": "1"}]
 
 
 def test_a_quote_may_begin_the_last_row_of_a_file_without_a_last_line_break(put: Callable[..., Path]) -> None:
-    assert lists(physionet.table(put('A,B\n"x",5'), ["A", "B"])) == [["x", "5"]]
+    assert lists(whole_table(put('A,B\n"x",5'), ["A", "B"])) == [["x", "5"]]
 
 
 @pytest.mark.parametrize("content", ["A,B\n", "A,B", "A,B\n\n\r\n"])
 def test_a_table_without_rows_is_one(put: Callable[..., Path], content: str) -> None:
     path = put(content)
-    assert list(physionet.rows(path, ["B"])) == []
-    assert physionet.table(path, ["B"]).schema == pa.schema([("B", pa.string())])
+    assert list(physionet.batches(path, ["B"])) == []
+    assert whole_table(path, ["B"]).schema == pa.schema([("B", pa.string())])
 
 
 @pytest.mark.parametrize("where", [None, ("A", "1")])
@@ -134,16 +140,17 @@ def test_rows_keep_their_order_over_many_blocks(
 ) -> None:
     monkeypatch.setattr(physionet, "BLOCK", 1000)
     path = put("A,B\n" + "".join(f'{number % 2},"{number}\n"\n' for number in range(5000)), "T.csv.gz")
-    batches = list(physionet.rows(path, ["B"], where=where))
+    batches = list(physionet.batches(path, ["B"], where=where))
     assert lists(batches) == [[f"{number}\n"] for number in range(5000) if where is None or number % 2]
     assert len(batches) > 30
     assert max(batch.nbytes for batch in batches) < 5000
 
 
+@pytest.mark.slow
 def test_a_note_of_20_megabytes_is_read(put: Callable[..., Path]) -> None:
     note = 'said ""no"", and\r\n' * (20_000_000 // 18)
     for name in ("T.csv", "T.csv.gz"):
-        found = physionet.table(put(f'A,TEXT,B\n1,"{note}",2\n3,"x",4\n', name), ["TEXT", "B"])
+        found = whole_table(put(f'A,TEXT,B\n1,"{note}",2\n3,"x",4\n', name), ["TEXT", "B"])
         assert found["TEXT"].to_pylist() == [note.replace('""', '"'), "x"]
         assert found["B"].to_pylist() == ["2", "4"]
 
@@ -156,7 +163,7 @@ def test_progress_is_told_in_bytes_of_the_file(
     drawn = random.Random(0)  # noqa: S311 - numbers that gzip cannot shrink away
     path = put("A\n" + "".join(f"{drawn.random()}\n" for _ in range(20_000)), name)
     told: list[tuple[str, int, int]] = []
-    physionet.table(path, ["A"], lambda *step: told.append(step))
+    whole_table(path, ["A"], lambda *step: told.append(step))
     done = [step[1] for step in told]
     assert {(what, total) for what, _, total in told} == {(f"reading {name}", path.stat().st_size)}
     assert done == sorted(done)
@@ -166,7 +173,7 @@ def test_progress_is_told_in_bytes_of_the_file(
 
 def test_reading_may_stop_early(put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(physionet, "BLOCK", 100)
-    batches = physionet.rows(put("A\n" + "12345\n" * 1000), ["A"])
+    batches = physionet.batches(put("A\n" + "12345\n" * 1000), ["A"])
     assert next(batches)["A"][0].as_py() == "12345"
     batches.close()  # type: ignore[attr-defined]
 
@@ -192,7 +199,7 @@ def test_what_the_csv_module_writes_is_read_back(
     path = put(written.getvalue(), name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(physionet, "BLOCK", block)
-        assert lists(physionet.table(path, header)) == table
+        assert lists(whole_table(path, header)) == table
 
 
 # --- Damaged tables ----------------------------------------------------------------------------------------------------
@@ -219,7 +226,7 @@ def test_a_missing_column_is_named_with_the_nearest(put: Callable[..., Path]) ->
         "NOTEEVENTS.csv has no column 'HADM_ID'; did you mean 'hadm'? (known: hadm, row"
     )
     with pytest.raises(DataError, match="no column 'CATEGORY'"):
-        list(physionet.rows(path, ["TEXT"], where=SUMMARIES))
+        list(physionet.batches(path, ["TEXT"], where=SUMMARIES))
     assert "2 columns 'TEXT'" in error(put("TEXT,text\n1,2\n"))
 
 
@@ -237,7 +244,7 @@ def test_a_packed_file_with_another_checksum_is_refused(put: Callable[..., Path]
     path.write_bytes(whole[:-8] + b"four" + whole[-4:])
     assert error(path).startswith("C.csv.gz is cut off or damaged (")
     path.write_bytes(whole + whole)  # of several parts, as bgzip makes them: the second one's header is a row
-    assert len(physionet.table(path, ["TEXT"])) == 13
+    assert len(whole_table(path, ["TEXT"])) == 13
 
 
 def test_a_plain_file_that_is_cut_off_is_refused_wherever_that_can_be_seen(
@@ -251,11 +258,11 @@ def test_a_plain_file_that_is_cut_off_is_refused_wherever_that_can_be_seen(
         begin = max(unseen) + len(front)
         doubled = {begin + 1 + found.start() + 1 for found in re.finditer('""', note[1:-1])}
         unseen |= doubled | {begin, begin + len(note.encode()), begin + len(note.encode()) + 1}
-    rows = lists(physionet.table(put(whole), ["ROW_ID", "TEXT"]))
+    rows = lists(whole_table(put(whole), ["ROW_ID", "TEXT"]))
     for length in range(len(HEADER), len(whole) + 1):
         path = put(whole[:length])
         if length in unseen:
-            found = lists(physionet.table(path, ["ROW_ID", "TEXT"]))
+            found = lists(whole_table(path, ["ROW_ID", "TEXT"]))
             assert found[:-1] == rows[: len(found)][:-1]
             assert all(rows[len(found) - 1][1].startswith(note) for _, note in found[-1:])
         else:
@@ -279,7 +286,7 @@ def test_a_large_file_that_is_cut_off_is_refused(put: Callable[..., Path], monke
             whole = False
         outcomes.add(whole)
         if whole:
-            assert lists(physionet.table(put(cut), ["A", "TEXT", "B"])) == expected
+            assert lists(whole_table(put(cut), ["A", "TEXT", "B"])) == expected
         else:
             error(put(cut))
     assert outcomes == {True, False}

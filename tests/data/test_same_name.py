@@ -14,6 +14,8 @@ from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.spec import Benchmark
 
+pytestmark = pytest.mark.slow
+
 LR = ("--set", "data.min_documents=1")
 
 

@@ -88,5 +88,5 @@ def test_what_comes_altered_or_not_at_all_is_not_kept(tmp_path: Path, monkeypatc
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "mimic3_splits").write_text("a file")
-    with pytest.raises(DataError, match="cannot be made: File exists; name a folder of your own"):
+    with pytest.raises(DataError, match="cannot be written: File exists; name a folder of your own"):
         splits.get("mimic3-splits", tmp_path)

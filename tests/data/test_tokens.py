@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from corpora import RULES, TRICKY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,6 @@ from icdbench.data import tokens
 from icdbench.data.tokens import Lexicon, document_counts, tokenize
 from icdbench.spec import Rule
 
-RULES: tuple[Rule, ...] = ("not-numeric", "some-letter", "ascii")
-TRICKY = "aZ_0 9½²٣Ⅷ一百ßİΣςéé\0\x1c\x85\xa0\u2028\ud800😀µ-.\n\r\t"
 EVERY_CHARACTER = "".join(f"a{chr(i)}b " for i in range(0x110000))
 
 
@@ -51,6 +50,7 @@ def test_compiled_and_plain_tokens_agree(texts: list[str], rule: Rule) -> None:
     assert read(texts, rule) == [tokenize(text, rule) for text in texts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_every_character_of_unicode_is_treated_alike(rule: Rule) -> None:
     assert read([EVERY_CHARACTER], rule) == [tokenize(EVERY_CHARACTER, rule)]
@@ -93,6 +93,7 @@ def test_document_counts_of_texts_longer_than_a_block(monkeypatch: pytest.Monkey
     assert document_counts(np.array([0, 0, 1, 1, 0, 1, 2, 2, 2, 0], np.int32), offsets, 4).tolist() == [2, 2, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_word_is_what_pythons_regular_expressions_say() -> None:
     characters = [chr(i) for i in range(0x110000)]
     found = tokens._in_words("not-numeric")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from conftest import Call
 from corpora import Row, prepared, same, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,8 +23,6 @@ from icdbench.settings import DataError
 from icdbench.spec import Rule
 from icdbench.types import SPLITS, composed, quiet
 
-Call = Callable[..., tuple[int, str, str]]
-
 RULES: tuple[Rule, ...] = ("not-numeric", "some-letter", "ascii")
 Form = Literal["NFC", "NFD"]
 FORMS: tuple[Form, ...] = ("NFC", "NFD")
@@ -37,12 +35,14 @@ def decomposed(text: str) -> str:
     return unicodedata.normalize("NFD", text)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, st.sampled_from(RULES))
 def test_composed_and_decomposed_texts_have_the_same_tokens(text: str, rule: Rule) -> None:
     assert tokenize(decomposed(text), rule) == tokenize(text, rule) == tokenize(composed(text), rule)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, st.sampled_from(RULES))
 def test_spans_point_into_the_text_as_it_was_given(text: str, rule: Rule) -> None:
@@ -55,6 +55,7 @@ def test_spans_point_into_the_text_as_it_was_given(text: str, rule: Rule) -> Non
         assert found == sorted(found)
 
 
+@pytest.mark.slow
 def test_the_characters_that_composing_joins_are_all_known() -> None:
     every = "".join(f"a{chr(i)}" for i in range(0x110000) if not 0xD800 <= i < 0xE000)
     for text in (every, decomposed(every)):
@@ -112,6 +113,7 @@ def test_half_of_a_surrogate_pair_is_refused_in_every_source(
     str(caught.value).encode()
 
 
+@pytest.mark.slow
 def test_a_decomposed_note_gets_the_codes_of_the_composed_one(icdbench: Call, tmp_path: Path) -> None:
     accented(tmp_path / "notes.csv", alike("NFC"))
     assert icdbench("run", "--models", "lr@tfidf", "--dataset", "notes.csv", "--set", "data.min_documents=1")[0] == 0

@@ -8,8 +8,6 @@ from scipy import stats
 
 from icdbench.evaluation.across import ranking
 
-pytestmark = pytest.mark.quick
-
 # Demšar 2006, Table 5: q at .05 by the number of classifiers.
 PUBLISHED = {3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
 
@@ -70,6 +68,7 @@ def test_without_a_difference_by_friedmans_test_there_is_one_group() -> None:
     assert [sorted(group) for group in found.groups] == [[0, 1, 2]]
 
 
+@pytest.mark.slow
 def test_equal_systems_are_told_apart_in_one_of_twenty_cases_at_most() -> None:
     generator = np.random.default_rng(3)
     wrong = sum([len(group) for group in ranking(generator.random((8, 5))).groups] != [5] for _ in range(400))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
-from test_metrics import DATA, each_data, random_data
+from scores import DATA, each_data, random_data
 
 from icdbench.evaluation import bootstrap, metrics
 from icdbench.evaluation.bootstrap import enough, holm, interval, intervals, p_value, resampled, runs_drawn, weights
@@ -34,6 +34,7 @@ def repeated(data: Data, weights_N: NDArray[Any]) -> dict[str, dict[str, float]]
     return metrics.evaluate_rules(again, RULES)
 
 
+@pytest.mark.slow
 @each_data
 def test_resamples_have_the_figures_of_the_repeated_documents(data: Data) -> None:
     weights_RN = weights(len(data[0]), 25)
@@ -97,6 +98,7 @@ def test_intervals_are_percentiles_of_all_figures_of_merit() -> None:
             assert {type(end) for end in found[rule][key]} == {float}
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     generator = np.random.default_rng(0)
     scores, labels = random_data(1, 4000, 10)
@@ -179,6 +181,7 @@ def system_of_seeds(generator: np.random.Generator, documents_N: NDArray[Any], S
     return documents_N + own_N + seed_S1 + generator.normal(0, 0.1, (S, len(documents_N)))
 
 
+@pytest.mark.slow
 def test_intervals_of_differences_cover_documents_and_seeds() -> None:
     """Two equal systems of five seeds on 100 documents: joint draws cover their difference, 0, and fixed seeds do not."""
     generator, covered, trials = np.random.default_rng(4), {True: 0, False: 0}, 300

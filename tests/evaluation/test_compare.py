@@ -5,88 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Call
 from places import ROOT
+from runs import COUNTS, UNSIGNED, N, stored
 from scipy.sparse import csr_matrix
-from targets import UNSIGNED
 
 from icdbench.data import datasets
 from icdbench.evaluation import compare, metrics
 from icdbench.evaluation.bootstrap import holm, runs_drawn, weights
-from icdbench.evaluation.measure import measured
 from icdbench.presentation.comparison import render
 from icdbench.records import store
-from icdbench.records.record import DataFacts, RunRecord, Timing
 from icdbench.settings import DataError, SpecError
-from icdbench.spec import DataSpec, RunSpec, TrainSpec
 from icdbench.training.score import probabilities
 from icdbench.types import LabelSet, Predictions
 
-Call = Callable[..., tuple[int, str, str]]
-
-N, L = 40, 8
-COUNTS = np.array([0, 5, 5, 30, 30, 90, 300, 900])
-LABEL_SET = LabelSet(("0250", "038.9", "401.9", "428.0", "276.1", "585.9", "V58.61", "no-code"), COUNTS)
 PAGE = ROOT / "docs" / "metrics.md"
-
-
-def predictions(seed: int, labels: np.ndarray[Any, Any], skill: float, shift: float = 0) -> Predictions:
-    """Logits, many of them tied, that know the labels as well as `skill` says."""
-    noise = np.random.default_rng(seed).standard_normal(labels.shape)
-    scores_NL = np.round(noise + skill * (2.0 * labels - 1) + shift, 1).astype(np.float32)
-    return Predictions((), scores_NL, csr_matrix(labels), np.arange(len(labels)) % 2)
-
-
-def stored(
-    results: Path,
-    model: str,
-    seed: int = 1,
-    skill: float = 0.5,
-    *,
-    changed: dict[str, Any] | None = None,
-    label_set: LabelSet | None = LABEL_SET,
-    gold: int = 0,
-    shift: float = 0,
-    **spec: Any,
-) -> Path:
-    """A finished run whose test labels are drawn with seed `gold`; its folder."""
-    generator = np.random.default_rng(gold)
-    split = {name: (generator.random((N, L)) < 0.3).astype(np.uint8) for name in ("validation", "test")}
-    made = {name: predictions(seed + hash_of(model), labels, skill, shift) for name, labels in split.items()}
-    given = {"dataset": "demo", "fingerprint": "0123456789abcdef", "data": DataSpec(), "version": "1"} | spec
-    full = RunSpec(model=model, seed=seed, train=TrainSpec(), config={}, **given)
-    record = RunRecord(
-        id=full.id,
-        spec=full,
-        changed=changed or {},
-        **measured(made, COUNTS),
-        parameters=1,
-        data=DataFacts(
-            name=full.dataset,
-            synthetic=True,
-            fingerprint=full.fingerprint,
-            documents={"train": 9, "validation": N, "test": N},
-            num_codes=L,
-            num_tokens=9,
-            unseen={"train": 0, "validation": 0, "test": 20},
-            assignments={"train": 99, "validation": 99, "test": 99},
-        ),
-        timing=Timing(prepare=1.0, train=1.0, predict=1.0),
-        device="cpu",
-        versions={},
-    )
-    folder = store.folder(results, full)
-    store.save_run(folder, record, made, label_set or LABEL_SET, {"w": np.zeros(1)})
-    return folder
-
-
-def hash_of(model: str) -> int:
-    return sum(map(ord, model))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +43,7 @@ def results(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "results"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "fix_seeds"), [("fixed", False), ("tuned", False), ("fixed", True)])
 def test_differences_are_those_of_the_documents_and_seeds_drawn(results: Path, rule: str, fix_seeds: bool) -> None:  # noqa: FBT001
     found = compare.compare(results, ("jlan", "caml"), "demo", rule=rule, resamples=100, fix_seeds=fix_seeds)
@@ -237,6 +176,7 @@ def test_the_tables_of_several_systems_have_corrected_p_values(icdbench: Call, r
     assert "p (Holm)" in out
 
 
+@pytest.mark.slow
 def test_too_few_resamples_for_the_number_of_systems_are_named(icdbench: Call, results: Path) -> None:
     for model in ("cnn", "laat", "leam", "bigru"):
         stored(results, model)
@@ -363,6 +303,7 @@ def test_several_settings_are_listed_and_told_apart_by_their_digits(icdbench: Ca
     assert f"- {name}: seed 1; train.t_loss=0.0." in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["missing", "cut", "altered", "without scores", "of another run", "no archive"])
 def test_predictions_that_cannot_be_read_are_named(icdbench: Call, results: Path, harm: str) -> None:
     path = next(results.glob("demo/jlan/1-*")) / store.PREDICTIONS
@@ -439,6 +380,7 @@ def test_own_data_are_named_by_their_file(icdbench: Call, tmp_path: Path) -> Non
     assert "on notes.csv" in out
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_command_prints(icdbench: Call) -> None:
     command = "icdbench compare jlan caml --dataset codiesp-d50"
     text = PAGE.read_text(encoding="utf-8")

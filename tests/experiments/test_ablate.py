@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Call
-from test_tables import PAPER, record
+from places import PAPER
+from runs import record
 
 from icdbench import registry
 from icdbench.experiments import ablate
@@ -88,6 +89,7 @@ def test_fifty_epochs_for_all_unless_the_user_says_otherwise() -> None:
     assert asked.changes == {"train.max_epochs": "3", "train.patience": 50}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -181,6 +183,7 @@ def test_stored_runs_enter_a_figure_if_they_have_its_settings() -> None:
 # --- From end to end -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_studies_share_their_runs_and_finished_ones_are_kept(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     words = ("ablate", "jlan", "--dataset", few_notes, *TINY, "--set", "train.max_epochs=2")
     status, out, err = icdbench(*words, "--study", "t-loss")
@@ -206,6 +209,7 @@ def test_studies_share_their_runs_and_finished_ones_are_kept(icdbench: Call, few
     assert len(store.load_records(tmp_path / "results")) == len(records)
 
 
+@pytest.mark.slow
 def test_no_run_of_figure_7_stops_early(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     words = ("ablate", "jlan", "--dataset", few_notes, *TINY, "--study", "joint", "--set", "train.learning_rate=1e-9")
     status, out, err = icdbench(*words, "--format", "csv")
@@ -215,6 +219,7 @@ def test_no_run_of_figure_7_stops_early(icdbench: Call, few_notes: Path, tmp_pat
     assert all(row["validation loss"] for row in rows(out))
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_the_whole_cross_entropy(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     one = ("--set", "train.max_epochs=1", "--set", "train.ramp_epochs=1")
     assert icdbench("ablate", "jlan", "--dataset", few_notes, *TINY, *one, "--study", "denoise")[0] == 0
@@ -227,6 +232,7 @@ def test_the_validation_loss_is_the_whole_cross_entropy(icdbench: Call, few_note
         assert (each.history[0].dropped > 0) == (each.spec.variant == "")
 
 
+@pytest.mark.slow
 def test_a_model_without_studies_is_compared_with_all_its_variants(
     icdbench: Call, few_notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +245,7 @@ def test_a_model_without_studies_is_compared_with_all_its_variants(
     assert "| jlan " in out
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_told_and_the_others_are_shown(
     icdbench: Call, few_notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import Call
 from filelock import FileLock
 from rich.console import Console
-from test_cli import FAST, Call, icdbench, notes
+from runs import FAST
 from waiting import Heard, ended, until
 
 import icdbench.run as runner
@@ -31,7 +32,7 @@ from icdbench.records import store
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec
 from icdbench.training.state import Progress, TrainingError
 
-__all__ = ["icdbench", "notes"]  # fixtures
+pytestmark = pytest.mark.slow
 
 WORDS = ("run", "--models", "caml,lr", "--seeds", "2", "--device", "cpu", *FAST)
 

@@ -33,10 +33,19 @@ from icdbench.training import objectives
 from icdbench.training.state import Progress, TrainingError
 from icdbench.types import Corpus
 
+pytestmark = pytest.mark.slow
+
 FAST: dict[str, Any] = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}
 FAST |= {"data.embeddings": "random", "data.max_tokens": 8}
 FIXED = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
 WORDS = ("tune", "caml", *FIXED, "--device", "cpu", "--dataset")
+
+
+@pytest.fixture(autouse=True)
+def _plots_are_drawn_by_commands_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take half of the time of a few trials."""
+    if "icdbench" not in request.fixturenames:
+        monkeypatch.setattr(tune, "_plot", lambda *_, **__: None)
 
 
 def request(notes: Path, tmp_path: Path, **changes: Any) -> Request:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import functools
 import io
 import json
 import logging
@@ -33,9 +34,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+import typer.main
 from faults import Place
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -488,7 +491,8 @@ def main() -> None:
         "| file | alteration | tried | tracebacks | wrong numbers | hangs | leftovers |\n|:--|:--|--:|--:|--:|--:|--:|"
     )
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    built_once = mock.patch.object(typer.main, "get_command", functools.cache(typer.main.get_command))
+    with built_once, tempfile.TemporaryDirectory() as folder:
         ground = prepared(Path(folder) / "ground", messages)
         for experiment, count in zip(EXPERIMENTS, (asked.records, asked.bundles, asked.cache), strict=True):
             for kind, tally in carry_out(experiment, ground, count, dice).items():

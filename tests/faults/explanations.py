@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.extend(str(folder) for folder in (Path(__file__).parent.parent, *Path(__file__).parent.parent.glob("*/")))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import planted
-from test_explain import predictor
-from test_models import SYSTEMS
+from systems import SYSTEMS, predictor
 
 from icdbench.inference import explain
 from icdbench.inference.predict import Predictor

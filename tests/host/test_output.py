@@ -45,6 +45,7 @@ def test_no_control_character_of_unicode_is_shown() -> None:
             assert json.loads(output.json_line(char)) == char
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_what_is_printable_stays(text: str) -> None:
     shown = output.printable(text)
@@ -68,6 +69,7 @@ def test_messages_end(icdbench: Call) -> None:
     assert len(err) < 5000
 
 
+@pytest.mark.slow
 def test_commands_print_in_one_place_alone() -> None:
     """So that there is one place to mend."""
     for path in ROOT.glob("icdbench/**/*.py"):
@@ -100,6 +102,7 @@ def hostile_notes(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_no_command_shows_what_would_command_a_terminal(
     icdbench: Call, hostile_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +139,7 @@ def test_no_command_shows_what_would_command_a_terminal(
         assert status == (2 if words[:2] in {("data", "check"), ("data", "export")} else 0), (words, err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -17,6 +17,8 @@ from icdbench import files
 from icdbench.host import processes
 from icdbench.records import store
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "icdbench"]
 TRAINING = [
     "run",
@@ -26,6 +28,8 @@ TRAINING = [
     "train.max_epochs=100000",
     "--set",
     "train.patience=100000",
+    "--set",
+    "data.embeddings=random",
     "--device",
     "cpu",
 ]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import learnable, padded, small_task
+from conftest import Call
+from corpora import RULES, TRICKY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import note
-from test_models import LINEAR, NEURAL, neural, small
-from test_tokens import RULES, TRICKY
+from systems import LINEAR, NAMES, NEURAL, TEXT, neural, padded, predictor
 from torch import nn
 
 import icdbench.inference.explain as explaining
-from icdbench import registry
 from icdbench.data import datasets
 from icdbench.data.tokens import spans, tokenize
 from icdbench.inference import bundle
@@ -30,34 +28,7 @@ from icdbench.settings import DataError, SpecError
 from icdbench.spec import Rule
 from icdbench.types import composed
 
-Call = Callable[..., tuple[int, str, str]]
-
-TEXT = "W5 w9, W14 (w33)\n\tunseen 71 w40 w2 w2 w8 w12 w21 & w22."
-NAMES = ["w5", "w9", "w14", "w33", "unseen", "w40", "w2", "w2", "w8", "w12", "w21", "w22"]
 HAVE_NONE = {"cnn", "bigru", "bigru@unidirectional"}
-
-
-def predictor(system: str, max_tokens: int = 100) -> Predictor:
-    """An untrained model (a linear one: fitted) over the words w2 to w59."""
-    base, _, variant = system.partition("@")
-    entry, task = registry.entry(base), small_task()
-    model = small(system)
-    config = model.config.model_dump(mode="json")
-    if system not in NEURAL:
-        model.fit(learnable(80, shortest=8))
-    tree, titles = task.hierarchy, task.descriptions
-    assert tree is not None
-    assert titles is not None
-    contents = bundle.Contents(
-        run="small/run", dataset="small", fingerprint="", synthetic=True, icdbench="", created="", model=base,
-        variant=variant, version=entry.version, config=config, words="not-numeric", max_tokens=max_tokens,
-        threshold={"fixed": 0.5, "tuned": 0.4}, tokens=("", "?", *(f"w{number}" for number in range(2, task.num_tokens))),
-        codes=tuple(f"{number}.0" for number in range(task.num_codes)), titles=("<b>title</b>",) * task.num_codes,
-        descriptions=tuple(tuple(title.tolist()) for title in titles),
-        hierarchy=bundle.StoredTree(parents=tuple(tree.parents.tolist()), ancestors=tree.ancestors, descriptions=tuple(tuple(title.tolist()) for title in tree.descriptions)),
-    )  # fmt: skip
-    fitted = model.state_dict() if isinstance(model, nn.Module) else model.weights()
-    return Predictor(bundle.Bundle(contents, {name: np.asarray(value) for name, value in fitted.items()}))
 
 
 # --- Where words stand ---------------------------------------------------------------------------------------------------
@@ -72,6 +43,7 @@ def check_spans(text: str, rule: Rule) -> None:
     assert all(word in piece for word, piece in zip(words, found, strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=60), st.sampled_from(RULES))
 def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
@@ -81,6 +53,7 @@ def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
 ODD = [chr(i) for i in range(0x110000) if chr(i).lower() != chr(i)]  # in another case another character, or two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
     check_spans("".join(f"a{character}b {character} " for character in ODD), rule)
@@ -91,6 +64,7 @@ def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
 # --- What methods compute ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [*NEURAL, *LINEAR])
 def test_every_model_is_explained_by_every_method_it_has(system: str) -> None:
     model = predictor(system)
@@ -287,6 +261,7 @@ def test_the_command(icdbench: Call, model_file: Path) -> None:
         assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["caml", "cnn", "jlan", "lr"])
 def test_the_command_explains_long_notes_as_predict_reads_them(icdbench: Call, system: str, tmp_path: Path) -> None:
     bundle.write(predictor(system, max_tokens=1600).bundle, tmp_path / "m.icdbench")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import test_predict
-from conftest import NUM_CODES, NUM_TOKENS
-from test_explain import TEXT, predictor
-from test_predict import train
+from conftest import Call
+from corpora import Row
+from runs import train
+from systems import NUM_CODES, NUM_TOKENS, TEXT, predictor
 
 import icdbench.inference.explain as explaining
 from icdbench import registry
@@ -25,8 +23,6 @@ from icdbench.records.record import RunRecord
 from icdbench.settings import DataError
 from icdbench.training import score
 from icdbench.types import UNKNOWN, Document
-
-Call = Callable[..., tuple[int, str, str]]
 
 
 def planted(documents: int = 12) -> tuple[list[Document], dict[str, dict[str, list[tuple[int, int]]]]]:
@@ -142,8 +138,11 @@ def test_of_a_model_whose_reasons_are_known_the_right_words_are_found() -> None:
             assert low <= trusted.figures[key] <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [*registry.entries(), "lr@tfidf", "leam@ngram", "jlan@no-label-softmax"])
-def test_every_method_of_every_model_is_measured(system: str) -> None:
+def test_every_method_of_every_model_is_measured(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "STEPS", 4)
+    monkeypatch.setattr(explaining, "WINDOWS", 20)
     documents, evidence = planted(4)
     model = predictor(system)
     found, _ = evaluate(model, documents, evidence)
@@ -155,6 +154,7 @@ def test_every_method_of_every_model_is_measured(system: str) -> None:
     assert evaluate(model, documents, evidence) == (found, _)
 
 
+@pytest.mark.slow
 def test_without_evidence_only_faithfulness_is_measured() -> None:
     documents, evidence = planted(8)
     model = predictor("caml")
@@ -204,6 +204,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
     return folder, record
 
 
+@pytest.mark.slow
 def test_the_command_measures_once_and_prints_what_is_stored(icdbench: Call, trained: tuple[Path, RunRecord]) -> None:
     folder, record = trained
     place = store.folder(folder / "results", record.spec)
@@ -233,7 +234,7 @@ def test_the_command_measures_once_and_prints_what_is_stored(icdbench: Call, tra
     assert out.splitlines()[0] == "table,system,method,comprehensiveness ↑,sufficiency ↓,notes"
 
 
-def long_rows() -> list[dict[str, Any]]:
+def long_rows() -> list[Row]:
     """Documents of which a word says the code; those of validation and test have up to 1,500 words."""
     made = []
     for number in range(30):
@@ -245,14 +246,14 @@ def long_rows() -> list[dict[str, Any]]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["caml", "cnn", "jlan"])
 def test_explanations_of_long_notes_are_measured(
     icdbench: Call, system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_predict, "rows", long_rows)
     monkeypatch.setattr(explaining, "STEPS", 4)
     monkeypatch.setattr(explaining, "WINDOWS", 20)
-    record, _ = train(tmp_path, system)
+    record, _ = train(tmp_path, system, long_rows())
     words = ("explain", "--evaluate", "--run", record.id, "--documents", 5, "--dataset", tmp_path / "notes.csv")
     status, out, err = icdbench(*words)
     assert (status, err) == (0, "")
@@ -260,6 +261,7 @@ def test_explanations_of_long_notes_are_measured(
     assert f"| {system} " in out
 
 
+@pytest.mark.slow
 def test_what_was_measured_of_another_training_is_measured_again(trained: tuple[Path, RunRecord]) -> None:
     folder, record = trained
     place = store.folder(folder / "results", record.spec)
@@ -271,6 +273,7 @@ def test_what_was_measured_of_another_training_is_measured_again(trained: tuple[
         assert faithful.of_run(record.id, request)[1].methods == first.methods
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_evaluations_are_named(
     trained: tuple[Path, RunRecord], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,11 +10,9 @@ import numpy as np
 import planted
 import pytest
 import torch
-from conftest import NUM_CODES, NUM_TOKENS
 from places import ROOT
 from planted import note
-from test_explain import predictor
-from test_models import LINEAR, NEURAL
+from systems import LINEAR, NEURAL, NUM_CODES, NUM_TOKENS, predictor
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +22,8 @@ from icdbench.inference.predict import Predictor
 from icdbench.nn import Inspectable, Shown
 from icdbench.settings import SpecError
 from icdbench.types import Batch, FloatArray
+
+pytestmark = pytest.mark.slow
 
 MAX_TOKENS = 310
 LENGTHS = (1, 2, 5, 63, 64, 65, 66, 130, 300, MAX_TOKENS + 1)

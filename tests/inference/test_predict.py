@@ -8,57 +8,26 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import Call
 from corpora import write
-from test_models import SMALL
+from runs import TEXTS, rows, train
 
 import icdbench as package
-import icdbench.run as runner
 from icdbench import registry
 from icdbench.data import datasets
 from icdbench.data.cache import clear
 from icdbench.inference import bundle, predict
 from icdbench.records import store
-from icdbench.records.record import RunRecord
 from icdbench.settings import DataError, SpecError
 from icdbench.training.score import probabilities
 
-Call = Callable[..., tuple[int, str, str]]
-WORDS = {"038.9": "sepsis fever", "428.0": "heart failure edema", "250.00": "diabetes insulin"}
-
-
-def rows() -> list[dict[str, Any]]:
-    """60 documents of different lengths, some with words that no other has; the test split is the last ten."""
-    generator = np.random.default_rng(0)
-    made = []
-    for number in range(60):
-        codes = [code for code in WORDS if generator.random() < 0.5] or ["038.9"]
-        filler = generator.choice(["walked", "slept", "ate", f"only{number}"], int(generator.integers(1, 40)))
-        text = " ".join(["The patient, 71,", *(WORDS[code] for code in codes), *filler, "and went HOME."])
-        split = "train" if number < 40 else "validation" if number < 50 else "test"
-        made.append({"id": str(number), "text": text, "codes": ";".join(codes), "split": split})
-    return made
-
-
-TEXTS = [row["text"] for row in rows() if row["split"] == "test"]
-
-
-def train(folder: Path, system: str = "caml", **changes: Any) -> tuple[RunRecord, Path]:
-    """A run of one epoch; its record and its folder."""
-    base = system.partition("@")[0]
-    path = write(folder / "notes.csv", rows())
-    sizes = {name: size for name, size in SMALL.items() if name in registry.entry(base).config.model_fields}
-    settings: dict[str, Any] = {f"{base}.{name}": size for name, size in sizes.items()}
-    settings |= {"train.max_epochs": 1, "data.embeddings": "random", "data.code_system": "icd9cm", **changes}
-    request = runner.Request([system], str(path), changes=settings, results=folder / "results", device="cpu")
-    (planned,) = runner.expand(request)
-    return runner.execute(planned, request), store.folder(request.results, planned.spec)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +108,7 @@ def test_streaming_reads_no_further_than_its_window(trained: Path, monkeypatch: 
 
 
 def test_facts_of_a_reading(tmp_path: Path) -> None:
-    _, folder = train(tmp_path, "caml", **{"data.max_tokens": 4})
+    _, folder = train(tmp_path, "caml", changes={"data.max_tokens": 4})
     model = package.load(folder)
     reading = next(model.stream(["the PATIENT 71 zyzzy went home", "12 500"]))
     assert (reading.tokens, reading.read, reading.unknown) == (5, 4, 1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import NUM_CODES, padded
-from test_models import NEURAL, neural
+from systems import NEURAL, NUM_CODES, neural, padded
 from torch import Tensor
 
 from icdbench.nn import Attention, kernels

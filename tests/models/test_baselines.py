@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CODES, learnable, padded, small_task
 from numpy.typing import NDArray
+from systems import NUM_CODES, learnable, padded, small_task
 from torch import Tensor, nn
 from torch.nn import functional
 

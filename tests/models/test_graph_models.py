@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CODES, padded, small_task
 from lightning_fabric import Fabric
-from test_models import TEXTS, neural
+from systems import NUM_CODES, TEXTS, neural, padded, small_task
 from torch import Tensor, nn
 from torch.nn import functional
 

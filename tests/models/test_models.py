@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CODES, encoded, learnable, padded, small_task
 from lightning_fabric import Fabric
 from safetensors.numpy import load, save
+from systems import LINEAR, NEURAL, NUM_CODES, TEXTS, encoded, learnable, neural, padded, small, small_task
 from torch import nn
 from torch.nn import functional
 
@@ -22,33 +21,6 @@ from icdbench.spec import TrainSpec
 from icdbench.training.objectives import loss
 from icdbench.training.score import probabilities
 from icdbench.types import Encoded
-
-SYSTEMS = [  # a variant that sets nothing of the model computes what the model does
-    f"{entry.name}@{variant}" if variant else entry.name
-    for entry in registry.entries().values()
-    for variant in ("", *(variant.name for variant in entry.variants.values() if variant.model))
-]
-SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5}
-NEURAL = [name for name in SYSTEMS if issubclass(registry.entry(name.partition("@")[0]).cls, nn.Module)]  # type: ignore[arg-type]
-LINEAR = [name for name in SYSTEMS if name not in NEURAL]
-
-
-def small(name: str, **overrides: Any) -> Any:
-    """The model at a size that trains in a second; fields that it does not have are left out."""
-    fields = registry.entry(name.partition("@")[0]).config.model_fields
-    sizes = {field: value for field, value in SMALL.items() if field in fields}
-    torch.manual_seed(0)
-    width = sizes.get("embedding_size")
-    return registry.build(name, small_task(width), **{**sizes, **overrides})
-
-
-def neural(name: str, **overrides: Any) -> nn.Module:
-    model = small(name, **overrides)
-    assert isinstance(model, nn.Module)
-    return model
-
-
-TEXTS = [[5, 9, 14, 33, 40], [8], [1, 1, 1], list(range(2, 50)), [20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]]
 
 
 @pytest.mark.parametrize("name", NEURAL)
@@ -99,6 +71,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert without == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_eight_documents_can_be_overfitted(name: str) -> None:
     model = neural(name)
@@ -115,6 +88,7 @@ def test_eight_documents_can_be_overfitted(name: str) -> None:
     assert loss(model.eval()(batch), batch.labels_BL).item() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear_model_fits_and_its_scores_do_not_depend_on_other_documents(name: str) -> None:
     documents = learnable(80, shortest=8)
@@ -177,6 +151,7 @@ def test_weights_round_trip_through_safetensors(name: str) -> None:
 NEED_TITLES = {"dr-caml"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NEURAL if name not in NEED_TITLES])
 def test_works_without_word_vectors_and_titles(name: str) -> None:
     model = registry.build(name, small_task(described=False))

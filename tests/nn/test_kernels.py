@@ -65,6 +65,7 @@ def _GatedSteps() -> tuple[list[Tensor], Tensor]:
     return inputs, kernels._GatedSteps.apply(*inputs)  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.slow
 def test_every_function_has_a_case() -> None:
     assert functions() == CASES.keys()
 

@@ -10,6 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from icdbench.nn import linear
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS, FEATURES = 120, 40
 
 

@@ -30,6 +30,7 @@ def test_it_lists_what_the_registry_lists() -> None:
     assert [(each.name, each.paper, each.variants) for each in listed] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["models"], ["models", "camll"], ["run", "--models", "camll"], ["tune", "camll"]])
 def test_models_and_a_misspelt_model_are_answered_without_torch(words: list[str], tmp_path: Path) -> None:
     done = subprocess.run(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Call
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from test_explain import TEXT, predictor
+from systems import TEXT, predictor
 
 from icdbench.inference import bundle
 from icdbench.inference.explain import Explanation, explain
@@ -19,8 +19,6 @@ from icdbench.presentation import word_clouds as clouds
 from icdbench.presentation.figures import FORMATS
 from icdbench.presentation.word_clouds import Word
 from icdbench.settings import DataError, SpecError
-
-Call = Callable[..., tuple[int, str, str]]
 
 WORDS = {
     "fever": Word(3, 0.5),
@@ -73,8 +71,9 @@ def test_size_is_frequency_and_shade_is_weight() -> None:
     assert brightness["fever"] < brightness["cough"] < brightness["pneumonia"] < 2.8
 
 
+@pytest.mark.slow
 def test_words_as_frequent_are_as_large() -> None:
-    words = {f"word{'s' * (number % 20)}{number}": Word(1 + (number < 8), float(number)) for number in range(70)}
+    words = {f"word{'s' * (number % 20)}{number}": Word(1 + (number < 8), float(number)) for number in range(40)}
     sizes: dict[int, set[float]] = {1: set(), 2: set()}
     texts = clouds.draw(words).texts
     for each in texts:
@@ -98,9 +97,10 @@ def most_covered(figure: Figure) -> int:
     return int(covered_HW.max())
 
 
+@pytest.mark.slow
 def test_words_do_not_cover_each_other() -> None:
     generator = np.random.default_rng(0)
-    figure = clouds.draw({f"word{number}": Word(int(generator.integers(1, 20)), 1.0) for number in range(60)})
+    figure = clouds.draw({f"word{number}": Word(int(generator.integers(1, 20)), 1.0) for number in range(45)})
     assert len(figure.texts) > 40
     assert most_covered(figure) == 1
     for text in figure.texts:  # as far as letters stand below their line's top
@@ -108,6 +108,7 @@ def test_words_do_not_cover_each_other() -> None:
     assert most_covered(figure) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_equal_words_give_equal_files_in_any_order(form: str, tmp_path: Path) -> None:
     clouds.save(WORDS, tmp_path / f"one.{form}")

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from places import ROOT
-from test_tables import record
+from runs import record
 
 from icdbench.presentation import catalog, figures, over_data, plots, tables
 from icdbench.records import store
@@ -71,6 +71,7 @@ def points(axes: Axes, label: str) -> list[tuple[float, float]]:
 # --- The committed ones
 
 
+@pytest.mark.slow
 def test_committed_figures_follow_from_the_records() -> None:
     drawings = REBUILD["drawings"]()
     folder = ROOT / "results" / "figures"
@@ -203,6 +204,7 @@ def test_figure_2_counts_codes_and_labels() -> None:
 # --- That it can be read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [3.5, 5.0, 7.0])
 def test_text_is_large_enough_inside_and_apart(width: float) -> None:
     drawings = figures.draw("all", request(every_run(), np.arange(1, 8922), width=width))
@@ -230,6 +232,7 @@ def test_each_series_differs_in_more_than_colour() -> None:
     assert len(set(plots.COLOURS)) == len(plots.COLOURS) == len(set(plots.MARKERS)) == len(set(plots.LINES))
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_files_whatever_the_user_s_settings(tmp_path: Path) -> None:
     import matplotlib as mpl
 
@@ -257,6 +260,7 @@ def test_what_cannot_be_drawn_is_said(caplog: pytest.LogCaptureFixture) -> None:
         figures.draw("fig8", request([lived(3)]))
 
 
+@pytest.mark.slow
 def test_figures_from_the_command_line(icdbench: Call, tmp_path: Path) -> None:
     status, out, err = icdbench("figures", "fig5", "--out", "drawn")
     assert (status, err) == (0, "")

@@ -24,6 +24,7 @@ from browsers import Watched
 from conftest import Call
 from places import ROOT
 from playwright.sync_api import Locator, Page, expect
+from runs import RECORDS, keep
 from waiting import ended
 
 from icdbench.evaluation import compare
@@ -33,7 +34,6 @@ from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.serving import live_report as serve
 
-RECORDS = [record for record in store.load_records(ROOT / "results") if record.spec.dataset == "codiesp-d50"]
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\"'&amp;`\u202e"
 
 
@@ -44,12 +44,6 @@ def altered(record: RunRecord, **changes: Any) -> RunRecord:
         target, key = (plain["spec"], name.removeprefix("spec_")) if name.startswith("spec_") else (plain, name)
         target[key] = value
     return RunRecord.model_validate(plain)
-
-
-def keep(records: list[RunRecord], results: Path) -> None:
-    """Store the records alone, signed if they are."""
-    for record in records:
-        (store.save_record if record.signed else store.write_record)(results / record.id, record)
 
 
 def of(*systems: str) -> list[RunRecord]:
@@ -76,6 +70,7 @@ class Markup(HTMLParser):
 # --- what it says ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_file_that_names_nothing_outside_itself(icdbench: Call, tmp_path: Path) -> None:
     assert icdbench("report", "--results", ROOT / "results") == (0, "report.html\n", "")
     assert icdbench("report", "--results", ROOT / "results", "--out", "again.html")[:2] == (0, "again.html\n")
@@ -149,6 +144,7 @@ def test_commands_are_as_few_as_there_are_sets_of_seeds_and_settings() -> None:
     assert command == f"icdbench run --models cnn --dataset 'my notes.csv' --seeds 7, {settings}"
 
 
+@pytest.mark.slow
 def test_the_command_on_the_page_makes_its_runs(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     made = ("run", "--models", "lr", "--dataset", few_notes.name, "--seeds", "4,", "--set", "lr.C=0.25")
     assert icdbench(*made)[0] == 0
@@ -223,6 +219,7 @@ def column(page: Page, heading: str) -> list[float]:
     return [float(row[headings.index(heading)].split()[0]) for row in rows if "floor" not in row[0]]
 
 
+@pytest.mark.slow
 def test_it_renders(watched: Watched, address: str) -> None:
     page = watched.open(address)
     expect(page.locator("svg.plot")).to_have_count(3)
@@ -241,6 +238,7 @@ def test_it_renders(watched: Watched, address: str) -> None:
     expect(page.locator(".legend input:not(:checked)")).to_have_count(3)
 
 
+@pytest.mark.slow
 def test_tables_sort_by_mouse_and_by_keyboard(watched: Watched, address: str) -> None:
     page = watched.open(address)
     heading = main_table(page).get_by_role("button", name="AUC macro", exact=True)
@@ -261,6 +259,7 @@ def test_tables_sort_by_mouse_and_by_keyboard(watched: Watched, address: str) ->
     assert names == sorted(names)
 
 
+@pytest.mark.slow
 def test_every_figure_leads_to_its_runs_by_keyboard(watched: Watched, address: str) -> None:
     page = watched.open(address)
     main_table(page).get_by_role("button", name="train time").focus()
@@ -291,6 +290,7 @@ def test_every_figure_leads_to_its_runs_by_keyboard(watched: Watched, address: s
     expect(dialog.get_by_role("row").filter(has_text="codiesp-d50/")).to_have_count(len(RECORDS))
 
 
+@pytest.mark.slow
 def test_every_kind_of_figure_opens(watched: Watched, address: str) -> None:
     page = watched.open(address)
     keys = page.locator("button.figure").evaluate_all("all => [...new Set(all.map(each => each.dataset.key))]")
@@ -309,6 +309,7 @@ def test_every_kind_of_figure_opens(watched: Watched, address: str) -> None:
         assert not re.search("undefined|NaN|null", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(watched: Watched, address: str, scheme: str) -> None:
     page = watched.open(address, 360, scheme)
@@ -340,6 +341,7 @@ def test_differences_are_tested_as_compare_tests_them() -> None:
     assert not report._section(of("caml", "cnn")).tested
 
 
+@pytest.mark.slow
 def test_differences_of_several_systems_are_corrected_for_their_pairs() -> None:
     names = ("caml", "cnn", "jlan")
     section = report._section(of(*names), [ROOT / "results"])
@@ -358,6 +360,7 @@ def test_differences_of_several_systems_are_corrected_for_their_pairs() -> None:
                     assert sure == (corrected < 0.05)
 
 
+@pytest.mark.slow
 def test_what_records_hold_is_text(watched: Watched, tmp_path: Path) -> None:
     name = HOSTILE.replace("/", "").replace("\u202e", "")  # what a folder may be called
     own = [
@@ -393,6 +396,7 @@ def test_what_records_hold_is_text(watched: Watched, tmp_path: Path) -> None:
 # --- while runs are in progress --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_served_page_takes_in_new_records_where_it_stands(watched: Watched, tmp_path: Path) -> None:
     keep(of("lr", "cnn"), tmp_path / "results")
     with serve.serving([tmp_path / "results"], 0) as (url, _):
@@ -415,6 +419,7 @@ def test_a_served_page_takes_in_new_records_where_it_stands(watched: Watched, tm
         page.close()
 
 
+@pytest.mark.slow
 def test_serving_begins_before_the_first_run_is_finished(watched: Watched, tmp_path: Path) -> None:
     with serve.serving([tmp_path], 0) as (url, _):
         page = watched.open(url, offline=False)
@@ -424,26 +429,23 @@ def test_serving_begins_before_the_first_run_is_finished(watched: Watched, tmp_p
         page.close()
 
 
-def test_ctrl_c_ends_the_server(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_refused(icdbench: Call) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        words = [sys.executable, "-m", "icdbench", "report", "--serve", "--no-browser", "--port"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        refused = subprocess.run(
-            [*words, str(taken.getsockname()[1])],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert refused.returncode == 2
-    assert "choose another, or 0 for any free port" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+        status, _, err = icdbench("report", "--serve", "--no-browser", "--port", taken.getsockname()[1])
+    assert status == 2
+    assert "choose another, or 0 for any free port" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_server(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "icdbench", "report", "--serve", "--no-browser", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with (
         subprocess.Popen(
-            [*words, "0"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as server,
         ended(server),
     ):

@@ -14,76 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Call
-from places import ROOT, SHARED
+from places import PAPER, ROOT
+from runs import record
 
 from icdbench.presentation import catalog, headings, tables
-from icdbench.records.record import DataFacts, Epoch, RunRecord, Timing
+from icdbench.records.record import RunRecord, Timing
 from icdbench.settings import SpecError
-from icdbench.spec import Benchmark, RunSpec, StoredDataSpec, TrainSpec
+from icdbench.spec import Benchmark
 
-PAPER = SHARED / "paper" / "jlan.txt"
 FORMATS = ("md", "latex", "csv", "html")
-
-
-def record(
-    model: str = "jlan",
-    seed: int = 1,
-    value: float = 0.6,
-    *,
-    dataset: str = "codiesp-d50",
-    variant: str = "",
-    fingerprint: str = "0123456789abcdef",
-    changed: dict[str, Any] | None = None,
-    num_codes: int = 50,
-    unseen: int = 0,
-    synthetic: bool = False,
-    collapse: dict[str, str] | None = None,
-    config: dict[str, Any] | None = None,
-    **figures: float | None,
-) -> RunRecord:
-    """A finished run, all of whose figures are `value` but those given (with `_` for `@`; None: not measured)."""
-    changed = changed or {}
-    part = {
-        where: {key.partition(".")[2]: given for key, given in changed.items() if key.startswith(where)}
-        for where in ("data", "train")
-    }
-    spec = RunSpec(
-        dataset=dataset,
-        fingerprint=fingerprint,
-        model=model,
-        variant=variant,
-        seed=seed,
-        data=StoredDataSpec.model_validate(part["data"]),
-        train=TrainSpec.model_validate(part["train"]),
-        config=config or {},
-    )
-    keys = ("auc_macro", "auc_micro", "f1_macro_harmonic", "f1_micro", "p@5", "r@5", "p@8", "p@15", "map")
-    measured = {key: figures.get(key.replace("@", "_"), value) for key in keys}
-    fixed = {key: number for key, number in measured.items() if number is not None}
-    return RunRecord(
-        id=spec.id,
-        spec=spec,
-        changed=changed,
-        metrics={"test": {"fixed": fixed, "tuned": fixed | {"f1_micro": value + 0.01}}},
-        threshold={"fixed": 0.5, "tuned": 0.25},
-        collapse=collapse or {},
-        popularity={"p@5": 0.185, "r@5": 0.1, "map": 0.2, "f1_micro": 0.9},
-        history=[Epoch(epoch=epoch, loss=0.3, monitor=seen) for epoch, seen in ((1, 0.1), (2, 0.4), (3, 0.4))],
-        parameters=1,
-        data=DataFacts(
-            name=dataset,
-            synthetic=synthetic,
-            fingerprint=fingerprint,
-            documents={"train": 1500, "validation": 250, "test": 240},
-            num_codes=num_codes,
-            num_tokens=9,
-            unseen={"train": 0, "validation": 0, "test": unseen},
-            assignments={"train": 9999, "validation": 2000, "test": 2842},
-        ),
-        timing=Timing(prepare=1.0, train=90.0, predict=1.0),
-        device="cpu",
-        versions={},
-    )
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -688,6 +627,7 @@ HEAD = "from icdbench.spec import Benchmark\nB = Benchmark(name='mine', title='M
 METRICS = "metrics=(('F1', 'f1_micro'),)"
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_trains_and_prints(icdbench: Call, tmp_path: Path) -> None:
     (tmp_path / "linear.py").write_text(
         DOCS.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
@@ -706,6 +646,7 @@ def test_the_example_of_the_docs_trains_and_prints(icdbench: Call, tmp_path: Pat
     assert icdbench("run", "--benchmark", "linear.py", "--dataset", "codiesp-d50")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_file_on_one_s_own_notes_with_published_figures_and_tuned_threshold(
     icdbench: Call, few_notes: Path, tmp_path: Path
 ) -> None:
@@ -721,6 +662,7 @@ def test_a_file_on_one_s_own_notes_with_published_figures_and_tuned_threshold(
     assert icdbench("tables", "mine.py")[1] == out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from conftest import Call
+from finished import once, write_notes
 
 import icdbench.run as runner
 from icdbench.presentation import plots
@@ -17,16 +20,30 @@ from icdbench.run import Request
 from icdbench.settings import DataError
 from icdbench.training import checkpointing
 
-Call = Callable[..., tuple[int, str, str]]
-SMALL = ("--set", "data.min_documents=1", "--set", "train.max_epochs=2", "--set", "caml.filters=4")
+pytestmark = pytest.mark.slow
+
+SETTINGS = {
+    "caml": {"data.min_documents": 1, "train.max_epochs": 2, "caml.filters": 4},
+    "lr": {"data.min_documents": 1},
+}
+SMALL = [word for name, value in SETTINGS["caml"].items() for word in ("--set", f"{name}={value}")]
+
+
+def train(folder: Path) -> None:
+    """Notes, two runs of caml, two of lr, and the cache."""
+    folder.mkdir()
+    notes = str(write_notes(folder / "notes.csv"))
+    with mock.patch.dict(os.environ, ICDBENCH_CACHE=str(folder / "cache")):
+        for model, changes in SETTINGS.items():
+            request = Request([model], notes, seeds=(1, 2), changes=changes, results=folder / "results")
+            for planned in runner.expand(request):
+                runner.execute(planned, request)
 
 
 @pytest.fixture
-def two(icdbench: Call, few_notes: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """The folders of two seeds of caml; one of lr lies beside them."""
-    words = ("--dataset", few_notes, "--seeds", "2")
-    assert icdbench("run", "--models", "caml", *words, *SMALL)[0] == 0
-    assert icdbench("run", "--models", "lr", *words, "--set", "data.min_documents=1")[0] == 0
+def two(session_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The folders of two seeds of caml; two of lr lie beside them."""
+    shutil.copytree(once(session_folder / "two", train), tmp_path, dirs_exist_ok=True)
     one, other = sorted((tmp_path / "results" / "notes.csv" / "caml").iterdir())
     return one, other
 

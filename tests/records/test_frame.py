@@ -12,6 +12,8 @@ from places import ROOT
 from icdbench.records import frame, store
 from icdbench.records.record import RunRecord
 
+pytestmark = pytest.mark.slow
+
 RECORDS = [record for name in ("", "reference", "explain") for record in store.load_records(ROOT / "results" / name)]
 COLUMNS = [
     "dataset",

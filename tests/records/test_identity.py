@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from conftest import Call
 from places import ROOT, committed_records
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -31,7 +32,8 @@ from icdbench.run import Request
 from icdbench.settings import DataError, Settings
 from icdbench.spec import FORMER_OPTIONS, DataSpec, RunSpec, StoredDataSpec, TrainSpec
 
-Call = Callable[..., tuple[int, str, str]]
+pytestmark = pytest.mark.slow
+
 RESULTS = ROOT / "results"
 FOLDERS = (RESULTS, RESULTS / "reference", RESULTS / "explain")
 IDENTITIES = "657a87e6157244a3582530c7f774868d3e15dd1a9ee1ed25ee28e96a832d3017"

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Call
 from places import ROOT
-from test_compare import stored
-from test_report import RECORDS, keep
+from runs import RECORDS, keep, stored
 
 from icdbench.evaluation import compare
 from icdbench.presentation import catalog, figures, report, tables

@@ -30,6 +30,8 @@ from icdbench.presentation.formats import write as write_tables
 from icdbench.settings import DataError
 from icdbench.types import SPLITS
 
+pytestmark = pytest.mark.slow
+
 # What has a meaning in one format or another.
 TRICKY = "aB1é漢 \t\r\n\v\f\x1c\x85\u2028\0;,|\\\"'`*_#+-=~^$%&{}[]()<>!?:@/.–±†"
 CELLS = st.text(st.one_of(st.sampled_from(TRICKY), st.characters(exclude_categories=["Cs"])), max_size=12)

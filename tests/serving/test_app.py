@@ -19,15 +19,14 @@ import browsers
 import numpy as np
 import pytest
 import torch
-from browsers import Watched
+from browsers import Watched, send
 from conftest import Call
 from places import ROOT
 from planted import note
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 from starlette.datastructures import Headers
-from test_explain import NAMES, TEXT, predictor
-from test_models import LINEAR, NEURAL
+from systems import LINEAR, NAMES, NEURAL, TEXT, predictor
 
 from icdbench import registry
 from icdbench.inference import bundle
@@ -65,20 +64,6 @@ def url(models: list[Predictor]) -> Iterator[str]:
         yield address
 
 
-def send(url: str, body: bytes | dict[str, str], **headers: str) -> tuple[int, str]:
-    """Status and text of the answer to a form."""
-    data = urllib.parse.urlencode(body).encode() if isinstance(body, dict) else body
-    request = urllib.request.Request(url, data)  # noqa: S310
-    for name, value in headers.items():
-        request.add_header(name.replace("_", "-"), value)
-    try:
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            return answer.status, answer.read().decode()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
 def message(page: str) -> str:
     """What a page says is wrong."""
     (found,) = re.findall(r'<p id="message" role="alert">(.*?)</p>', page)
@@ -88,6 +73,7 @@ def message(page: str) -> str:
 # --- What is answered ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_predict(models: list[Predictor]) -> None:
     site = Site(models, alone=True)
     answer = site.answer(NoteForm(TEXT, shown=(0,)))
@@ -115,6 +101,7 @@ def test_two_models_are_compared_code_by_code(models: list[Predictor]) -> None:
     assert "alpha 0." in answer.evidence[0].shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [*NEURAL, *LINEAR])
 def test_every_model_shows_the_whole_note(system: str) -> None:
     site = Site([predictor(system)], alone=True)
@@ -127,6 +114,7 @@ def test_every_model_shows_the_whole_note(system: str) -> None:
         assert {word.lower() for word in evidence.strongest} <= set(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", registry.entries())
 def test_long_notes_are_answered_like_short_ones(system: str) -> None:
     model = predictor(system, max_tokens=1600)
@@ -141,6 +129,7 @@ def test_long_notes_are_answered_like_short_ones(system: str) -> None:
             assert unescape(re.sub("<[^>]*>", "", shown)) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["", "gradient"])
 @pytest.mark.parametrize("system", registry.entries())
 def test_numbers_are_those_of_predict_to_the_bit(system: str, method: str) -> None:
@@ -151,6 +140,7 @@ def test_numbers_are_those_of_predict_to_the_bit(system: str, method: str) -> No
         assert rows == list(model.predict([note(length)], len(rows))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", NEURAL)
 def test_a_posted_note_is_one_forward_pass_of_each_model(system: str) -> None:
     models = [changed(predictor(system), run="small/first"), changed(predictor("caml"), run="small/second")]
@@ -250,6 +240,7 @@ def test_unknown_codes_methods_and_pages(url: str) -> None:
         assert said in caught.value.read().decode()
 
 
+@pytest.mark.slow
 def test_random_bytes_are_answered(url: str) -> None:
     generator = np.random.default_rng(0)
     for _ in range(5):
@@ -289,6 +280,7 @@ def test_browsers_keep_nothing_and_load_nothing_from_elsewhere(url: str) -> None
             assert not re.search(rb"""(src|href|action)=["']?https?:|@import|url\(""", answer.read())
 
 
+@pytest.mark.slow
 def test_fifty_at_once_each_get_their_own_answer(url: str) -> None:
     def ask(number: int) -> tuple[int, set[str]]:
         status, page = send(url, {"note": f"w{number % 50 + 2} own{number}a w9", "model": "0", "beside": "2"})
@@ -316,6 +308,7 @@ def test_a_fault_is_reported_without_what_was_sent(
 # --- The command ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_of_a_note_is_left(models: list[Predictor], tmp_path: Path) -> None:
     """Neither in what the command prints nor in a file, whatever is sent; and Ctrl-C ends it."""
     bundle.write(models[0].bundle, tmp_path / "model.icdbench")
@@ -393,6 +386,7 @@ def shaded(page: Page, panel: int = 0) -> list[str]:
     return page.locator("article").nth(panel).locator(".text mark").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_paste_predict_choose_switch_compare(watched: Watched, url: str, models: list[Predictor]) -> None:
     page = watched.open(url, offline=False)
     page.get_by_label("compare with").select_option("none")
@@ -435,6 +429,7 @@ def test_paste_predict_choose_switch_compare(watched: Watched, url: str, models:
     assert page.url.partition("#")[0] == url
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text(watched: Watched, url: str) -> None:
     page = watched.open(url, offline=False)
     predict(page, HOSTILE.replace("\x00", ""))
@@ -449,6 +444,7 @@ def test_hostile_text_is_text(watched: Watched, url: str) -> None:
     expect(page.locator("textarea")).to_have_value(HOSTILE.replace("\x00", ""))
 
 
+@pytest.mark.slow
 def test_what_is_refused_leaves_the_note_in_the_browser(watched: Watched, url: str) -> None:
     page = watched.open(url, offline=False)
     alert = page.locator("#message")
@@ -467,6 +463,7 @@ def test_what_is_refused_leaves_the_note_in_the_browser(watched: Watched, url: s
     watched.wrong.clear()
 
 
+@pytest.mark.slow
 def test_a_made_up_note_on_a_phone(watched: Watched, url: str) -> None:
     page = watched.open(url, 360, offline=False)
     page.emulate_media(reduced_motion="reduce")  # a smooth scroll takes its time
@@ -487,6 +484,7 @@ def test_a_made_up_note_on_a_phone(watched: Watched, url: str) -> None:
     expect(method).to_be_in_viewport()  # what one reads stays in sight
 
 
+@pytest.mark.slow
 def test_it_works_without_scripts(watched: Watched, url: str) -> None:
     page = watched.open(url, offline=False, scripts=False)
     predict(page, TEXT)
@@ -499,6 +497,7 @@ def test_it_works_without_scripts(watched: Watched, url: str) -> None:
     expect(page.locator(".row").nth(1)).to_have_attribute("aria-current", "true")
 
 
+@pytest.mark.slow
 def test_a_server_that_has_gone_is_said(watched: Watched, models: list[Predictor]) -> None:
     with web.serving(app.page(models[:1]), web.LOOPBACK, 0) as (url, _):
         page = watched.open(url, offline=False)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import browsers
 import pytest
+from browsers import send
 from starlette.types import Receive, Scope, Send
-from test_app import send
-from test_explain import predictor
+from systems import predictor
 from waiting import until
 
 from icdbench.inference import bundle
@@ -285,6 +285,7 @@ def test_a_body_without_an_end_is_not_read_for_ever(url: str) -> None:
 # --- Memory ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell a process's memory")
 def test_forty_large_posts_at_once_need_bounded_memory(tmp_path: Path) -> None:
     bundle.write(predictor("lr").bundle, tmp_path / "model.icdbench")

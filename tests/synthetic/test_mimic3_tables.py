@@ -27,6 +27,8 @@ from icdbench.synthetic import tables as synthetic_tables
 from icdbench.synthetic.dice import Dice
 from icdbench.synthetic.tables import make
 
+pytestmark = pytest.mark.slow
+
 ADMISSIONS, SEED, OTHER_NOTES, NOISE = 300, 4, 3, 0.2
 # Unpacked files of VERSION with NOISE.
 PINNED = {"1": "af1b79088bbe7bfd75a71d96c4dc225dc3b132542663f24597cccf5c8c50f52e"}

@@ -103,6 +103,7 @@ def test_documents_change_only_with_the_version() -> None:
     assert digest == PINNED.get(synthetic.VERSION), "documents changed: raise synthetic.VERSION and pin the new digest"
 
 
+@pytest.mark.slow
 def test_documents_do_not_depend_on_hash_order() -> None:
     code = "from icdbench.synthetic.documents import documents; import hashlib; print(hashlib.sha256(repr(documents()).encode()).hexdigest())"
     ran = [
@@ -112,6 +113,7 @@ def test_documents_do_not_depend_on_hash_order() -> None:
     assert ran[0].stdout == ran[1].stdout
 
 
+@pytest.mark.slow
 def test_phrases_are_read_only_when_asked_for() -> None:
     """Neither `--help` nor another data set pays for them."""
     code = """
@@ -203,6 +205,7 @@ def test_every_mention_is_said_in_the_document() -> None:
         assert {mention.gold for mention in said} - {None} == set(plan.codes)
 
 
+@pytest.mark.slow
 def test_evidence_is_what_is_said_of_each_code() -> None:
     evidence, known = datasets.source("demo").evidence(), set[str]()
     assert evidence is not None

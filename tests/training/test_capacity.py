@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Call, small_task
-from test_models import SMALL
+from conftest import Call
+from systems import SMALL, small_task
 
 from icdbench import registry
 from icdbench.records import store
@@ -57,6 +57,7 @@ def problem(asked: Planned) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ABSURD)
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_an_absurd_size_is_one_line_and_no_memory(name: str, field: str, value: int) -> None:
@@ -77,6 +78,7 @@ def test_an_ordinary_size_is_built_as_ever() -> None:
         assert memory.build(planned(name).spec, small_task(), on_cpu=True)
 
 
+@pytest.mark.slow
 def test_the_other_runs_go_on(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     words = ("run", "--models", "caml,lr", "--dataset", few_notes, "--set", "data.min_documents=1", "--device", "cpu")
     for field in ("filters", "embedding_size"):

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Call, learnable, small_task
+from conftest import Call
+from systems import learnable, small_task
 
 from icdbench import registry
 from icdbench.cli import main as cli
@@ -25,6 +26,8 @@ from icdbench.records.record import RunRecord
 from icdbench.training.accelerator import fabric, seed_everything
 from icdbench.training.score import predictions
 from icdbench.training.state import State
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = {"caml.filters": 6, "caml.embedding_size": 8, "caml.dropout": 0.0, "data.embeddings": "random"}
 SETTINGS |= {"train.max_epochs": 4, "train.batch_size": 7, "train.monitor": "map"}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CODES, learnable, small_task
+from systems import NUM_CODES, learnable, small_task
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,6 +76,7 @@ def without_times(state: State) -> list[dict[str, float]]:
     return [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in state.history]
 
 
+@pytest.mark.slow
 def test_training_learns_and_ends_with_the_best_weights(tmp_path: Path) -> None:
     model = small_caml()
     state = fit(model, tmp_path, max_epochs=60)
@@ -90,6 +91,7 @@ def test_training_stops_when_patience_is_over(tmp_path: Path) -> None:
     assert (state.best_epoch, len(state.history)) == (1, 4)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bits_and_other_seeds_others(tmp_path: Path) -> None:
     models, states = [], []
     for seed in (1, 1, 2):
@@ -105,6 +107,7 @@ def test_equal_seeds_give_equal_bits_and_other_seeds_others(tmp_path: Path) -> N
 FALLING = {"scheduler": "plateau", "plateau_patience": 0, "plateau_factor": 0.5, "learning_rate": 0.1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"objective": "truncated"}, FALLING], ids=["bce", "truncated", "plateau"])
 def test_run_stopped_anywhere_and_resumed_equals_the_straight_run(tmp_path: Path, settings: dict[str, Any]) -> None:
     straight = small_caml()
@@ -157,6 +160,7 @@ def stopped_late(path: Path) -> tuple[Path, Path]:
     return path / store.CHECKPOINT, path / store.PREVIOUS
 
 
+@pytest.mark.slow
 def test_of_a_checkpoint_cut_or_altered_anywhere_the_one_before_is_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -195,6 +199,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(tmp_path: Path
     assert before.read_bytes() == good
 
 
+@pytest.mark.slow
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     save, seconds, taken = store.save_checkpoint, itertools.count(), []
@@ -210,6 +215,7 @@ def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch:
     assert len(state.history) == 10
 
 
+@pytest.mark.slow
 def test_without_any_good_checkpoint_training_starts_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     straight = small_caml()
     fit(straight, tmp_path / "straight")
@@ -221,6 +227,7 @@ def test_without_any_good_checkpoint_training_starts_again(tmp_path: Path, caplo
     assert unequal(straight, again) == []
 
 
+@pytest.mark.slow
 def test_foreign_checkpoint_is_warned_of_and_training_starts_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -311,6 +318,7 @@ class Narrow(nn.Module):
         return logits_BL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["bce", "truncated"])
 def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(tmp_path: Path, objective: str) -> None:
     roomy, narrow = Narrow(16), Narrow(5)

@@ -15,12 +15,12 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from icdbench.codes import Tree, hierarchy, icd10
-from icdbench.data.source import DOWNLOADS, Evidence, Raw, Source, read_text, readable, register
+from icdbench.codes import CodingSystem, systems
+from icdbench.data.source import DOWNLOADS, Evidence, Raw, Source, fetch, read_text, readable, register
 from icdbench.files import digest, replacing_folder, workspace
 from icdbench.settings import DataError, shown
 from icdbench.spec import DataSpec, option
@@ -155,7 +155,7 @@ class Codiesp(Source):
             kept = [document for document in documents if document.split != "test" or document.group not in articles]
             facts["test_cases_dropped_for_overlap"] = len(documents) - len(kept)
             documents = kept
-        if altered := [name for name in self._parts() if _digest(self.folder / name) != CHECKSUMS[name]]:
+        if altered := [name for name in self._parts() if _differs(self.folder, name)]:
             facts["differs_from_version_1.4"] = ", ".join(altered)
             notices.append(f"CodiEsp differs from version 1.4: {', '.join(altered)}; see 'icdbench data check'")
         unlabelled = self.text_paths("background") if self.data.embedding_corpus != "train" else []
@@ -180,7 +180,7 @@ class Codiesp(Source):
         """Titles from CodiEsp's own list where it lies beside the corpus, else those of ICD-10-CM (English, diagnoses)."""
         listing = self.titles_file()
         if listing is None:
-            return icd10.icd10cm_titles(codes) if self.kind == "D" and self.data.language == "en" else {}
+            return self.coding.titles(codes)
         column = 2 if self.data.language == "en" else 1  # code, Spanish title, English title
         rows = (line.split("\t") for line in read_text(listing).splitlines())
         listed = {row[0].lower(): row[column] for row in rows if len(row) > column and row[column]}
@@ -198,15 +198,13 @@ class Codiesp(Source):
         places = (self.root, self.root / "codiesp_codes", self.root / "codiesp" / "codiesp_codes")
         return next((place / name for place in places if (place / name).is_file()), None)
 
-    def title_versions(self) -> Sequence[str]:
-        return [icd10.version()] if self.kind == "D" else []
-
-    def tree(self, codes: Sequence[str]) -> Tree:
-        """Headings have titles in English alone, and those of procedures none."""
+    @property
+    def coding(self) -> CodingSystem:
+        """Diagnoses have titles in English alone, procedures none."""
         if self.kind == "P":
-            return hierarchy.build_tree(codes, hierarchy.icd10pcs_path)
-        titles = icd10.icd10cm_headings if self.data.language == "en" else lambda _: {}
-        return hierarchy.build_tree(codes, hierarchy.icd10cm_path, titles)
+            return systems.ICD10PCS
+        in_spanish = replace(systems.ICD10CM, titles=systems.no_titles, headings=systems.no_titles)
+        return systems.ICD10CM if self.data.language == "en" else in_spanish
 
     def evidence(self) -> Evidence | None:
         """The words that the coders marked, which are Spanish: none for the English texts. Raises DataError."""
@@ -227,7 +225,7 @@ class Codiesp(Source):
         try:
             for name in self._parts():
                 path = self.folder / name
-                if _digest(path) != CHECKSUMS[name]:
+                if _differs(self.folder, name):
                     what = "differs from version 1.4 (SHA-256)" if path.exists() else "is missing"
                     problems.append(f"{path} {what}; {self._advice()}")
         except DataError as error:
@@ -273,6 +271,11 @@ def _layout(line: str) -> str:
     return f"{len(fields)} field{'s' * (len(fields) != 1)}{lacking}{cut}"
 
 
+def _differs(folder: Path, name: str) -> bool:
+    """Whether a table or text folder of the corpus is not that of version 1.4."""
+    return _digest(folder / name) != CHECKSUMS[name]
+
+
 def _digest(path: Path) -> str:
     """As in CHECKSUMS; of what is missing, the digest of nothing."""
     with readable(path):
@@ -297,7 +300,9 @@ def get(root: Path) -> str:
             if present.exists():
                 return f"CodiEsp is already in {present}; 'icdbench data check codiesp-d' compares it with version 1.4"
         with replacing_folder(target) as fresh, workspace(target.parent) as temporary:
-            unpack(_download(temporary), fresh)
+            archive = temporary / "codiesp.zip"
+            fetch(URL, archive, None, f"unpack it by hand so that {FOLDER} lies in the data folder")
+            unpack(archive, fresh)
             check_tree(fresh)
             fresh.chmod(target.parent.stat().st_mode)
     except OSError as error:
@@ -305,19 +310,6 @@ def get(root: Path) -> str:
             f"data folder '{root}' cannot be written: {error.strerror or error}; name another with --data"
         ) from None
     return f"CodiEsp 1.4 is in {target}; all checksums agree"
-
-
-def _download(place: Path) -> Path:
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")  # it would ask to pin a checksum
-    try:
-        return Path(pooch.retrieve(URL, known_hash=None, fname="codiesp.zip", path=place, progressbar=False))
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(
-            f"download of {URL} failed: {reason}; try again, or unpack it by hand so that {FOLDER} lies in the data folder"
-        ) from None
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -344,8 +336,8 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def check_tree(place: Path) -> None:
     """Raises DataError for the first part of an unpacked corpus that differs from version 1.4."""
-    for name, expected in CHECKSUMS.items():
-        if not (place / name).exists() or _digest(place / name) != expected:
+    for name in CHECKSUMS:
+        if _differs(place, name):
             raise DataError(f"the downloaded archive differs from CodiEsp 1.4 in {name}; nothing was kept")
 
 

@@ -46,12 +46,9 @@ T = TypeVar("T")
 def find(folder: Path, table: str) -> Path | None:
     """The file of a table such as `NOTEEVENTS`, its name in upper or lower case; unpacked (`.csv`) before `.csv.gz`."""
     with readable(folder):
-        files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-    for name in _names(table):
-        for path in files:
-            if path.name.lower() == name.lower():
-                return path
-    return None
+        inside = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+        files = {path.name.lower(): path for path in inside if path.is_file()}
+    return next((files[name.lower()] for name in _names(table) if name.lower() in files), None)
 
 
 def required(folder: Path, table: str) -> Path:
@@ -79,22 +76,17 @@ def folders(root: Path, *tables: str) -> list[Path]:
         seen: set[tuple[int, int]] = set()
         level = [root]
         for _ in range(DEPTH + 1):
-            new = [place for place in level if _number(place) not in seen]
-            seen |= {_number(place) for place in new}
-            entries = {place: sorted(place.iterdir()) for place in new}
-            names = {place: {path.name.lower() for path in inside} for place, inside in entries.items()}
-            found += [place for place in new if all(names[place].intersection(_lower(table)) for table in tables)]
-            level = [path for inside in entries.values() for path in inside if _may_hold_tables(path)]
+            below: list[Path] = []
+            for place in level:
+                status = place.stat()
+                if (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    inside = sorted(place.iterdir())
+                    names = {path.name.lower() for path in inside}
+                    found += [place] if all(names & set(_names(table.lower())) for table in tables) else []
+                    below += filter(_may_hold_tables, inside)
+            level = below
     return found
-
-
-def _number(place: Path) -> tuple[int, int]:
-    status = place.stat()
-    return status.st_dev, status.st_ino
-
-
-def _lower(table: str) -> set[str]:
-    return {name.lower() for name in _names(table)}
 
 
 def _may_hold_tables(path: Path) -> bool:
@@ -109,19 +101,16 @@ def integer(cell: str, column: str, path: Path) -> int:
         raise DataError(f"{path}: {column} {shown(cell)} is not a whole number; {AGAIN}") from None
 
 
-def table(path: Path, columns: Sequence[str], report: Report = quiet) -> pa.Table:
-    """As `rows`, at once: for a table that fits into memory."""
-    import pyarrow as pa
-
-    schema = pa.schema([(name, pa.string()) for name in columns])
-    return pa.Table.from_batches(rows(path, columns, report), schema)
-
-
 def rows(
-    path: Path,
-    columns: Sequence[str],
-    report: Report = quiet,
-    where: tuple[str, str] | None = None,
+    path: Path, columns: Sequence[str], report: Report = quiet, where: tuple[str, str] | None = None
+) -> Iterator[tuple[str, ...]]:
+    """As `batches`, one row at a time."""
+    for batch in batches(path, columns, report, where):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def batches(
+    path: Path, columns: Sequence[str], report: Report = quiet, where: tuple[str, str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The columns of a table, found in upper or lower case, in batches of bounded size; every cell is text.
 

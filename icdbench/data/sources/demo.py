@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from icdbench.codes import Tree, hierarchy, icd9
+from icdbench.codes import CodingSystem, icd9, systems
 from icdbench.data.source import Evidence, Raw, Source, register
 from icdbench.synthetic import documents
 from icdbench.types import Report
@@ -25,11 +25,9 @@ class Demo(Source):
         made_by = f"generator version {documents.VERSION}, seed {documents.SEED}"
         return Raw(documents.documents(), facts={"synthetic": made_by})
 
-    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        return icd9.icd9cm_titles(codes)
-
-    def tree(self, codes: Sequence[str]) -> Tree:
-        return hierarchy.build_tree(codes, hierarchy.icd9cm_path)
+    @property
+    def coding(self) -> CodingSystem:
+        return replace(systems.ICD9CM, version=None)  # its titles are the file above
 
     def evidence(self) -> Evidence:
         made = map(documents.document_with_evidence, range(len(documents.SPLIT_OF)))

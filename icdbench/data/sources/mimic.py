@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from icdbench.codes import icd9
+from icdbench.codes import CodingSystem, icd9
 from icdbench.data.source import Source
 from icdbench.data.sources import csv_tables
+from icdbench.data.sources import mimic_splits as splits
 from icdbench.settings import DataError
 from icdbench.spec import DataSpec
 from icdbench.synthetic import MARKER
@@ -18,59 +19,161 @@ from icdbench.types import SPLITS, Corpus, Report, quiet
 
 CODES = {icd9.DIAGNOSIS: "DIAGNOSES_ICD", icd9.PROCEDURE: "PROCEDURES_ICD"}
 TITLES = {icd9.DIAGNOSIS: "D_ICD_DIAGNOSES", icd9.PROCEDURE: "D_ICD_PROCEDURES"}
+CODED = (*CODES.values(), *TITLES.values())  # the tables of codes
 RARE = 10  # documents; Edin's preparations leave out codes that fewer have
 AGREEMENT = "MIMIC's data-use agreement"
 EDIN = {"words": "ascii", "max_tokens": 4000}  # settings of the preparations of Edin et al. 2023
 COUNTING = ("min_documents", "words")  # settings that decide how many words there are
-
-# As usually reported for what CAML's code prepares from version 1.4.
-KNOWN: Mapping[str, Any] = {
-    "documents": {"train": 47_723, "validation": 1_631, "test": 3_372},
-    "codes": (8_921, 8_930),
-    "codes with leading zeros": 9_017,
-    "vocabulary": 51_917,
-    "distinct words": 140_795,
-}
-KNOWN_50: Mapping[str, Any] = {
-    "documents": {"train": 8_066, "validation": 1_573, "test": 1_729},
-    "vocabulary": 51_917,
-    "label set": frozenset(
-        "038.9 244.9 250.00 272.0 272.4 276.1 276.2 285.1 285.9 287.5 305.1 311 33.24 36.15 37.22 37.23 38.91 38.93 39.61 39.95"
-        " 401.9 403.90 410.71 412 414.01 424.0 427.31 428.0 45.13 486 496 507.0 511.9 518.81 530.81 584.9 585.9 599.0 88.56"
-        " 88.72 96.04 96.6 96.71 96.72 99.04 99.15 995.92 V15.82 V45.81 V58.61".split()
-    ),
-}
-KNOWN_CLEAN: Mapping[str, Any] = {"documents": {"train": 38_401, "validation": 5_577, "test": 8_734}}
-KNOWN_4: Mapping[str, Mapping[str, Any]] = {
-    "9": {"documents": {"train": 154_542, "validation": 21_980, "test": 32_804}},
-    "10": {"documents": {"train": 89_099, "validation": 13_378, "test": 19_802}},
+CAUSES = {  # facts that explain why documents are missing
+    "listed_without_summary": "listed admissions without a discharge summary in the table of notes",
+    "listed_without_label": "listed documents without any code of the label set, in all splits",
 }
 
 
 @dataclass(frozen=True)
-class Mimic(Source):
-    """A preparation of MIMIC, with what was published of it.
+class Published:
+    """What was published of a preparation: documents of each split, and what else is given."""
 
-    `known` holds `documents` per split; where they were published: `codes` (lowest and highest count reported), `codes with
-    leading zeros`, `label set`, `vocabulary` (words known to models) and `distinct words` (before rare ones are dropped).
-    """
+    documents: tuple[int, int, int]
+    codes: tuple[int, int] | None = None  # the lowest and highest number that is reported
+    codes_with_zeros: int = 0  # their number if leading zeros are kept
+    vocabulary: int | None = None  # words known to models
+    distinct_words: int | None = None  # before rare ones are dropped
+    label_set: frozenset[str] | None = None
+
+
+# As usually reported for what CAML's code prepares from version 1.4.
+FULL = Published((47_723, 1_631, 3_372), (8_921, 8_930), 9_017, 51_917, 140_795)
+FIFTY = Published(
+    (8_066, 1_573, 1_729),
+    vocabulary=51_917,
+    label_set=frozenset(
+        "038.9 244.9 250.00 272.0 272.4 276.1 276.2 285.1 285.9 287.5 305.1 311 33.24 36.15 37.22 37.23 38.91 38.93 39.61 39.95"
+        " 401.9 403.90 410.71 412 414.01 424.0 427.31 428.0 45.13 486 496 507.0 511.9 518.81 530.81 584.9 585.9 599.0 88.56"
+        " 88.72 96.04 96.6 96.71 96.72 99.04 99.15 995.92 V15.82 V45.81 V58.61".split()
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Mimic(Source):
+    """A preparation of MIMIC, with what was published of it, if anything."""
 
     agreement: str = AGREEMENT
-    known: Mapping[str, Any] = field(default_factory=dict)
+    known: Published | None = None
     by_length = True
+
+    @property
+    @abstractmethod
+    def coding(self) -> CodingSystem:
+        """The coding system, for codes that the user's files have no title for."""
+
+    @abstractmethod
+    def lists(self) -> dict[str, Path]:
+        """The files that say which admission is in which split: one for each split, or one for "all"."""
+
+    @abstractmethod
+    def listed_titles(self) -> Iterator[tuple[str, str]]:
+        """Codes and titles of the user's files, the preferred title of a code first."""
+
+    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
+        """Long titles of the user's files, then of the coding system."""
+        found: dict[str, str] = {}
+        for code, title in self.listed_titles():
+            found.setdefault(code, title)
+        chosen = {code: found[code] for code in codes if found.get(code)}
+        return {**self.coding.titles([code for code in codes if code not in chosen]), **chosen}
+
+    def check(self) -> Sequence[str]:
+        """What is missing, and lists of admissions that differ from the published ones, a line each."""
+        if missing := super().check():
+            return missing
+        altered = [] if self.synthetic else [path for path in self.lists().values() if splits.altered(path)]
+        return [f"{path} differs from the published split (SHA-256); document counts will too" for path in altered]
+
+    def without_summary(self, split_of: Mapping[int, str], admissions: Collection[int], notes: Path) -> str:
+        """How many listed admissions of each split have no summary, in words. Raises DataError if a split has no other."""
+        missing = [admission for admission in split_of if admission not in admissions]
+        if not missing:
+            return ""
+        for split in SPLITS:
+            listed = [admission for admission in split_of if split_of[admission] == split]
+            if not any(admission in admissions for admission in listed):
+                path = self.lists().get(split, self.lists().get("all"))
+                raise DataError(
+                    f"none of the {len(listed)} {split} admissions of {path}, the first {listed[:1]}, has a discharge summary "
+                    f"in {notes}; do the lists belong to these tables?"
+                )
+        counts = Counter(split_of[admission] for admission in missing)
+        return ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
+
+    # --- Published counts ------------------------------------------------------------------------------------------------
 
     def unlike_published(self, report: Report) -> Sequence[str]:
         """A line for each count that is not the published one, with its cause where the data tell it."""
-        if not self.known:
+        if self.known is None:
             return []
         corpus = self.corpus(report)
-        corrected = getattr(self.data, "protocol", "") == "corrected"
-        return [
-            *_documents(corpus, self.known),
-            *_label_set(corpus, self.known, self.data, corrected=corrected),
-            *([] if self.data.top_codes is not None else _codes(corpus, self.known, corrected=corrected)),
-            *_words(corpus, self.known, self.data),
-        ]
+        comparisons = (self._unlike_documents, self._unlike_label_set, self._unlike_codes, self._unlike_words)
+        return [line for compare in comparisons for line in compare(corpus, self.known)]
+
+    @property
+    def _corrected(self) -> bool:
+        return getattr(self.data, "protocol", "") == "corrected"
+
+    def _unlike_documents(self, corpus: Corpus, known: Published) -> Iterator[str]:
+        for split, expected in zip(SPLITS, known.documents, strict=True):
+            found = len(corpus.splits[split])
+            if found == expected:
+                continue
+            causes = [f"{what}: {corpus.facts[name]}" for name, what in CAUSES.items() if corpus.facts.get(name)]
+            why = "; ".join(causes) or "the list of this split is not the published one"
+            in_paper = f" ({expected + 1:,} in the JLAN paper, whose counts are one too high)"
+            yield f"{split} documents: {found:,}, published {expected:,}{in_paper if known.codes else ''}; {why}"
+
+    def _unlike_label_set(self, corpus: Corpus, known: Published) -> Iterator[str]:
+        found, expected = set(corpus.vocabulary.codes), known.label_set
+        if expected is None or found == expected:
+            return
+        gone, new = sorted(expected - found), sorted(found - expected)
+        counted = self.data.top_codes == len(expected)
+        why = "the counts of label rows differ" if counted else f"top_codes={self.data.top_codes}"
+        if self._corrected:
+            why = "protocol corrected counts training documents alone"
+        yield (
+            f"label set: {len(gone)} of the published codes are missing ({', '.join(gone) or 'none'}), {len(new)} are new "
+            f"({', '.join(new) or 'none'}); {why}"
+        )
+
+    def _unlike_codes(self, corpus: Corpus, known: Published) -> Iterator[str]:
+        if known.codes is None or self.data.top_codes is not None:
+            return
+        count, (low, high), kept = len(corpus.vocabulary.codes), known.codes, known.codes_with_zeros
+        reported = f"codes: {count:,}; reported are {low:,}–{high:,}"
+        if self._corrected and count != kept:
+            yield (
+                f"{reported}, and {kept:,} with leading zeros kept; protocol corrected keeps them, and takes the label set "
+                "from training documents alone"
+            )
+        elif not self._corrected and not low <= count <= high:
+            lost = corpus.facts.get("procedures_that_lost_zeros", 0)
+            yield (
+                f"{reported}; {lost} procedure codes lost leading zeros here, where the published script also turned some "
+                "into floats (39.50 into 39.5), depending on how it read the file"
+            )
+
+    def _unlike_words(self, corpus: Corpus, known: Published) -> Iterator[str]:
+        settings = {name: getattr(self.data, name) for name in COUNTING}
+        changed = [f"{name}={value}" for name, value in settings.items() if value != getattr(DataSpec(), name)]
+        why = ", ".join(changed) or "another version of NOTEEVENTS than 1.4"
+        if not changed and len(corpus.splits["train"]) != known.documents[0]:
+            why = "the training documents are not the published ones"
+        for name, found, expected in (
+            ("vocabulary", len(corpus.vocabulary.tokens) - 2, known.vocabulary),
+            ("distinct words", corpus.facts["distinct_words"], known.distinct_words),
+        ):
+            if expected is not None and found != expected:
+                yield f"{name}: {found:,}, published {expected:,}; {why}"
 
 
 def mimic3_folder(root: Path, *, synthetic: bool) -> Path:
@@ -102,13 +205,12 @@ def mimic3_folder(root: Path, *, synthetic: bool) -> Path:
 
 def code_rows(
     folder: Path, tables: Mapping[str, str], columns: Sequence[str], report: Report = quiet
-) -> Iterator[tuple[str, Path, list[str]]]:
+) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
     """The rows of the tables of diagnoses, then procedures: the kind of code, the table's path and the cells."""
     for kind, name in tables.items():
         path = csv_tables.required(folder, name)
-        table = csv_tables.table(path, columns, report)
-        for cells in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            yield kind, path, list(cells)
+        for cells in csv_tables.rows(path, columns, report):
+            yield kind, path, cells
 
 
 def undotted(code: str) -> str:
@@ -116,92 +218,6 @@ def undotted(code: str) -> str:
     return code.replace(".", "").strip()
 
 
-def unmatched(split_of: Mapping[int, str], admissions: Collection[int], lists: Mapping[str, Path], notes: Path) -> str:
-    """How many listed admissions of each split have no summary, in words. Raises DataError if a split has no other."""
-    missing = [admission for admission in split_of if admission not in admissions]
-    if not missing:
-        return ""
-    for split in SPLITS:
-        listed = [admission for admission in split_of if split_of[admission] == split]
-        if not any(admission in admissions for admission in listed):
-            path = lists.get(split, lists.get("all"))
-            raise DataError(
-                f"none of the {len(listed)} {split} admissions of {path}, the first {listed[:1]}, has a discharge summary in "
-                f"{notes}; do the lists belong to these tables?"
-            )
-    counts = Counter(split_of[admission] for admission in missing)
-    return ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
-
-
 def about_unmatched(missing: str) -> list[str]:
     """The notice of listed admissions without a summary, if there are any."""
     return [f"listed admissions without a discharge summary are left out: {missing}"] if missing else []
-
-
-# --- Published counts ----------------------------------------------------------------------------------------------------
-
-
-def _documents(corpus: Corpus, known: Mapping[str, Any]) -> Iterator[str]:
-    facts = corpus.facts
-    for split in SPLITS:
-        found, expected = len(corpus.splits[split]), known["documents"][split]
-        if found == expected:
-            continue
-        causes = [
-            f"{what}: {facts[name]}"
-            for name, what in (
-                ("listed_without_summary", "listed admissions without a discharge summary in the table of notes"),
-                ("listed_without_label", "listed documents without any code of the label set, in all splits"),
-            )
-            if facts.get(name)
-        ]
-        why = "; ".join(causes) or "the list of this split is not the published one"
-        plus = f" ({expected + 1:,} in the JLAN paper, whose counts are one too high)" if "codes" in known else ""
-        yield f"{split} documents: {found:,}, published {expected:,}{plus}; {why}"
-
-
-def _label_set(corpus: Corpus, known: Mapping[str, Any], data: DataSpec, *, corrected: bool) -> Iterator[str]:
-    if "label set" not in known or known["label set"] == set(corpus.vocabulary.codes):
-        return
-    gone = sorted(known["label set"] - set(corpus.vocabulary.codes))
-    new = sorted(set(corpus.vocabulary.codes) - known["label set"])
-    counted = data.top_codes == len(known["label set"])
-    why = "the counts of label rows differ" if counted else f"top_codes={data.top_codes}"
-    if corrected:
-        why = "protocol corrected counts training documents alone"
-    yield (
-        f"label set: {len(gone)} of the published codes are missing ({', '.join(gone) or 'none'}), {len(new)} are new "
-        f"({', '.join(new) or 'none'}); {why}"
-    )
-
-
-def _codes(corpus: Corpus, known: Mapping[str, Any], *, corrected: bool) -> Iterator[str]:
-    if "codes" not in known:
-        return
-    count, (low, high), kept = len(corpus.vocabulary.codes), known["codes"], known["codes with leading zeros"]
-    reported = f"codes: {count:,}; reported are {low:,}–{high:,}"
-    if corrected and count != kept:
-        yield (
-            f"{reported}, and {kept:,} with leading zeros kept; protocol corrected keeps them, and takes the label set from "
-            "training documents alone"
-        )
-    elif not corrected and not low <= count <= high:
-        lost = corpus.facts.get("procedures_that_lost_zeros", 0)
-        yield (
-            f"{reported}; {lost} procedure codes lost leading zeros here, where the published script also turned some into "
-            "floats (39.50 into 39.5), depending on how it read the file"
-        )
-
-
-def _words(corpus: Corpus, known: Mapping[str, Any], data: DataSpec) -> Iterator[str]:
-    found = {"vocabulary": len(corpus.vocabulary.tokens) - 2, "distinct words": corpus.facts["distinct_words"]}
-    changed = [f"{name}={getattr(data, name)}" for name in COUNTING if getattr(data, name) != getattr(DataSpec(), name)]
-    same_documents = len(corpus.splits["train"]) == known["documents"]["train"]
-    why = ", ".join(changed) or (
-        "another version of NOTEEVENTS than 1.4"
-        if same_documents
-        else "the training documents are not the published ones"
-    )
-    for name, count in found.items():
-        if name in known and count != known[name]:
-            yield f"{name}: {count:,}, published {known[name]:,}; {why}"

@@ -33,28 +33,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from icdbench.codes import Tree, hierarchy, icd9
+from icdbench.codes import CodingSystem, Tree, icd9, systems
 from icdbench.data.source import Evidence, Raw, register
-from icdbench.data.sources import csv_tables
+from icdbench.data.sources import csv_tables, mimic
 from icdbench.data.sources import mimic_splits as splits
-from icdbench.data.sources.mimic import (
-    CODES,
-    EDIN,
-    KNOWN,
-    KNOWN_50,
-    KNOWN_CLEAN,
-    RARE,
-    TITLES,
-    Mimic,
-    about_unmatched,
-    code_rows,
-    mimic3_folder,
-    undotted,
-    unmatched,
-)
 from icdbench.settings import DataError, SpecError, shown
 from icdbench.spec import DataSpec, option
-from icdbench.types import SPLITS, Document, Report, quiet
+from icdbench.types import SPLITS, Document, Report
 
 Admission = tuple[int, int]  # SUBJECT_ID, HADM_ID
 
@@ -81,21 +66,17 @@ class CamlSettings(DataSpec):
 
 
 @dataclass(frozen=True)
-class Mimic3(Mimic):
+class Mimic3(mimic.Mimic):
     """Tables in MIMIC-III's schema; a subclass says which admissions are in which split, and what is kept of them."""
 
     @cached_property
     def folder(self) -> Path:
-        return mimic3_folder(self.root, synthetic=self.synthetic)
+        return mimic.mimic3_folder(self.root, synthetic=self.synthetic)
 
     @property
     def as_text(self) -> bool:
         """Whether codes are read as text, each once; else procedures as numbers, which lose their leading zeros."""
         return True
-
-    @abstractmethod
-    def lists(self) -> dict[str, Path]:
-        """The files that say which admission is in which split, by split or for all together."""
 
     @abstractmethod
     def split_of(self) -> dict[int, str]:
@@ -108,7 +89,7 @@ class Mimic3(Mimic):
     def files(self) -> Sequence[Path]:
         """Tables, lists of admissions, CAML's titles where they are there."""
         place = self.folder
-        tables = [csv_tables.required(place, name) for name in ("NOTEEVENTS", *CODES.values(), *TITLES.values())]
+        tables = [csv_tables.required(place, name) for name in ("NOTEEVENTS", *mimic.CODED)]
         return [*tables, *self.lists().values(), *filter(None, [splits.find(splits.TITLES, place, self.root)])]
 
     def read(self, report: Report) -> Raw:
@@ -119,10 +100,10 @@ class Mimic3(Mimic):
         documents = _documents(notes, self._codes(report, facts), split_of)
         facts["without_codes"] = sum(not document.codes for document in documents)
         facts["in_no_list"] = sum(not document.split for document in documents)
-        missing = unmatched(split_of, {hadm for _, hadm in notes}, self.lists(), path)
+        missing = self.without_summary(split_of, {hadm for _, hadm in notes}, path)
         facts |= {"listed_without_summary": missing} if missing else {}
         raw = self.select(documents, facts)
-        return replace(raw, notices=[*about_unmatched(missing), *self._about_codes(raw.codes)])
+        return replace(raw, notices=[*mimic.about_unmatched(missing), *self._about_codes(raw.codes)])
 
     def _about_codes(self, codes: Sequence[str] | None) -> list[str]:
         if codes is None or self.data.top_codes is None or len(codes) >= self.data.top_codes:
@@ -133,9 +114,9 @@ class Mimic3(Mimic):
         """Dotted codes of each admission, diagnoses in file order, then procedures."""
         found: dict[Admission, list[str]] = defaultdict(list)
         without_code, zeros = 0, set()
-        for kind, path, cells in code_rows(self.folder, CODES, ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"], report):
-            subject, admission, cell = cells
-            code = undotted(cell)
+        columns = ["SUBJECT_ID", "HADM_ID", "ICD9_CODE"]
+        for kind, path, (subject, admission, cell) in mimic.code_rows(self.folder, mimic.CODES, columns, report):
+            code = mimic.undotted(cell)
             if not code or not admission:
                 without_code += 1
                 continue
@@ -152,23 +133,21 @@ class Mimic3(Mimic):
         as_number = not self.as_text and kind == icd9.PROCEDURE and code.isdecimal()
         return icd9.dotted(str(int(code)) if as_number else code, kind)
 
-    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        """Long titles: of the user's tables, diagnoses before procedures, then of CAML's file, then of ICD-9-CM version 32.
+    @property
+    def coding(self) -> CodingSystem:
+        return systems.ICD9CM
+
+    def listed_titles(self) -> Iterator[tuple[str, str]]:
+        """Of the tables, diagnoses before procedures, then of CAML's file.
 
         A code whose leading zero was lost is looked up as it stands, as the original does.
         """
-        found: dict[str, str] = {}
-        for kind, _, (cell, title) in code_rows(self.folder, TITLES, ["ICD9_CODE", "LONG_TITLE"]):
-            found.setdefault(icd9.dotted(undotted(cell), kind), title)
-        found = {**splits.titles(splits.find(splits.TITLES, self.folder, self.root)), **found}
-        chosen = {code: found[code] for code in codes if found.get(code)}
-        return {**icd9.icd9cm_titles([code for code in codes if code not in chosen]), **chosen}
-
-    def title_versions(self) -> Sequence[str]:
-        return [icd9.titles_digest()]
+        for kind, _, (cell, title) in mimic.code_rows(self.folder, mimic.TITLES, ["ICD9_CODE", "LONG_TITLE"]):
+            yield icd9.dotted(mimic.undotted(cell), kind), title
+        yield from splits.titles(splits.find(splits.TITLES, self.folder, self.root)).items()
 
     def tree(self, codes: Sequence[str]) -> Tree:
-        return hierarchy.build_tree(codes, hierarchy.icd9cm_path, self.titles)
+        return replace(self.coding, headings=self.titles).tree(codes)
 
     def evidence(self) -> Evidence | None:
         """Of synthetic tables, the phrases that mention a code (`truth/evidence.csv`), where the joined summaries have them."""
@@ -176,23 +155,23 @@ class Mimic3(Mimic):
             return None
         begins: dict[str, int] = {}  # of each summary in its document
         lengths: Counter[str] = Counter()
-        path = csv_tables.required(self.folder, "NOTEEVENTS")
-        for batch in csv_tables.rows(path, ["ROW_ID", "HADM_ID", "TEXT"], where=SUMMARY):
-            for row, admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                begins[row] = lengths[admission]
-                lengths[admission] += len(text) + 1
+        notes = csv_tables.required(self.folder, "NOTEEVENTS")
+        for row, admission, text in csv_tables.rows(notes, ["ROW_ID", "HADM_ID", "TEXT"], where=SUMMARY):
+            begins[row] = lengths[admission]
+            lengths[admission] += len(text) + 1
         found: dict[str, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
-        for admission, row, code, begin, end in _evidence_rows(self.folder / "truth" / "evidence.csv", begins):
+        path = self.folder / "truth" / "evidence.csv"
+        for admission, row, code, begin, end in csv_tables.rows(path, ["HADM_ID", "ROW_ID", "CODE", "BEGIN", "END"]):
+            if row not in begins:
+                raise DataError(
+                    f"{path} speaks of row {shown(row)}, which is no summary of NOTEEVENTS; make the tables again"
+                )
+            if not (begin.isdecimal() and end.isdecimal()):
+                raise DataError(f"{path}, row {shown(row)}: BEGIN and END must be whole numbers; make the tables again")
             kind = icd9.PROCEDURE if icd9.is_procedure(code) else icd9.DIAGNOSIS
-            found[admission][self._dotted(code.replace(".", ""), kind)].append((begins[row] + begin, begins[row] + end))
+            span = begins[row] + int(begin), begins[row] + int(end)
+            found[admission][self._dotted(code.replace(".", ""), kind)].append(span)
         return found
-
-    def check(self) -> Sequence[str]:
-        """What is missing, and lists that differ from the published ones, a line each."""
-        if missing := super().check():
-            return missing
-        altered = [] if self.synthetic else [path for path in self.lists().values() if splits.altered(path)]
-        return [f"{path} differs from the published list (SHA-256); document counts will too" for path in altered]
 
 
 @dataclass(frozen=True)
@@ -284,7 +263,7 @@ class Clean(Mimic3):
 
     def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
         counts = Counter(code for document in documents for code in document.codes)
-        kept = _with_codes(documents, {code for code, count in counts.items() if count >= RARE}, facts)
+        kept = _with_codes(documents, {code for code, count in counts.items() if count >= mimic.RARE}, facts)
         labels = sorted({code for document in kept for code in document.codes})
         return Raw(kept, facts=facts, codes=labels if self.data.top_codes is None else None)
 
@@ -293,12 +272,11 @@ def _notes(path: Path, report: Report) -> tuple[dict[Admission, str], dict[str, 
     """The summaries of each admission, joined in file order."""
     found: dict[Admission, list[str]] = defaultdict(list)
     without_admission = 0
-    for batch in csv_tables.rows(path, ["SUBJECT_ID", "HADM_ID", "TEXT"], report, where=SUMMARY):
-        for subject, admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if admission:
-                found[_admission(subject, admission, path)].append(text)
-            else:
-                without_admission += 1
+    for subject, admission, text in csv_tables.rows(path, ["SUBJECT_ID", "HADM_ID", "TEXT"], report, where=SUMMARY):
+        if admission:
+            found[_admission(subject, admission, path)].append(text)
+        else:
+            without_admission += 1
     if not found:
         raise DataError(f"{path} has no discharge summary; MIMIC-III's demo, for one, comes without notes")
     summaries = sum(map(len, found.values()))
@@ -329,19 +307,6 @@ def _documents(
     ]
 
 
-def _evidence_rows(path: Path, known: Mapping[str, int]) -> Iterator[tuple[str, str, str, int, int]]:
-    """Admission, summary, code, and the characters where the phrase begins and ends. Raises DataError."""
-    table = csv_tables.table(path, ["HADM_ID", "ROW_ID", "CODE", "BEGIN", "END"], quiet)
-    for admission, row, code, begin, end in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        if row not in known:
-            raise DataError(
-                f"{path} speaks of row {shown(row)}, which is no summary of NOTEEVENTS; make the tables again"
-            )
-        if not (begin.isdecimal() and end.isdecimal()):
-            raise DataError(f"{path}, row {shown(row)}: BEGIN and END must be whole numbers; make the tables again")
-        yield admission, row, code, int(begin), int(end)
-
-
 def _in(documents: Iterable[Document], split: str) -> list[Document]:
     return [document for document in documents if document.split == split]
 
@@ -369,10 +334,11 @@ def _most_frequent(documents: Iterable[Document], count: int) -> list[str]:
 
 
 FIFTY = {"top_codes": 50, "embedding_corpus": "train+background"}
+EDINS = mimic.Published((38_401, 5_577, 8_734))
 for _data_set in (
-    CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=KNOWN),
-    CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=KNOWN_50),
-    Clean("mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", EDIN, known=KNOWN_CLEAN),
+    CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=mimic.FULL),
+    CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=mimic.FIFTY),
+    Clean("mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", mimic.EDIN, known=EDINS),
 ):
     register(_data_set)
 for _data_set in (

@@ -14,38 +14,24 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-from icdbench.codes import Tree, hierarchy, icd9, icd10
+from icdbench.codes import CodingSystem, icd9, icd10, systems
 from icdbench.data.source import Raw, register
-from icdbench.data.sources import csv_tables
+from icdbench.data.sources import csv_tables, mimic
 from icdbench.data.sources import mimic_splits as splits
-from icdbench.data.sources.mimic import (
-    CODES,
-    EDIN,
-    KNOWN_4,
-    RARE,
-    TITLES,
-    Mimic,
-    about_unmatched,
-    code_rows,
-    undotted,
-    unmatched,
-)
 from icdbench.settings import DataError, shown
 from icdbench.types import Document, Report, quiet
 
 Version = Literal["9", "10"]
-LOWER = {kind: name.lower() for kind, name in CODES.items()}
-LOWER_TITLES = {kind: name.lower() for kind, name in TITLES.items()}
-HOSP = (*LOWER.values(), *LOWER_TITLES.values())
+HOSP = [name.lower() for name in mimic.CODED]
 
 
 @dataclass(frozen=True)
-class Mimic4(Mimic):
+class Mimic4(mimic.Mimic):
     """Admissions with codes of one version of ICD."""
 
     download: str = "mimic4-splits"
@@ -56,8 +42,8 @@ class Mimic4(Mimic):
         """The folders of the notes and of the codes."""
         return tables_folders(self.root)
 
-    def split_file(self) -> Path:
-        return splits.required(f"mimiciv_icd{self.icd}_split.feather", self.folders[0], self.root)
+    def lists(self) -> dict[str, Path]:
+        return {"all": splits.required(f"mimiciv_icd{self.icd}_split.feather", self.folders[0], self.root)}
 
     def headings_file(self) -> Path | None:
         """CAML's file of titles, if the user has it."""
@@ -66,74 +52,57 @@ class Mimic4(Mimic):
     def files(self) -> Sequence[Path]:
         notes, codes = self.folders
         tables = [csv_tables.required(codes, name) for name in HOSP]
-        found = [csv_tables.required(notes, "discharge"), *tables, self.split_file()]
+        found = [csv_tables.required(notes, "discharge"), *tables, *self.lists().values()]
         return [*found, *filter(None, [self.headings_file()])]
 
     def read(self, report: Report) -> Raw:
         """Documents sorted by their hadm_id. Raises DataError for damaged tables and for splits that do not fit."""
         path = csv_tables.required(self.folders[0], "discharge")
-        split_of = splits.feather(self.split_file())
+        split_of = splits.feather(self.lists()["all"])
         notes, patients = _notes(path, split_of, report)
         codes = self._codes(notes, report)
         counts = Counter(code for listed in codes.values() for code in listed)
         facts: dict[str, object] = {"admissions": len(notes), "admissions_with_codes": len(codes)}
-        missing = unmatched(split_of, notes, {"all": self.split_file()}, path)
+        missing = self.without_summary(split_of, notes, path)
         facts |= {"listed_without_summary": missing} if missing else {}
         documents = []
         for admission in sorted(set(codes) & set(split_of)):
-            known = tuple(code for code in codes[admission] if counts[code] >= RARE)
+            known = tuple(code for code in codes[admission] if counts[code] >= mimic.RARE)
             if known:
                 split, patient = split_of[admission], patients[admission]
                 documents.append(Document(str(admission), notes[admission], known, split, patient))
         facts["listed_without_label"] = len(set(notes) & set(split_of)) - len(documents)
         labels = sorted({code for document in documents for code in document.codes})
         chosen = labels if self.data.top_codes is None else None
-        return Raw(documents, facts=facts, codes=chosen, notices=about_unmatched(missing))
+        return Raw(documents, facts=facts, codes=chosen, notices=mimic.about_unmatched(missing))
 
     def _codes(self, admissions: Mapping[int, str], report: Report) -> dict[int, list[str]]:
         """The codes of each admission with a summary, diagnoses in file order, then procedures, each once."""
         found: dict[int, dict[str, None]] = defaultdict(dict)
-        for kind, path, (cell, code) in self._rows(LOWER, ["hadm_id", "icd_code"], report):
+        for kind, path, (cell, code) in self._rows(mimic.CODES, ["hadm_id", "icd_code"], report):
             if code.strip() and cell and (admission := csv_tables.integer(cell, "hadm_id", path)) in admissions:
-                found[admission][dotted(undotted(code), kind, self.icd)] = None
+                found[admission][dotted(mimic.undotted(code), kind, self.icd)] = None
         return {admission: list(listed) for admission, listed in found.items()}
 
     def _rows(
         self, tables: Mapping[str, str], columns: Sequence[str], report: Report = quiet
-    ) -> Iterator[tuple[str, Path, list[str]]]:
+    ) -> Iterator[tuple[str, Path, Sequence[str]]]:
         """The rows of this version of ICD."""
-        for kind, path, (version, *cells) in code_rows(self.folders[1], tables, ["icd_version", *columns], report):
+        columns = ["icd_version", *columns]
+        for kind, path, (version, *cells) in mimic.code_rows(self.folders[1], tables, columns, report):
             if _version(version, path) == self.icd:
                 yield kind, path, cells
 
-    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        """Long titles of the user's tables, then of ICD-9-CM version 32 or of ICD-10-CM."""
-        found: dict[str, str] = {}
-        for kind, _, (code, title) in self._rows(LOWER_TITLES, ["icd_code", "long_title"]):
-            found.setdefault(dotted(undotted(code), kind, self.icd), title)
-        chosen = {code: found[code] for code in codes if found.get(code)}
-        rest = [code for code in codes if code not in chosen]
+    @property
+    def coding(self) -> CodingSystem:
+        """Headings of ICD-9-CM have the titles of CAML's file; of ICD-10 only diagnoses have titles."""
         if self.icd == "9":
-            return {**icd9.icd9cm_titles(rest), **chosen}
-        diagnoses = [code for code in rest if "." in code or len(code) == 3]
-        return {**(icd10.icd10cm_titles(diagnoses) if diagnoses else {}), **chosen}
+            return replace(systems.ICD9CM, headings=lambda _: splits.titles(self.headings_file()))
+        return replace(systems.ICD10, titles=_diagnosis_titles)
 
-    def title_versions(self) -> Sequence[str]:
-        return [icd9.titles_digest() if self.icd == "9" else icd10.version()]
-
-    def tree(self, codes: Sequence[str]) -> Tree:
-        """Headings of ICD-9-CM have the titles of CAML's file, of ICD-10 those of diagnoses."""
-        if self.icd == "10":
-            return hierarchy.build_tree(codes, hierarchy.icd10_path, icd10.icd10cm_headings)
-        return hierarchy.build_tree(codes, hierarchy.icd9cm_path, lambda _: splits.titles(self.headings_file()))
-
-    def check(self) -> Sequence[str]:
-        """What is missing, and a split that differs from the published one."""
-        if missing := super().check():
-            return missing
-        path = self.split_file()
-        altered = splits.altered(path)
-        return [f"{path} differs from the published split (SHA-256); document counts will too"] if altered else []
+    def listed_titles(self) -> Iterator[tuple[str, str]]:
+        for kind, _, (code, title) in self._rows(mimic.TITLES, ["icd_code", "long_title"]):
+            yield dotted(mimic.undotted(code), kind, self.icd), title
 
 
 def dotted(code: str, kind: str, version: Version) -> str:
@@ -141,6 +110,10 @@ def dotted(code: str, kind: str, version: Version) -> str:
     if version == "9":
         return icd9.dotted(code, kind)
     return f"{code[:3]}.{code[3:]}" if kind == icd9.DIAGNOSIS and len(code) > 3 else code
+
+
+def _diagnosis_titles(codes: Sequence[str]) -> Mapping[str, str]:
+    return icd10.icd10cm_titles([code for code in codes if "." in code or len(code) == 3])
 
 
 def tables_folders(root: Path) -> tuple[Path, Path]:
@@ -169,12 +142,11 @@ def _notes(path: Path, listed: Mapping[int, str], report: Report) -> tuple[dict[
     """The summaries of each admission, and its patient; of those in no split, which only count, an empty text."""
     found: dict[int, list[str]] = defaultdict(list)
     patients: dict[int, str] = {}
-    for batch in csv_tables.rows(path, ["subject_id", "hadm_id", "text"], report):
-        for subject, admission, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if admission and text:
-                number = csv_tables.integer(admission, "hadm_id", path)
-                found[number].append(text if number in listed else "")
-                patients[number] = str(csv_tables.integer(subject, "subject_id", path))
+    for subject, admission, text in csv_tables.rows(path, ["subject_id", "hadm_id", "text"], report):
+        if admission and text:
+            number = csv_tables.integer(admission, "hadm_id", path)
+            found[number].append(text if number in listed else "")
+            patients[number] = str(csv_tables.integer(subject, "subject_id", path))
     if not found:
         raise DataError(f"{path} has no discharge summary")
     return {admission: " ".join(dict.fromkeys(texts)) for admission, texts in found.items()}, patients
@@ -191,5 +163,6 @@ def _version(cell: str, path: Path) -> str:
 
 
 ABOUT = "MIMIC-IV, {} codes of ten documents or more, Edin's split"
-register(Mimic4("mimic4-icd9", ABOUT.format("ICD-9-CM"), EDIN, known=KNOWN_4["9"], icd="9"))
-register(Mimic4("mimic4-icd10", ABOUT.format("ICD-10-CM and PCS"), EDIN, known=KNOWN_4["10"], icd="10"))
+WITH_9, WITH_10 = mimic.Published((154_542, 21_980, 32_804)), mimic.Published((89_099, 13_378, 19_802))
+register(Mimic4("mimic4-icd9", ABOUT.format("ICD-9-CM"), mimic.EDIN, known=WITH_9, icd="9"))
+register(Mimic4("mimic4-icd10", ABOUT.format("ICD-10-CM and PCS"), mimic.EDIN, known=WITH_10, icd="10"))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from icdbench.data.source import DOWNLOADS, readable
+from icdbench.data.source import DOWNLOADS, fetch, readable
 from icdbench.files import MOST_TEXT, digest, regular, replacing
 from icdbench.settings import DataError, shown
 
@@ -130,34 +130,29 @@ def feather(path: Path) -> dict[int, str]:
 
 def get(what: str, root: Path) -> str:
     """Download lists and verify their checksums; says what was done. Files that are there are kept. Raises DataError."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    folder, names = FETCHED[what]
+    below, names = FETCHED[what]
+    folder = root / below
     try:
-        (root / folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            _get(name, folder)
     except OSError as error:
         raise DataError(
-            f"{root / folder} cannot be made: {error.strerror or error}; name a folder of your own with --data, and put a link to "
+            f"{folder} cannot be written: {error.strerror or error}; name a folder of your own with --data, and put a link to "
             "the read-only tables into it"
         ) from None
-    for name in names:
-        address, checksum = FILES[name]
-        target = root / folder / name
-        if target.exists():
-            if altered(target):
-                raise DataError(f"{target} differs from the published file; move it away and fetch again")
-            continue
-        try:
-            with replacing(target) as fresh:
-                fresh.unlink()
-                pooch.retrieve(address + name, known_hash=f"sha256:{checksum}", fname=fresh.name, path=fresh.parent)
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError: another checksum
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise DataError(
-                f"download of {address + name} failed: {reason}; try again, or put {name} into {root / folder} by hand"
-            ) from None
-    return f"{', '.join(names)} in {root / folder}; all checksums agree"
+    return f"{', '.join(names)} in {folder}; all checksums agree"
+
+
+def _get(name: str, folder: Path) -> None:
+    address, checksum = FILES[name]
+    target = folder / name
+    if not target.exists():
+        with replacing(target) as fresh:
+            fresh.unlink()
+            fetch(address + name, fresh, checksum, f"put {name} into {folder} by hand")
+    elif altered(target):
+        raise DataError(f"{target} differs from the published file; move it away and fetch again")
 
 
 DOWNLOADS.update({what: partial(get, what) for what in FETCHED})

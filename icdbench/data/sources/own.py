@@ -21,31 +21,26 @@ import hashlib
 import logging
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
-from icdbench.codes import Tree, hierarchy, icd9, icd10
+from icdbench.codes import CodingSystem, systems
 from icdbench.data.cache import cache_root, raw_digest
 from icdbench.data.source import Raw, Source, divide, readable
-from icdbench.data.sources import own_codes, own_encodings, own_rows
-from icdbench.data.sources.own_rows import Note
+from icdbench.data.sources import own_encodings, own_notes
 from icdbench.data.sources.own_settings import OwnSettings
 from icdbench.data.sources.own_tables import SUFFIXES
 from icdbench.files import MOST_TEXT, regular, replacing
 from icdbench.settings import DataError, SpecError, nearest
-from icdbench.types import SPLITS, Document, Report, quiet
+from icdbench.types import Report, quiet
 
 log = logging.getLogger("icdbench")
 
 OFFICE = (".xlsx", ".xlsm", ".xls", ".ods")  # which are answered with what to do
 LONGEST_NAME = 80  # characters of a data set's name, which names folders
 LONGEST_ID = 100  # characters of an id that names a note
-TOLD = 3  # rows that cannot be read, in a message
 STDIN = "-"  # the name of the note on standard input
 
 
@@ -66,62 +61,21 @@ class Own(Source):
         What was recognised is logged, and stated in the facts: `read_as`, `rows_merged`, `rows_left_out`, `missing_codes`.
         """
         path = _existing(self.path)
-        table = own_rows.rows(path, self.data)
-        bad = list(table.bad)
-        self._refuse(bad, len(table.notes))
-        _refuse_swapped(path, table.notes)
-        separator = self._separator(table.notes)
-        coded = own_rows.coded(table.notes, separator, bad)
-        self._refuse(bad, len(coded))
-        notes = own_rows.merged(path, coded) if "id" in table.columns else own_rows.identified(path, coded)
-        splits, how = self._splits(notes, given="split" in table.columns)
-        facts = {"split": how}
-        if len(notes) < len(coded):
-            facts["rows_merged"] = f"{len(coded):,} rows are {len(notes):,} documents"
-        ways = [] if separator in {";", None} else [own_codes.named(separator)]
-        made = [] if "id" in table.columns else ["ids made from the rows"]
-        if read_as := own_rows.recognised(table.columns, [*table.about, *ways, *made]):
+        notes = own_notes.read(path, self.data)
+        notes.split_codes()
+        rows = len(notes.notes)
+        notes.join_rows()
+        facts = {"split": notes.divide()}
+        if len(notes.notes) < rows:
+            facts["rows_merged"] = f"{rows:,} rows are {len(notes.notes):,} documents"
+        if read_as := own_notes.recognised(notes.columns, notes.about):
             facts["read_as"] = read_as
-        if missing := _missing(notes):
+        if missing := notes.missing_codes():
             facts["missing_codes"] = missing
-        if bad:
-            facts["rows_left_out"] = f"{len(bad):,} of {len(bad) + len(coded):,}"
-        _say(path, facts, self._list_left_out(bad) if bad else None)
-        return Raw(
-            [
-                Document(note.id, note.text, tuple(note.codes), split, note.group)
-                for note, split in zip(notes, splits, strict=True)
-            ],
-            facts=facts,
-        )
-
-    def _refuse(self, bad: Sequence[tuple[str, str]], good: int) -> None:
-        """Raises DataError about the rows that cannot be read, unless they may be left out and some are left."""
-        if not bad and not good:
-            raise DataError(f"{self.path} has no rows")
-        if not bad or (self.data.skip_bad and good):
-            return
-        places: dict[str, list[str]] = {}
-        for where, reason in bad[:TOLD]:
-            places.setdefault(reason, []).append(where)
-        listed = "; ".join(f"{', '.join(at)}: {reason}" for reason, at in places.items())
-        if len(bad) == 1:
-            advice = "; mend the row, or leave such rows out with --skip-bad" if good else ""
-            raise DataError(f"{self.path}, {listed}{advice}")
-        more = f"; and {len(bad) - TOLD:,} more" if len(bad) > TOLD else ""
-        what = f"{len(bad):,} of {len(bad) + good:,} rows" if good else f"all {len(bad):,} rows"
-        advice = "; mend them, or leave them out with --skip-bad" if good else ""
-        raise DataError(f"{self.path}: {what} cannot be read: {listed}{more}{advice}")
-
-    def _separator(self, notes: Sequence[Note]) -> str | None:
-        cells: dict[str, str] = {}
-        for note in notes:
-            if isinstance(note.codes, str) and note.codes:
-                cells.setdefault(note.codes, note.where)
-        try:
-            return own_codes.recognised(cells, self.data.code_separator)
-        except DataError as error:
-            raise DataError(f"{self.path}, {error}") from None
+        if notes.bad:
+            facts["rows_left_out"] = f"{len(notes.bad):,} of {len(notes.bad) + rows:,}"
+        _say(path, facts, self._list_left_out(notes.bad) if notes.bad else None)
+        return Raw(notes.documents(), facts=facts)
 
     def _list_left_out(self, bad: Sequence[tuple[str, str]]) -> Path:
         """Write down which rows were left out and why, in a file of the cache; its path."""
@@ -134,39 +88,13 @@ class Own(Source):
             writer.writerows(bad)
         return listed
 
-    def _splits(self, notes: Sequence[Note], *, given: bool) -> tuple[list[str], str]:
-        """The split of each note, and how it was found."""
-        if given:
-            splits = [note.split for note in notes]
-            if missing := [split for split in SPLITS if split not in splits]:
-                raise DataError(
-                    f"{self.path}: no {' and no '.join(missing)} documents in the column of splits; add some, or have all "
-                    "documents divided with --column split="
-                )
-            return splits, "as given in the file"
-        units = [(note.group, "" if note.group else note.id) for note in notes]
-        groups = " by groups" if any(note.group for note in notes) else ""
-        return seeded_split(self.path, units, self.data.split_seed), f"80/10/10{groups}, seed {self.data.split_seed}"
-
-    def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        if self.data.code_system == "icd9cm":
-            return icd9.icd9cm_titles(codes)
-        return icd10.icd10cm_titles(codes) if self.data.code_system == "icd10cm" else {}
-
-    def title_versions(self) -> Sequence[str]:
-        return {"icd9cm": [icd9.titles_digest()], "icd10cm": [icd10.version()]}.get(self.data.code_system, [])
-
-    def tree(self, codes: Sequence[str]) -> Tree | None:
-        """None if the coding system is not said: codes of no system are all equally far apart."""
-        if self.data.code_system == "icd9cm":
-            return hierarchy.build_tree(codes, hierarchy.icd9cm_path)
-        if self.data.code_system == "icd10cm":
-            return hierarchy.build_tree(codes, hierarchy.icd10_path, icd10.icd10cm_headings)
-        return None
+    @property
+    def coding(self) -> CodingSystem | None:
+        return {"icd9cm": systems.ICD9CM, "icd10cm": systems.ICD10}.get(self.data.code_system)
 
     def outside(self, codes: Sequence[str]) -> set[str]:
         """Codes without a place in the hierarchy, and those that the lists of the coding system lack."""
-        listed = {"icd9cm": icd9.listed, "icd10cm": icd10.is_listed}.get(self.data.code_system)
+        listed = self.coding and self.coding.listed
         return super().outside(codes) | {code for code in codes if listed and not listed(code)}
 
     def check(self) -> Sequence[str]:
@@ -181,7 +109,7 @@ class Own(Source):
 
 
 def is_path(name: str) -> bool:
-    """Whether a data set's name means a file."""
+    """Whether this names a user's own table rather than a registered data set."""
     return is_table(Path(name)) or "/" in name
 
 
@@ -211,32 +139,18 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _refuse_swapped(path: Path, notes: Sequence[Note]) -> None:
-    """Raises DataError if all texts are codes, and shorter than what stands in the column of codes."""
-    if not all(own_codes.are_codes(note.text) for note in notes):
-        return
-    cells = [note.codes for note in notes if isinstance(note.codes, str)]
-    if sum(len(cell.split()) for cell in cells) > sum(len(note.text.split()) for note in notes):
-        raise DataError(
-            f"{path}: the columns of texts and codes look swapped: every text is a code; name them with "
-            "--column text=NAME --column codes=NAME"
-        )
-
-
-def _missing(notes: Sequence[Note]) -> str:
-    """The codes that may be what a program wrote for a missing value, with their documents."""
-    found = Counter(code for note in notes for code in note.codes if code.lower() in own_codes.NO_VALUES)
-    return ", ".join(f"'{code}' ({count:,} document{'s' * (count > 1)})" for code, count in sorted(found.items()))
-
-
 def _say(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
     """Tell what was recognised, once per process and state of the file."""
     state = str(path.absolute()), path.stat().st_mtime_ns
     said = [part for name in ("read_as", "rows_merged") if (part := facts.get(name))]
     if said:
         _warn(f"{path.name}: {'; '.join(said)}", state)
-    if "missing_codes" in facts:
-        _warn(f"{path.name}: {_about_missing(facts['missing_codes'])}", state)
+    if missing := facts.get("missing_codes"):
+        _warn(
+            f"{path.name}: codes that may stand for a missing value are read as codes: {missing}; empty those cells if they "
+            "mean none",
+            state,
+        )
     if left_out is not None:
         _warn(f"{path.name}: {facts['rows_left_out']} rows left out; {left_out} lists them", state)
 
@@ -244,31 +158,6 @@ def _say(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
 @cache
 def _warn(line: str, _state: tuple[str, int]) -> None:
     log.warning("%s", line)
-
-
-def _about_missing(codes: str) -> str:
-    return f"codes that may stand for a missing value are read as codes: {codes}; empty those cells if they mean none"
-
-
-def seeded_split(path: Path, units: Sequence[tuple[str, str]], seed: int) -> list[str]:
-    """A split for each document, by a seeded shuffle of the sorted units; documents of one unit stay together.
-
-    Validation and test are filled, unit by unit, up to a tenth of the documents each; at least one unit is left to the rest.
-    """
-    sizes = Counter(units)
-    if len(sizes) < len(SPLITS):
-        what = "documents" if len(sizes) == len(units) else "groups"
-        raise DataError(f"{path}: too few {what} ({len(sizes)}); training, validation and test need one each")
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    ranked = [unit for _, unit in sorted(zip(order.tolist(), sorted(sizes), strict=True))]
-    held, split_of, taken = max(1, len(units) // 10), dict.fromkeys(sizes, SPLITS[0]), 0
-    for split, left in ((SPLITS[1], 2), (SPLITS[2], 1)):
-        documents = 0
-        while documents < held and len(ranked) - taken > left:
-            split_of[ranked[taken]] = split
-            documents += sizes[ranked[taken]]
-            taken += 1
-    return [split_of[unit] for unit in units]
 
 
 # --- Notes without codes -------------------------------------------------------------------------------------------------
@@ -302,7 +191,7 @@ def notes(path: Path | None, data: OwnSettings) -> Iterator[tuple[str, str | Dat
 def _table_notes(path: Path, data: OwnSettings) -> Iterator[tuple[str, str | DataError]]:
     begun = False
     try:
-        rows = own_rows.texts(_existing(path), data, lambda read_as: _say(path, {"read_as": read_as}, None))
+        rows = own_notes.texts(_existing(path), data, lambda read_as: _say(path, {"read_as": read_as}, None))
         for where, id_, text in rows:
             named = 0 < len(id_) <= LONGEST_ID and id_.isprintable()  # else it may be a note in the wrong column
             yield (f"{path}: {id_}" if named else f"{path}, {where}"), text

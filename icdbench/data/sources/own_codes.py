@@ -17,10 +17,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
-from icdbench.data.sources.own_settings import AUTO
+from icdbench.data.sources.own_settings import AUTO, BLANKS
 from icdbench.settings import SHOWN, DataError, shown
 
-BLANKS = {"space": " ", "tab": "\t", "newline": "\n"}
 NAMES = {character: name for name, character in BLANKS.items()}
 LONGEST = 300  # characters of a code; the longest title of ICD-10-CM has 228
 

@@ -10,7 +10,7 @@ import codecs
 import io
 import re
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +27,7 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 UTF8 = "utf-8-sig"
-HALF = re.compile("[\udc80-\udcff]")  # what stands for a byte that is no text
+HALVES = re.compile("[\udc80-\udcff]+")  # which stand for bytes that are no text
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Encoding:
 
 @dataclass
 class _Counts:
-    """Of bytes read as UTF-8: the first line that is none, characters beyond ASCII, bytes that are none, neighbours among these."""
+    """What a file has when it is read as UTF-8: characters beyond ASCII, and bytes that are no text, alone or in runs."""
 
-    line: int = 0
+    line: int = 0  # the first with such bytes
     characters: int = 0
     bad: int = 0
-    beside: int = 0
-    controls: int = 0  # among them, of 0x80 to 0x9F, which windows-1252 has letters for and latin-1 has not
+    runs: int = 0
+    controls: int = 0  # bytes of 0x80 to 0x9F, which windows-1252 has letters for and latin-1 has not
 
 
 def decoded(name: str, content: bytes, chosen: str) -> str:
@@ -55,7 +55,7 @@ def decoded(name: str, content: bytes, chosen: str) -> str:
     found = encoding_of(name, io.BytesIO(content), chosen)
     text = content.decode(found.name, found.errors)  # line ends as they are: characters are counted
     if found.errors != "strict":
-        line = next(number for number, part in enumerate(text.split("\n"), start=1) if HALF.search(part))
+        line = next(number for number, part in enumerate(text.split("\n"), start=1) if HALVES.search(part))
         raise DataError(f"{name}, line {line} is not UTF-8, though other lines are; is the file damaged?")
     return text
 
@@ -91,7 +91,7 @@ def _utf8(path: Path | str, file: BinaryIO, head: bytes) -> Encoding:
 
 
 def _advice(counts: _Counts) -> str:
-    if counts.beside * 2 > counts.bad:
+    if counts.bad > 2 * counts.runs:  # letters beside each other: not those of Latin script
         return "say its encoding, such as --encoding windows-1251 (Cyrillic), gb18030 or shift_jis"
     return "the file is probably windows-1252: read it with --encoding windows-1252 (windows-1250 if it is from Central Europe)"
 
@@ -115,11 +115,9 @@ def _check(path: Path | str, file: BinaryIO, name: str, marked: str) -> None:
 
 def _decodes(file: BinaryIO, name: str) -> bool:
     file.seek(0)
-    decoder = codecs.getincrementaldecoder(name)()
     try:
-        while chunk := file.read(CHUNK):
-            decoder.decode(chunk)
-        decoder.decode(b"", final=True)
+        for _ in codecs.iterdecode(iter(partial(file.read, CHUNK), b""), name):
+            pass
     except UnicodeError:
         return False
     return True
@@ -132,11 +130,11 @@ def _counts(file: BinaryIO) -> _Counts:
         if line.isascii():
             continue
         text = line.decode("utf-8", "surrogateescape")
-        places = [place for place, character in enumerate(text) if "\udc80" <= character <= "\udcff"]
-        counts.characters += sum(character > "\x7f" for character in text) - len(places)
-        counts.bad += len(places)
-        counts.beside += sum(place + 1 == after for place, after in pairwise(places))
-        counts.controls += sum(text[place] <= "\udc9f" for place in places)
-        if places and not counts.line:
-            counts.line = number
+        runs = HALVES.findall(text)
+        bad = "".join(runs)
+        counts.line = counts.line or (number if bad else 0)
+        counts.characters += sum(character > "\x7f" for character in text) - len(bad)
+        counts.bad += len(bad)
+        counts.runs += len(runs)
+        counts.controls += sum(half <= "\udc9f" for half in bad)
     return counts

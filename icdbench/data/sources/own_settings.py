@@ -13,7 +13,8 @@ from icdbench.spec import DataSpec, option
 AUTO = "auto"  # a setting of own data that is recognised from the file
 COLUMN_ROLES = ("id", "text", "codes", "split", "group")  # what a column of own data can hold
 _ROLE = re.compile(rf"(?:^|,)\s*({'|'.join(COLUMN_ROLES)})\s*=")
-NAMED_SEPARATORS = ("space", "tab", "newline", "list")  # list: cells such as ["401.9", "486"]
+BLANKS = {"space": " ", "tab": "\t", "newline": "\n"}  # by what to type for them
+NAMED_SEPARATORS = (*BLANKS, "list")  # list: cells such as ["401.9", "486"]
 USUAL_NAMES = {"cp1252": "windows-1252", "cp1250": "windows-1250", "iso8859-1": "latin-1"}
 
 

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, TextIO
 
@@ -58,7 +59,7 @@ class Lines(Protocol):
 
 
 class Row(NamedTuple):
-    """Where a row stands (`line 3`), its cells by the column's name as the file has it, and why it cannot be read, if so."""
+    """A row's place (`line 3`), its cells by the column's name in the file, and why it cannot be read, if so."""
 
     where: str
     cells: Mapping[str, object]
@@ -67,16 +68,20 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """The columns' names by role, None if each row has its own (JSON); rows, one at a time; what was recognised."""
+    """The names of the columns, those of them that are read, by role, the rows, one at a time, and what was recognised."""
 
-    columns: Mapping[str, str] | None
+    names: Sequence[str]
+    columns: Mapping[str, str]
     rows: Iterator[Row]
     about: tuple[str, ...] = ()
 
 
 @contextmanager
-def opened(path: Path, encoding: str, roles: Roles) -> Iterator[Table]:
-    """The file as a table. Raises DataError that names the file, and the line where there is one."""
+def opened(path: Path, encoding: str, roles: Roles, look: int | None = None) -> Iterator[Table]:
+    """The file as a table; the columns of JSON are those of its first `look` objects, of all if None.
+
+    Raises DataError that names the file, and the line where there is one.
+    """
     with readable(path), _unpacked(path) as file:
         head = file.read(HEAD)
         file.seek(0)
@@ -88,7 +93,7 @@ def opened(path: Path, encoding: str, roles: Roles) -> Iterator[Table]:
         found = encoding_of(path, file, encoding)
         text = io.TextIOWrapper(file, encoding=found.name, errors=found.errors, newline="\n")
         if OBJECTS.match(head) or (suffixes and suffixes[0] in JSON_SUFFIXES):
-            yield Table(None, _json(path, text), found.about)
+            yield _json(path, text, found, roles, look)
         else:
             text.reconfigure(newline="")
             yield _delimited(path, text, found, roles)
@@ -149,7 +154,7 @@ def _delimited(path: Path, file: io.TextIOWrapper, found: Encoding, roles: Roles
     names = next(reader, [])
     called = DELIMITERS.get(delimiter, repr(delimiter))
     about = (*([f"{called}-separated"] if delimiter != "," else []), *found.about)
-    return Table(roles.columns(names, f"{path}: "), _csv_rows(path, reader, names, called, skipped), about)
+    return Table(names, roles.columns(names, f"{path}: "), _csv_rows(path, reader, names, called, skipped), about)
 
 
 def _reader(file: TextIO, delimiter: str, skipped: int, *, spaced: bool = False) -> Lines:
@@ -215,30 +220,29 @@ def _csv_rows(path: Path, reader: Lines, names: Sequence[str], delimiter: str, s
 # --- JSON and Parquet ----------------------------------------------------------------------------------------------------
 
 
-def _json(path: Path, file: TextIO) -> Iterator[Row]:
+def _json(path: Path, file: TextIO, found: Encoding, roles: Roles, look: int | None) -> Table:
+    """Objects, any of which may lack some columns. Without any object there are no columns."""
+    rows = _objects(path, file)
+    first = list(islice(rows, look))
+    names = list(dict.fromkeys(name for row in first for name in row.cells))
+    place = f", {first[0].where}" if len(first) == 1 else ""
+    columns = roles.columns(names, f"{path}{place}: ") if names else {}
+    return Table(names, columns, chain(first, rows), found.about)
+
+
+def _objects(path: Path, file: TextIO) -> Iterator[Row]:
     """An object per line, or an array of objects. Numbers stay as they are written, so that `250.00` is not `250.0`."""
-    if _first_character(file) == "[":
+    first = next((line for line in file if line.strip()), "")
+    file.seek(0)
+    if first.lstrip().startswith("["):
         yield from _array(path, file.read())
         return
     for number, line in enumerate(file, start=1):
         if line.strip():
-            yield _object(f"line {number}", line)
-
-
-def _first_character(file: TextIO) -> str:
-    first = ""
-    while not first.strip() and (first := file.read(1)):
-        pass
-    file.seek(0)
-    return first
-
-
-def _object(where: str, line: str) -> Row:
-    try:
-        found = DECODER.decode(line.strip())
-    except (ValueError, RecursionError) as error:
-        return Row(where, {}, f"not JSON ({_reason(error)}); one object per line is expected")
-    return _row(where, found)
+            try:
+                yield _row(f"line {number}", DECODER.decode(line.strip()))
+            except (ValueError, RecursionError) as error:
+                yield Row(f"line {number}", {}, f"not JSON ({_reason(error)}); one object per line is expected")
 
 
 def _array(path: Path, text: str) -> Iterator[Row]:
@@ -289,16 +293,14 @@ def _parquet(path: Path, file: BinaryIO, roles: Roles) -> Table:
     read = list(dict.fromkeys(columns.values()))
 
     def rows() -> Iterator[Row]:
-        number = 0
         try:
-            for batch in opened.iter_batches(columns=read):
-                for cells, problem in _decoded(batch):
-                    number += 1
-                    yield Row(f"row {number}", cells, problem)
+            decoded = chain.from_iterable(map(_decoded, opened.iter_batches(columns=read)))
+            for number, (cells, problem) in enumerate(decoded, start=1):
+                yield Row(f"row {number}", cells, problem)
         except (pa.ArrowException, OSError) as error:
             raise _not_parquet(path, error) from None
 
-    return Table(columns, rows())
+    return Table(read, columns, rows())
 
 
 def _decoded(batch: Any) -> Iterator[tuple[Mapping[str, object], str]]:
