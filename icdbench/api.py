@@ -162,7 +162,7 @@ def plan(
     )  # fmt: skip
     if benchmark is None:
         return [(None, request)]
-    parts = [each for each in catalog.chosen(benchmark) if dataset in {None, each.dataset} and not each.statistics]
+    parts = [each for each in catalog.chosen(benchmark) if dataset in {None, each.dataset} and each.dataset]
     if not parts:
         raise SpecError(f"'{benchmark}' has no table of systems" + (f" on '{dataset}'" if dataset else ""))
     return [

@@ -173,7 +173,8 @@ class Benchmark(Settings):
     history; with `statistics` a row for each data set, which takes the place of a system, of its sizes.
 
     `plot` draws it (`icdbench figures`): `systems`, a panel for each metric with a row for each system; `metrics`, a row for
-    each metric with a mark for each system; `epochs`, curves; `frequencies`, how often codes occur in training.
+    each metric with a mark for each system; `epochs`, curves; `frequencies`, how often codes occur in training;
+    `ranks`, systems by their mean ranks over all data sets, so it names no data set.
     """
 
     name: str
@@ -189,7 +190,7 @@ class Benchmark(Settings):
     overrides: dict[str, Any] = {}
     per_epoch: bool = False
     statistics: bool = False
-    plot: Literal["", "systems", "metrics", "epochs", "frequencies"] = ""
+    plot: Literal["", "systems", "metrics", "epochs", "frequencies", "ranks"] = ""
 
     @property
     def systems(self) -> list[str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 import numpy as np
 
 from icdbench.data import datasets
-from icdbench.evaluation import analysis, compare, measure
+from icdbench.evaluation import analysis, measure
+from icdbench.evaluation import compare as comparing
 from icdbench.files import replacing
 from icdbench.presentation import comparison, figures, tables
 from icdbench.records import RunRecord, frame, store
@@ -135,6 +136,8 @@ class Results(Sequence[Run]):
     def table(self, *, mix: bool = False) -> View[pd.DataFrame]:
         """The systems side by side, in percent, mean ± standard deviation over seeds; or the tables they were made for.
 
+        The best of a column is bold, ≈ marks what cannot be told from it.
+
         `mix` averages runs of different minor versions of icdbench and torch, too. `data` is the frame.
         """
         tabled = [(benchmark, records) for benchmark, records in self.parts if benchmark is not None]
@@ -144,31 +147,36 @@ class Results(Sequence[Run]):
 
         def text(fmt: str) -> str:
             parts = [(benchmark, measure.with_ceilings(records, places)) for benchmark, records in tabled]
-            texts = [tables.printed(parts, fmt, mix=mix)] if parts else []
+            texts = [tables.printed(parts, fmt, results=places, mix=mix)] if parts else []
             each = (measure.with_ceilings(records, places) for records in others)
-            return "\n".join([*texts, *(tables.comparison(records, fmt, mix=mix) for records in each)])
+            return "\n".join([*texts, *(tables.comparison(records, fmt, results=places, mix=mix) for records in each)])
 
         return View(self.frame(), text)
 
     def compare(
-        self, one: str, other: str, *, dataset: str = "", rule: str = "fixed", resamples: int = 1000, mix: bool = False
-    ) -> View[compare.Comparison]:
+        self,
+        one: str,
+        other: str,
+        *,
+        dataset: str = "",
+        rule: str = "fixed",
+        resamples: int = 1000,
+        fix_seeds: bool = False,
+        mix: bool = False,
+    ) -> View[comparing.Comparison]:
         """Two systems on the same test documents: paired differences with 95 % intervals and p-values, codes won and lost.
 
         `one` and `other` are systems such as `jlan@no-joint`, or `jlan:3f9c2d1a` with the digits of a setting. `dataset` may
-        be left out where all runs are on one. Raises SpecError for what cannot be compared, DataError for damaged files.
+        be left out where all runs are on one. Test documents and the seeds of each system are drawn `resamples` times;
+        with `fix_seeds` documents alone. Raises SpecError for what cannot be compared, DataError for damaged files.
         """
-        known = sorted({record.spec.dataset for record in self.records})
-        if not dataset and len(known) != 1:
-            raise SpecError(
-                f"name the data set to compare on: dataset={' or '.join(map(repr, known)) or 'none has runs'}"
-            )
-        found = compare.compare(
+        found = comparing.compare(
             self._results(),
             (one, other),
-            dataset or known[0],
+            self._dataset(dataset),
             rule=rule,
             resamples=resamples,
+            fix_seeds=fix_seeds,
             mix=mix,
             records=self.records,
         )
@@ -192,6 +200,41 @@ class Results(Sequence[Run]):
         shown.attrs["missing"] = list(found.missing)
         return shown
 
+    def against(
+        self,
+        reference: str,
+        *systems: str,
+        dataset: str = "",
+        rule: str = "fixed",
+        resamples: int = 1000,
+        fix_seeds: bool = False,
+        mix: bool = False,
+    ) -> View[Sequence[comparing.Comparison]]:
+        """Each system, or without any every other one, against the reference: a table for each main metric.
+
+        P-values are corrected for the number of systems (Holm). The other arguments and errors are those of `compare`.
+        """
+        found = comparing.against(
+            self._results(),
+            (reference, *(systems or (comparing.ALL,))),
+            self._dataset(dataset),
+            rule=rule,
+            resamples=resamples,
+            fix_seeds=fix_seeds,
+            mix=mix,
+            records=self.records,
+        )
+        return View(found, lambda fmt: comparison.render_against(found, fmt))
+
+    def _dataset(self, named: str) -> str:
+        """The data set to compare on. Raises SpecError if none is named and the runs are on several."""
+        known = sorted({record.spec.dataset for record in self.records})
+        if not named and len(known) != 1:
+            raise SpecError(
+                f"name the data set to compare on: dataset={' or '.join(map(repr, known)) or 'none has runs'}"
+            )
+        return named or known[0]
+
     def _folders(self) -> list[Path]:
         """The results folders that hold the runs."""
         return list(dict.fromkeys(run.folder.parents[2] for run in self.runs))
@@ -200,7 +243,7 @@ class Results(Sequence[Run]):
         folders = self._folders()
         if len(folders) != 1:
             raise SpecError("runs of one results folder can be compared, and these are of several")
-        return folders.pop()
+        return folders[0]
 
     def figure(
         self,

@@ -26,6 +26,7 @@ REAL = "codiesp-d50"  # whose runs the paper's tables and figures show; demo's d
 TABLES = ("table2", "table3", "table4", "table5", "table6")
 # A newcomer's own runs may lie beside those of codiesp-d50; the first of them are on demo, and must not be there already.
 FOLDERS = {"codiesp-d50": ROOT / "results", "demo": ROOT / "results" / "reference"}
+PLACES = (*FOLDERS.values(),)
 EMBEDDED = ("README.md", "docs/jlan.md", *(f"results/{name}.md" for name in FOLDERS))
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
 # The columns of a page whose table is to be narrow; other pages have all.
@@ -60,7 +61,7 @@ def pages() -> dict[str, str]:
     texts = {}
     for name in TABLES:
         parts = [(part, catalog.of_study(part, real)) for part in catalog.chosen(name)]
-        texts[f"results/{name}.md"] = tables.printed(parts)
+        texts[f"results/{name}.md"] = tables.printed(parts, results=PLACES)
     for name in EMBEDDED:
         columns = COLUMNS.get(name, ())
         texts[name] = PRINTED.sub(
@@ -75,7 +76,7 @@ def pages() -> dict[str, str]:
 def _again(match: re.Match[str], stored: list[RunRecord], columns: tuple[str, ...] = ()) -> str:
     """The matched command followed by its table as printed now; where the page has only rows, only those columns."""
     models, dataset, seeds, title, rows, notes = match.groups()
-    table = tables.comparison(asked(models, dataset, seeds, stored))
+    table = tables.comparison(asked(models, dataset, seeds, stored), results=PLACES)
     if not title:
         table = _selected([line for line in table.splitlines() if line.startswith("|")], columns)
     return match[0].removesuffix(title + rows + notes) + table

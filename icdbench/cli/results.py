@@ -76,27 +76,50 @@ def _row(record: RunRecord, records: Sequence[RunRecord]) -> list[object]:
 
 @app.command("compare")
 def show_comparison(
-    one: Annotated[str, typer.Argument(help="A model with stored runs, such as jlan, jlan@no-joint.")],
-    other: Annotated[str, typer.Argument(help="The model to compare it with.")],
+    systems: Annotated[
+        list[str] | None, typer.Argument(help="Models with stored runs, such as jlan jlan@no-joint; all: every one.")
+    ] = None,
+    models: Annotated[str, typer.Option("--models", help="The same as a list with commas, as of run.")] = "",
+    reference: Annotated[
+        str,
+        typer.Option(help="The model that the others are compared with; of more than two the first, if none is given."),
+    ] = "",
     dataset: Dataset = "demo",
     rule: Annotated[str, typer.Option(help="Decision threshold: fixed (0.5) or tuned (on validation).")] = "fixed",
     seeds: Annotated[str | None, typer.Option(help="A count or a list, as of run; else all that are stored.")] = None,
-    resamples: Annotated[int, typer.Option(help="How often the test documents are drawn.")] = 1000,
+    resamples: Annotated[int, typer.Option(help="How often documents and seeds are drawn.")] = 1000,
+    fix_seeds: Annotated[  # noqa: FBT002
+        bool, typer.Option("--fix-seeds", help="Draw documents alone: intervals then do not cover other seeds.")
+    ] = False,
     results: Results = Path("results"),
     fmt: Format = "md",
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
-    """Compare two models' stored runs: differences with intervals and p-values, by frequency, codes won and lost."""
+    """Compare stored runs. Two models: differences with intervals and p-values, by frequency, codes won and lost.
+
+    More than two, or --reference: each against one of them, with p-values corrected for their number (Holm).
+    """
     check_format(fmt)
     numbers = None if seeds is None else parsed_seeds(seeds)
+    names = [*(systems or ()), *(name.strip() for name in models.split(",") if name.strip())]
     from icdbench.evaluation import compare
     from icdbench.presentation import comparison
 
+    pair = len(names) == 2 and not reference and compare.ALL not in names
+    ordered = names[::-1] if pair else [reference, *(n for n in names if n != reference)] if reference else names
     with shown_progress() as report:
-        found = compare.compare(
-            results, (one, other), dataset, rule=rule, seeds=numbers, resamples=resamples, mix=mix, report=report
+        found = compare.against(
+            results,
+            ordered,
+            dataset,
+            rule=rule,
+            seeds=numbers,
+            resamples=resamples,
+            fix_seeds=fix_seeds,
+            mix=mix,
+            report=report,
         )
-    echo(comparison.render(found, fmt), nl=False)
+    echo(comparison.render(found[0], fmt) if pair else comparison.render_against(found, fmt), nl=False)
 
 
 @app.command("tables")
@@ -104,7 +127,7 @@ def show_tables(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="table2 to table6, figure6 to figure8, all, literature, or your own file ending in .py; else table5. "
+            help="table2 to table6, figure6 to figure8, ranks, all, literature, or your own file ending in .py; else table5. "
             "With --analysis: frequency, length, codes, hierarchy, errors, rare, calibration, reliability, thresholds, groups, "
             "conformal, fractions; else all but reliability."
         ),
@@ -138,8 +161,9 @@ def show_tables(
         return
     parts, folders = catalog.chosen(name), _existing(results)
     records = measure.with_ceilings(store.load_records(*folders), folders)
+    reported = catalog.literature() if literature else ()
     shown = [(part, catalog.of_study(part, records)) for part in parts]
-    echo(tables.printed(shown, fmt, catalog.literature() if literature else (), mix=mix), nl=False)
+    echo(tables.printed(shown, fmt, reported, results=folders, mix=mix), nl=False)
 
 
 def _analyses(folders: Sequence[Path], name: str | None, edges: str, data: Path | None, fmt: str, *, mix: bool) -> str:
@@ -167,17 +191,17 @@ def _existing(folders: Sequence[Path] | None) -> Sequence[Path]:
 
 @app.command("figures")
 def draw_figures(
-    name: Annotated[str, typer.Argument(help="fig2, fig5, fig6, fig7, fig8 or all.")] = "all",
+    name: Annotated[str, typer.Argument(help="fig2, fig5, fig6, fig7, fig8, ranks or all.")] = "all",
     out: Annotated[Path, typer.Option("--out", help="A folder for the files, each as PNG, SVG and PDF.")] = Path(
         "figures"
     ),
     dataset: Annotated[str | None, typer.Option(help="A data set's name; else each that has runs.")] = None,
-    models: Annotated[str, typer.Option(help="What fig5 compares; else every model, variants left out.")] = "",
+    models: Annotated[str, typer.Option(help="What fig5 and ranks compare; else every model, variants left out.")] = "",
     width: Annotated[float, typer.Option(help="Inches; 3.5 is a journal's column, 7 its page.")] = 3.5,
     results: Folders = None,
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
-    """Draw figures of the paper from stored runs: codes by frequency, models, ablations, joint learning, denoising."""
+    """Draw figures of the paper from stored runs: codes by frequency, models, ablations, joint learning, denoising, ranks."""
     from icdbench import views
     from icdbench.presentation import figures
 

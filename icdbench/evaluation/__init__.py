@@ -1,3 +1,3 @@
-"""Numbers only: the metrics, their bootstrap intervals, all measures of a run, and the comparison of two systems."""
+"""Numbers only: the metrics, their bootstrap intervals, all measures of a run, and the comparison of systems."""
 
-__all__ = ["analysis", "bootstrap", "compare", "measure", "metrics", "scoring"]
+__all__ = ["across", "analysis", "bootstrap", "compare", "drawn", "measure", "metrics", "scoring"]

@@ -1,4 +1,4 @@
-"""Bootstrap the metrics over test documents: how much they would vary with other documents from the same source.
+"""Bootstrap the metrics over test documents and seeds: how much they would vary with others from the same source.
 
 Shapes: R resamples, N documents, L codes, P gold pairs. The cells of one document are not independent, so a resample
 draws whole documents with all their codes, N of them with replacement. It is stored as a row of weights: how often it
@@ -11,10 +11,17 @@ by weighted sums instead of sorting again:
   w_m · sum_n w_n · c_l(m, n). For micro AUC the codes are summed first, into one matrix of documents × documents.
 
 All sums are of integers and exact (float32 below 2^24, float64 below 2^53).
+
+Documents and seeds are crossed: every run of a system has scores for every document. A resample draws documents, the
+same for all systems, and for each system as many of its S runs as it has, with replacement (Owen 2007, The pigeonhole
+bootstrap, https://doi.org/10.1214/07-AOAS122). The figure of the system is the mean over the runs drawn. The part of
+the variance that is due to seeds comes out (S - 1) / S as large as it is.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,6 +33,7 @@ from icdbench.evaluation.metrics import Scored
 from icdbench.types import FloatArray, IntArray
 
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
+SIGNIFICANT = 0.05
 BLOCK_PAIRS = 1 << 10  # columns of one matrix product of weights and comparisons
 BLOCK_DOCUMENTS, BLOCK_RESAMPLES = 1 << 5, 1 << 7
 
@@ -89,9 +97,48 @@ def p_value(differences_R: FloatArray) -> float:
     return min(1.0, 2 * (1 + fewer) / (len(values) + 1))
 
 
-def mean(runs: Sequence[Figures]) -> Figures:
-    """Average a system's seeds, resample by resample, for the figures that all of them have."""
-    return {key: np.mean([run[key] for run in runs], axis=0) for key in runs[0] if all(key in run for run in runs)}
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for being m tests: Holm's step-down, max over the smaller p of (m - rank) * p, at most 1.
+
+    Rejecting where the result is below a level keeps the chance of any false rejection below it, however the tests
+    depend on each other. Holm, Scand. J. Statist. 1979, 6:65-70.
+    """
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
+        highest = max(highest, (len(p_values) - rank) * p_values[at])
+        adjusted[at] = min(1.0, highest)
+    return adjusted
+
+
+def enough(comparisons: int) -> int:
+    """Return how many thousands of resamples let Holm's correction over so many comparisons fall below SIGNIFICANT."""
+    return RESAMPLES * max(1, math.ceil(2 * comparisons / SIGNIFICANT / RESAMPLES))
+
+
+def runs_drawn(ids: Sequence[str], resamples: int, seed: int = SEED) -> IntArray:
+    """Draw how often each resample contains each run of a system [R, S], with replacement, S in all.
+
+    The draws follow from the ids of the runs, so they are independent between systems, and a system has the same draws
+    whatever it is compared with.
+    """
+    S = len(ids)
+    content = int.from_bytes(hashlib.sha256("\n".join(ids).encode()).digest()[:16])
+    chosen_RS = np.random.default_rng([seed, content]).integers(0, S, (resamples, S))
+    return np.stack([np.count_nonzero(chosen_RS == run, axis=1) for run in range(S)], axis=1)
+
+
+def mean(runs: Mapping[str, Figures], *, fix_seeds: bool = False) -> Figures:
+    """Average a system's runs, given by id, in each resample: the runs drawn for it, or all of them with `fix_seeds`.
+
+    Only figures that all runs have are returned.
+    """
+    ids = sorted(runs)
+    keys = [key for key in runs[ids[0]] if all(key in run for run in runs.values())]
+    resamples = max((len(runs[ids[0]][key]) for key in keys), default=0)
+    drawn_RS = np.ones((resamples, len(ids))) if fix_seeds else runs_drawn(ids, resamples)
+    return {
+        key: np.einsum("rs,sr->r", drawn_RS, np.array([runs[name][key] for name in ids])) / len(ids) for key in keys
+    }
 
 
 def _means(figures: Mapping[str, FloatArray], weights_RN: FloatArray) -> Figures:

@@ -1,12 +1,14 @@
-"""Compare two systems on the same test documents by a paired bootstrap, from their stored runs.
+"""Compare systems on the same test documents by a paired bootstrap of documents and seeds, from their stored runs.
 
-Both systems are evaluated on the same resamples of the test documents. The figure of a system with several seeds is, in
-each resample, the mean over them, so that training procedures are compared and not single lucky runs. The interval
-covers the choice of documents; variation between seeds is reported separately, as a standard deviation.
+All systems are evaluated on the same resamples of the test documents. The figure of a system with several seeds is, in
+each resample, the mean over as many of its runs drawn with replacement, independently of the other systems: training
+procedures are compared and not single lucky runs. The interval covers other documents and, of a system with several
+seeds, other seeds. With one seed it covers documents alone, because one run does not show how runs vary.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from icdbench.training import score
 from icdbench.types import FloatArray, IntArray, LabelSet, Predictions, Report, quiet
 
 RULES = ("fixed", "tuned")
+ALL = "all"  # every stored setting of a data set
 LOWEST, HIGHEST = 100, 10_000  # resamples: too few give no 95 % interval, too many need much memory
 
 
@@ -51,12 +54,16 @@ class System:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Differences by metric key, and the F1 of each code [L] for both systems, averaged over seeds."""
+    """Differences by metric key, and the F1 of each code [L] for both systems, averaged over seeds.
+
+    `fix_seeds`: the runs of a system were not drawn, so intervals and p-values are those of these very runs.
+    """
 
     one: System
     other: System
     rule: str
     resamples: int
+    fix_seeds: bool
     differences: Mapping[str, Difference]
     f1_one_L: FloatArray
     f1_other_L: FloatArray
@@ -141,6 +148,7 @@ def compare(
     rule: str = "fixed",
     seeds: Sequence[int] | None = None,
     resamples: int = bootstrap.RESAMPLES,
+    fix_seeds: bool = False,
     mix: bool = False,
     report: Report = quiet,
     records: Sequence[RunRecord] | None = None,
@@ -149,6 +157,37 @@ def compare(
 
     Raises SpecError for systems that cannot be compared, DataError for damaged files.
     """
+    return against(
+        results,
+        names[::-1],
+        dataset,
+        rule=rule,
+        seeds=seeds,
+        resamples=resamples,
+        fix_seeds=fix_seeds,
+        mix=mix,
+        report=report,
+        records=records,
+    )[0]
+
+
+def against(
+    results: Path,
+    names: Sequence[str],
+    dataset: str,
+    *,
+    rule: str = "fixed",
+    seeds: Sequence[int] | None = None,
+    resamples: int = bootstrap.RESAMPLES,
+    fix_seeds: bool = False,
+    mix: bool = False,
+    report: Report = quiet,
+    records: Sequence[RunRecord] | None = None,
+) -> list[Comparison]:
+    """Compare each system with the first, in the order of `names`; `all` stands for every other stored setting.
+
+    The other arguments and errors are those of `compare`.
+    """
     if rule not in RULES:
         raise SpecError(f"no rule '{rule}'{nearest(rule, RULES)}")
     if not LOWEST <= resamples <= HIGHEST:
@@ -156,32 +195,54 @@ def compare(
     records = store.load_records(results) if records is None else records
     if not records:
         raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
-    one, other = (choose(records, name, dataset, seeds, mix=mix) for name in names)
-    if one.runs[0].spec.setting == other.runs[0].spec.setting:
-        raise SpecError(f"'{one.name}' and '{other.name}' are the same runs; name two systems")
-    _check_task(one, other)
-    runs = [*one.runs, *other.runs]
-    label_set = store.load_label_set(store.folder(results, runs[0]), runs[0])
-    measured, first = [], None
-    for done, run in enumerate(runs):
-        report("drawing documents", done, len(runs))
+    reference, *others = _chosen(records, names, dataset, seeds, mix=mix)
+    every = [run for system in (*others, reference) for run in system.runs]
+    label_set = store.load_label_set(store.folder(results, every[0]), every[0])
+    measured: dict[str, _Measured] = {}
+    first = None
+    for done, run in enumerate(every):
+        report("drawing documents", done, len(every))
         predicted = _load_test(results, run)
         first = first or predicted
-        _check_gold(runs[0], first, run, predicted)
-        measured.append(_measure(run, predicted, rule, resamples, label_set))
-    report("drawing documents", len(runs), len(runs))
-    ours, theirs = measured[: len(one.runs)], measured[len(one.runs) :]
-    return Comparison(
-        one,
-        other,
-        rule,
-        resamples,
-        _differences(ours, theirs),
-        np.mean([each.f1_L for each in ours], axis=0),
-        np.mean([each.f1_L for each in theirs], axis=0),
-        measured[0].gold_L,
-        label_set,
-    )
+        _check_gold(every[0], first, run, predicted)
+        measured[run.id] = _measure(run, predicted, rule, resamples, label_set)
+    report("drawing documents", len(every), len(every))
+    theirs = {run.id: measured[run.id] for run in reference.runs}
+    found = []
+    for system in others:
+        ours = {run.id: measured[run.id] for run in system.runs}
+        one_L, other_L = (np.mean([each.f1_L for each in side.values()], axis=0) for side in (ours, theirs))
+        differences = _differences(ours, theirs, fix_seeds=fix_seeds)
+        pair = (system, reference, rule, resamples, fix_seeds)
+        found.append(Comparison(*pair, differences, one_L, other_L, measured[every[0].id].gold_L, label_set))
+    return found
+
+
+def _chosen(
+    records: Sequence[RunRecord], names: Sequence[str], dataset: str, seeds: Sequence[int] | None, *, mix: bool
+) -> list[System]:
+    """The systems by name, each once; `all` adds those that are not named and on the same task as the first.
+
+    Raises SpecError for fewer than two, for the same runs under two names, and for systems on different tasks.
+    """
+    systems = [choose(records, name, dataset, seeds, mix=mix) for name in names if name != ALL]
+    if ALL in names and systems:
+        task, known = comparable.task(systems[0].runs[0]), {system.runs[0].spec.setting for system in systems}
+        here = [run for run in records if comparable.task(run) == task]
+        settings = sorted({(run.spec.system, run.spec.setting) for run in here})
+        several = Counter(system for system, _ in settings)
+        others = [(system, digits) for system, digits in settings if digits not in known]
+        wanted = [f"{system}:{digits}" if several[system] > 1 else system for system, digits in others]
+        systems += [choose(here, name, dataset, seeds, mix=mix) for name in wanted]
+    if len(systems) < 2:
+        raise SpecError(f"'{' '.join(names)}' on {dataset}: name two systems, or one with which '{ALL}' are compared")
+    for number, system in enumerate(systems):
+        setting = system.runs[0].spec.setting
+        if twin := next((each for each in systems[:number] if each.runs[0].spec.setting == setting), None):
+            raise SpecError(f"'{system.name}' and '{twin.name}' are the same runs; name two systems")
+        if number:
+            _check_task(system, systems[0])
+    return systems
 
 
 class _Measured(NamedTuple):
@@ -202,14 +263,22 @@ def _measure(run: RunRecord, predicted: Predictions, rule: str, resamples: int, 
     return _Measured(figures, drawn, metrics.f1(tp_L, predicted_L, gold_L), gold_L)
 
 
-def _differences(ours: Sequence[_Measured], theirs: Sequence[_Measured]) -> dict[str, Difference]:
+def _differences(
+    ours: Mapping[str, _Measured], theirs: Mapping[str, _Measured], *, fix_seeds: bool
+) -> dict[str, Difference]:
     """Compute differences in the figures that every run has, over the resamples that define them for both systems."""
-    one, other = (bootstrap.mean([each.resampled for each in side]) for side in (ours, theirs))
+    sides = [*ours.values()], [*theirs.values()]
+    one, other = (
+        bootstrap.mean({name: each.resampled for name, each in side.items()}, fix_seeds=fix_seeds)
+        for side in (ours, theirs)
+    )
     found = {}
-    for key in ours[0].figures:
-        if all(key in each.figures for each in (*ours, *theirs)) and bootstrap.has_interval(key, one[key] - other[key]):
-            values_R = one[key] - other[key]
-            figures, others = ([each.figures[key] for each in side] for side in (ours, theirs))
+    for key in sides[0][0].figures:
+        if not all(key in each.figures for side in sides for each in side):
+            continue
+        values_R = one[key] - other[key]
+        if bootstrap.has_interval(key, values_R):
+            figures, others = ([each.figures[key] for each in side] for side in sides)
             found[key] = Difference(figures, others, *bootstrap.interval(values_R), bootstrap.p_value(values_R))
     return found
 

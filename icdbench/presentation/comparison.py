@@ -1,4 +1,4 @@
-"""The comparison of two systems (`icdbench.evaluation.compare`) as tables."""
+"""Comparisons of systems (`icdbench.evaluation.compare`) as tables."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from icdbench.data import datasets
-from icdbench.evaluation import compare, metrics
+from icdbench.evaluation import bootstrap, compare, metrics
 from icdbench.presentation.cells import COLLAPSED, mean_of
 from icdbench.presentation.formats import Cell, Grid, Value, count, write
 from icdbench.presentation.headings import heading
+from icdbench.presentation.layouts import columns_for
 from icdbench.presentation.notes import about_ceilings
 from icdbench.records import RunRecord, comparable
 from icdbench.settings import DataError, SpecError
 from icdbench.types import FloatArray
 
 SHOWN = 10  # codes with the largest differences
-
-SIGNIFICANT = 0.05
 
 
 def render(found: compare.Comparison, fmt: str = "md") -> str:
@@ -28,7 +27,7 @@ def render(found: compare.Comparison, fmt: str = "md") -> str:
     rare = {key: each for key, each in found.differences.items() if "[" in key}
     on = found.one.runs[0].spec.dataset + " (SYNTHETIC)" * found.one.runs[0].data.synthetic
     between = f"{found.one.name} and {found.other.name} on {on}"
-    grids = [_figures(found, plain, f"{between}: figures", _about(found))]
+    grids = [_figures(found, plain, f"{between}: figures", _about_pair(found))]
     if rare:
         note = (
             "After the comma: how many training documents the codes have. 0 holds the gold codes that L lacks as well."
@@ -38,13 +37,57 @@ def render(found: compare.Comparison, fmt: str = "md") -> str:
     return write(grids, fmt)
 
 
+def render_against(found: Sequence[compare.Comparison], fmt: str = "md") -> str:
+    """A table for each main metric: every system against the reference, with p-values corrected for their number.
+
+    What all tables have in common stands below the first.
+    """
+    keys = [key for _, rule, key in columns_for(found[0].other.runs[0].data.num_codes) if rule == "fixed"]
+    shown = [key for key in keys if all(key in each.differences for each in found)]
+    about = _about([found[0].other, *(each.one for each in found)], found[0])
+    grids = [_family(found, key, [_about_family(found), *about[: len(about) * (key == shown[0])]]) for key in shown]
+    return write(grids, fmt)
+
+
+def _family(found: Sequence[compare.Comparison], key: str, notes: Sequence[str]) -> Grid:
+    """One metric: the reference, then the other systems, the best first."""
+    first = found[0]
+    digits = p_digits(first.resamples)
+    each_adjusted = zip(found, bootstrap.holm([each.differences[key].p for each in found]), strict=True)
+    reference = [_marked(first.other, first.rule), mean_of(first.differences[key].other, digits=2), *[""] * 5]
+    rows: list[list[Value]] = [reference]
+    for each, adjusted in sorted(each_adjusted, key=lambda pair: -pair[0].differences[key].mean):
+        change, best = each.differences[key], adjusted < bootstrap.SIGNIFICANT
+        cells = [_points(change.mean)._replace(best=best), _points(change.low), _points(change.high)]
+        p_values = [Cell(change.p, digits=digits), Cell(adjusted, digits=digits, best=best)]
+        rows.append([_marked(each.one, each.rule), mean_of(change.one, digits=2), *cells, *p_values])
+    run = first.other.runs[0]
+    on = run.spec.dataset + " (SYNTHETIC)" * run.data.synthetic
+    header = ["system", heading(key), "difference", "95 % from", "to", "p", "p (Holm)"]
+    return Grid(f"Systems against {first.other.name} on {on}: {heading(key)}", header, rows, notes)
+
+
+def _about_family(found: Sequence[compare.Comparison]) -> str:
+    """What is subtracted, how p-values are corrected, and whether there are enough resamples for that."""
+    compared = f"{len(found)} comparison{'s' * (len(found) > 1)} of this table"
+    said = f"Difference: each system minus {found[0].other.name}. p (Holm): corrected for the {compared}. "
+    if 2 * len(found) / (found[0].resamples + 1) < bootstrap.SIGNIFICANT:
+        return f"{said}Bold: below {bootstrap.SIGNIFICANT}."
+    return f"{said}Too few resamples for any to be below {bootstrap.SIGNIFICANT}: --resamples {bootstrap.enough(len(found))}."
+
+
+def p_digits(resamples: int) -> int:
+    """Digits that tell apart the p-values of so many resamples."""
+    return max(3, len(str(resamples)) - 1)
+
+
 def _figures(
     found: compare.Comparison, differences: Mapping[str, compare.Difference], title: str, notes: Sequence[str]
 ) -> Grid:
-    digits = max(3, len(str(found.resamples)) - 1)
+    digits = p_digits(found.resamples)
     rows: list[list[Value]] = []
     for key, each in differences.items():
-        best = each.p < SIGNIFICANT
+        best = each.p < bootstrap.SIGNIFICANT
         change = [_points(each.mean)._replace(best=best), _points(each.low), _points(each.high)]
         figures = [mean_of(values, digits=2) for values in (each.one, each.other)]
         rows.append([heading(key), *figures, *change, Cell(each.p, digits=digits, best=best)])
@@ -61,19 +104,26 @@ def _points(difference: float) -> Cell:
     return Cell(100 * difference, digits=2, sign=True)
 
 
-def _about(found: compare.Comparison) -> list[str]:
-    run, systems = found.one.runs[0], (found.one, found.other)
+def _about_pair(found: compare.Comparison) -> list[str]:
+    several = any(len(system.runs) > 1 for system in (found.one, found.other))
+    data, percent, drawn, p, *systems = _about([found.one, found.other], found)
+    difference = f"Difference: {found.one.name} minus {found.other.name}{', of the means over seeds' * several}."
+    corrected = f"{p[:-1]}, for each figure by itself. Bold: p below {bootstrap.SIGNIFICANT}."
+    return [data, percent, difference, drawn, corrected, *systems]
+
+
+def _about(systems: Sequence[compare.System], found: compare.Comparison) -> list[str]:
+    """What was compared, and what the intervals cover; `found` is one of the comparisons between the systems."""
+    run = found.one.runs[0]
     documents, several = run.data.documents["test"], any(len(system.runs) > 1 for system in systems)
     above = "0.5" if found.rule == "fixed" else "one threshold of each run, chosen on validation"
-    drawn = f"the {documents:,} test documents are drawn with replacement {found.resamples:,} times, the same for both"
-    p = f"2 · (1 + min(draws ≤ 0, draws ≥ 0)) / ({found.resamples:,} + 1)"
+    drawn = f"the {documents:,} test documents are drawn with replacement {found.resamples:,} times, the same for all systems"
     notes = [
         f"Data: {documents:,} test documents; L = {run.data.num_codes:,} codes; fingerprint {run.spec.fingerprint}.",
         f"Percent{', mean ± sample standard deviation over seeds' * several}. A code is predicted above {above}.",
-        f"Difference: {found.one.name} minus {found.other.name}{', of the means over seeds' * several}.",
         *about_ceilings(found.one.runs, [(heading(key), found.rule, key) for key in found.differences]),
-        f"Interval and p: {drawn}; other seeds are not drawn.",
-        f"p: two-sided, {p}, for each figure by itself. Bold: p below {SIGNIFICANT}.",
+        f"Interval and p: {drawn}. {_covered(systems, fix_seeds=found.fix_seeds)}",
+        f"p: two-sided, 2 · (1 + min(draws ≤ 0, draws ≥ 0)) / ({found.resamples:,} + 1).",
     ]
     made = comparable.by_version([run for system in systems for run in system.runs])
     if len(made) > 1:
@@ -90,6 +140,17 @@ def _about(found: compare.Comparison) -> list[str]:
         collapsed = ((run.spec.seed, run.collapse.get(found.rule)) for run in system.runs)
         notes += [f"{COLLAPSED} {system.name}, seed {seed}: {what} ({found.rule})." for seed, what in collapsed if what]
     return notes
+
+
+def _covered(systems: Sequence[compare.System], *, fix_seeds: bool) -> str:
+    """Which sources of variation an interval covers."""
+    single = [system.name for system in systems if len(system.runs) == 1]
+    if len(single) == len(systems):
+        return "They cover other documents alone: with one seed each, trained models are compared, not their methods."
+    if fix_seeds:
+        return "They cover other documents alone: seeds are fixed, as asked for."
+    drawn = "So are the seeds of each system, by themselves: documents and seeds are covered"
+    return f"{drawn}, but for {', '.join(single)}: one seed, so documents alone." if single else f"{drawn}."
 
 
 def _wins(found: compare.Comparison, title: str) -> Grid:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from icdbench.files import replacing
-from icdbench.presentation import plots
+from icdbench.presentation import over_data, plots
 from icdbench.presentation.catalog import benchmarks, chosen, has_figures
 from icdbench.presentation.cells import common_settings
 from icdbench.presentation.layouts import precision_metric
@@ -118,7 +118,7 @@ def _chosen(name: str) -> dict[str, list[Benchmark]]:
 
 
 def _datasets(part: Benchmark) -> list[str]:
-    return part.systems if part.kind == "data sets" else [part.dataset]
+    return part.systems if part.kind == "data sets" else [part.dataset] if part.dataset else []
 
 
 def save(drawings: Sequence[Drawing], out: Path, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
@@ -261,9 +261,23 @@ def _one_of_each_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
     return [best[seed] for seed in sorted(best)]
 
 
+def _ranks(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
+    if request.dataset:
+        yield "mean ranks are over all data sets; leave out --dataset"
+        return
+    found = over_data.compared(parts[0], request.records, request.models, mix=request.mix)
+    if isinstance(found, str):
+        yield found
+        return
+    yield Drawing(figure, plots.ranks(parts[0], found, request.width))
+    if found.left_out:
+        yield f"left out, as they lack runs: {found.left_out}"
+
+
 DRAWN: Mapping[str, Callable[[str, Sequence[Benchmark], DrawingRequest], Found]] = {
     "systems": _systems,
     "metrics": _metrics,
     "epochs": _epochs,
     "frequencies": _frequencies,
+    "ranks": _ranks,
 }

@@ -15,6 +15,8 @@ from tabulate import tabulate
 from icdbench.host import output
 from icdbench.settings import SpecError, nearest
 
+TIED = "≈"  # beside a number that cannot be told from the best of its column
+
 
 class Cell(NamedTuple):
     """A number of a table, in the unit in which it is shown, such as percent.
@@ -32,6 +34,7 @@ class Cell(NamedTuple):
     unit: str = ""  # such as %; `s` is a duration, shown in seconds, minutes or hours
     interval: tuple[float, float] | None = None
     best: bool = False
+    tied: bool = False  # whether it cannot be told from the best of its column
 
     @property
     def shown(self) -> float:
@@ -68,14 +71,18 @@ def duration(seconds: float) -> str:
 
 
 def plain(value: Value) -> str:
-    """What a cell shows, without markup: `60.4 ± 2.9`, `0.0 †`."""
+    """What a cell shows, without markup: `60.4 ± 2.9`, `0.0 †`, `41.7 ≈`."""
     if not isinstance(value, Cell):
         return str(value)
     if value.sd is not None:
         return f"{_number(value, value.value)} ± {deviation(value)}"
     low, high = (_number(value, end) for end in value.interval or (0, 0))
     interval = [f"({low} to {high})"] if value.interval else []
-    return " ".join([_number(value, value.value), *interval, *([value.mark] if value.mark else [])])
+    return " ".join([_number(value, value.value), *interval, *_marks(value)])
+
+
+def _marks(cell: Cell) -> list[str]:
+    return [*([cell.mark] if cell.mark else []), *([TIED] if cell.tied else [])]
 
 
 def _number(cell: Cell, number: float) -> str:
@@ -87,10 +94,10 @@ def _number(cell: Cell, number: float) -> str:
 
 
 def deviation(value: Value) -> str:
-    """The standard deviation of a cell, if it has one, with the cell's mark."""
+    """The standard deviation of a cell, if it has one, with the cell's marks."""
     if not isinstance(value, Cell) or value.sd is None:
         return ""
-    return " ".join([_number(value._replace(sign=False), value.sd), *([value.mark] if value.mark else [])])
+    return " ".join([_number(value._replace(sign=False), value.sd), *_marks(value)])
 
 
 def is_best(value: Value) -> bool:
@@ -118,7 +125,7 @@ def _latex(text: str) -> str:
     )  # pairs that LaTeX would join into one character
     words = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "|": "bar", "<": "less", ">": "greater"}
     special = {char: f"\\{char}" for char in "&%$#_{}"} | {char: f"\\text{word}{{}}" for char, word in words.items()}
-    special |= {"\0": "{}", "±": r"$\pm$", "†": r"\dag{}", "–": "--"}
+    special |= {"\0": "{}", "±": r"$\pm$", "†": r"\dag{}", "–": "--", TIED: r"$\approx$"}
     escaped = "".join(special.get(char, char) for char in text)
     return re.sub(r"^-(?=\d)", "$-$", escaped)
 
@@ -188,19 +195,26 @@ def _formatted(grid: Grid, form: Format) -> str:
 
 
 def _csv(grids: Sequence[Grid]) -> str:
-    """One header for all tables. Means and standard deviations have separate columns; notes are in a table's first row."""
+    """One header for all tables. Means, standard deviations and ≈ have columns of their own; notes are in a table's first row."""
     records = []
     for grid in grids:
         for row, notes in zip(grid.rows, [" ".join(grid.notes), *[""] * len(grid.rows)], strict=False):
             record = {"table": grid.title, "notes": notes}
             for heading, cell in zip(grid.header, row, strict=True):
-                if isinstance(cell, Cell) and cell.sd is not None and not cell.mark:
-                    record |= {heading: _number(cell, cell.value), f"{heading} sd": deviation(cell)}
+                shown = cell._replace(tied=False) if isinstance(cell, Cell) else cell
+                if isinstance(shown, Cell) and shown.sd is not None and not shown.mark:
+                    record |= {heading: _number(shown, shown.value), f"{heading} sd": deviation(shown)}
                 else:
-                    record[heading] = plain(cell)
+                    record[heading] = plain(shown)
+                if shown != cell:
+                    record[f"{heading} {TIED}"] = TIED
             records.append({key: output.csv_cell(output.one_line(value)) for key, value in record.items()})
-    fields = list(dict.fromkeys(key for grid in grids for heading in grid.header for key in (heading, f"{heading} sd")))
-    used = [field for field in fields if not field.endswith(" sd") or any(record.get(field) for record in records)]
+    own = ("sd", TIED)
+    headings = (heading for grid in grids for heading in grid.header)
+    fields = list(dict.fromkeys(key for heading in headings for key in (heading, *(f"{heading} {of}" for of in own))))
+    used = [
+        field for field in fields if field.split(" ")[-1] not in own or any(record.get(field) for record in records)
+    ]
     columns = ["table", *used, "notes"]
     rows = ([record.get(column, "") for column in columns] for record in records)
     return "".join(map(output.csv_row, [[output.csv_cell(output.one_line(column)) for column in columns], *rows]))

@@ -1,11 +1,13 @@
 """The layouts of tables of systems: side by side, beside published figures, as a study, epoch by epoch.
 
 Each takes comparable runs, or none, and returns a `Grid`. Runs of different minor versions are separate rows, unless `mix`.
+What cannot be told from the best is marked where the predictions are below the `results` folders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 
 from icdbench.data import datasets
@@ -34,6 +36,7 @@ from icdbench.presentation.notes import (
     data_name,
 )
 from icdbench.presentation.reported import reported_rows
+from icdbench.presentation.standing import marked
 from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark, Reported
 
@@ -62,19 +65,26 @@ def columns_of(benchmark: Benchmark) -> list[Column]:
 
 
 def side_by_side(
-    records: Sequence[RunRecord], title: str = "Own runs", reported: Sequence[Reported] = (), *, mix: bool = False
+    records: Sequence[RunRecord],
+    title: str = "Own runs",
+    reported: Sequence[Reported] = (),
+    *,
+    results: Sequence[Path] = (),
+    mix: bool = False,
 ) -> tuple[Grid, list[SystemRow]]:
     """Own systems, the best one first, then the popularity baseline and what others report; and the systems in this order."""
     size = records[0].data.num_codes
     first = "map" if size <= 5 else precision_metric(size)  # with five codes P@5 is the same for every ranking
     columns = columns_for(size)
     order = [key for _, _, key in columns].index(first)
-    systems = sorted(systems_in(records, columns, mix=mix), key=lambda system: descending(system.cells[order]))
+    systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
+    systems.sort(key=lambda system: descending(system.cells[order]))
     rows: list[list[Value]] = [[each.marked, *each.cells, *_effort(each.runs)] for each in systems]
     notes = [
         *about_data(records),
         f"Percent on the test split, {about_seeds(systems)}.",
         *about_ceilings(records, columns),
+        *about_best,
         "A code is predicted above 0.5, for F1 micro tuned above one threshold that is chosen on validation.",
         *about_small(systems),
         *about_tuned(systems),
@@ -109,11 +119,16 @@ def answers(record: RunRecord, benchmark: Benchmark) -> bool:
 
 
 def beside_published(
-    benchmark: Benchmark, records: Sequence[RunRecord], reported: Sequence[Reported], *, mix: bool = False
+    benchmark: Benchmark,
+    records: Sequence[RunRecord],
+    reported: Sequence[Reported],
+    *,
+    results: Sequence[Path] = (),
+    mix: bool = False,
 ) -> Grid:
     """The published rows, below each the own runs of that system and the difference; then other systems and other sources."""
     columns = columns_of(benchmark)
-    systems = systems_in(records, columns, mix=mix)
+    systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
     others, sources = reported_rows(reported, columns)
     figures = [list(map(as_printed, cells or [""] * len(columns))) for _, cells in benchmark.published.values()]
     best = mark_best([*figures, *(cells for _, _, cells in others)])
@@ -134,7 +149,7 @@ def beside_published(
     notes = _about(benchmark, "Published")
     if records:
         notes += [*about_data(records), f"Own runs: test split, {about_seeds(systems)}."]
-        notes += [*about_ceilings(records, columns), *about_small(systems)]
+        notes += [*about_ceilings(records, columns), *about_best, *about_small(systems)]
         notes += [*about_origin(systems), *about_collapse(systems)]
     else:
         notes.append(f"No runs on {benchmark.dataset} are stored.")
@@ -142,18 +157,30 @@ def beside_published(
     return Grid(benchmark.title, header, rows, [*notes, *sources])
 
 
-def study(benchmark: Benchmark, records: Sequence[RunRecord], title: str = "", *, mix: bool = False) -> Grid:
+def study(
+    benchmark: Benchmark,
+    records: Sequence[RunRecord],
+    title: str = "",
+    *,
+    results: Sequence[Path] = (),
+    mix: bool = False,
+) -> Grid:
     """Own runs with the benchmark's metrics, in its order."""
     columns = columns_of(benchmark)
     common, records = common_settings(records)
-    systems = systems_in(records, columns, mix=mix)
+    systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
     rows: list[list[Value]] = [
         [label, system.marked, *system.cells, *_effort(system.runs)] for label, system in _labelled(benchmark, systems)
     ]
     header = ["config", "system", *(name for name, _, _ in columns), "seeds", "epochs", "train time"]
     if all(config == system for config, system, *_ in rows):
         header, rows = header[1:], [row[1:] for row in rows]
-    notes = [*_about_own(benchmark, systems, records, "Test"), *(about_collapse(systems) if records else []), *common]
+    notes = [
+        *_about_own(benchmark, systems, records, "Test"),
+        *about_best,
+        *(about_collapse(systems) if records else []),
+        *common,
+    ]
     return Grid(_titled(title or benchmark.title, records), header, rows, notes)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from icdbench.evaluation import across, bootstrap
 from icdbench.presentation.cells import (
     COLLAPSED,
     as_printed,
@@ -25,6 +26,7 @@ from icdbench.presentation.cells import (
 from icdbench.presentation.formats import Cell, Value
 from icdbench.presentation.layouts import columns_of
 from icdbench.presentation.notes import short_name
+from icdbench.presentation.over_data import OverData, p_words
 from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark
 from icdbench.types import IntArray
@@ -208,6 +210,44 @@ def epochs(part: Benchmark, found: Mapping[str, list[RunRecord]], width: float) 
     several = any(len(runs) > 1 for runs in found.values())
     how = f"mean and range, {_seeds(found.values())}, to the first run's end" if several else "one run each"
     return _titled(figure, f"{data_title(records)}: validation, {how}", width)
+
+
+def ranks(part: Benchmark, found: OverData, width: float) -> Figure:
+    """A critical-difference diagram for each metric: systems on a scale of mean ranks, bars over those not told apart."""
+    rows = -(-len(found.systems) // 2)
+    groups = max(len(ranking.groups) for ranking in found.rankings)
+    figure, panels = _panels(len(part.metrics), 1, width, 0.65 + 0.14 * rows + 0.09 * groups)
+    for (heading, key), ranking, panel in zip(part.metrics, found.rankings, panels, strict=True):
+        _diagram(panel, found.systems, ranking, width, groups)
+        panel.set_title(f"{_heading(heading, key)}: Friedman's test {p_words(ranking.p)}", pad=3, loc="left")
+    return _titled(figure, f"{part.title}, 1 is best: {', '.join(found.data_sets)}", width)
+
+
+def _diagram(panel: Axes, systems: Sequence[str], ranking: across.Ranking, width: float, groups: int) -> None:
+    """The better half of the systems is labelled on the left, the others on the right; lengths are in inches below the scale."""
+    K = len(systems)
+    order, left = np.argsort(ranking.mean_K, kind="stable"), -(-K // 2)
+    margins = [0.06 * max(len(systems[at]) for at in half) + 0.1 for half in (order[:left], order[left:])]  # inches
+    unit = (K - 1) / (width - sum(margins) - 0.2)  # ranks in an inch
+    ink: dict[str, Any] = {"color": "0.2", "linewidth": 0.7}
+    panel.plot([1, K], [0, 0], **ink)
+    for rank in range(1, K + 1):
+        panel.plot([rank, rank], [0, 0.05], **ink)
+        panel.text(rank, 0.07, str(rank), ha="center", va="bottom")
+    if ranking.p < bootstrap.SIGNIFICANT:
+        panel.plot([1, 1 + ranking.critical], [0.3, 0.3], color=COLOURS[1], linewidth=2.2)
+        panel.text(1, 0.34, f"critical difference {ranking.critical:.2f}", ha="left", va="bottom")
+    for number, group in enumerate(ranking.groups, 1):
+        ends = [ranking.mean_K[group[0]] - 0.03 * unit, ranking.mean_K[group[-1]] + 0.03 * unit]
+        panel.plot(ends, [-0.09 * number] * 2, color=COLOURS[0], linewidth=2.6, solid_capstyle="butt")
+    for position, at in enumerate(order):
+        better = position < left
+        depth = -0.09 * groups - 0.14 * (position + 1 if better else K - position)
+        edge = 1 - 0.05 * unit if better else K + 0.05 * unit
+        panel.plot([ranking.mean_K[at]] * 2 + [edge], [0, depth, depth], **ink, zorder=1)
+        panel.text(edge, depth, f" {systems[at]} ", ha="right" if better else "left", va="center")
+    panel.set(xlim=(1 - margins[0] * unit, K + margins[1] * unit), ylim=(-0.09 * groups - 0.14 * left - 0.08, 0.5))
+    panel.set_axis_off()
 
 
 def _styles(part: Benchmark, found: Mapping[str, list[RunRecord]]) -> dict[str, int]:

@@ -202,7 +202,7 @@ def _section(
     """
     data, identity = block[0].data, _identity(block[0])
     columns = columns_for(data.num_codes)
-    grid, ranked = side_by_side(block)
+    grid, ranked = side_by_side(block, results=results)
     found = report_analyses.analysed(block, results)
     systems = [report_analyses.with_figures(reported_system(row), found) for row in ranked]
     analyses = list(report_analyses.analysis_tables(identity, systems, found))

@@ -11,9 +11,11 @@ from typing import Any
 from icdbench.evaluation import analysis
 from icdbench.presentation.analysis_tables import LAYOUTS, Key, analysis_cell, columns_of, curves, unlabelled
 from icdbench.presentation.cells import systems_in
-from icdbench.presentation.report_data import LARGEST, figure_key
+from icdbench.presentation.report_data import figure_key
 from icdbench.presentation.report_tables import ReportedCell, ReportedSystem, ReportedTable, system_label
 from icdbench.records import RunRecord, store
+
+LARGEST = 2_000_000  # test documents × codes: above, analyses take longer than a page may
 
 CHOICE = analysis.Choice(prepare=False)  # a page is not to wait for data to be prepared
 

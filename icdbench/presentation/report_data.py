@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import logging
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from icdbench.evaluation import bootstrap, metrics
+from icdbench.evaluation import bootstrap
+from icdbench.evaluation import drawn as drawing
 from icdbench.presentation.analysis_tables import NUMBERS
 from icdbench.presentation.cells import Column, difference
 from icdbench.presentation.formats import Cell, plain
 from icdbench.presentation.headings import heading
 from icdbench.presentation.report_tables import COUNTS, RULES, ReportedSystem, measured, versions
-from icdbench.records import RunRecord, store
-from icdbench.settings import DataError
-from icdbench.training import score
+from icdbench.records import RunRecord
 from icdbench.types import FloatArray
 
-log = logging.getLogger("icdbench")
-
-LARGEST = 2_000_000  # test documents × codes: above, resampling takes longer than a page may
-SIGNIFICANT = 0.05
 ANALYSIS, SIZES = "analysis", ("codes", "assignments", "documents", "cells")
 TRAINING = {"loss", "drop_rate", "dropped", "split"}  # what a history has of training rather than validation
 
@@ -108,21 +102,23 @@ def differences(
 ) -> Iterator[dict[str, Any]]:
     """The differences of every two systems for each main metric, the one that ranks systems first.
 
-    Beside each what the paired bootstrap of `icdbench compare` says of it, and whether its p-value is below .05.
+    Beside each what the paired bootstrap of `icdbench compare` says of it, and whether its p-value, corrected for the
+    number of pairs, is below .05.
     """
-    drawn = [_drawn(system, results) for system in systems]
+    pairs = list(itertools.combinations(range(len(systems)), 2))
+    drawn = drawing.systems([system.runs for system in systems], results, len(pairs))
     for name, rule, key in sorted(columns, key=lambda column: not column[0].startswith("P@")):
         cells = [measured(system, index, "test", rule, key).value for index, system in enumerate(systems)]
         found = [[difference(one, other) if one is not other else "" for other in cells] for one in cells]
-        values = [each.get(rule, {}).get(key) for each in drawn]
-        tests = [[_tested(one, other) if one is not other else ("", False) for other in values] for one in values]
+        tests = _tested([each.figures.get(rule, {}).get(key) for each in drawn], pairs)
+        order, untested = range(len(systems)), ("", False)
         yield {
             "name": name,
             "key": f"test {rule} {key}",
             "rows": [[_minus(plain(cell)) for cell in row] for row in found],
             "points": [[cell.shown if isinstance(cell, Cell) else None for cell in row] for row in found],
-            "tests": [[said for said, _ in row] for row in tests],
-            "sure": [[sure for _, sure in row] for row in tests],
+            "tests": [[tests.get((one, other), untested)[0] for other in order] for one in order],
+            "sure": [[tests.get((one, other), untested)[1] for other in order] for one in order],
         }
 
 
@@ -131,34 +127,20 @@ def _minus(number: str) -> str:
     return number.replace("-", "−")
 
 
-def _drawn(system: ReportedSystem, results: Sequence[Path]) -> dict[str, bootstrap.Figures]:
-    """The system's metrics in each resample of the test documents, by rule; nothing if a run's predictions are missing."""
-    runs = []
-    for run in system.runs:
-        folder = next((folder for folder in results if (folder / run.id / store.PREDICTIONS).is_file()), None)
-        if folder is None or run.data.documents["test"] * run.data.num_codes > LARGEST:
-            return {}
-        try:
-            runs.append(_resampled(folder / run.id, run.created, *sorted(run.threshold.items())))
-        except DataError as error:
-            log.warning("%s", error)
-            return {}
-    return {rule: bootstrap.mean([run[rule] for run in runs]) for rule in runs[0]}
-
-
-@functools.cache  # a page that is served is made again whenever a run ends
-def _resampled(folder: Path, _created: str, *thresholds: tuple[str, float]) -> dict[str, bootstrap.Figures]:
-    if (record := store.load_record(folder)) is None:
-        raise DataError(f"{folder / store.RECORD} cannot be read any more")
-    predicted = store.load_predictions(folder, record)["test"]
-    given = metrics.scored(score.probabilities(predicted.scores_NL), predicted.labels, predicted.unseen)
-    return bootstrap.resampled(given, dict(thresholds), bootstrap.weights(len(predicted.scores_NL)))
-
-
-def _tested(one_R: FloatArray | None, other_R: FloatArray | None) -> tuple[str, bool]:
-    """Interval and p-value of a difference in words, and whether it is below .05."""
-    if one_R is None or other_R is None:
-        return "", False
-    low, high = (_minus(f"{100 * value:+.1f}") for value in bootstrap.interval(one_R - other_R))
-    p = bootstrap.p_value(one_R - other_R)
-    return f"95 % from {low} to {high}, p = {p:.3f}", bool(p < SIGNIFICANT)
+def _tested(
+    values: Sequence[FloatArray | None], pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[str, bool]]:
+    """For each two systems, both ways, the interval and p-value of their difference in words, and whether it is sure."""
+    known = {
+        (one, other): one_R - other_R
+        for one, other in pairs
+        if (one_R := values[one]) is not None and (other_R := values[other]) is not None
+    }
+    p_values = [bootstrap.p_value(difference_R) for difference_R in known.values()]
+    found = {}
+    for (pair, difference_R), p, adjusted in zip(known.items(), p_values, bootstrap.holm(p_values), strict=True):
+        corrected = f"p = {p:.3f}" + f", {adjusted:.3f} corrected for {len(known)} pairs" * (len(known) > 1)
+        for ends, drawn_R in ((pair, difference_R), (pair[::-1], -difference_R)):
+            low, high = (_minus(f"{100 * value:+.1f}") for value in bootstrap.interval(drawn_R))
+            found[ends] = f"95 % from {low} to {high}, {corrected}", bool(adjusted < bootstrap.SIGNIFICANT)
+    return found

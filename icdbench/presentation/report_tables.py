@@ -35,7 +35,7 @@ class ReportedCell(NamedTuple):
     @property
     def mean(self) -> str:
         """The text without the standard deviation."""
-        return plain(self.value._replace(sd=None, mark="")) if self.deviation else self.text  # type: ignore[union-attr]
+        return plain(self.value._replace(sd=None, mark="", tied=False)) if self.deviation else self.text  # type: ignore[union-attr]
 
     @property
     def deviation(self) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from icdbench.models import FLOORS
-from icdbench.presentation import formats
+from icdbench.presentation import formats, over_data
 from icdbench.presentation.analysis_tables import analyses, chosen_analyses
 from icdbench.presentation.catalog import has_figures
 from icdbench.presentation.data_tables import data_sets
@@ -29,14 +30,17 @@ FORMATS = formats.FORMATS
 Part = tuple[Benchmark, Sequence[RunRecord]]  # a table, and the runs that may enter it
 
 
-def comparison(records: Sequence[RunRecord], fmt: str = "md", *, mix: bool = False) -> str:
+def comparison(
+    records: Sequence[RunRecord], fmt: str = "md", *, results: Sequence[Path] = (), mix: bool = False
+) -> str:
     """Own systems side by side, best precision at the smallest k first; a table for each set of comparable runs.
 
     Rows are settings, averaged over seeds: percent, mean ± sample standard deviation. The best mean of a column is bold if
     at least two rows compete. † marks collapsed runs and those of their figures that are worthless, which are never the
-    best. Runs of different minor versions are separate rows, unless `mix`. Raises SpecError for an unknown format.
+    best. ≈ marks what cannot be told from the best, where the predictions are below the `results` folders. Runs of different
+    minor versions are separate rows, unless `mix`. Raises SpecError for an unknown format.
     """
-    grids = _of_blocks(records, lambda block: side_by_side(block, mix=mix)[0])
+    grids = _of_blocks(records, lambda block: side_by_side(block, results=results, mix=mix)[0])
     header = ["system", *(name for name, _, _ in columns_for(50))]
     return write(grids or [Grid("Own runs", header, [], ["No runs are stored."])], fmt)
 
@@ -55,17 +59,25 @@ def table(
     fmt: str = "md",
     reported: Sequence[Reported] = (),
     *,
+    results: Sequence[Path] = (),
     mix: bool = False,
 ) -> str:
     """One benchmark; see `printed`."""
-    return printed([(benchmark, records)], fmt, reported, mix=mix)
+    return printed([(benchmark, records)], fmt, reported, results=results, mix=mix)
 
 
-def printed(parts: Sequence[Part], fmt: str = "md", reported: Sequence[Reported] = (), *, mix: bool = False) -> str:
+def printed(
+    parts: Sequence[Part],
+    fmt: str = "md",
+    reported: Sequence[Reported] = (),
+    *,
+    results: Sequence[Path] = (),
+    mix: bool = False,
+) -> str:
     """The tables of a paper: below each published row the own runs of that system, mean ± sd, and the difference.
 
     Rows rather than columns are added, so that a table keeps the width of the paper's. Systems that the paper lacks follow,
-    then what others report. The best published and the best own figure are bold. Synthetic data, other data sets and
+    then what others report. The best published and the best own figure are bold; ≈ marks own figures as in `comparison`. Synthetic data, other data sets and
     changed data settings never stand beside published figures: they follow in tables of their own, once for all parts of a
     study. A study and a benchmark with `models` show no other systems. Raises SpecError for an unknown format.
     """
@@ -73,22 +85,25 @@ def printed(parts: Sequence[Part], fmt: str = "md", reported: Sequence[Reported]
     for benchmark, records in parts:
         alone = benchmark.name if benchmark.models else ""
         groups.setdefault((benchmark.kind, benchmark.study, alone), []).append((benchmark, records))
-    return write([grid for group in groups.values() for grid in _group(group, reported, mix=mix)], fmt)
+    grids = [_group(group, reported, results=results, mix=mix) for group in groups.values()]
+    return write([grid for group in grids for grid in group], fmt)
 
 
-def _group(parts: Sequence[Part], reported: Sequence[Reported], *, mix: bool) -> list[Grid]:
+def _group(parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool) -> list[Grid]:
     first, records = parts[0]
+    if first.plot == "ranks":
+        return over_data.table(first, records, mix=mix)
     if first.kind == "data sets":
         return data_sets(first, records)
     parts = [(benchmark, _shown_in(benchmark, records)) for benchmark, records in parts]
     if first.kind == "epochs" or (first.study and not has_figures(first)):  # nothing published: any data will do
-        layout = by_epoch if first.kind == "epochs" else study
+        layout = by_epoch if first.kind == "epochs" else partial(study, results=results)
         return [
             grid
             for benchmark, records in parts
             for grid in _of_blocks(records, partial(layout, benchmark, mix=mix)) or [layout(benchmark, [])]
         ]
-    return _of_systems(parts, reported, mix=mix)
+    return _of_systems(parts, reported, results=results, mix=mix)
 
 
 def _shown_in(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -97,7 +112,9 @@ def _shown_in(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRec
     return [record for record in records if every or record.spec.system in shown]
 
 
-def _of_systems(parts: Sequence[Part], reported: Sequence[Reported], *, mix: bool) -> list[Grid]:
+def _of_systems(
+    parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool
+) -> list[Grid]:
     """A table for each part with the runs on its data; after them the other runs, if the benchmark allows any."""
     grids: list[Grid] = []
     placed: set[str] = set()
@@ -106,10 +123,10 @@ def _of_systems(parts: Sequence[Part], reported: Sequence[Reported], *, mix: boo
         about = [each for each in reported if each.dataset == benchmark.dataset]
         if has_figures(benchmark) or about:
             layout: Callable[[Sequence[RunRecord]], Grid] = partial(
-                beside_published, benchmark, reported=about, mix=mix
+                beside_published, benchmark, reported=about, results=results, mix=mix
             )
         else:
-            layout = partial(study, benchmark, mix=mix)
+            layout = partial(study, benchmark, results=results, mix=mix)
         grids += _of_blocks(own, layout) or [layout([])]
         placed |= {record.id for record in own}
     first = parts[0][0]
@@ -118,5 +135,5 @@ def _of_systems(parts: Sequence[Part], reported: Sequence[Reported], *, mix: boo
     other = [record for _, records in parts for record in records if record.id not in placed]
     title = f"Other data, not comparable with {', '.join(part.name for part, _ in parts)}: own runs"
     if first.study:
-        return grids + _of_blocks(other, partial(study, first, title=title, mix=mix))
-    return grids + _of_blocks(other, lambda block: side_by_side(block, title, reported, mix=mix)[0])
+        return grids + _of_blocks(other, partial(study, first, title=title, results=results, mix=mix))
+    return grids + _of_blocks(other, lambda block: side_by_side(block, title, reported, results=results, mix=mix)[0])

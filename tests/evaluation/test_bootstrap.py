@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 from scores import DATA, each_data, random_data
 
 from icdbench.evaluation import bootstrap, metrics
-from icdbench.evaluation.bootstrap import interval, intervals, p_value, resampled, weights
+from icdbench.evaluation.bootstrap import enough, holm, interval, intervals, p_value, resampled, runs_drawn, weights
 
 Data = tuple[NDArray[Any], NDArray[Any]]
 RULES = {"fixed": 0.5, "tuned": 0.3}
@@ -123,3 +124,101 @@ def test_p_value_by_hand() -> None:
 def test_interval_leaves_out_resamples_without_the_figure() -> None:
     values = np.linspace(0, 1, 41)
     assert interval(np.append(values, [np.nan] * 9)) == pytest.approx((0.025, 0.975))
+
+
+# --- Seeds, and many comparisons
+
+
+def figures_of(values: NDArray[Any]) -> dict[str, bootstrap.Figures]:
+    """Runs of a system by id, from their figures [S, R]."""
+    return {f"demo/jlan/{seed}-0": {"p@5": row} for seed, row in enumerate(values, 1)}
+
+
+def test_each_system_draws_as_many_runs_as_it_has() -> None:
+    ids = ["demo/jlan/1-0", "demo/jlan/2-0", "demo/jlan/3-0"]
+    drawn_RS = runs_drawn(ids, 20_000)
+    assert drawn_RS.shape == (20_000, 3)
+    assert (drawn_RS.sum(axis=1) == 3).all()
+    for run in range(3):  # binomial: 3 draws, each with probability 1/3
+        shares = np.bincount(drawn_RS[:, run], minlength=4) / 20_000
+        assert shares == pytest.approx(stats.binom(3, 1 / 3).pmf([0, 1, 2, 3]), abs=0.012)
+    assert (runs_drawn(ids, 50) == drawn_RS[:50]).all(), "more resamples go on where fewer end"
+    other_RS = runs_drawn([name.replace("jlan", "caml") for name in ids], 20_000)
+    assert abs(np.corrcoef(drawn_RS[:, 0], other_RS[:, 0])[0, 1]) < 0.03, "systems are drawn independently"
+    assert (runs_drawn(ids[:1], 50) == 1).all(), "one run is always drawn"
+
+
+def test_a_resample_has_the_mean_of_the_runs_drawn_in_any_order() -> None:
+    values_SR = np.random.default_rng(2).random((4, 30))
+    runs = figures_of(values_SR)
+    drawn_RS = runs_drawn(sorted(runs), 30)
+    expected = [np.mean(np.repeat(values_SR[:, row], drawn_RS[row])) for row in range(30)]
+    assert bootstrap.mean(runs)["p@5"] == pytest.approx(np.array(expected), abs=1e-12)
+    assert bootstrap.mean(dict(reversed(runs.items())))["p@5"] == pytest.approx(np.array(expected), abs=1e-12)
+    assert bootstrap.mean(runs, fix_seeds=True)["p@5"] == pytest.approx(values_SR.mean(axis=0), abs=1e-12)
+
+
+def test_one_run_and_equal_runs_vary_with_documents_alone() -> None:
+    values_R = np.random.default_rng(3).random(30)
+    for copies in (1, 3):
+        found = bootstrap.mean(figures_of(np.tile(values_R, (copies, 1))))["p@5"]
+        assert found == pytest.approx(values_R, abs=1e-12)
+
+
+def test_the_variance_of_a_mean_over_seeds_is_that_of_the_plain_bootstrap() -> None:
+    """With documents that do not matter: the mean of S runs drawn has variance (S - 1) / S · s² / S."""
+    values_S = np.array([0.31, 0.35, 0.36, 0.42, 0.40])
+    drawn_R = bootstrap.mean(figures_of(np.tile(values_S[:, None], (1, 40_000))))["p@5"]
+    assert drawn_R.var() == pytest.approx(values_S.var() / 5, rel=0.03)
+    low, high = interval(drawn_R)
+    scipys = stats.bootstrap((values_S,), np.mean, method="percentile", n_resamples=40_000, rng=0).confidence_interval
+    assert (low, high) == pytest.approx(tuple(scipys), abs=0.002)
+
+
+def system_of_seeds(generator: np.random.Generator, documents_N: NDArray[Any], S: int) -> NDArray[Any]:
+    """Figures [S, N] with effects of documents, shared between systems or not, of seeds, and of both together."""
+    own_N, seed_S1 = generator.normal(0, 0.1, len(documents_N)), generator.normal(0, 0.02, (S, 1))
+    return documents_N + own_N + seed_S1 + generator.normal(0, 0.1, (S, len(documents_N)))
+
+
+@pytest.mark.slow
+def test_intervals_of_differences_cover_documents_and_seeds() -> None:
+    """Two equal systems of five seeds on 100 documents: joint draws cover their difference, 0, and fixed seeds do not."""
+    generator, covered, trials = np.random.default_rng(4), {True: 0, False: 0}, 300
+    for trial in range(trials):
+        documents_N = generator.normal(0.4, 0.15, 100)
+        weights_RN = weights(100, 300, seed=trial) / 100
+        sides = []
+        for name in ("one", "other"):
+            figures_SR = system_of_seeds(generator, documents_N, 5) @ weights_RN.T
+            sides.append({f"{trial}/{name}/{seed}": {"p@5": row} for seed, row in enumerate(figures_SR)})
+        for fixed in covered:
+            one, other = (bootstrap.mean(side, fix_seeds=fixed)["p@5"] for side in sides)
+            low, high = interval(one - other)
+            covered[fixed] += low <= 0 <= high
+    assert 0.92 <= covered[False] / trials <= 0.985, covered
+    assert covered[True] / trials < 0.92, covered
+
+
+def test_holm_by_hand() -> None:
+    """Sorted .005, .01, .03, .04 become 4 · .005, 3 · .01, 2 · .03 and, as it may not fall, .06 again."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.4, 0.9, 0.6]) == [1, 1, 1]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+def test_holm_rejects_a_true_hypothesis_in_few_tables() -> None:
+    generator = np.random.default_rng(5)
+    rejected = sum(min(holm(list(generator.random(10)))) < 0.05 for _ in range(2000))
+    alone = sum(min(generator.random(10)) < 0.05 for _ in range(2000))
+    assert rejected / 2000 == pytest.approx(1 - (1 - 0.05 / 10) ** 10, abs=0.015)
+    assert alone / 2000 > 0.35
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 24, 25, 26, 50, 190])
+def test_enough_resamples_let_holm_fall_below_the_level(comparisons: int) -> None:
+    resamples = enough(comparisons)
+    assert comparisons * p_value(np.ones(resamples)) < 0.05
+    fewer = resamples - 1000
+    assert fewer == 0 or comparisons * p_value(np.ones(fewer)) >= 0.05

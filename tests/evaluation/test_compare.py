@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 
 from icdbench.data import datasets
 from icdbench.evaluation import compare, metrics
-from icdbench.evaluation.bootstrap import weights
+from icdbench.evaluation.bootstrap import holm, runs_drawn, weights
 from icdbench.presentation.comparison import render
 from icdbench.records import store
 from icdbench.settings import DataError, SpecError
@@ -44,18 +44,32 @@ def results(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["fixed", "tuned"])
-def test_differences_are_those_of_the_documents_drawn(results: Path, rule: str) -> None:
-    found = compare.compare(results, ("jlan", "caml"), "demo", rule=rule, resamples=100)
+@pytest.mark.parametrize(("rule", "fix_seeds"), [("fixed", False), ("tuned", False), ("fixed", True)])
+def test_differences_are_those_of_the_documents_and_seeds_drawn(results: Path, rule: str, fix_seeds: bool) -> None:  # noqa: FBT001
+    found = compare.compare(results, ("jlan", "caml"), "demo", rule=rule, resamples=100, fix_seeds=fix_seeds)
     records = store.load_records(results)
     means = []
     for model in ("jlan", "caml"):
+        runs = [record for record in records if record.spec.model == model]
         rows = []
-        for record in (record for record in records if record.spec.model == model):
+        for record in runs:
             test = store.load_predictions(results / record.id, record)["test"]
             rows.append([figures(test, drawn(row), record.threshold[rule]) for row in weights(N, 100)])
+        chosen_RS = np.ones((100, len(runs)), int) if fix_seeds else runs_drawn([run.id for run in runs], 100)
         means.append(
-            [{key: np.mean([run[r].get(key, np.nan) for run in rows]) for key in rows[0][0]} for r in range(100)]
+            [
+                {
+                    key: np.mean(
+                        [
+                            run[r].get(key, np.nan)
+                            for run, times in zip(rows, chosen_RS[r], strict=True)
+                            for _ in range(times)
+                        ]
+                    )
+                    for key in rows[0][0]
+                }
+                for r in range(100)
+            ]
         )
     assert {"auc_macro", "auc_micro", "p@5", "map", "f1_macro_harmonic", "f1_micro[0]"} <= set(found.differences)
     assert "auc_labels" not in found.differences
@@ -109,6 +123,76 @@ def test_the_better_system_wins_and_the_same_draws_give_the_same_text(results: P
     assert found.differences["f1_micro"].low > 0
     again = compare.compare(results, ("jlan", "caml"), "demo")
     assert render(found) == render(again)
+
+
+def test_what_an_interval_covers_is_said(icdbench: Call, results: Path) -> None:
+    def said(*words: str) -> str:
+        status, out, err = icdbench("compare", *words, "--dataset", "demo", "--resamples", 100)
+        assert (status, err) == (0, "")
+        return next(line for line in out.splitlines() if line.startswith("- Interval and p"))
+
+    assert results.is_dir()
+    assert said("jlan", "caml").endswith(
+        "So are the seeds of each system, by themselves: documents and seeds are covered."
+    )
+    assert said("jlan", "lr").endswith("are covered, but for lr: one seed, so documents alone.")
+    alone = "They cover other documents alone: "
+    assert said("jlan", "caml", "--fix-seeds").endswith(f"{alone}seeds are fixed, as asked for.")
+    assert said("jlan", "caml", "--seeds", "1").endswith(
+        f"{alone}with one seed each, trained models are compared, not their methods."
+    )
+
+
+def test_several_systems_are_each_compared_with_the_reference(results: Path) -> None:
+    found = compare.against(results, ("jlan", "caml", "lr"), "demo", resamples=100)
+    assert [(each.one.name, each.other.name) for each in found] == [("caml", "jlan"), ("lr", "jlan")]
+    for each in found:
+        alone = compare.compare(results, (each.one.name, "jlan"), "demo", resamples=100)
+        assert each.differences == alone.differences
+        assert (each.f1_one_L == alone.f1_one_L).all()
+    every = compare.against(results, ("jlan", compare.ALL), "demo", resamples=100)
+    assert [each.one.name for each in every] == ["caml", "lr"]
+    assert [each.differences for each in every] == [each.differences for each in found]
+
+
+def test_the_tables_of_several_systems_have_corrected_p_values(icdbench: Call, results: Path) -> None:
+    words = ("--dataset", "demo", "--results", results)
+    status, out, err = icdbench("compare", "--models", "all", "--reference", "jlan", *words, "--format", "csv")
+    assert (status, err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    tables: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        tables.setdefault(row["table"], []).append(row)
+    assert "Systems against jlan on demo (SYNTHETIC): P@5" in tables
+    for table in tables.values():
+        assert table[0]["system"] == "jlan"
+        assert {row["system"] for row in table[1:]} == {"caml", "lr"}
+        assert "corrected for the 2 comparisons of this table" in table[0]["notes"]
+        p_values = [float(row["p"]) for row in table[1:]]
+        assert [float(row["p (Holm)"]) for row in table[1:]] == pytest.approx(holm(p_values), abs=2e-3)
+    assert icdbench("compare", "jlan", "caml", "lr", *words, "--format", "csv")[1] == out, "the first is the reference"
+    status, out, err = icdbench("compare", "jlan", "caml", "lr", *words, "--resamples", 100)
+    assert (status, err) == (0, "")
+    assert "p (Holm)" in out
+
+
+@pytest.mark.slow
+def test_too_few_resamples_for_the_number_of_systems_are_named(icdbench: Call, results: Path) -> None:
+    for model in ("cnn", "laat", "leam", "bigru"):
+        stored(results, model)
+    _, out, _ = icdbench("compare", "jlan", "all", "--dataset", "demo", "--resamples", 100)
+    assert "Too few resamples for any to be below 0.05: --resamples 1000." in out
+    _, out, _ = icdbench("compare", "jlan", "all", "--dataset", "demo", "--resamples", 1000)
+    assert "Too few resamples" not in out
+
+
+def test_all_settings_of_a_system_are_told_apart(icdbench: Call, results: Path) -> None:
+    stored(results, "caml", changed={"train.t_loss": 0.0}, version="2")
+    status, out, err = icdbench("compare", "jlan", "all", "--dataset", "demo", "--resamples", 100)
+    assert (status, err) == (0, "")
+    settings = {record.spec.setting for record in store.load_records(results) if record.spec.system == "caml"}
+    assert all(f"caml:{setting}" in out for setting in settings)
+    assert len(settings) == 2
 
 
 def test_per_code_f1_is_the_mean_over_seeds(results: Path) -> None:
@@ -183,6 +267,10 @@ WRONG = {
     "no run of 'jlan@no-joint' on demo is stored": ("caml", "jlan@no-joint"),
     "'caml' and 'caml' are the same runs; name two systems": ("caml", "caml"),
     "no runs on 'demmo' are stored; did you mean 'demo'?": ("jlan", "caml", "--dataset", "demmo"),
+    "'all' on demo: name two systems, or one with which 'all' are compared": ("all",),
+    "'jlan' on demo: name two systems": ("jlan",),
+    "'caml' and 'caml' are the same runs; name two": ("jlan", "caml", "caml"),
+    "no run of 'jlann' on demo is stored; did you mean": ("all", "--reference", "jlann"),
     "no run of 'jlan' has seed 3 (stored: 1, 2)": ("jlan", "caml", "--seeds", "3"),
     "no rule 'tunned'; did you mean 'tuned'?": ("jlan", "caml", "--rule", "tunned"),
     "--resamples 99: give a number from 100 to 10,000": ("jlan", "caml", "--resamples", "99"),

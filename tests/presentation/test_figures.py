@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from places import ROOT
 from runs import record
 
-from icdbench.presentation import catalog, figures, plots
+from icdbench.presentation import catalog, figures, over_data, plots, tables
 from icdbench.records import store
 from icdbench.records.record import Epoch, RunRecord
 from icdbench.settings import SpecError
@@ -254,7 +254,8 @@ def test_what_cannot_be_drawn_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert "no run on codiesp-d50 keeps how often its codes occur in training" in said[0]
     assert "no run of jlan@label-only, jlan@self-only; 'icdbench ablate jlan --study attention --dataset" in said[1]
     assert "no run of jlan@no-denoise; 'icdbench ablate jlan --study denoise --dataset codiesp-d50' makes it" in said[2]
-    assert len(said) == 3
+    assert said[3].startswith("ranks: mean ranks need 3 systems that have runs on the same 3 data sets")
+    assert len(said) == 4
     with pytest.raises(SpecError, match=r"^figure8: on codiesp-d50 no run of jlan@no-denoise"):
         figures.draw("fig8", request([lived(3)]))
 
@@ -299,3 +300,77 @@ def test_training_counts_are_read_where_they_are_stored(tmp_path: Path) -> None:
     codes = np.array([str(code) for code in COUNTS])
     np.savez(tmp_path / store.PREDICTIONS, run=record.id, train_counts=COUNTS, codes=codes)
     assert (store.load_train_counts(tmp_path, unsigned) == COUNTS).all()  # type: ignore[union-attr]
+
+
+# --- Ranks over data sets
+
+PLACES = ("mimic50", "codiesp-d50", "codiesp-p50", "demo")
+SKILLS = {"msatt-kg": 0.7, "jlan": 0.65, "caml": 0.6, "laat": 0.55, "cnn": 0.5, "lr": 0.3}
+
+
+def ranked_runs(places: Sequence[str] = PLACES, skills: dict[str, float] = SKILLS) -> list[RunRecord]:
+    """Runs of two seeds whose order is the same on every data set but the last, where the two best change places."""
+    found = []
+    for place in places:
+        for model, skill in skills.items():
+            swapped = {"msatt-kg": 0.65, "jlan": 0.7}.get(model, skill) if place == places[-1] else skill
+            found += [record(model, seed, swapped + 0.01 * seed, dataset=place) for seed in (1, 2)]
+    return found
+
+
+def test_ranks_show_each_system_at_its_mean_rank() -> None:
+    figure = drawn("ranks", ranked_runs())
+    assert [axes.get_title("left").partition(":")[0] for axes in figure.axes] == ["MAP", "F1 micro tuned"]
+    for axes in figure.axes:
+        lines = [(line.get_linewidth(), [float(x) for x in np.asarray(line.get_xdata())]) for line in axes.lines]
+        assert {round(xs[0], 2) for _, xs in lines if len(xs) == 3} == {1.25, 1.75, 3, 4, 5, 6}
+        labels = [text.get_text().strip() for text in axes.texts]
+        assert set(SKILLS) <= set(labels)
+        assert "critical difference 3.77" in labels  # 2.850 · sqrt(6 · 7 / (6 · 4))
+        bars = [xs for width, xs in lines if width == 2.6]
+        assert len(bars) == 2
+        assert bars[0][0] < 1.25
+        assert 5 < bars[0][1] < 5.2, "6 - 1.25 is more than the critical difference, 5 - 1.25 is less"
+        assert bars[1][0] > 1.75 - 0.2
+        assert bars[1][1] > 6
+    assert "demo" in figure.get_suptitle()
+
+
+def test_ranks_need_three_systems_on_three_data_sets() -> None:
+    few = "mean ranks need 3 systems that have runs on the same 3 data sets or more; systems with runs: "
+    with pytest.raises(SpecError, match=f"^ranks: {few}6 on codiesp-d50.*, 6 on mimic50"):
+        figures.draw("ranks", request(ranked_runs(PLACES[:2])))
+    with pytest.raises(SpecError, match=f"{few}2 on "):
+        figures.draw("ranks", request(ranked_runs(skills={"jlan": 0.6, "caml": 0.5})))
+    with pytest.raises(SpecError, match=f"{few}none"):
+        figures.draw("ranks", request([]))
+    with pytest.raises(SpecError, match="ranks: mean ranks are over all data sets; leave out --dataset"):
+        figures.draw("ranks", request(ranked_runs(), dataset="demo"))
+
+
+def test_ranks_are_of_the_systems_that_every_data_set_has(caplog: pytest.LogCaptureFixture) -> None:
+    runs = [run for run in ranked_runs() if (run.spec.dataset, run.spec.system) != ("mimic50", "lr")]
+    runs += [record(model, dataset="codiesp-d") for model in ("lr", "bigru")]
+    runs += [record("jlan", variant="no-joint", dataset=place) for place in PLACES]
+    runs += [record("jlan", value=0.01, changed={"train.max_epochs": 1}, dataset=place) for place in PLACES]
+    found = over_data.compared(catalog.benchmark("ranks"), runs)
+    assert not isinstance(found, str)
+    assert found.systems == sorted(SKILLS.keys() - {"lr"})
+    assert len(found.data_sets) == 4
+    assert found.left_out.startswith("data sets codiesp-d")
+    assert found.left_out.endswith("systems lr")
+    assert len(figures.draw("ranks", request(runs))) == 1
+    assert caplog.records[-1].getMessage() == f"ranks: left out, as they lack runs: {found.left_out}"
+    named = over_data.compared(catalog.benchmark("ranks"), runs, ["jlan", "jlan@no-joint", "caml"])
+    assert not isinstance(named, str)
+    assert named.systems == ["caml", "jlan", "jlan@no-joint"]
+
+
+def test_the_table_of_ranks_has_the_figures_behind_them() -> None:
+    text = tables.table(catalog.benchmark("ranks"), ranked_runs())
+    flat = " ".join(text.split())
+    assert "**Mean ranks over data sets: MAP**" in text
+    assert "| jlan | 1.75 |" in flat
+    assert "Friedman's test: p = 0.00" in text
+    assert "less than 3.77 apart cannot be told apart" in text
+    assert "Mean ranks need 3 systems" in tables.table(catalog.benchmark("ranks"), [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from runs import RECORDS, keep
 from waiting import ended
 
 from icdbench.evaluation import compare
+from icdbench.evaluation.bootstrap import holm
 from icdbench.presentation import report
 from icdbench.records import store
 from icdbench.records.record import RunRecord
@@ -359,6 +361,25 @@ def test_differences_are_tested_as_compare_tests_them() -> None:
             assert pair["tests"][one][other] == wanted
             assert pair["sure"][one][other] == (each.p < 0.05)
     assert not report._section(of("caml", "cnn")).tested
+
+
+@pytest.mark.slow
+def test_differences_of_several_systems_are_corrected_for_their_pairs() -> None:
+    names = ("caml", "cnn", "jlan")
+    section = report._section(of(*names), [ROOT / "results"])
+    labels = [system.label for system in section.systems]
+    pairs = list(itertools.combinations(labels, 2))
+    found = [compare.compare(ROOT / "results", pair, "codiesp-d50") for pair in pairs]
+    for each in section.data["pairs"]:
+        _, rule, key = each["key"].split()
+        if rule == "fixed":
+            p_values = [pair.differences[key].p for pair in found]
+            for (one, other), p, corrected in zip(pairs, p_values, holm(p_values), strict=True):
+                for row, column in ((one, other), (other, one)):
+                    at = labels.index(row), labels.index(column)
+                    said, sure = (each[name][at[0]][at[1]] for name in ("tests", "sure"))
+                    assert said.endswith(f"p = {p:.3f}, {corrected:.3f} corrected for 3 pairs")
+                    assert sure == (corrected < 0.05)
 
 
 @pytest.mark.slow

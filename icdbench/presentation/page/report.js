@@ -108,7 +108,7 @@ function origin(button) {
   const chosen = button.dataset.systems.split(" ").map(Number), every = chosen.length === systems.length && chosen.length > 2;
   const floor = key.startsWith("popularity "), labels = floor ? "popularity" : every ? "all systems" : chosen.map((index) => systems[index].label).join(" − ");
   const parts = [make("h2", { id: "origin-title", textContent: labels }), make("p", { className: "value", textContent: button.textContent }), make("p", { className: "note", textContent: about })];
-  if (button.dataset.test) parts.push(make("p", { className: "note", textContent: `${button.dataset.test}; paired bootstrap over the test documents` }));
+  if (button.dataset.test) parts.push(make("p", { className: "note", textContent: `${button.dataset.test}; paired bootstrap of test documents and seeds` }));
   for (const index of chosen) {
     const own = runs.filter((run) => run.system === index), table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
     if (chosen.length > 1) parts.push(make("h3", { textContent: systems[index].label }));

@@ -1,0 +1,117 @@
+"""Systems over several data sets: which of them the stored runs allow to compare, their ranks, and these as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+
+from icdbench.evaluation import across, bootstrap
+from icdbench.presentation.cells import SystemRow, common_settings, mark_best, systems_in
+from icdbench.presentation.formats import Cell, Grid, Value
+from icdbench.presentation.notes import block_names
+from icdbench.records import RunRecord, comparable
+from icdbench.spec import Benchmark
+from icdbench.types import FloatArray
+
+FEWEST = across.FEWEST
+
+
+class OverData(NamedTuple):
+    """Systems [K] that all have runs on all of the data sets [N]: for each metric their figures [N, K] and ranks."""
+
+    data_sets: Sequence[str]
+    systems: Sequence[str]
+    figures: Sequence[FloatArray]
+    rankings: Sequence[across.Ranking]
+    left_out: str
+
+
+def compared(
+    benchmark: Benchmark, records: Sequence[RunRecord], models: Sequence[str] = (), *, mix: bool = False
+) -> OverData | str:
+    """As many data sets as have three systems in common, and these systems; or a line that says what is missing.
+
+    Without `models` every model counts, variants left out. Settings that users changed do not. Of several settings or
+    versions of a system the one with the most seeds counts, then the newest.
+    """
+    blocks = comparable.blocks(records)
+    found = []
+    for name, block in zip(block_names(blocks), blocks, strict=True):
+        found.append((name, _means(benchmark, block, models or benchmark.models, mix=mix)))
+    found.sort(key=lambda each: (-len(each[1]), each[0]))
+    for number in range(len(found), FEWEST - 1, -1):
+        common = sorted(set.intersection(*(set(means) for _, means in found[:number])))
+        if len(common) >= FEWEST:
+            break
+    else:
+        stored = ", ".join(f"{len(means)} on {name}" for name, means in found) or "none"
+        return (
+            f"mean ranks need {FEWEST} systems that have runs on the same {FEWEST} data sets or more; "
+            f"systems with runs: {stored}"
+        )
+    kept, dropped = sorted(found[:number]), [name for name, _ in found[number:]]
+    figures = [
+        np.array([[means[system][position] for system in common] for _, means in kept])
+        for position in range(len(benchmark.metrics))
+    ]
+    lacking = sorted({system for _, means in kept for system in means} - set(common))
+    left_out = [f"data sets {', '.join(dropped)}"] * bool(dropped) + [f"systems {', '.join(lacking)}"] * bool(lacking)
+    names = [name for name, _ in kept]
+    return OverData(names, common, figures, [across.ranking(each) for each in figures], "; ".join(left_out))
+
+
+def _means(
+    benchmark: Benchmark, block: Sequence[RunRecord], models: Sequence[str], *, mix: bool
+) -> dict[str, list[float]]:
+    """For each system of a data set the mean over seeds of each metric."""
+    _, runs = common_settings(block)
+    usable = [
+        run for run in runs if not run.changed and (run.spec.system in models if models else not run.spec.variant)
+    ]
+    rows: dict[str, SystemRow] = {}
+    for row in systems_in(usable, [], mix=mix):
+        rows[row.system] = max(rows.get(row.system, row), row, key=_standing)
+    found = {}
+    for system, row in rows.items():
+        measured = [run.metrics["test"][benchmark.threshold] for run in row.runs]
+        if all(key in each for each in measured for _, key in benchmark.metrics):
+            found[system] = [fmean(each[key] for each in measured) for _, key in benchmark.metrics]
+    return found
+
+
+def _standing(row: SystemRow) -> tuple[int, str]:
+    return len(row.runs), max(run.created for run in row.runs)
+
+
+def table(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = False) -> list[Grid]:
+    """A table for each metric: mean ranks, and the figures behind them on each data set; the best mean rank first."""
+    found = compared(benchmark, records, mix=mix)
+    if isinstance(found, str):
+        return [Grid(benchmark.title, ["system", "mean rank"], [], [f"{found[0].upper()}{found[1:]}."])]
+    grids = []
+    for (heading, _), figures_NK, ranking in zip(benchmark.metrics, found.figures, found.rankings, strict=True):
+        cells = mark_best([[Cell(100 * figure) for figure in figures_N] for figures_N in figures_NK.T])
+        order = np.argsort(ranking.mean_K, kind="stable")
+        rows: list[list[Value]] = [[found.systems[at], Cell(ranking.mean_K[at], digits=2), *cells[at]] for at in order]
+        notes = [f"{benchmark.caption} Percent, means over seeds.", *about(ranking, found)]
+        grids.append(Grid(f"{benchmark.title}: {heading}", ["system", "mean rank", *found.data_sets], rows, notes))
+    return grids
+
+
+def p_words(p: float) -> str:
+    """A p-value with three digits."""
+    return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
+
+
+def about(ranking: across.Ranking, found: OverData) -> list[str]:
+    """What the ranks show, and what was left out."""
+    apart = (
+        f"systems whose mean ranks are less than {ranking.critical:.2f} apart cannot be told apart"
+        if ranking.p < bootstrap.SIGNIFICANT
+        else "no systems can be told apart"
+    )
+    notes = [f"Friedman's test: {p_words(ranking.p)}; {apart}."]
+    return notes + ([f"Left out, as they lack runs: {found.left_out}."] if found.left_out else [])
