@@ -121,9 +121,9 @@ def _about(systems: Sequence[compare.System], found: compare.Comparison) -> list
     notes = [
         f"Data: {documents:,} test documents; L = {run.data.num_codes:,} codes; fingerprint {run.spec.fingerprint}.",
         f"Percent{', mean ± sample standard deviation over seeds' * several}. A code is predicted above {above}.",
-        *about_ceilings(found.one.runs, [(heading(key), found.rule, key) for key in found.differences]),
         f"Interval and p: {drawn}. {_covered(systems, fix_seeds=found.fix_seeds)}",
         f"p: two-sided, 2 · (1 + min(draws ≤ 0, draws ≥ 0)) / ({found.resamples:,} + 1).",
+        *about_ceilings(found.one.runs, [(heading(key), found.rule, key) for key in found.differences]),
     ]
     made = comparable.by_version([run for system in systems for run in system.runs])
     if len(made) > 1:
