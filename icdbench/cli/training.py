@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,6 +46,7 @@ from icdbench.settings import SpecError, typed
 if TYPE_CHECKING:
     from icdbench import api
 
+log = logging.getLogger("icdbench")
 app = typer.Typer()
 CONTINUES = "stopped; the same command continues where it was"
 
@@ -108,6 +110,7 @@ def run(
 def _print_runs(call: Callable[[], api.Results], fmt: str, *, mix: bool) -> None:
     """Print the table of the runs that a call makes; it ends with status 1 if some of them failed."""
     from icdbench import api
+    from icdbench.presentation import tables
 
     failures = ""
     with stoppable(CONTINUES):
@@ -117,6 +120,8 @@ def _print_runs(call: Callable[[], api.Results], fmt: str, *, mix: bool) -> None
             found, failures = error.results, str(error)
     if found or found.parts:
         echo(found.table(mix=mix).text(fmt), nl=False)
+    for line in tables.at_popularity(found.records):
+        log.warning("%s", line)
     if failures:
         fail(failures, 1)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 from icdbench.data import datasets
+from icdbench.models import FLOORS
 from icdbench.presentation.catalog import has_figures, stored_name
 from icdbench.presentation.cells import (
     Column,
@@ -207,10 +208,10 @@ def _of_epoch(values: Sequence[float | None], key: str) -> Value:
 
 
 def _labelled(benchmark: Benchmark, systems: Sequence[SystemRow]) -> list[tuple[str, SystemRow]]:
-    """The systems in the benchmark's order with its labels; several settings of one system are told apart."""
+    """The systems in the benchmark's order with its labels, then floors; several settings of one system are told apart."""
     labels = {system: label for label, (system, _) in benchmark.published.items()}
     found: list[tuple[str, SystemRow]] = []
-    for name in benchmark.systems:
+    for name in dict.fromkeys([*benchmark.systems, *FLOORS]):
         settings = [system for system in systems if system.system == name]
         label = labels.get(name, "")
         named = f"{label}: " if label else ""

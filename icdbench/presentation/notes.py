@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from icdbench.data import datasets
@@ -12,6 +13,7 @@ from icdbench.records import RunRecord, comparable
 from icdbench.types import SPLITS
 
 READING = ("read_as", "rows_merged", "rows_left_out", "missing_codes")  # facts about how a user's own file was read
+NO_BETTER = 0.01  # of MAP, by which a system has to exceed popularity
 BUDGET = ("max_epochs", "patience", "monitor", "objective")  # fields of TrainSpec that tuning does not search
 
 
@@ -123,16 +125,32 @@ def about_origin(systems: Sequence[SystemRow]) -> list[str]:
     return notes + comparable.about_unsigned([run for system in systems for run in system.runs])
 
 
+def no_better_than_popularity(runs: Sequence[RunRecord]) -> str:
+    """Say so if a system, given by its runs, ranks the codes no better than their frequency does; else nothing."""
+    figures = [(run.metrics["test"].get("fixed", {}).get("map"), run.popularity.get("map")) for run in runs]
+    known = [(own, floor) for own, floor in figures if own is not None and floor is not None]
+    if not known or any(run.collapse for run in runs):  # which is said by itself
+        return ""
+    own, floor = (fmean(values) for values in zip(*known, strict=True))
+    if own > floor + NO_BETTER:
+        return ""
+    return f"is at the level of popularity: MAP {100 * own:.1f}, popularity {100 * floor:.1f}"
+
+
 def about_collapse(systems: Sequence[SystemRow]) -> list[str]:
-    """What is degenerate about which runs."""
+    """Which runs are degenerate, and in what, and which systems are no better than popularity."""
     found: dict[tuple[str, str, str], list[RunRecord]] = {}
     for system in systems:
         for run in system.runs:
             for rule, what in sorted(run.collapse.items()):
                 found.setdefault((system.label, rule, what), []).append(run)
+    level = [(system.label, no_better_than_popularity(system.runs)) for system in systems]
     return [
-        f"{COLLAPSED} {label}, {comparable.seed_list(runs)}: {what} ({rule})"
-        for (label, rule, what), runs in found.items()
+        *(
+            f"{COLLAPSED} {label}, {comparable.seed_list(runs)}: {what} ({rule})"
+            for (label, rule, what), runs in found.items()
+        ),
+        *(f"{label} {said}." for label, said in level if said),
     ]
 
 

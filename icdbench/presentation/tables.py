@@ -14,10 +14,11 @@ from icdbench.models import FLOORS
 from icdbench.presentation import formats, over_data
 from icdbench.presentation.analysis_tables import analyses, chosen_analyses
 from icdbench.presentation.catalog import has_figures
+from icdbench.presentation.cells import systems_in
 from icdbench.presentation.data_tables import data_sets
 from icdbench.presentation.formats import Grid, write
 from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
-from icdbench.presentation.notes import told_apart
+from icdbench.presentation.notes import no_better_than_popularity, told_apart
 from icdbench.presentation.reported import literature
 from icdbench.presentation.tuning_table import tuned
 from icdbench.records import RunRecord, comparable
@@ -89,6 +90,13 @@ def printed(
     return write([grid for group in grids for grid in group], fmt)
 
 
+def at_popularity(records: Sequence[RunRecord]) -> list[str]:
+    """Say which systems rank codes no better than their frequency does, a line each."""
+    systems = [(each.runs[0].spec.dataset, each.label, each.runs) for each in systems_in(records, ())]
+    said = [(f"{label} on {dataset}", no_better_than_popularity(runs)) for dataset, label, runs in systems]
+    return [f"{label} {what}" for label, what in said if what]
+
+
 def _group(parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool) -> list[Grid]:
     first, records = parts[0]
     if first.plot == "ranks":
@@ -108,7 +116,7 @@ def _group(parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequ
 
 def _shown_in(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRecord]:
     every = not (benchmark.study or benchmark.models)
-    shown = {*benchmark.systems, *(() if benchmark.study else FLOORS)}
+    shown = {*benchmark.systems, *(FLOORS if benchmark.kind == "systems" and not benchmark.study else ())}
     return [record for record in records if every or record.spec.system in shown]
 
 

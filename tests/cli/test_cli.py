@@ -406,3 +406,24 @@ def test_settings_for_small_data_hold_there_and_the_published_ones_are_a_variant
     changed = {field for field, value in adapted.items() if value != published[field]}
     assert changed == set(entry.small)
     assert all(published[field] == usual[field] for field in changed)
+
+
+@pytest.mark.slow
+def test_floors_run_beside_what_is_asked_for_with_one_seed(
+    icdbench: Call, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ICDBENCH_FLOORS")
+    words = ("run", "--models", "lr", "--dataset", notes, "--seeds", "2", "--set", "data.min_documents=1")
+    status, out, _ = icdbench(*words)
+    assert status == 0
+    assert "| lr@l1 (data.min_documents=1) (floor)" in out
+    assert "| keywords (data.min_documents=1) (floor)" in out
+    stored = [(record.spec.system, record.spec.seed) for record in store.load_records(tmp_path / "results")]
+    assert sorted(stored) == [("keywords", 1), ("lr", 1), ("lr", 2), ("lr@l1", 1)]
+    assert icdbench(*words, "--no-floors")[0] == 0
+    status, out, _ = icdbench(
+        "run", "--models", "keywords", "--dataset", notes, "--seeds", "2", "--set", "data.min_documents=1"
+    )
+    assert "| keywords (data.min_documents=1) (floor)" in out
+    stored = [(record.spec.system, record.spec.seed) for record in store.load_records(tmp_path / "results")]
+    assert ("keywords", 2) in stored

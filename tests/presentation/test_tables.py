@@ -799,3 +799,33 @@ def test_an_export_with_predictions_and_one_of_nothing(icdbench: Call, tmp_path:
     assert status == 2
     assert "is damaged" in err
     assert not (tmp_path / "broken").exists()
+
+
+# --- Floors ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_system_no_better_than_popularity_is_said_to_be() -> None:
+    at_it = [record("caml", seed, map=0.2 + seed / 200) for seed in (1, 2, 3)]  # on average half a point above
+    runs = [*at_it, record("jlan", map=0.22), record("cnn", map=0.1, collapse={"fixed": "no code is ever predicted"})]
+    (line,) = tables.at_popularity(runs)
+    assert line == "caml on codiesp-d50 is at the level of popularity: MAP 21.0, popularity 20.0"
+    assert "- caml is at the level of popularity: MAP 21.0, popularity 20.0." in tables.comparison(runs)
+
+
+def test_floors_are_marked_and_shown_beside_any_benchmark() -> None:
+    runs = [record("lr", variant="l1"), record("keywords"), record("lr"), record("jlan")]
+    text = tables.comparison(runs)
+    assert all(
+        f"| {name} " in text for name in ("lr@l1 (floor)", "keywords (floor)", "lr", "jlan", "popularity (floor)")
+    )
+    benchmark = Benchmark(name="own", title="Own", dataset="codiesp-d50", metrics=(("MAP", "map"),), models=("jlan",))
+    text = tables.printed([(benchmark, runs)])
+    assert "| lr@l1 (floor)" in text
+    assert "| keywords (floor)" in text
+    assert "| lr " not in text
+
+
+def test_popularity_as_a_system_takes_the_place_of_its_floor() -> None:
+    text = tables.comparison([record("popularity", map=0.2), record("jlan")])
+    assert "| popularity " in text
+    assert "popularity (floor)" not in text
