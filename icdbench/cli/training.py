@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +45,7 @@ from icdbench.settings import SpecError, typed
 
 if TYPE_CHECKING:
     from icdbench import api
+    from icdbench.experiments import tune
 
 log = logging.getLogger("icdbench")
 app = typer.Typer()
@@ -171,9 +172,13 @@ def run_ablation(
 
 @app.command("tune")
 def run_tuning(
-    model: Annotated[str, typer.Argument(help="A model, such as jlan, or your own: ./mine.py.")],
+    models: Annotated[
+        str, typer.Argument(metavar="MODELS", help="A model, such as jlan or ./mine.py; several, as jlan,caml; or all.")
+    ],
     dataset: Dataset = "demo",
-    trials: Annotated[int, typer.Option(help="Trials in all; the same command continues up to that number.")] = 50,
+    trials: Annotated[
+        int, typer.Option(help="Trials of each model in all; the same command continues up to that number.")
+    ] = 50,
     storage: Annotated[
         str | None, typer.Option(help="Where trials are kept: a database URL; else SQLite in the results folder.")
     ] = None,
@@ -188,22 +193,52 @@ def run_tuning(
     fmt: Format = "md",
 ) -> None:
     """Search the tuning ranges for the best validation metric; the setting found is run as MODEL@tuned."""
-    listing.check_names([model])
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    listing.check_names(names)
     check_format(fmt)
     changes = parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
     import matplotlib as mpl
 
     from icdbench import api
+    from icdbench.experiments import tune
+    from icdbench.run import Request
 
     mpl.use("agg")  # Optuna's plots need no window
-    try:
-        with stoppable("stopped; the same command continues with the next trial"):
-            found = api.tune(
-                model, dataset, trials=trials, settings=changes, data=data, results=results, device=device, storage=storage, seed=seed
-            )  # fmt: skip
-    except api.TrainingError as error:
-        fail(str(error), 1)
-    echo(found.text(fmt), nl=False)
+    studies: list[tuple[str, Mapping[str, Any]]] = [(models, changes)]
+    failures = []
+    with stoppable("stopped; the same command continues with the next trial"):
+        if len(names) > 1 or names == ["all"]:
+            asked = Request(names, dataset, changes=changes, root=data, results=results, device=device)
+            budgets = tune.budgets(asked, trials, storage, seed)
+            _print_cost([budget for _, budget in budgets])
+            studies = [(budget.model, request.changes) for request, budget in budgets]
+        for name, of_model in studies:
+            try:
+                found = api.tune(
+                    name, dataset, trials=trials, settings=of_model, data=data, results=results, device=device, storage=storage, seed=seed
+                )  # fmt: skip
+            except api.TrainingError as error:
+                failures.append(f"{name}: {error}" if len(studies) > 1 else str(error))
+            else:
+                echo(found.text(fmt), nl=False)
+    if failures:
+        fail("; ".join(failures), 1)
+
+
+def _print_cost(budgets: Sequence[tune.Budget]) -> None:
+    """Print on stderr what is left of each study, and of all together."""
+    from icdbench.presentation.formats import duration
+
+    rows = [
+        [each.model, each.parameters, each.done, each.left, "?" if each.cost is None else duration(each.cost)]
+        for each in budgets
+    ]
+    known = duration(sum(each.cost or 0 for each in budgets))
+    unknown = any(each.cost is None for each in budgets)
+    rows.append(
+        ["all", "", sum(each.done for each in budgets), sum(each.left for each in budgets), known + " + ?" * unknown]
+    )
+    echo(grid(rows, ["model", "parameters searched", "trials done", "left", "time left"]), err=True)
 
 
 @app.command("models")

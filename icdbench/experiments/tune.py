@@ -11,14 +11,16 @@ never see test documents: their corpus lacks them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -31,8 +33,8 @@ from icdbench import registry, train
 from icdbench.data import datasets
 from icdbench.evaluation import metrics
 from icdbench.experiments import trials as kept
+from icdbench.experiments.importance import draw, importance
 from icdbench.experiments.search_space import Parameter, by_target, drawn, has_epochs, parameters, with_effect
-from icdbench.files import replacing
 from icdbench.records import provenance, store
 from icdbench.registry import Entry
 from icdbench.run import Request
@@ -43,7 +45,6 @@ from icdbench.types import Corpus, Report, quiet
 
 log = logging.getLogger("icdbench")
 
-FEWEST, SURE = 2, 10  # complete trials per parameter: below, no importance; below, a rough one
 WAIT = 2.0  # seconds between two looks at the trials of other processes
 START = "first"  # attribute of the trial of the setting to be improved
 
@@ -70,6 +71,31 @@ class Outcome:
     failures: list[str]
     seed: int
     path: Path
+
+
+class NothingToTuneError(SpecError):
+    """No field of the model has a range that is left to be searched."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Trials of a model's study: how many count, of how many in all, and the mean seconds of one (None: not known yet)."""
+
+    model: str
+    parameters: int
+    done: int
+    trials: int
+    seconds: float | None
+
+    @property
+    def left(self) -> int:
+        """Trials that are left to be computed."""
+        return max(0, self.trials - self.done)
+
+    @property
+    def cost(self) -> float | None:
+        """The seconds that these will take, one after the other; None if nothing tells."""
+        return 0.0 if not self.left else None if self.seconds is None else self.left * self.seconds
 
 
 @dataclass(frozen=True)
@@ -112,6 +138,41 @@ def tune(
     `request` names one model; what it changes is held fixed. Raises SpecError, DataError, KeyboardInterrupt, and
     TrainingError if no trial completed.
     """
+    search = _searched(request, trials, seed, prepare)
+    with _opened(search, storage) as (study, lock):
+        _optimize(study, lock, search, trials, show, prepare)
+        return _outcome(kept.counted(study), search)
+
+
+def budgets(
+    request: Request, trials: int, storage: str | None = None, seed: int = 0, prepare: Report = quiet
+) -> list[tuple[Request, Budget]]:
+    """The studies that tune all models of the request, each with what is left of it. Raises SpecError, DataError.
+
+    Models without a range are left out. What is set for one model is not passed on to the others.
+    """
+    found = []
+    for name in dict.fromkeys(each.spec.model for each in runner.resolved(request, prepare)):
+        own = {key: value for key, value in request.changes.items() if key.partition(".")[0] in {"data", "train", name}}
+        alone = replace(request, models=(name,), changes=own)
+        try:
+            search = _searched(alone, trials, seed, prepare)
+        except NothingToTuneError:
+            continue
+        with _opened(search, storage) as (study, _):
+            done = [trial for trial in kept.live(study) if kept.counts(trial)]
+        times = [trial.duration.total_seconds() for trial in done if trial.duration is not None]
+        if not times:
+            setting = search.planned.spec.setting
+            stored = (each for each in store.load_records(request.results) if each.spec.setting == setting)
+            times = [record.timing.train for record in stored]
+        seconds = fmean(times) if times else None
+        found.append((alone, Budget(name, len(search.parameters), len(done), trials, seconds)))
+    return found
+
+
+def _searched(request: Request, trials: int, seed: int, prepare: Report) -> _Search:
+    """What the request's study searches. Raises SpecError, DataError."""
     (name,) = request.models
     if trials < 1:
         raise SpecError(f"--trials {trials}: give the number of trials, 1 or more")
@@ -126,20 +187,24 @@ def tune(
     request = replace(request, changes=with_effect(base, request.changes))
     searched = parameters(entry, base, request.changes)
     if not searched:
-        raise SpecError(f"nothing is left to tune: --set fixes every field of '{name}' that has a range")
+        raise NothingToTuneError(f"nothing is left to tune: --set fixes every field of '{name}' that has a range")
     full = datasets.open(request.dataset, request.root, base.data).corpus(prepare)
     corpus = replace(full, splits={split: full.splits[split] for split in ("train", "validation")})
     monitor = objectives.monitored(base.train, len(corpus.vocabulary.codes))
-    search = _Search(entry, planned, request, searched, corpus, monitor, seed)
+    return _Search(entry, planned, request, searched, corpus, monitor, seed)
+
+
+@contextlib.contextmanager
+def _opened(search: _Search, storage: str | None) -> Iterator[tuple[optuna.Study, AbstractContextManager[object]]]:
+    """The study: other settings, data, versions or ranges are other ones."""
+    base, results = search.planned.spec, search.request.results
     if storage is None:
-        folder = store.tuning_folder(request.results, base.dataset)
+        folder = store.tuning_folder(results, base.dataset)
         folder.mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{folder / base.model}.db"
-    # Other settings, data, versions or ranges are other studies.
-    space = hashlib.sha256("; ".join(f"{each.name} {each.range}" for each in searched).encode()).hexdigest()[:8]
-    with kept.opened(storage, f"{base.id}-{space}") as (study, lock):
-        _optimize(study, lock, search, trials, show, prepare)
-        return _outcome(kept.counted(study), search)
+    ranges = "; ".join(f"{each.name} {each.range}" for each in search.parameters)
+    with kept.opened(storage, f"{base.id}-{hashlib.sha256(ranges.encode()).hexdigest()[:8]}") as opened:
+        yield opened
 
 
 def _optimize(
@@ -251,7 +316,7 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
     ]
     if best is None:
         raise TrainingError(f"none of {len(done)} trials was finished: {'; '.join(failures[:3])}")
-    weights = _importance(counted, len(search.parameters))
+    weights = importance(counted, len(search.parameters))
     found = [
         replace(each, best=best.params[each.name], importance=weights.get(each.name)) for each in search.parameters
     ]
@@ -275,7 +340,7 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     path = store.save_tuned(search.request.results, stored)
-    _plot(counted, search.monitor, path, importance=bool(weights))
+    draw(counted, search.monitor, path, importance=bool(weights))
     start = {each.name: each.start for each in found}
     complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
     return Outcome(
@@ -300,38 +365,3 @@ def _over_seeds(results: Path, base: RunSpec, monitor: str) -> list[float]:
     """The monitored validation value of each stored run of the start: how far the seed alone moves it."""
     runs = [record for record in store.load_records(results) if record.spec.setting == base.setting]
     return [record.metrics["validation"]["fixed"][monitor] for record in runs]
-
-
-def _importance(counted: optuna.Study, searched: int) -> dict[str, float]:
-    """How much of the value's variance each parameter explains (fANOVA); empty if too few trials tell."""
-    values = [trial.values[0] for trial in counted.trials if trial.state == TrialState.COMPLETE]
-    if searched < 2 or len(values) < FEWEST * searched or len(set(values)) < 2:
-        return {}
-    return optuna.importance.get_param_importances(counted, evaluator=_fanova())
-
-
-def _fanova() -> optuna.importance.BaseImportanceEvaluator:
-    return optuna.importance.FanovaImportanceEvaluator(seed=0)
-
-
-def _plot(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -> None:
-    """Write Optuna's plots of the history and the importance beside the best setting, each as PNG and SVG."""
-    import matplotlib as mpl
-    from matplotlib import pyplot as plt
-    from matplotlib.figure import Figure
-    from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
-
-    with mpl.rc_context({"svg.hashsalt": "icdbench"}), kept.experimental():  # equal figures are equal files
-        axes = {"history": plot_optimization_history(counted, target_name=f"validation {monitor}")}
-        axes["history"].xaxis.set_major_formatter(lambda number, _: f"{number + 1:g}")  # trials are numbered from 1
-        if importance:
-            axes["importance"] = plot_param_importances(counted, _fanova(), target_name=f"validation {monitor}")
-        for what, each in axes.items():
-            each.set_title("")
-            each.set_title(path.stem, loc="left")
-            figure = each.figure
-            assert isinstance(figure, Figure)
-            for kind, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 150})):
-                with replacing(path.with_suffix(f".{what}.{kind}")) as temporary:
-                    figure.savefig(temporary, format=kind, bbox_inches="tight", **more)
-            plt.close(figure)

@@ -78,7 +78,7 @@ def _gain(found: tune.Outcome) -> list[str]:
 
 def _about_importance(found: tune.Outcome) -> str:
     """What importance means, and how reliable it is."""
-    from icdbench.experiments import tune
+    from icdbench.experiments import importance
 
     complete, searched = found.counts["complete"], len(found.parameters)
     if searched == 1:
@@ -86,10 +86,16 @@ def _about_importance(found: tune.Outcome) -> str:
     of = f"{complete} complete trial{'s' * (complete != 1)} of {searched} parameter{'s' * (searched != 1)}"
     if not any(each.importance is not None for each in found.parameters):
         reason = (
-            "all gave the same value" if complete >= tune.FEWEST * searched else f"{tune.FEWEST * searched} are needed"
+            "all gave the same value"
+            if complete >= importance.FEWEST * searched
+            else f"{importance.FEWEST * searched} are needed"
         )
         return f"Importance: not estimated from {of}; {reason}."
-    sure = "" if complete >= tune.SURE * searched else f"; a rough estimate, reliable from about {tune.SURE * searched}"
+    sure = (
+        ""
+        if complete >= importance.SURE * searched
+        else f"; a rough estimate, reliable from about {importance.SURE * searched}"
+    )
     return f"Importance: percent of the variance between trials that the parameter explains (fANOVA), from {of}{sure}."
 
 

@@ -45,7 +45,7 @@ WORDS = ("tune", "caml", *FIXED, "--device", "cpu", "--dataset")
 def _plots_are_drawn_by_commands_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take half of the time of a few trials."""
     if "icdbench" not in request.fixturenames:
-        monkeypatch.setattr(tune, "_plot", lambda *_, **__: None)
+        monkeypatch.setattr(tune, "draw", lambda *_, **__: None)
 
 
 def request(notes: Path, tmp_path: Path, **changes: Any) -> Request:
@@ -589,3 +589,36 @@ def test_a_tuned_setting_that_is_damaged(
     assert (status, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+# --- Several models --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_several_models_say_their_whole_cost_before_and_what_is_left(
+    icdbench: Call, few_notes: Path, tmp_path: Path
+) -> None:
+    words = ("tune", "phrases,popularity,lr", "--dataset", few_notes, "--set", "data.min_documents=1")
+    status, out, err = icdbench(*words, "--set", "lr.unknown=true", "--trials", "2")
+    assert status == 0
+    first = [line.split() for line in err.splitlines() if line.startswith(("phrases", "lr", "all", "popularity"))]
+    assert first == [
+        ["phrases", "2", "0", "2", "?"],
+        ["lr", "1", "0", "2", "?"],
+        ["all", "0", "4", "0.0", "s", "+", "?"],
+    ]
+    assert [name for name in ("phrases", "lr", "popularity") if f"{name} on" in out or f"{name}@tuned" in out] == [
+        "phrases",
+        "lr",
+    ]
+    stored = json.loads((tmp_path / "results" / "tuning" / few_notes.name / "lr.json").read_text(encoding="utf-8"))
+    assert stored["settings"]["model"]["unknown"] is True
+    status, _, err = icdbench(*words, "--set", "lr.unknown=true", "--trials", "3")
+    assert status == 0
+    rows = [line.split() for line in err.splitlines() if line.startswith(("phrases", "lr", "all"))]
+    assert [row[:3] + row[3:4] for row in rows if row[0] != "all"] == [
+        ["phrases", "2", "2", "1"],
+        ["lr", "1", "2", "1"],
+    ]
+    assert rows[-1][:3] == ["all", "4", "2"]
+    assert "?" not in rows[-1]

@@ -1,0 +1,48 @@
+"""How much each tuned parameter matters, and Optuna's plots of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from icdbench.experiments import trials as kept
+from icdbench.files import replacing
+
+FEWEST, SURE = 2, 10  # complete trials per parameter: below, no importance; below, a rough one
+
+
+def importance(counted: optuna.Study, searched: int) -> dict[str, float]:
+    """How much of the value's variance each parameter explains (fANOVA); empty if too few trials tell."""
+    values = [trial.values[0] for trial in counted.trials if trial.state == TrialState.COMPLETE]
+    if searched < 2 or len(values) < FEWEST * searched or len(set(values)) < 2:
+        return {}
+    return optuna.importance.get_param_importances(counted, evaluator=_fanova())
+
+
+def _fanova() -> optuna.importance.BaseImportanceEvaluator:
+    return optuna.importance.FanovaImportanceEvaluator(seed=0)
+
+
+def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -> None:
+    """Write Optuna's plots of the history and the importance beside the best setting, each as PNG and SVG."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+    from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
+
+    with mpl.rc_context({"svg.hashsalt": "icdbench"}), kept.experimental():  # equal figures are equal files
+        axes = {"history": plot_optimization_history(counted, target_name=f"validation {monitor}")}
+        axes["history"].xaxis.set_major_formatter(lambda number, _: f"{number + 1:g}")  # trials are numbered from 1
+        if importance:
+            axes["importance"] = plot_param_importances(counted, _fanova(), target_name=f"validation {monitor}")
+        for what, each in axes.items():
+            each.set_title("")
+            each.set_title(path.stem, loc="left")
+            figure = each.figure
+            assert isinstance(figure, Figure)
+            for kind, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 150})):
+                with replacing(path.with_suffix(f".{what}.{kind}")) as temporary:
+                    figure.savefig(temporary, format=kind, bbox_inches="tight", **more)
+            plt.close(figure)
