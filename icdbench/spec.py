@@ -126,7 +126,7 @@ class TrainSpec(Settings):
     learning_rate: Annotated[float, Field(gt=0, le=1000)] = tunable(1e-3, 1e-5, 1e-2, log=True)
     weight_decay: Annotated[float, Field(ge=0)] = tunable(0.0, 0.0, 1e-2)
     optimizer: Literal["adam", "adamw"] = "adam"
-    batch_size: Positive = Field(16, description="documents per step")
+    batch_size: Positive = tunable(16, choices=(4, 8, 16, 32), about="documents per step")
     max_epochs: Positive = 200
     patience: Positive = Field(10, description="epochs without a better validation metric before training stops")
     monitor: str = Field("auto", description="validation metric that decides; auto: p@5 up to 50 codes, else p@8")

@@ -43,7 +43,7 @@ from icdbench.types import Batch, Task
 
 class Config(Settings):
     embedding_size: Positive = 100
-    kernel_size: Positive = tunable(10, 2, 12)
+    kernel_size: Positive = tunable(10, 3, 25)
     filters: Positive = tunable(50, 30, 500)
     dropout: Rate = tunable(0.2, 0.0, 0.8)
     attend_padding: bool = False

@@ -28,7 +28,7 @@ from icdbench.types import Batch, Task
 
 class Config(Settings):
     embedding_size: Positive = 100
-    kernel_size: Positive = tunable(4, 2, 10)
+    kernel_size: Positive = tunable(4, 3, 25)
     filters: Positive = tunable(500, 50, 500)
     dropout: Rate = tunable(0.2, 0.0, 0.8)
     attend_padding: bool = False

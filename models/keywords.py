@@ -8,6 +8,8 @@ where none of them says more. For each code the `number` phrases of largest P ar
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_matrix, vstack
@@ -19,7 +21,7 @@ from icdbench.types import Encoded, FloatArray, IntArray, Task
 
 
 class Config(Settings):
-    longest: Positive = Field(4, le=6, description="words of the longest phrases")
+    longest: Annotated[int, Field(gt=0, le=6)] = tunable(4, 1, 4, about="words of the longest phrases")
     number: Positive = Field(100, description="phrases that are kept per code")
     smoothing: PositiveFloat = tunable(1.0, 0.1, 10.0, log=True)
 

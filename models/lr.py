@@ -23,7 +23,7 @@ have, gets its smoothed log-odds as a constant score.
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -31,15 +31,17 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 from icdbench.nn import linear, ngrams, selected
 from icdbench.registry import register
-from icdbench.spec import Positive, PositiveFloat, Settings, Variant, tunable
+from icdbench.spec import PositiveFloat, Settings, Variant, tunable
 from icdbench.types import Encoded, FloatArray, Task
 
 
 class Config(Settings):
-    features: ngrams.Weighting = "counts"
-    longest: Positive = Field(1, le=4, description="words of the longest n-grams that are features")
+    features: ngrams.Weighting = tunable("counts", choices=("counts", "tfidf", "binary"))
+    longest: Annotated[int, Field(gt=0, le=4)] = tunable(
+        1, 1, 3, about="words of the longest n-grams that are features"
+    )
     balanced: bool = Field(False, description="give positive and negative documents of a code equal total weight")
-    penalty: Literal["l2", "l1"] = "l2"
+    penalty: Literal["l2", "l1"] = tunable("l2", choices=("l2", "l1"))
     C: PositiveFloat = tunable(1.0, 1e-2, 1e2, log=True)
     unknown: bool = Field(False, description="count the unknown word as a word like any other")
     iterations: int = Field(0, ge=0, description="stop scikit-learn's SAG after so many; 0: L-BFGS until it converges")

@@ -40,7 +40,7 @@ from icdbench.types import Batch, Hierarchy, IntArray, Task
 
 class Config(Settings):
     embedding_size: Positive = 100
-    kernel_size: Odd = tunable(3, choices=(3, 5, 7))
+    kernel_size: Odd = tunable(3, choices=(3, 5, 9, 15, 25))
     scales: Layers = tunable(5, 2, 8, about="N, convolutions that each read all previous ones")
     filters: Positive = tunable(100, 30, 500)
     attention_size: Positive = tunable(50, 10, 200, about="hidden width of the MLP that weights the scales")

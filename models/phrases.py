@@ -9,6 +9,8 @@ code says what a whole document's words say worse.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from icdbench.nn import ngrams, selected
@@ -19,7 +21,7 @@ from icdbench.types import Encoded, Task
 
 class Config(Settings):
     number: Positive = tunable(5, 2, 50, log=True, about="phrases per code")
-    longest: Positive = Field(4, le=6, description="words of the longest phrases")
+    longest: Annotated[int, Field(gt=0, le=6)] = tunable(4, 1, 4, about="words of the longest phrases")
     C: PositiveFloat = tunable(1.0, 1e-1, 1e2, log=True)
 
 

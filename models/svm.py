@@ -8,17 +8,19 @@ what it should be compared by. The intercept is penalised, as in LIBLINEAR.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from pydantic import Field
 
 from icdbench.nn import ngrams, selected
 from icdbench.registry import register
-from icdbench.spec import Positive, PositiveFloat, Settings, tunable
+from icdbench.spec import PositiveFloat, Settings, tunable
 from icdbench.types import Encoded, Task
 
 
 class Config(Settings):
-    longest: Positive = Field(2, le=4, description="words of the longest n-grams")
+    longest: Annotated[int, Field(gt=0, le=4)] = tunable(2, 1, 3, about="words of the longest n-grams")
     C: PositiveFloat = tunable(10.0, 1e-2, 1e2, log=True)
 
 

@@ -187,7 +187,8 @@ def _searched(request: Request, trials: int, seed: int, prepare: Report) -> _Sea
     request = replace(request, changes=with_effect(base, request.changes))
     searched = parameters(entry, base, request.changes)
     if not searched:
-        raise NothingToTuneError(f"nothing is left to tune: --set fixes every field of '{name}' that has a range")
+        why = f"--set fixes every field of '{name}' that" if entry.config.ranges() else f"no field of '{name}'"
+        raise NothingToTuneError(f"nothing is left to tune: {why} has a range")
     full = datasets.open(request.dataset, request.root, base.data).corpus(prepare)
     corpus = replace(full, splits={split: full.splits[split] for split in ("train", "validation")})
     monitor = objectives.monitored(base.train, len(corpus.vocabulary.codes))

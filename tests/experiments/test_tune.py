@@ -78,7 +78,7 @@ def test_all_fields_with_a_range_are_searched_but_those_that_are_set(few_notes: 
     assert not names("caml", caml__filters="50") & {"caml.filters", "train.t_loss"}
     assert names("jlan") >= training | {"jlan.blocks", "train.t_loss"}
     assert "train.t_loss" not in names("jlan", train__objective="bce")
-    assert names("lr") == {"lr.C"}  # it is fitted as a whole
+    assert names("lr") == {"lr.C", "lr.features", "lr.longest", "lr.penalty"}  # it is fitted as a whole
 
 
 def test_every_range_can_be_drawn_from_and_gives_valid_settings() -> None:
@@ -103,13 +103,13 @@ def test_a_value_outside_its_range_cannot_be_drawn() -> None:
 
 
 def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
-    status, out, err = icdbench(*WORDS, few_notes, "--trials", 9, "--set", "train.monitor=map")
+    status, out, err = icdbench(*WORDS, few_notes, "--trials", 10, "--set", "train.monitor=map")
     assert status == 0, err
-    assert "[trial 9/9]" in err
+    assert "[trial 10/10]" in err
     assert "left" in err
     assert "trial" not in "".join(line for line in out.splitlines() if line.startswith("|"))
-    assert "Budget: 9 trials (9 complete, 0 pruned, 0 failed); each at most 2 epochs, patience 10; seed 0." in out
-    assert "from 9 complete trials of 4 parameters; a rough estimate, reliable from about 40" in out
+    assert "Budget: 10 trials (10 complete, 0 pruned, 0 failed); each at most 2 epochs, patience 10; seed 0." in out
+    assert "from 10 complete trials of 5 parameters; a rough estimate, reliable from about 50" in out
     folder = tmp_path / "results" / "tuning" / "notes.csv"
     plots = [f"caml.{what}.{kind}" for what in ("history", "importance") for kind in ("png", "svg")]
     assert sorted(path.name for path in folder.glob("[!.]*")) == sorted(["caml.db", "caml.json", *plots])
@@ -118,7 +118,7 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     done = trials(tmp_path)
     best = max(done, key=lambda trial: trial.value or 0)
     assert stored["value"] == best.value
-    assert stored["trials"] == {"complete": 9, "pruned": 0, "failed": 0}
+    assert stored["trials"] == {"complete": 10, "pruned": 0, "failed": 0}
     assert stored["settings"]["train"]["learning_rate"] == best.params["train.learning_rate"]
     assert stored["settings"]["train"]["max_epochs"] == 2  # what was held fixed belongs to the setting
     assert stored["settings"]["model"]["filters"] == 4
@@ -248,12 +248,14 @@ def test_the_first_trial_is_the_setting_to_be_improved(few_notes: Path, tmp_path
         "caml.dropout": 0.2,
         "train.learning_rate": small,
         "train.weight_decay": 0.0,
+        "train.batch_size": 16,
     }
     assert found.first == found.value
 
 
 def test_a_model_that_is_fitted_whole(tmp_path: Path) -> None:
-    asked = Request(["lr"], "demo", results=tmp_path / "results", changes={"data.max_tokens": 20})
+    changes = {"data.max_tokens": 20, "lr.features": "counts", "lr.longest": 1, "lr.penalty": "l2"}
+    asked = Request(["lr"], "demo", results=tmp_path / "results", changes=changes)
     found = tune.tune(asked, 3)
     assert [each.name for each in found.parameters] == ["lr.C"]
     assert found.counts["complete"] == 3
@@ -454,7 +456,8 @@ def test_hopeless_trials_are_ended(few_notes: Path, tmp_path: Path, monkeypatch:
         (("caml", "--seed", "-1"), "--seed -1"),
         (("camel",), "no model 'camel'; did you mean 'caml'"),
         (("jlan@no-joint",), "is a variant; tune takes a model, such as 'jlan'"),
-        (("lr", "--set", "lr.C=2"), "nothing is left to tune"),
+        (("svm", "--set", "svm.C=2", "--set", "svm.longest=1"), "nothing is left to tune: --set fixes every field"),
+        (("popularity",), "nothing is left to tune: no field of 'popularity' has a range"),
         (("caml", "--set", "caml.filter=2"), "did you mean 'filters'"),
         (("caml", "--dataset", "demi"), "did you mean 'demo'"),
         (("caml", "--format", "markdwn"), "no format 'markdwn'"),
@@ -603,8 +606,8 @@ def test_several_models_say_their_whole_cost_before_and_what_is_left(
     assert status == 0
     first = [line.split() for line in err.splitlines() if line.startswith(("phrases", "lr", "all", "popularity"))]
     assert first == [
-        ["phrases", "2", "0", "2", "?"],
-        ["lr", "1", "0", "2", "?"],
+        ["phrases", "3", "0", "2", "?"],
+        ["lr", "4", "0", "2", "?"],
         ["all", "0", "4", "0.0", "s", "+", "?"],
     ]
     assert [name for name in ("phrases", "lr", "popularity") if f"{name} on" in out or f"{name}@tuned" in out] == [
@@ -617,8 +620,8 @@ def test_several_models_say_their_whole_cost_before_and_what_is_left(
     assert status == 0
     rows = [line.split() for line in err.splitlines() if line.startswith(("phrases", "lr", "all"))]
     assert [row[:3] + row[3:4] for row in rows if row[0] != "all"] == [
-        ["phrases", "2", "2", "1"],
-        ["lr", "1", "2", "1"],
+        ["phrases", "3", "2", "1"],
+        ["lr", "4", "2", "1"],
     ]
     assert rows[-1][:3] == ["all", "4", "2"]
     assert "?" not in rows[-1]
