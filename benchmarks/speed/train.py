@@ -55,6 +55,7 @@ from icdbench import registry
 from icdbench.benchmarks.speed.plain import PLAIN, load
 from icdbench.data.batches import Loader, training_order
 from icdbench.host import tune_process
+from icdbench.host.tuning import ENVIRONMENT
 from icdbench.spec import TrainSpec
 from icdbench.training.accelerator import fabric, seed_everything
 from icdbench.training.objectives import objective_of, optimizer_of
@@ -66,7 +67,7 @@ TITLE = 6  # words of a code's title
 TOLERANCE = 1e-4
 TURN, LONGEST = 1.0, 4  # seconds, steps
 WAITING = "waiting\n"
-AS_TORCH_IS = {"THP_MEM_ALLOC_ENABLE": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}  # icdbench sets other values
+AS_TORCH_IS = {"THP_MEM_ALLOC_ENABLE": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}  # of icdbench.host.tuning's
 CLOCK = "ICDBENCH_SPEED_CLOCK"  # names the function of `time` to use; read by child processes
 Row = dict[str, Any]
 
@@ -354,7 +355,7 @@ def children(measure: str, cases: Sequence[Row]) -> list[Row]:
             told = (case[key] for key in ("way", "model", "codes") if key in case)
             print(measure, *told, file=sys.stderr, flush=True)
             command = [sys.executable, __file__, "--case", json.dumps({"measure": measure, **case})]
-            environment = os.environ | (AS_TORCH_IS if case.get("way") == "plain" else {})
+            environment = os.environ | (AS_TORCH_IS if case.get("way") == "plain" else ENVIRONMENT)
             process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
             )

@@ -39,6 +39,12 @@ MixVersions = Annotated[
     bool, typer.Option("--mix-versions", help="Average runs of different minor versions of icdbench and torch, too.")
 ]
 Jobs = Annotated[int, typer.Option(help="Runs side by side on this machine, each with its share of the cores.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="CPU threads that compute, shared by --jobs; else one for each core that this process may use."
+    ),
+]
 Devices = Annotated[int | None, typer.Option(help="Devices of this machine that compute each run together.")]
 Nodes = Annotated[int | None, typer.Option(help="Machines that compute each run together, with --devices on each.")]
 Launcher = Annotated[str, typer.Option(help="local, or ray: each run a task of a Ray cluster.")]

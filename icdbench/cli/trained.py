@@ -19,6 +19,7 @@ from icdbench.cli.options import (
     Results,
     RunDataset,
     RunOption,
+    Threads,
     check_format,
     echo,
     fail,
@@ -29,6 +30,7 @@ from icdbench.cli.options import (
     until_stopped,
     with_reading,
 )
+from icdbench.host import limit_threads
 from icdbench.settings import DataError, SpecError, nearest
 
 if TYPE_CHECKING:
@@ -88,11 +90,13 @@ def predict_notes(
     dataset: RunDataset = None,
     models: ModelFiles = None,
     device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Assign codes to notes with a trained model: codes, titles, probabilities, above or below the threshold.
 
     A note that cannot be read says why in its place, the others go on, and the exit status is 1.
     """
+    limit_threads(threads)
     from rich.console import Console
 
     from icdbench.data import datasets
@@ -161,8 +165,10 @@ def explain_note(
     dataset: RunDataset = None,
     models: ModelFiles = None,
     device: Device = "cpu",
+    threads: Threads = None,
 ) -> None:
     """Show which words of a note speak for a code, by a trained model; or measure how far such weights can be trusted."""
+    limit_threads(threads)
     if evaluate:
         if any((source, bundle_file, code, method, html, cloud, title_cloud)):
             raise SpecError(
@@ -258,6 +264,7 @@ def serve_page(
     dataset: RunDataset = None,
     models: ModelFiles = None,
     device: Device = "auto",
+    threads: Threads = None,
     host: Annotated[
         str, typer.Option(help="An address of this machine; another than 127.0.0.1 opens the page to others.")
     ] = "127.0.0.1",
@@ -269,6 +276,7 @@ def serve_page(
         raise SpecError(
             "name a trained model: --run ID ('icdbench runs' lists them) or --bundle FILE; several to compare"
         )
+    limit_threads(threads)
     from icdbench.serving import app as pages
     from icdbench.serving import web
 

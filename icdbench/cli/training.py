@@ -30,6 +30,7 @@ from icdbench.cli.options import (
     SkipBad,
     TaskCPUs,
     TaskGPUs,
+    Threads,
     check_format,
     echo,
     fail,
@@ -40,6 +41,7 @@ from icdbench.cli.options import (
     stoppable,
     with_reading,
 )
+from icdbench.host import limit_threads
 from icdbench.plugins import listing
 from icdbench.settings import SpecError, typed
 
@@ -78,6 +80,7 @@ def run(
     devices: Devices = None,
     nodes: Nodes = None,
     jobs: Jobs = 1,
+    threads: Threads = None,
     launcher: Launcher = "local",
     task_cpus: TaskCPUs = 1,
     task_gpus: TaskGPUs = None,
@@ -94,6 +97,7 @@ def run(
     listing.check_names(names or ())
     check_format(fmt)
     numbers, changes = parsed_seeds(seeds), parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
+    _limit_threads(threads, devices, launcher)
     from icdbench import api
 
     planned = api.plan(
@@ -106,6 +110,13 @@ def run(
         return
     execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus)
     _print_runs(lambda: api.carry_out(planned, execution), fmt, mix=mix)
+
+
+def _limit_threads(threads: int | None, devices: int | None, launcher: str) -> None:
+    """Raises SpecError where another option says how many threads there are."""
+    if threads is not None and launcher == "ray":
+        raise SpecError(f"--threads {threads} does not reach the tasks of --launcher ray; say --task-cpus {threads}")
+    limit_threads(threads, processes=devices or 1)
 
 
 def _print_runs(call: Callable[[], api.Results], fmt: str, *, mix: bool) -> None:
@@ -146,6 +157,7 @@ def run_ablation(
     devices: Devices = None,
     nodes: Nodes = None,
     jobs: Jobs = 1,
+    threads: Threads = None,
     launcher: Launcher = "local",
     task_cpus: TaskCPUs = 1,
     task_gpus: TaskGPUs = None,
@@ -157,6 +169,7 @@ def run_ablation(
     listing.check_names([model])
     check_format(fmt)
     numbers, changes = parsed_seeds(seeds), parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
+    _limit_threads(threads, devices, launcher)
     from icdbench import api
 
     execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus)
@@ -190,6 +203,7 @@ def run_tuning(
     data: DataFolder = None,
     results: Results = Path("results"),
     device: Device = "auto",
+    threads: Threads = None,
     fmt: Format = "md",
 ) -> None:
     """Search the tuning ranges for the best validation metric; the setting found is run as MODEL@tuned."""
@@ -197,6 +211,7 @@ def run_tuning(
     listing.check_names(names)
     check_format(fmt)
     changes = parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
+    limit_threads(threads)
     import matplotlib as mpl
 
     from icdbench import api

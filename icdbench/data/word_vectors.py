@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -24,6 +23,7 @@ import numpy as np
 
 from icdbench.data.cache import cache_root, cached
 from icdbench.files import read_json, regular
+from icdbench.host import cores
 from icdbench.spec import DataSpec
 from icdbench.types import PADDING, Corpus, Encoded, FloatArray, Report, quiet
 
@@ -127,7 +127,7 @@ def _train(corpus: Corpus, data: DataSpec, width: int, report: Report) -> Traine
         parts += [corpus.splits["validation"], corpus.splits["test"]]
     words = [str(token) for token in range(len(corpus.vocabulary.tokens))]
     sentences = _Sentences(parts, words, report)
-    workers = 1 if sentences.total <= EPOCHS * REPEATABLE else min(_cores(), MOST_WORKERS)
+    workers = 1 if sentences.total <= EPOCHS * REPEATABLE else min(cores(), MOST_WORKERS)
     begun = time.monotonic()
     report(WHAT, 0, sentences.total)
     model = Word2Vec(vector_size=width, window=5, min_count=0, sg=0, workers=workers, seed=1)
@@ -144,8 +144,3 @@ def _train(corpus: Corpus, data: DataSpec, width: int, report: Report) -> Traine
     vectors[PADDING] = 0
     seconds = round(time.monotonic() - begun, 3)
     return vectors, {"words": sentences.total // EPOCHS, "epochs": EPOCHS, "workers": workers, "seconds": seconds}
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

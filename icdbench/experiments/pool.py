@@ -62,7 +62,9 @@ def _until_broken(
     messages, write_end = spawn.Pipe(duplex=False)
     running: dict[Future[Outcome], Numbered] = {}
     states: dict[int, str] = {}
-    pool = ProcessPoolExecutor(jobs, spawn, _set_up, (_share_of_cores(jobs), logging.getLogger().level))
+    pool = ProcessPoolExecutor(
+        jobs, spawn, _set_up, (max(1, torch.get_num_threads() // jobs), logging.getLogger().level)
+    )
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -115,12 +117,8 @@ def _relay(messages: Connection, listeners: Listeners, states: dict[int, str]) -
             listeners[number][what](*values)
 
 
-def _share_of_cores(jobs: int) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // jobs) if hasattr(os, "sched_getaffinity") else 1
-
-
 def _set_up(threads: int, level: int) -> None:
-    """Set up a worker: its share of the cores, where it logs, and that it ends with the main process."""
+    """Set up a worker: its share of the threads, where it logs, and that it ends with the main process."""
     from threadpoolctl import threadpool_limits
 
     os.setsid()  # Ctrl-C is for the main process

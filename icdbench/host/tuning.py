@@ -6,23 +6,55 @@ import ctypes
 import os
 import sys
 
+THREADS = "OMP_NUM_THREADS"  # torch and the libraries below it read it when they are loaded
+ENVIRONMENT = {
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8192",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
 
 def tune_process() -> None:
-    """Let torch and the C library keep memory and compiled kernels from one training step for the next.
+    """Let torch share its cores with other work, and keep memory and compiled kernels for the next training step.
 
-    The command line and its worker processes call this; in a notebook it is yours to call, before torch first computes. It
+    The command line and its worker processes call this; in a notebook it is yours to call, before torch is imported. It
     affects everything in the process, which takes more memory and gives little back to the system until it ends:
 
     - THP_MEM_ALLOC_ENABLE=1, unless it is set: torch has large tensors in large pages, where Linux has them, which spares a
       step thousands of page faults.
     - ONEDNN_PRIMITIVE_CACHE_CAPACITY=8192, unless it is set: the kernels that oneDNN compiles for each width of a batch are
       all kept.
-    - malloc keeps what a step frees, on Linux: asking the kernel for it again costs a fifth of a step.
+    - OMP_WAIT_POLICY=PASSIVE, unless it is set: a thread that waits for the others of an operation sleeps. By default it
+      spins, and where another process has displaced one of them it holds the core that this one could have.
+    - malloc keeps what a step frees, on Linux: asking the kernel for it again costs a fifth of a step. All threads have one
+      heap, or each would keep its own.
 
     docs/performance.md has what each is worth.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: no mapping of its own for a large tensor, which goes when that goes
         mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: the end of the heap is not given back
+        mallopt(-8, 1)  # M_ARENA_MAX
+
+
+def cores() -> int:
+    """Return how many cores this process may use: its affinity, and the CPU quota of its container (cgroup), rounded up."""
+    import joblib  # which imports numpy
+
+    return int(joblib.cpu_count())
+
+
+def limit_threads(threads: int | None, processes: int = 1) -> None:
+    """Set how many threads compute in this process and in those that it starts; the command line calls this.
+
+    None: what OMP_NUM_THREADS says if it is set, else an equal share of `cores()` for each of so many processes. torch by
+    itself does not know of quotas, and has a thread for each core of the machine.
+    """
+    if threads is None and THREADS in os.environ:
+        return
+    number = threads or max(1, cores() // processes)
+    os.environ[THREADS] = str(number)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(number)

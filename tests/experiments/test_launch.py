@@ -51,6 +51,22 @@ def test_runs_side_by_side_are_those_of_one_after_another(icdbench: Call, notes:
     assert not list(tmp_path.rglob("lock"))
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_runs_have_the_threads_asked_for_and_jobs_share_them(
+    icdbench: Call, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: str
+) -> None:
+    """The same results with any number of them, to rounding."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which is restored
+    words = ("run", "--models", "caml", "--seeds", "2", "--device", "cpu", *FAST, "--dataset", notes)
+    for threads in ("2", "4"):
+        status, _, err = icdbench(*words, "--results", threads, "--jobs", jobs, "--threads", threads)
+        assert status == 0, err
+    two, four = (store.load_records(tmp_path / threads) for threads in ("2", "4"))
+    assert {f"cpu, {4 // int(jobs)} threads" in record.device for record in four} == {True}
+    for one, other in zip(two, four, strict=True):
+        assert one.metrics["test"]["fixed"] == pytest.approx(other.metrics["test"]["fixed"], abs=1e-6)
+
+
 @pytest.mark.parametrize("jobs", ["0", "-1"])
 def test_impossible_numbers_of_jobs_are_refused(icdbench: Call, notes: Path, jobs: str) -> None:
     status, out, err = icdbench(*WORDS, "--dataset", notes, "--jobs", jobs)
@@ -222,6 +238,8 @@ def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
     [
         (("--launcher", "rya"), "no launcher 'rya'; did you mean 'ray'"),
         (("--launcher", "ray", "--jobs", "2"), "choose one of them"),
+        (("--launcher", "ray", "--threads", "2"), "say --task-cpus 2"),
+        (("--threads", "0"), "'--threads': Input should be greater"),
         (("--launcher", "ray", "--task-cpus", "-1"), "--task-cpus -1"),
     ],
 )
