@@ -26,8 +26,7 @@ def tune_process() -> None:
       all kept.
     - OMP_WAIT_POLICY=PASSIVE, unless it is set: a thread that waits for the others of an operation sleeps. By default it
       spins, and where another process has displaced one of them it holds the core that this one could have.
-    - malloc keeps what a step frees, on Linux: asking the kernel for it again costs a fifth of a step. All threads have one
-      heap, or each would keep its own.
+    - malloc keeps what a step frees, on Linux: asking the kernel for it again costs a fifth of a step.
 
     docs/performance.md has what each is worth.
     """
@@ -36,7 +35,6 @@ def tune_process() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: no mapping of its own for a large tensor, which goes when that goes
         mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: the end of the heap is not given back
-        mallopt(-8, 1)  # M_ARENA_MAX
 
 
 def cores() -> int:
