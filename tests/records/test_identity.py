@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 RESULTS = ROOT / "results"
 FOLDERS = (RESULTS, RESULTS / "reference", RESULTS / "explain")
-IDENTITIES = "657a87e6157244a3582530c7f774868d3e15dd1a9ee1ed25ee28e96a832d3017"
+IDENTITIES = "fc06123b1024dbb1eaa0e5e44c132fd81edabb7b2f417807c8af86a86dd77077"
 SMALL = {"data.min_documents": 1, "train.max_epochs": 1, "data.embeddings": "random"}
 SETTINGS: tuple[type[Settings], ...] = (DataSpec, TrainSpec, DiagnosisSettings, CamlSettings, OwnSettings)
 FIELDS = [
@@ -55,6 +55,11 @@ def committed() -> dict[str, RunRecord]:
 
 
 BEFORE = committed()
+FIRST = {  # those that were stored when all options of data stood in DataSpec
+    name: record
+    for name, record in BEFORE.items()
+    if json.loads((Path(name) / store.RECORD).read_bytes())["schema_version"] == 2
+}
 
 
 def another(cls: type[Settings], name: str) -> Any:
@@ -119,12 +124,12 @@ BEFORE_DEFAULTS = {(cls, name): cls.model_fields[name].default for cls, name in 
 def test_the_committed_runs_are_those_they_were_before_sources_had_their_own_options() -> None:
     """Equal runs are found by their identity: a digest of all, made when all options stood in DataSpec."""
     settings = [
-        (name.removeprefix(f"{ROOT}/"), each.spec.setting, each.spec.id) for name, each in sorted(BEFORE.items())
+        (name.removeprefix(f"{ROOT}/"), each.spec.setting, each.spec.id) for name, each in sorted(FIRST.items())
     ]
-    identities = [as_stored(name, each) for name, each in sorted(BEFORE.items())]
-    assert len(settings) == 108
+    identities = [as_stored(name, each) for name, each in sorted(FIRST.items())]
+    assert len(settings) == 96
     assert sha256(json.dumps(identities, sort_keys=True).encode()).hexdigest() == IDENTITIES
-    assert {id_ for _, _, id_ in settings} == {each.spec.id for each in map(as_asked_now, BEFORE.values())}
+    assert {id_ for _, _, id_ in settings} == {each.spec.id for each in map(as_asked_now, FIRST.values())}
 
 
 def as_stored(name: str, record: RunRecord) -> dict[str, Any]:
@@ -171,8 +176,11 @@ def test_the_committed_runs_are_signed_and_complete() -> None:
         stored = json.loads(
             (next(f for f in FOLDERS if (f / record.id).is_dir()) / record.id / store.RECORD).read_bytes()
         )
-        gained = DataSpec().unchosen if stored["schema_version"] < 4 else set()  # fields of schema 4
-        assert stored["spec"]["data"].keys() == (DataSpec.model_fields.keys() | FORMER_OPTIONS.keys()) - gained
+        data = stored["spec"]["data"].keys()
+        if stored["schema_version"] == 2:
+            assert data == (DataSpec.model_fields.keys() | FORMER_OPTIONS.keys()) - DataSpec().unchosen
+        else:
+            assert data == type(datasets.source(record.spec.dataset).settings()).model_fields.keys()
         assert stored["spec"]["train"].keys() == TrainSpec.model_fields.keys()
 
 
@@ -281,7 +289,7 @@ def test_a_record_of_another_schema_is_left_out_with_a_line(
 
 def test_records_of_schema_2_are_upgraded_and_keep_their_ids(tmp_path: Path) -> None:
     """Where settings came from was part of the spec; the ids of runs were hashes without it, as they are now."""
-    runs = [record for name, record in BEFORE.items() if name == f"{RESULTS}/{record.id}"]
+    runs = [record for name, record in FIRST.items() if name == f"{RESULTS}/{record.id}"]
     for record in runs:
         before = json.loads((RESULTS / record.id / store.RECORD).read_bytes())
         assert before["schema_version"] == 2

@@ -26,7 +26,7 @@ from planted import note
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 from starlette.datastructures import Headers
-from systems import LINEAR, NAMES, NEURAL, TEXT, predictor
+from systems import BLIND, LINEAR, NAMES, NEURAL, TEXT, predictor
 
 from icdbench import registry
 from icdbench.inference import bundle
@@ -106,11 +106,12 @@ def test_two_models_are_compared_code_by_code(models: list[Predictor]) -> None:
 def test_every_model_shows_the_whole_note(system: str) -> None:
     site = Site([predictor(system)], alone=True)
     for method in ("", site.models[0].methods[-1]):
-        (evidence,) = site.answer(NoteForm(TEXT, "3.0", method=method)).evidence
+        (evidence,) = site.answer(NoteForm(TEXT, "4.0", method=method)).evidence
         assert "".join(piece.text for piece in evidence.pieces) == TEXT
         assert evidence.method == (method or site.models[0].methods[0])
-        assert 0 < len(evidence.strongest) <= answers.STRONGEST
-        assert max(abs(piece.shade) for piece in evidence.pieces) == answers.LEVELS
+        if system not in BLIND or method == "random":
+            assert 0 < len(evidence.strongest) <= answers.STRONGEST
+            assert max(abs(piece.shade) for piece in evidence.pieces) == answers.LEVELS
         assert {word.lower() for word in evidence.strongest} <= set(NAMES)
 
 
