@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +47,6 @@ from icdbench.settings import SpecError, typed
 
 if TYPE_CHECKING:
     from icdbench import api
-    from icdbench.experiments import tune
 
 log = logging.getLogger("icdbench")
 app = typer.Typer()
@@ -216,6 +215,7 @@ def run_tuning(
 
     from icdbench import api
     from icdbench.experiments import tune
+    from icdbench.presentation import tables
     from icdbench.run import Request
 
     mpl.use("agg")  # Optuna's plots need no window
@@ -225,7 +225,7 @@ def run_tuning(
         if len(names) > 1 or names == ["all"]:
             asked = Request(names, dataset, changes=changes, root=data, results=results, device=device)
             budgets = tune.budgets(asked, trials, storage, seed)
-            _print_cost([budget for _, budget in budgets])
+            echo(tables.cost([budget for _, budget in budgets]), err=True)
             studies = [(budget.model, request.changes) for request, budget in budgets]
         for name, of_model in studies:
             try:
@@ -238,22 +238,6 @@ def run_tuning(
                 echo(found.text(fmt), nl=False)
     if failures:
         fail("; ".join(failures), 1)
-
-
-def _print_cost(budgets: Sequence[tune.Budget]) -> None:
-    """Print on stderr what is left of each study, and of all together."""
-    from icdbench.presentation.formats import duration
-
-    rows = [
-        [each.model, each.parameters, each.done, each.left, "?" if each.cost is None else duration(each.cost)]
-        for each in budgets
-    ]
-    known = duration(sum(each.cost or 0 for each in budgets))
-    unknown = any(each.cost is None for each in budgets)
-    rows.append(
-        ["all", "", sum(each.done for each in budgets), sum(each.left for each in budgets), known + " + ?" * unknown]
-    )
-    echo(grid(rows, ["model", "parameters searched", "trials done", "left", "time left"]), err=True)
 
 
 @app.command("models")

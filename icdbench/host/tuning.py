@@ -10,7 +10,7 @@ THREADS = "OMP_NUM_THREADS"  # torch and the libraries below it read it when the
 ENVIRONMENT = {
     "THP_MEM_ALLOC_ENABLE": "1",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8192",
-    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "300",
 }
 
 
@@ -24,8 +24,9 @@ def tune_process() -> None:
       step thousands of page faults.
     - ONEDNN_PRIMITIVE_CACHE_CAPACITY=8192, unless it is set: the kernels that oneDNN compiles for each width of a batch are
       all kept.
-    - OMP_WAIT_POLICY=PASSIVE, unless it is set: a thread that waits for the others of an operation sleeps. By default it
-      spins, and where another process has displaced one of them it holds the core that this one could have.
+    - GOMP_SPINCOUNT=300, unless it is set: a thread that waits for the others of an operation soon sleeps. By default it
+      spins for milliseconds, and where another process has displaced one of them it holds the core that this one could
+      have. Sleeping at once (OMP_WAIT_POLICY=PASSIVE) would make an idle machine slower.
     - malloc keeps what a step frees, on Linux: asking the kernel for it again costs a fifth of a step.
 
     docs/performance.md has what each is worth.

@@ -20,11 +20,22 @@ from icdbench.presentation.formats import Grid, write
 from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
 from icdbench.presentation.notes import no_better_than_popularity, told_apart
 from icdbench.presentation.reported import literature
-from icdbench.presentation.tuning_table import tuned
+from icdbench.presentation.tuning_table import cost, tuned
 from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark, Reported
 
-__all__ = ["FORMATS", "analyses", "chosen_analyses", "comparison", "literature", "printed", "table", "tuned"]
+__all__ = [
+    "FORMATS",
+    "analyses",
+    "at_popularity",
+    "chosen_analyses",
+    "comparison",
+    "cost",
+    "literature",
+    "printed",
+    "table",
+    "tuned",
+]
 
 FORMATS = formats.FORMATS
 

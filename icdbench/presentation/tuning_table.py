@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import stdev
 from typing import TYPE_CHECKING
 
-from icdbench.presentation.formats import Cell, Grid, write
+from icdbench.presentation.formats import Cell, Grid, Value, duration, write
 
 if TYPE_CHECKING:  # Optuna and torch are slow to import
     from icdbench.experiments import tune
@@ -105,3 +105,17 @@ def _setting(value: object) -> str:
 
 def _listed(settings: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={_setting(value)}" for name, value in settings.items())
+
+
+def cost(budgets: Sequence[tune.Budget]) -> str:
+    """What is left of each study, and of all together, as a Markdown table."""
+    rows: list[list[Value]] = [
+        [each.model, each.parameters, each.done, each.left, "?" if each.cost is None else duration(each.cost)]
+        for each in budgets
+    ]
+    known = duration(sum(each.cost or 0 for each in budgets))
+    more = " + ?" if any(each.cost is None for each in budgets) else ""
+    rows.append(["all", "", sum(each.done for each in budgets), sum(each.left for each in budgets), known + more])
+    header = ["model", "parameters searched", "trials done", "left", "time left"]
+    note = "Time left: by the mean time of the study's trials, else of stored runs of the start; ?: there are neither."
+    return write([Grid("What is left to tune", header, rows, [note])], "md")

@@ -37,14 +37,14 @@ def test_importing_tunes_nothing() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc is told on Linux alone")
 def test_it_is_offered_and_needs_no_torch() -> None:
-    assert said("import icdbench; icdbench.tune_process()") == "1 8192 PASSIVE 3 False"
+    assert said("import icdbench; icdbench.tune_process()") == "1 8192 300 2 False"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc is told on Linux alone")
 def test_what_the_user_set_stays() -> None:
     assert (
         said("import icdbench; icdbench.tune_process()", "os.environ['THP_MEM_ALLOC_ENABLE'] = '0'")
-        == "0 8192 PASSIVE 3 False"
+        == "0 8192 300 2 False"
     )
 
 
@@ -53,7 +53,7 @@ def test_the_command_line_tunes_its_process() -> None:
     code = (
         "sys.argv = ['icdbench', '--version']\nfrom icdbench.cli.main import main\ntry: main()\nexcept SystemExit: pass"
     )
-    assert said(code) == "1 8192 PASSIVE 3 False"
+    assert said(code) == "1 8192 300 2 False"
 
 
 LIMITED = "import os, sys\nfrom icdbench.host import limit_threads\nlimit_threads({asked})\nprint(os.environ['OMP_NUM_THREADS'])"
