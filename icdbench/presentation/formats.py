@@ -182,7 +182,7 @@ def _formatted(grid: Grid, form: Format) -> str:
     header, *rows = [[text(cell, form.first if not i else form.escape) for i, cell in enumerate(row)] for row in lines]
     align = [
         "left"
-        if heading in {"system", "method", "figures", "data set", "codes, to scale", "config", "parameter"}
+        if heading in {"model", "system", "method", "figures", "data set", "codes, to scale", "config", "parameter"}
         else "right"
         for heading in grid.header
     ]
