@@ -478,7 +478,7 @@ def test_vectors_that_were_kept_without_a_note_of_their_training_are_read(monkey
 def test_many_words_are_read_by_a_worker_per_core(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents are about one of ten subjects, each with ten words of its own: those should end up side by side."""
     monkeypatch.setattr(embeddings, "REPEATABLE", 100_000)
-    monkeypatch.setattr(embeddings, "_cores", lambda: workers)
+    monkeypatch.setattr(embeddings, "cores", lambda: workers)
     generator = np.random.default_rng(2)
     texts = [(2 + 10 * (document % 10) + generator.integers(0, 10, 200)).tolist() for document in range(1_000)]
     corpus = indexed(encoded(texts, [[]] * len(texts)), 102)
@@ -497,7 +497,7 @@ def test_many_words_are_read_by_a_worker_per_core(workers: int, monkeypatch: pyt
 def test_progress_of_word_vectors_ends_at_the_total(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "STEP", 1_000)
     monkeypatch.setattr(embeddings, "REPEATABLE", 10_000 if workers == 1 else 0)
-    monkeypatch.setattr(embeddings, "_cores", lambda: workers)
+    monkeypatch.setattr(embeddings, "cores", lambda: workers)
     corpus = indexed(encoded([[2, 3] * 150] * 10, [[]] * 10), 4)
     heard: list[tuple[str, int, int]] = []
     word_vectors(corpus, DataSpec(), 4, lambda *said: heard.append(said))
