@@ -358,6 +358,7 @@ def prepared(folder: Path, messages: Messages) -> Ground:
     place = Place.new(folder)
     ground = Ground(folder, messages)
     os.environ["ICDBENCH_CACHE"] = str(place.cache)
+    os.environ["ICDBENCH_FLOORS"] = "0"  # only the systems that are named
     os.chdir(folder)
     (folder / "note.txt").write_text("patient with heart failure and fever", encoding="utf-8")
     for model in ("caml", "lr"):

@@ -115,6 +115,7 @@ class Place:
                 with (self.folder / f"{name}-{os.getpid()}").open("w", encoding="utf-8") as file:
                     os.dup2(file.fileno(), number)
             os.environ["ICDBENCH_CACHE"] = str(self.cache)
+            os.environ["ICDBENCH_FLOORS"] = "0"  # only the systems that are named
             os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
             sys.argv = ["icdbench", *(words or self.words())]
             trials.HEARTBEAT, trials.GRACE = 1, 2  # seconds until a killed trial is tried again
