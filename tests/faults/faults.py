@@ -164,7 +164,11 @@ class Place:
         """Files of a finished run's folder that are none of its own."""
         own = {store.RECORD, store.PREDICTIONS, store.WEIGHTS, "record.old.json"}  # the last: a damaged one, kept
         found = [path for path in self.results.rglob("*") if path.is_file() and path.name not in own]
-        return [str(path) for path in (*found, *self.temporary.iterdir(), *self.folder.rglob(".icdbench-*"))]
+        # torch makes an empty folder for its compiler's cache once and for all, whether anything is compiled or not.
+        temporary = [
+            path for path in self.temporary.iterdir() if path.name[:14] != "torchinductor_" or any(path.iterdir())
+        ]
+        return [str(path) for path in (*found, *temporary, *self.folder.rglob(".icdbench-*"))]
 
     def tree(self) -> dict[str, str]:
         """Every file by its place, with its digest."""
