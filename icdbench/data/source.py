@@ -147,9 +147,9 @@ class Source(ABC):
         return True
 
     def at(self, root: Path, data: DataSpec) -> Self:
-        """The data set in a folder of raw data, with these settings; options of other sources are left out."""
+        """The data set in a folder of raw data, with these settings; options of other sources are left out. Raises SpecError."""
         own = {name: value for name, value in data.model_dump().items() if name in type(self.data).model_fields}
-        return replace(self, root=root, data=type(self.data).model_validate(own))
+        return replace(self, root=root, data=type(self.data)().override(own, "data"))
 
     def fingerprint(self) -> str:
         """16 hex digits of the raw content: bytes and names, below their common folder, of all files of the data set."""

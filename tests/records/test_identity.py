@@ -29,7 +29,7 @@ from icdbench.records import provenance, store
 from icdbench.records.provenance import commit
 from icdbench.records.record import RunRecord
 from icdbench.run import Request
-from icdbench.settings import DataError, Settings
+from icdbench.settings import DataError, Settings, SpecError
 from icdbench.spec import FORMER_OPTIONS, DataSpec, RunSpec, StoredDataSpec, TrainSpec
 
 pytestmark = pytest.mark.slow
@@ -630,3 +630,11 @@ def test_listing_runs_needs_no_model(few_notes: Path, tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "lr/1-" in done.stdout
     assert done.stdout.endswith("False\n")
+
+
+def test_an_impossible_option_in_a_stored_run_is_told_in_a_line() -> None:
+    own = datasets.source("notes.csv")
+    stored = StoredDataSpec.model_validate({**own.settings().model_dump(mode="json"), "skip_bad": -1})
+    with pytest.raises(SpecError, match=r"data\.skip_bad=-1: input should be a valid boolean"):
+        own.at(Path(), stored)
+    assert datasets.completed("notes.csv", stored) == stored
