@@ -28,8 +28,8 @@ from icdbench.types import Batch, Task
 
 class Config(Settings):
     embedding_size: Positive = 100
-    kernel_size: Positive = tunable(4, 3, 25)
-    filters: Positive = tunable(500, 50, 500)
+    kernel_size: Positive = tunable(4, 3, 25, log=True)
+    filters: Positive = tunable(500, 50, 500, log=True)
     dropout: Rate = tunable(0.2, 0.0, 0.8)
     attend_padding: bool = False
 

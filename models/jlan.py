@@ -26,7 +26,8 @@ What the paper leaves open or states inconsistently, and what is computed here:
   and for codes without a title, it is initialised randomly.
 - Eq. 8–9 as printed have no softmax: M is then a sum over tokens that grows with the document. `label_softmax`, the
   default because it does better on validation, adds the softmax over tokens that is usual in the field.
-- α + β ≤ 1 (eq. 13) is achieved by dividing both by their sum. "Splice" is a sum, as in the authors' later code.
+- α + β ≤ 1 (eq. 13) is achieved by dividing both by their sum, unless `normalise_gates` is off. "Splice" is a sum, as in
+  the authors' later code; with `splice="concat"` it is [α S; β M], and the first output layer has 4H inputs.
 - Nothing is said of the scale on which V reaches the output layers, or of how these are initialised. An average of S and M
   is half as large as their sum, and training starts slowly from it: `scale` multiplies V, 1 by default.
 - Eq. 16 pools a matrix of width k, which according to the text follows two fully connected layers: 2H → H → k' = H,
@@ -42,6 +43,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -74,6 +76,8 @@ class Config(Settings):
     attention_size: Positive = tunable(200, 50, 400, about="d of W1 and W2")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
     attention: Literal["joint", "sum", "label", "self"] = "joint"
+    splice: Literal["sum", "concat"] = Field("sum", description="how joint attention puts α S and β M together")
+    normalise_gates: bool = Field(True, description="divide α and β by their sum")
     label_softmax: bool = True
     output: Literal["mlp-sum", "label-linear"] = "mlp-sum"
     scale: PositiveFloat = tunable(1.0, 0.5, 8.0, log=True, about="factor of V before the output layers")
@@ -96,6 +100,8 @@ class Config(Settings):
         Variant(name="t-loss-0.2", about="Table 3", train={"t_loss": 0.2}),
         Variant(name="blocks-2", about="Table 4", model={"blocks": 2}),
         Variant(name="blocks-3", about="Table 4", model={"blocks": 3}),
+        Variant(name="concat", about="splice as concatenation", model={"splice": "concat"}),
+        Variant(name="free-gates", about="α and β not divided by their sum", model={"normalise_gates": False}),
         Variant(name="no-label-softmax", about="eq. 8 as printed", model={"label_softmax": False}),
         Variant(name="label-linear", about="a weight vector per code as output", model={"output": "label-linear"}),
     ),
@@ -125,12 +131,13 @@ class Jlan(nn.Module):
         if config.attention == "joint":
             self.w3 = Linear(both, 1, bias=False)
             self.w4 = Linear(both, 1, bias=False)
-            self.gates = GateShares()
+            self.gates = GateShares(normalise=config.normalise_gates)
+        joined = 2 * both if config.attention == "joint" and config.splice == "concat" else both
         if config.output == "mlp-sum":
-            self.hidden = Linear(both, width)
+            self.hidden = Linear(joined, width)
             self.pooled = Linear(width, width)
         else:
-            self.output = LabelwiseLinear(both, task.num_codes)
+            self.output = LabelwiseLinear(joined, task.num_codes)
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute logits_BL."""
@@ -142,7 +149,7 @@ class Jlan(nn.Module):
         return self._logits(self._codes(ahead_BTH, back_BTH, mask_BT))
 
     def _codes(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """Compute V, the document's representation for each code [B, L, 2H]."""
+        """Compute V, the document's representation for each code [B, L, 2H]; [B, L, 4H] if it is concatenated."""
         if self.config.attention == "self":
             return self._self(ahead_BTH, back_BTH, mask_BT)
         sides = (self._label(side_BTH, mask_BT) for side_BTH in (ahead_BTH, back_BTH))
@@ -153,8 +160,8 @@ class Jlan(nn.Module):
         if self.config.attention == "sum":
             return self_BLK + label_BLK
         alpha_BL1, beta_BL1 = self.gates(self.w3(self_BLK), self.w4(label_BLK))
-        joint_BLK: Tensor = alpha_BL1 * self_BLK + beta_BL1 * label_BLK
-        return joint_BLK
+        weighted = (alpha_BL1 * self_BLK, beta_BL1 * label_BLK)
+        return torch.cat(weighted, dim=2) if self.config.splice == "concat" else weighted[0] + weighted[1]
 
     def _self(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
         hidden_BTK = torch.cat((ahead_BTH, back_BTH), dim=2)

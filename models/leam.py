@@ -56,7 +56,7 @@ MOST_CODES = 2000  # for the variant: 220 million weights
 
 class Config(Settings):
     embedding_size: Positive = 300
-    kernel_size: Positive = tunable(10, 3, 25)
+    kernel_size: Positive = tunable(10, 3, 25, log=True)
     dropout: Rate = tunable(0.5, 0.0, 0.8)
     attention: Literal["codes", "ngram"] = "codes"
     ngram: Positive = tunable(55, 5, 111, about="width over tokens of the convolution of cosines (ngram)")

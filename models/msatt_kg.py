@@ -42,7 +42,7 @@ class Config(Settings):
     embedding_size: Positive = 100
     kernel_size: Odd = tunable(3, choices=(3, 5, 9, 15, 25))
     scales: Layers = tunable(5, 2, 8, about="N, convolutions that each read all previous ones")
-    filters: Positive = tunable(100, 30, 500)
+    filters: Positive = tunable(100, 30, 500, log=True)
     attention_size: Positive = tunable(50, 10, 200, about="hidden width of the MLP that weights the scales")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
 

@@ -30,7 +30,7 @@ from icdbench.types import Batch, Task
 class Config(Settings):
     embedding_size: Positive = 100
     kernel_sizes: OddSizes = (3, 5, 9, 15, 19, 25)
-    filters: Positive = tunable(50, 30, 100, about="per kernel size")
+    filters: Positive = tunable(50, 30, 100, log=True, about="per kernel size")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
     attend_padding: bool = False
 

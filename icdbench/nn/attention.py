@@ -132,15 +132,18 @@ class WordWeights(Inspectable):
 class GateShares(Inspectable):
     """σ(one) and σ(other), each divided by their sum: the softmax of their logs, which never is 0/0.
 
-    `names` are those under which the two shares are shown.
+    `names` are those under which the two are shown. Without `normalise` they are not divided.
     """
 
-    def __init__(self, names: tuple[str, str] = ("alpha", "beta")) -> None:
+    def __init__(self, names: tuple[str, str] = ("alpha", "beta"), *, normalise: bool = True) -> None:
         super().__init__()
         self.names = names
+        self.normalise = normalise
 
     def forward(self, one_BL1: Tensor, other_BL1: Tensor) -> tuple[Tensor, Tensor]:
         """[B, L, 1] each."""
+        if not self.normalise:
+            return one_BL1.sigmoid(), other_BL1.sigmoid()
         shares_BL2 = functional.logsigmoid(torch.cat((one_BL1, other_BL1), dim=2)).softmax(2)
         return shares_BL2[..., :1], shares_BL2[..., 1:]
 

@@ -225,6 +225,8 @@ def test_cnn_computes_its_equations_and_pads_short_documents_to_the_kernel() -> 
         "@no-joint",
         "@label-only",
         "@self-only",
+        "@concat",
+        "@free-gates",
     ],
 )
 def test_jlan_computes_its_equations(variant: str) -> None:
@@ -253,7 +255,9 @@ def test_jlan_computes_its_equations(variant: str) -> None:
     if config.attention == "joint":  # type: ignore[union-attr]
         alpha = (parts["self"] @ weights["w3.weight"].T).sigmoid()
         beta = (parts["label"] @ weights["w4.weight"].T).sigmoid()
-        v_LK = (alpha * parts["self"] + beta * parts["label"]) / (alpha + beta)
+        total = alpha + beta if config.normalise_gates else 1.0  # type: ignore[union-attr]
+        weighted = (alpha * parts["self"] / total, beta * parts["label"] / total)
+        v_LK = torch.cat(weighted, 1) if config.splice == "concat" else sum(weighted)  # type: ignore[union-attr]
     else:
         v_LK = torch.stack(list(parts.values())).sum(0)
     if config.output == "mlp-sum":  # type: ignore[union-attr]
