@@ -123,8 +123,8 @@ def _with_options(given: object) -> object:
 class TrainSpec(Settings):
     """How a neural model is trained. Defaults are the suite's; a model declares where its paper differs."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1000)] = tunable(1e-3, 1e-5, 1e-2, log=True)
-    weight_decay: Annotated[float, Field(ge=0)] = tunable(0.0, 0.0, 1e-2)
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = tunable(1e-3, 1e-4, 1e-2, log=True)
+    weight_decay: Annotated[float, Field(ge=0)] = tunable(0.0, choices=(0.0, 1e-6, 1e-5, 1e-4, 1e-3))
     optimizer: Literal["adam", "adamw"] = "adam"
     batch_size: Positive = tunable(16, choices=(4, 8, 16, 32), about="documents per step")
     max_epochs: Positive = 200

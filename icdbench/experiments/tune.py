@@ -45,6 +45,7 @@ from icdbench.types import Corpus, Report, quiet
 
 log = logging.getLogger("icdbench")
 
+AT_RANDOM = 6  # trials before TPE proposes settings: training is slow, and studies have few
 WAIT = 2.0  # seconds between two looks at the trials of other processes
 START = "first"  # attribute of the trial of the setting to be improved
 
@@ -267,7 +268,8 @@ def _sampler(study: optuna.Study, trial: optuna.Trial, seed: int) -> optuna.samp
     """
     earlier = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
     place = sum(kept.counts(each) or not each.state.is_finished() for each in earlier)
-    return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, place]).generate_state(1)[0]))
+    drawn_from = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(n_startup_trials=AT_RANDOM, seed=drawn_from)
 
 
 def _validation(trial: optuna.Trial, search: _Search, report: Callable[[Progress], None], prepare: Report) -> float:
