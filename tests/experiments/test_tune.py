@@ -155,7 +155,7 @@ def test_the_command_compares_equal_budgets(icdbench: Call, few_notes: Path, tmp
         [record.spec for record in store.load_records(tmp_path / "results") if record.spec.system == system]
         for system in ("caml", "caml@tuned")
     )
-    searched = {"learning_rate", "weight_decay", "kernel_size", "dropout"}
+    searched = {"learning_rate", "weight_decay", "batch_size", "kernel_size", "dropout"}
     assert [spec.seed for spec in start] == [spec.seed for spec in tuned] == [1, 2, 3]
     for one, other in zip(start, tuned, strict=True):
         assert one.data == other.data
@@ -431,12 +431,13 @@ def test_hopeless_trials_are_ended(few_notes: Path, tmp_path: Path, monkeypatch:
     fit, calls = train.fit, []
 
     def worse(*given: Any, **named: Any) -> Any:
-        """From the seventh trial on the metric reported is below all others."""
+        """Each trial is better than the one before, until from the seventh on they are worse than all."""
         calls.append(1)
         report = named["report"]
 
         def told(step: Progress) -> None:
-            report(replace(step, value=0.0) if step.ended and len(calls) > 6 else step)
+            value = len(calls) / 10 if len(calls) <= 6 else 0.0
+            report(replace(step, value=value) if step.ended else step)
 
         return fit(*given, **{**named, "report": told})
 
