@@ -126,16 +126,25 @@ def divergence(one_BL: Tensor, other_BL: Tensor) -> Tensor:
 
 def of_each_pair(spec: TrainSpec, counts_L: Tensor, documents: int) -> PairLoss:
     """The loss of `train.objective` with its settings, where `counts_L` of the `documents` for training have each code."""
+    balanced = partial(class_balanced, weights_L=effective_weights(counts_L, spec.cb_beta))
     biases_L = tolerant_biases(counts_L, documents, spec.db_kappa)
-    balance = {"alpha": spec.db_alpha, "beta": spec.db_beta, "mu": spec.db_mu, "scale": spec.db_lambda}
-    gammas = {"gamma_pos": spec.asl_gamma_pos, "gamma_neg": spec.asl_gamma_neg}
     known: dict[str, PairLoss] = {
         "bce": each_loss,
         "truncated": each_loss,
         "focal": partial(focal, gamma=spec.focal_gamma, alpha=spec.focal_alpha),
-        "asymmetric": partial(asymmetric, **gammas, clip=spec.asl_clip),
-        "class-balanced": partial(class_balanced, weights_L=effective_weights(counts_L, spec.cb_beta)),
-        "distribution-balanced": partial(distribution_balanced, counts_L=counts_L, biases_L=biases_L, **balance),
+        "asymmetric": partial(
+            asymmetric, gamma_pos=spec.asl_gamma_pos, gamma_neg=spec.asl_gamma_neg, clip=spec.asl_clip
+        ),
+        "class-balanced": balanced,
+        "distribution-balanced": partial(
+            distribution_balanced,
+            counts_L=counts_L,
+            biases_L=biases_L,
+            alpha=spec.db_alpha,
+            beta=spec.db_beta,
+            mu=spec.db_mu,
+            scale=spec.db_lambda,
+        ),
     }
     return known[spec.objective]
 
