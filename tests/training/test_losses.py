@@ -42,12 +42,12 @@ def by_hand(objective: str, document: int, code: int) -> float:
     p = 1 / (1 + math.exp(-z))
     counts = COUNTS.tolist()
     if objective == "focal":
-        return float(-0.25 * (1 - p) ** 2 * math.log(p) if y else -0.75 * p**2 * math.log(1 - p))
+        return -0.25 * (1 - p) ** 2 * math.log(p) if y else -0.75 * p**2 * math.log(1 - p)
     if objective == "asymmetric":
         shifted = max(p - 0.05, 0)
         return -math.log(p) if y else -(shifted**4) * math.log(1 - shifted)
     if objective == "class-balanced":
-        weights = [(1 - 0.999) / (1 - 0.999**n) for n in counts]
+        weights = [(1 - 0.999) / (1 - math.pow(0.999, n)) for n in counts]
         return -math.log(p if y else 1 - p) * weights[code] * len(counts) / sum(weights)
     if objective == "distribution-balanced":
         drawn = sum(1 / n for n, label in zip(counts, LABELS[document].tolist(), strict=True) if label)
