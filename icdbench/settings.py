@@ -37,6 +37,8 @@ OddSizes = Annotated[tuple[Odd, ...], Field(min_length=1), BeforeValidator(_spli
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
+NotNegative = Annotated[float, Field(ge=0)]
+
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

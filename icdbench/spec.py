@@ -13,7 +13,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
-from icdbench.settings import Layers, Odd, OddSizes, Positive, PositiveFloat, Rate, Settings, SpecError, tunable
+from icdbench.settings import (
+    Layers,
+    NotNegative,
+    Odd,
+    OddSizes,
+    Positive,
+    PositiveFloat,
+    Rate,
+    Settings,
+    SpecError,
+    tunable,
+)
 
 __all__ = [
     "Benchmark",
@@ -120,35 +131,94 @@ def _with_options(given: object) -> object:
     return given.model_dump(mode="json") if isinstance(given, DataSpec) else given
 
 
+# Fields that TrainSpec has got since runs were first stored, with what those computed. Without effect they enter no id.
+LATER_FIELDS: Mapping[str, JsonValue] = {
+    "focal_gamma": 2.0,
+    "focal_alpha": 0.25,
+    "asl_gamma_pos": 0.0,
+    "asl_gamma_neg": 4.0,
+    "asl_clip": 0.05,
+    "cb_beta": 0.999,
+    "db_alpha": 0.1,
+    "db_beta": 10.0,
+    "db_mu": 0.2,
+    "db_kappa": 0.05,
+    "db_lambda": 2.0,
+    "warmup": 0.1,
+    "r_drop": 0.0,
+}
+
+# Fields that have an effect only beside one value of another field.
+BELONGING: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "objective": {
+        "truncated": ("t_loss", "ramp_epochs", "stop_epoch"),
+        "focal": ("focal_gamma", "focal_alpha"),
+        "asymmetric": ("asl_gamma_pos", "asl_gamma_neg", "asl_clip"),
+        "class-balanced": ("cb_beta",),
+        "distribution-balanced": ("db_alpha", "db_beta", "db_mu", "db_kappa", "db_lambda"),
+    },
+    "scheduler": {"plateau": ("plateau_factor", "plateau_patience", "plateau_floor"), "linear": ("warmup",)},
+}
+
+
 class TrainSpec(Settings):
-    """How a neural model is trained. Defaults are the suite's; a model declares where its paper differs."""
+    """How a neural model is trained. Defaults are the suite's; a model declares where its paper differs.
+
+    Defaults of an objective are those of its paper (docs/losses.md); fields of the others have no effect (`BELONGING`).
+    """
 
     learning_rate: Annotated[float, Field(gt=0, le=1000)] = tunable(1e-3, 1e-4, 1e-2, log=True)
-    weight_decay: Annotated[float, Field(ge=0)] = tunable(0.0, choices=(0.0, 1e-6, 1e-5, 1e-4, 1e-3))
+    weight_decay: NotNegative = tunable(0.0, choices=(0.0, 1e-6, 1e-5, 1e-4, 1e-3))
     optimizer: Literal["adam", "adamw"] = "adam"
     batch_size: Positive = tunable(16, choices=(4, 8, 16, 32), about="documents per step")
     max_epochs: Positive = 200
     patience: Positive = Field(10, description="epochs without a better validation metric before training stops")
     monitor: str = Field("auto", description="validation metric that decides; auto: p@5 up to 50 codes, else p@8")
-    objective: Literal["bce", "truncated"] = "bce"
+
+    objective: Literal["bce", "truncated", "focal", "asymmetric", "class-balanced", "distribution-balanced"] = "bce"
     t_loss: Rate = tunable(0.15, 0.0, 0.3, about="largest fraction of positive pairs dropped (D_max)")
     ramp_epochs: Positive = Field(30, description="epochs until t_loss is reached (its slope is D_max / ramp_epochs)")
     stop_epoch: Positive | None = Field(None, description="epoch from which nothing is dropped any more; none: never")
-    scheduler: Literal["none", "plateau"] = Field(
-        "none", description="plateau: a smaller learning rate once the monitored metric no longer rises"
+    focal_gamma: NotNegative = tunable(2.0, 0.0, 5.0, about="how much less easy pairs count")
+    focal_alpha: Rate = tunable(0.25, 0.1, 0.9, about="weight of positive pairs, of negative ones 1 less it")
+    asl_gamma_pos: NotNegative = tunable(0.0, 0.0, 2.0, about="how much less easy positive pairs count")
+    asl_gamma_neg: NotNegative = tunable(4.0, 0.0, 8.0, about="how much less easy negative pairs count")
+    asl_clip: Rate = tunable(0.05, 0.0, 0.2, about="negative pairs of a lower probability count nothing")
+    cb_beta: Rate = tunable(
+        0.999, choices=(0.9, 0.99, 0.999, 0.9999), about="0: codes count alike; near 1: as 1/frequency"
+    )
+    db_alpha: NotNegative = Field(0.1, description="least weight of a pair")
+    db_beta: NotNegative = Field(10.0, description="how steeply weights rise from db_alpha to 1 more")
+    db_mu: NotNegative = tunable(0.2, 0.1, 0.9, about="rareness in its document from which a code weighs more")
+    db_kappa: NotNegative = tunable(0.05, 0.0, 0.2, about="how much lower the logits of rare codes are set")
+    db_lambda: PositiveFloat = tunable(2.0, 1.0, 5.0, about="how much less easy negative pairs count")
+    r_drop: NotNegative = Field(0.0, description="weight of R-Drop, which reads documents twice; 0: none")
+
+    scheduler: Literal["none", "plateau", "linear"] = Field(
+        "none", description="plateau: a smaller learning rate once the monitored metric no longer rises; linear: to 0"
     )
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.9, description="what it is multiplied by")
     plateau_patience: int = Field(5, ge=0, description="epochs without a better metric that are borne before that")
-    plateau_floor: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="the learning rate is never lowered below this"
+    plateau_floor: NotNegative = Field(0.0, description="the learning rate is never lowered below this")
+    warmup: Annotated[float, Field(ge=0, le=1)] = tunable(
+        0.1, 0.0, 0.2, about="share of all steps in which the learning rate rises from 0"
     )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where the GPU has it")
 
     def idle(self) -> set[str]:
         """The fields without effect beside the others: those of an objective or a scheduler that is not chosen."""
-        objective = set() if self.objective == "truncated" else {"t_loss", "ramp_epochs", "stop_epoch"}
-        scheduler = set() if self.scheduler == "plateau" else {"plateau_factor", "plateau_patience", "plateau_floor"}
-        return objective | scheduler
+        return {
+            name
+            for chooser, of in BELONGING.items()
+            for value, names in of.items()
+            if value != getattr(self, chooser)
+            for name in names
+        }
+
+    @property
+    def unchosen(self) -> set[str]:
+        """The fields that enter no id, as before there was a choice: those without effect of LATER_FIELDS."""
+        return LATER_FIELDS.keys() & (self.idle() | (set() if self.r_drop else {"r_drop"}))
 
 
 class Variant(Settings):
@@ -270,7 +340,7 @@ class RunSpec(Settings):
         for name in self.data.idle(word_vectors=bool(self.config.get("embedding_size"))):
             content["data"].pop(name, None)
         for name in self.train.idle() if self.uses_trainer else set(TrainSpec.model_fields):
-            content["train"].pop(name)
+            content["train"].pop(name, None)
         return content
 
     def _complete(self, *without: str) -> dict[str, Any]:
@@ -278,6 +348,8 @@ class RunSpec(Settings):
         content["data"] = {**FORMER_OPTIONS, **content["data"]}
         for name in self.data.unchosen:
             del content["data"][name]
+        for name in self.train.unchosen:
+            del content["train"][name]
         return content
 
 

@@ -59,22 +59,25 @@ def fit(
     _check_alike(state, checkpoint, on)
     documents, held_out = batches.Loader(train, on.device), batches.Loader(validation, on.device)
     positives_N, monitor = np.diff(train.code_offsets), objectives.monitored(spec, train.num_codes)
+    objective = objectives.objective_for(spec, train, on.device)
 
     with checkpointing.interruptible() as interrupted:
         clock = state.timed()
         while not state.over(spec):
             order = batches.training_order(train.lengths, spec.batch_size, seed, state.epoch)
             drop_rate = objectives.drop_rate(spec, state.epoch)
-            _set_learning_rate(optimizer, objectives.learning_rate(spec, state.monitored))
+            done, steps = (state.epoch - 1) * len(order) + state.step, spec.max_epochs * len(order)
+            schedule = objectives.schedule(optimizer, spec, state.monitored, done, steps)
             module.train()
             own = [accelerator.share_of(index_B, on) for index_B in order[state.step :]]
             for batch in documents.batches(own):
                 index_B = order[state.step]
                 count = state.to_drop(drop_rate, int(positives_N[index_B].sum()))
-                loss, parts = memory.backward(module, optimizer, batch, count, len(index_B), on)
+                loss, parts = memory.backward(module, optimizer, batch, objective, count, len(index_B), on)
                 if not loss < EXPLODED:
                     raise TrainingError(f"the loss is {loss:g} {_where(state, state.step + 1, checkpoint)}")
                 optimizer.step()
+                schedule.step()
                 if parts > 1 and not state.ever_split:
                     memory.warn_of_parts(model, len(index_B), parts)
                 state.learned(loss, len(index_B), parts)
@@ -125,11 +128,6 @@ def _where(state: State, step: int, checkpoint: Path | None) -> str:
     good = next((path for path in kept_ones if path.exists()), None)
     kept = f"the last good checkpoint is {good}" if good else "there was no checkpoint yet"
     return f"in epoch {state.epoch}, step {step}; {kept}; a smaller train.learning_rate may help"
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group.update(lr=rate)
 
 
 def _progress(state: State, steps: int, value: float, monitor: str, documents: int, *, ended: bool = False) -> Progress:

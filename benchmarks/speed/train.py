@@ -144,7 +144,7 @@ class Timed:
 
     def step(self, batch: Batch) -> None:
         self.module.train()
-        objective = objective_of(self.module, batch, 0)
+        objective = objective_of(self.module, batch)
         objective.item()
         self.optimizer.zero_grad(set_to_none=True)
         self.on.backward(objective)
@@ -178,7 +178,7 @@ class Timed:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            objective_of(self.module, batch, 0)
+            objective_of(self.module, batch)
         return sum(storage.nbytes() for place, storage in kept.items() if place not in own)
 
 

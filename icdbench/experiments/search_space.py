@@ -49,10 +49,12 @@ def parameters(entry: Entry, base: RunSpec, fixed: Mapping[str, Any]) -> list[Pa
         Parameter(f"{entry.name}.{field}", each, base.config[field]) for field, each in entry.config.ranges().items()
     ]
     if has_epochs(entry):
-        ranges = TrainSpec.ranges()
-        if base.train.objective == "bce":
-            ranges.pop("t_loss")  # it has no effect there
-        found += [Parameter(f"train.{field}", each, getattr(base.train, field)) for field, each in ranges.items()]
+        idle = base.train.idle()
+        found += [
+            Parameter(f"train.{field}", each, getattr(base.train, field))
+            for field, each in TrainSpec.ranges().items()
+            if field not in idle
+        ]
     return [each for each in found if each.name not in fixed]
 
 

@@ -55,7 +55,7 @@ from icdbench.records.checkpoints import CHECKPOINT, PREVIOUS, load_checkpoint, 
 from icdbench.records.record import SCHEMA, RunRecord
 from icdbench.records.tuned import TUNED, TUNING, load_tuned, save_tuned, tuning_folder
 from icdbench.settings import SpecError
-from icdbench.spec import RunSpec
+from icdbench.spec import LATER_FIELDS, RunSpec
 from icdbench.types import LabelSet, Predictions
 
 __all__ = [
@@ -133,6 +133,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         record |= {name: record["spec"].pop(name) for name in ("changed", "adapted")}
     if schema < 4:  # all training documents were used
         record["spec"]["data"] = {"fraction": 1.0, "fraction_seed": 0, **record["spec"]["data"]}
+    if schema < 5:  # cross-entropy, whole or truncated, was the only objective
+        record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
     return record
 
 

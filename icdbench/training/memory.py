@@ -22,7 +22,7 @@ from icdbench import registry
 from icdbench.spec import RunSpec
 from icdbench.training import score
 from icdbench.training.errors import TrainingError
-from icdbench.training.objectives import logits, objective_of, own_count, with_penalty
+from icdbench.training.objectives import Objective, logits, objective_of, own_count, with_penalty
 from icdbench.training.state import State
 from icdbench.types import Batch, Task
 
@@ -114,7 +114,13 @@ def _buildable() -> Iterator[None]:
 
 
 def backward(
-    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, count: int, whole: int, on: Fabric
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    objective: Objective,
+    count: int,
+    whole: int,
+    on: Fabric,
 ) -> tuple[float, int]:
     """Gradients of the objective of a batch of `whole` documents; its value, and in how many parts it was computed.
 
@@ -123,7 +129,7 @@ def backward(
     pairs, by how many it has. Raises as torch does if not even a single document fits, or if other processes wait.
     """
     if on.world_size > 1:
-        return _share_backward(module, optimizer, batch, count, whole, on), 1
+        return _share_backward(module, optimizer, batch, objective, count, whole, on), 1
     parts = 1
     while True:
         try:
@@ -131,9 +137,9 @@ def backward(
             value = 0.0
             for part, left_out in _parts(batch, count, parts):
                 share = len(part.index_B) / whole
-                objective = objective_of(module, part, left_out)
-                on.backward(objective * share if parts > 1 else objective)
-                value += objective.item() * share
+                loss = objective_of(module, part, objective, left_out)
+                on.backward(loss * share if parts > 1 else loss)
+                value += loss.item() * share
         except (RuntimeError, MemoryError) as error:
             if parts >= whole or not out_of_memory(error):
                 raise
@@ -146,17 +152,24 @@ def backward(
 
 
 def _share_backward(
-    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, count: int, whole: int, on: Fabric
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    objective: Objective,
+    count: int,
+    whole: int,
+    on: Fabric,
 ) -> float:
     """Gradients of this process's documents of a batch, which Fabric averages; the value of the whole batch's objective."""
     world = on.world_size
     counting = (whole - on.global_rank + world - 1) // world  # 0: a document is computed and does not count
+    batch, count = objective.repeated(batch), count * objective.readings
     logits_BL = logits(module, batch)
     own = own_count(logits_BL.detach(), batch.labels_BL, count, on, counting=counting > 0) if count else 0
-    objective = with_penalty(module, batch, logits_BL, own) * (counting / whole)
+    loss = with_penalty(module, batch, logits_BL, objective, own) * (counting / whole)
     optimizer.zero_grad(set_to_none=True)
-    on.backward(objective * world)
-    value: float = on.all_reduce(objective.detach(), reduce_op="sum").item()  # type: ignore[union-attr]
+    on.backward(loss * world)
+    value: float = on.all_reduce(loss.detach(), reduce_op="sum").item()  # type: ignore[union-attr]
     return value
 
 

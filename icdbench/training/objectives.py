@@ -1,19 +1,22 @@
-"""What training minimises: binary cross-entropy, whole or truncated (denoising)."""
+"""What training minimises, and by which steps: the objective of a batch, the pairs it leaves out, the learning rate."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
 
 from icdbench.spec import TrainSpec
 from icdbench.training.accelerator import all_rows
 from icdbench.training.errors import TrainingError
-from icdbench.types import Batch
+from icdbench.training.losses import PairLoss, divergence, each_loss, of_each_pair
+from icdbench.types import Batch, Encoded
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
 def drop_rate(spec: TrainSpec, epoch: int) -> float:
     """The fraction of positive pairs that epoch (1, 2, …) leaves out: min(γ·epoch, D_max), eq. 15 of the JLAN paper.
 
-    γ = D_max / ramp_epochs. Zero for plain cross-entropy, and from `stop_epoch` on.
+    γ = D_max / ramp_epochs. Zero for any objective but `truncated`, and from `stop_epoch` on.
     """
-    if spec.objective == "bce" or (spec.stop_epoch is not None and epoch >= spec.stop_epoch):
+    if spec.objective != "truncated" or (spec.stop_epoch is not None and epoch >= spec.stop_epoch):
         return 0.0
     return spec.t_loss * min(1.0, epoch / spec.ramp_epochs)
 
@@ -40,20 +43,55 @@ def drop_count(rate: float, positives: int, owed: float) -> tuple[int, float]:
     return count, owed - count
 
 
-def loss(logits_BL: Tensor, labels_BL: Tensor, count: int = 0) -> Tensor:
-    """Mean binary cross-entropy over all B·L pairs; the `count` positive pairs of largest loss count zero (eq. 14).
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises of a batch: the mean of `each` pair's loss, by the name of `train.objective`.
 
-    The paper writes "BCE > ε ∪ (y = 1)"; read as "and", since with "or" every positive would go: only positive pairs are
-    ever dropped.
+    With `r_drop` each document is read twice, with other units dropped out (R-Drop, Liang et al. 2021). As in that paper the
+    batch is repeated, [x; x], and the loss is the mean of both readings' losses plus `r_drop` times their symmetric
+    Kullback–Leibler divergence. Codes are no alternatives to each other, so that is the mean over pairs of the divergence
+    of two Bernoulli distributions; GKI-ICD, which has R-Drop too, takes the softmax of a document's logits over all codes.
     """
-    each_BL = each_loss(logits_BL, labels_BL)
+
+    name: str
+    each: PairLoss = each_loss
+    r_drop: float = 0.0
+
+    @property
+    def readings(self) -> int:
+        """How often each document is read."""
+        return 2 if self.r_drop else 1
+
+    def repeated(self, batch: Batch) -> Batch:
+        """The batch as the model reads it: as it is, or twice in a row."""
+        if self.readings == 1:
+            return batch
+        return Batch(*(torch.cat([value] * self.readings) for value in vars(batch).values()))
+
+    def __call__(self, logits_BL: Tensor, labels_BL: Tensor, count: int = 0) -> Tensor:
+        """The objective of a batch as `repeated` gives it, without the `count` positive pairs of largest loss."""
+        value = loss(logits_BL, labels_BL, count, self.each)
+        return value + self.r_drop * divergence(*logits_BL.chunk(2)) if self.r_drop else value
+
+
+BCE = Objective("bce")
+
+
+def objective_for(spec: TrainSpec, train: Encoded, device: torch.device | str = "cpu") -> Objective:
+    """The objective of a run, with the frequencies of codes in its training documents where it needs them."""
+    counts_L = torch.from_numpy(np.bincount(train.codes, minlength=train.num_codes)).to(device, torch.float32)
+    return Objective(spec.objective, of_each_pair(spec, counts_L, len(train)), spec.r_drop)
+
+
+def loss(logits_BL: Tensor, labels_BL: Tensor, count: int = 0, each: PairLoss = each_loss) -> Tensor:
+    """Mean loss over all B·L pairs, cross-entropy if not another; the `count` positive pairs of largest loss count zero.
+
+    For eq. 14 of the JLAN paper, which writes "BCE > ε ∪ (y = 1)"; read as "and", since with "or" every positive would go:
+    only positive pairs are ever dropped.
+    """
+    each_BL = each(logits_BL, labels_BL)
     # Filled, not multiplied: a dropped pair counts zero even where its loss is infinite or not a number.
     return each_BL.masked_fill(dropped(each_BL.detach(), labels_BL, count), 0).mean() if count else each_BL.mean()
-
-
-def each_loss(logits_BL: Tensor, labels_BL: Tensor) -> Tensor:
-    """Binary cross-entropy of each pair [B, L], in 32 bits; labels are 0 or 1 of any type."""
-    return functional.binary_cross_entropy_with_logits(logits_BL.float(), labels_BL.float(), reduction="none")
 
 
 def dropped(losses_BL: Tensor, labels_BL: Tensor, count: int) -> Tensor:
@@ -81,19 +119,40 @@ def monitored(spec: TrainSpec, num_codes: int) -> str:
 
 
 def learning_rate(spec: TrainSpec, values: Sequence[float]) -> float:
-    """The learning rate of the next epoch, given the monitored metric of each epoch so far.
+    """The learning rate that the next epoch starts from, given the monitored metric of each epoch so far.
 
     `plateau` computes what torch's ReduceLROnPlateau does (better is better by a factor of 1.0001). As a function of the
     history it needs no state of its own in a checkpoint.
     """
     rate, best, waited = spec.learning_rate, -math.inf, 0
-    if spec.scheduler == "none":
+    if spec.scheduler != "plateau":
         return rate
     for value in values:
         best, waited = (value, 0) if value > best * 1.0001 else (best, waited + 1)
         if waited > spec.plateau_patience:
             rate, waited = max(rate * spec.plateau_factor, min(rate, spec.plateau_floor)), 0
     return rate
+
+
+def schedule(
+    optimizer: torch.optim.Optimizer, spec: TrainSpec, values: Sequence[float], done: int, steps: int
+) -> LambdaLR:
+    """Torch's scheduler for the next epoch, when `done` of `steps` (those of `max_epochs`) are taken; values as above.
+
+    `linear` rises from 0 during the first `warmup` of all steps and falls to 0 at the last; the factor of a step depends on
+    nothing but its number, so that a checkpoint need not hold it. The factor is that of transformers'
+    get_linear_schedule_with_warmup. Other schedulers keep the rate for the epoch.
+    """
+    rising = math.ceil(spec.warmup * steps)
+
+    def factor(step: int) -> float:
+        if spec.scheduler != "linear":
+            return 1.0
+        return step / rising if step < rising else (steps - step) / max(steps - rising, 1)
+
+    for group in optimizer.param_groups:
+        group["initial_lr"] = learning_rate(spec, values)
+    return LambdaLR(optimizer, factor, last_epoch=done - 1)
 
 
 def logits(network: nn.Module, batch: Batch) -> Tensor:
@@ -109,17 +168,18 @@ def logits(network: nn.Module, batch: Batch) -> Tensor:
     return found
 
 
-def objective_of(module: nn.Module, batch: Batch, count: int) -> Tensor:
+def objective_of(module: nn.Module, batch: Batch, objective: Objective = BCE, count: int = 0) -> Tensor:
     """The loss of a batch without its `count` worst positive pairs, plus the model's own penalty if it has one."""
-    return with_penalty(module, batch, logits(module, batch), count)
+    read = objective.repeated(batch)
+    return with_penalty(module, read, logits(module, read), objective, count * objective.readings)
 
 
-def with_penalty(module: nn.Module, batch: Batch, logits_BL: Tensor, count: int) -> Tensor:
-    """Like `objective_of`, from logits that were computed before."""
-    objective = loss(logits_BL, batch.labels_BL, count)
+def with_penalty(module: nn.Module, batch: Batch, logits_BL: Tensor, objective: Objective, count: int) -> Tensor:
+    """Like `objective_of`, from logits that were computed before, of a batch as `Objective.repeated` gives it."""
+    value = objective(logits_BL, batch.labels_BL, count)
     # Fabric's wrapper lets only `forward` through; the model beneath computes its penalty, in 32 bits.
     penalty: Callable[[Batch], Tensor] | None = getattr(module.module, "penalty", None)
-    return objective if penalty is None else objective + penalty(batch)
+    return value if penalty is None else value + penalty(batch)
 
 
 def own_count(logits_BL: Tensor, labels_BL: Tensor, count: int, on: Fabric, *, counting: bool) -> int:

@@ -490,10 +490,10 @@ def memory(setting: Setting, number: int) -> Iterator[Tally]:
         def plant(most: int = most) -> None:
             whole = objectives.objective_of
 
-            def objective_of(module: Any, batch: Any, count: int) -> torch.Tensor:
+            def objective_of(module: Any, batch: Any, *chosen: Any) -> torch.Tensor:
                 if len(batch.index_B) > most:
                     raise torch.OutOfMemoryError("out of memory")
-                return whole(module, batch, count)
+                return whole(module, batch, *chosen)
 
             setattr(training_memory, "objective_of", objective_of)  # noqa: B010
 

@@ -84,6 +84,8 @@ def assert_equal_but_for_rounding(one: RunRecord, other: RunRecord) -> None:
     [
         (2, {}),
         (2, {"train__objective": "truncated", "train__t_loss": 0.3, "train__ramp_epochs": 1}),
+        (2, {"train__objective": "distribution-balanced", "train__scheduler": "linear"}),
+        (2, {"train__objective": "truncated", "train__t_loss": 0.3, "train__ramp_epochs": 1, "train__r_drop": 1.0}),
         (3, {"train__batch_size": 19}),  # the last batch of 20 documents is a single one
     ],
 )

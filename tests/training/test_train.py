@@ -26,8 +26,9 @@ from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training import checkpointing, memory
 from icdbench.training.accelerator import fabric, seed_everything
+from icdbench.training.losses import each_loss
 from icdbench.training.memory import enough_memory
-from icdbench.training.objectives import drop_count, drop_rate, dropped, each_loss, learning_rate, loss, monitored
+from icdbench.training.objectives import drop_count, drop_rate, dropped, learning_rate, loss, monitored
 from icdbench.training.score import predictions, probabilities
 from icdbench.training.state import Progress, State, TrainingError
 from icdbench.types import Batch, Encoded
@@ -107,8 +108,12 @@ def test_equal_seeds_give_equal_bits_and_other_seeds_others(tmp_path: Path) -> N
 FALLING = {"scheduler": "plateau", "plateau_patience": 0, "plateau_factor": 0.5, "learning_rate": 0.1}
 
 
+LINEAR = {"scheduler": "linear", "warmup": 0.4, "learning_rate": 0.1}
+TWICE = {"objective": "distribution-balanced", "r_drop": 1.0}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"objective": "truncated"}, FALLING], ids=["bce", "truncated", "plateau"])
+@pytest.mark.parametrize("settings", [{}, {"objective": "truncated"}, FALLING, LINEAR, TWICE], ids=str)
 def test_run_stopped_anywhere_and_resumed_equals_the_straight_run(tmp_path: Path, settings: dict[str, Any]) -> None:
     straight = small_caml()
     expected = fit(straight, tmp_path / "straight", **settings)
@@ -319,15 +324,15 @@ class Narrow(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["bce", "truncated"])
-def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(tmp_path: Path, objective: str) -> None:
-    roomy, narrow = Narrow(16), Narrow(5)
-    whole = fit(roomy, tmp_path / "whole", max_epochs=3, objective=objective)
-    parts = fit(narrow, tmp_path / "parts", max_epochs=3, objective=objective)
+@pytest.mark.parametrize("settings", [{}, {"objective": "truncated"}, TWICE], ids=str)
+def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(tmp_path: Path, settings: dict[str, Any]) -> None:
+    roomy, narrow = Narrow(32), Narrow(5)
+    whole = fit(roomy, tmp_path / "whole", max_epochs=3, **settings)
+    parts = fit(narrow, tmp_path / "parts", max_epochs=3, **settings)
     assert [epoch["split"] for epoch in parts.history] == [math.ceil(len(TRAIN) / 16)] * 3
     assert all("split" not in epoch for epoch in whole.history)
     assert [epoch["dropped"] for epoch in parts.history] == [epoch["dropped"] for epoch in whole.history]
-    if objective == "bce":  # else each part leaves out its own worst pairs
+    if settings != {"objective": "truncated"}:  # of which each part leaves out its own worst pairs
         losses = [[epoch["loss"] for epoch in state.history] for state in (whole, parts)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
