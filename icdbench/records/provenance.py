@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from icdbench import registry
-from icdbench.records.record import DataFacts, Epoch, RunRecord, Timing
+from icdbench.records.record import DataFacts, Epoch, RunRecord, ScoredFile, Timing
 from icdbench.spec import Planned
 from icdbench.types import Corpus
+
+__all__ = ["ScoredFile", "commit", "describe", "device_name", "now", "record", "versions"]
 
 
 def now() -> str:
