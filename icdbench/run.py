@@ -285,6 +285,5 @@ def _build(
     return model, vectors
 
 
-sys.modules[
-    __name__
-].__class__ = CallableModule  # `icdbench.run(...)` is icdbench.api.run, and this module is icdbench.run
+# `icdbench.run(...)` is icdbench.api.run, and this module is icdbench.run
+sys.modules[__name__].__class__ = CallableModule
