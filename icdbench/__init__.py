@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         open_dataset,
         results,
         run,
+        score,
         tune,
     )
     from icdbench.host import tune_process
@@ -49,6 +50,7 @@ __all__ = [
     "open_dataset",
     "results",
     "run",
+    "score",
     "tune",
     "tune_process",
 ]

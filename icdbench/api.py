@@ -1,4 +1,4 @@
-"""icdbench from Python: `import icdbench`, then run, results, evaluate, tune, ablate, explain, load, open_dataset.
+"""icdbench from Python: `import icdbench`, then run, results, evaluate, score, tune, ablate, explain, load, open_dataset.
 
 The command line calls the same functions. Messages and progress go to stderr. What is wrong with a request or the data is
 a SpecError or a DataError, both ValueErrors, of one line. docs/api.md shows each function at work.
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
+    from icdbench.experiments import scored as scoring
     from icdbench.experiments import tune as tuning
     from icdbench.inference import explain as explaining
     from icdbench.resolution import Resolved
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dataset", "Execution", "Results", "Run", "RunsFailedError", "TrainingError", "View", "ablate", "evaluate", "explain", "load",
-    "open_dataset", "results", "run", "tune",
+    "open_dataset", "results", "run", "score", "tune",
 ]  # fmt: skip
 
 MODELS = Request().models  # unless a user names some
@@ -125,16 +126,8 @@ def run(
     (160, 5)
     """
     planned = plan(
-        models,
-        dataset,
-        benchmark=benchmark,
-        seeds=seeds,
-        settings=settings,
-        data=data,
-        results=results,
-        device=device,
-        force=force,
-    )
+        models, dataset, benchmark=benchmark, seeds=seeds, settings=settings, data=data, results=results, device=device, force=force
+    )  # fmt: skip
     return carry_out(planned, execution)
 
 
@@ -166,17 +159,9 @@ def plan(
     if not parts:
         raise SpecError(f"'{benchmark}' has no table of systems" + (f" on '{dataset}'" if dataset else ""))
     return [
-        (
-            each,
-            replace(
-                request,
-                models=(*(names or each.systems), *beside),
-                dataset=each.dataset,
-                changes={**each.overrides, **request.changes},
-            ),
-        )
+        (each, replace(request, models=(*(names or each.systems), *beside), dataset=each.dataset, changes={**each.overrides, **request.changes}))
         for each in parts
-    ]
+    ]  # fmt: skip
 
 
 def resolved(planned: Sequence[tuple[Benchmark | None, Request]]) -> list[Resolved]:
@@ -287,6 +272,25 @@ def evaluate(
     return scoring.evaluate(scores, labels, threshold, unseen=unseen, train_counts=train_counts)
 
 
+def score(
+    file: str | Path, dataset: str = "demo", *, name: str = "", split: str = "test", validation: str | Path | None = None,
+    ranked: bool = False, settings: Mapping[str, Any] | None = None, reading: Mapping[str, Any] | None = None,
+    data: str | Path | None = None, results: str | Path = "results",
+) -> View[scoring.ScoredPredictions]:  # fmt: skip
+    """Score predictions that were made elsewhere: a file with columns id, codes and, if there are any, scores (docs/api.md).
+
+    Those of the test split are stored as a run of the system `name` (else the file's). `settings` are of the data set
+    (`top_codes`), `reading` of the file: `columns` ("id=NAME"), `encoding`, `code_separator`. Raises SpecError, DataError.
+    """
+    from icdbench.experiments import scored as scoring
+
+    held = _path(validation)
+    asked = scoring.FileRequest(Path(file), dataset, name, split, held, ranked, settings or {}, reading or {}, _path(data), Path(results))  # fmt: skip
+    with bars.preparing(Console(stderr=True)) as report:
+        found = scoring.score(asked, report)
+    return View(found, lambda fmt: tables.scored_file(found, [asked.results], fmt))
+
+
 def tune(
     model: str,
     dataset: str = "demo",
@@ -340,9 +344,7 @@ def ablate(
     """
     from icdbench.experiments import ablate as studies
 
-    request = Request(
-        [model], dataset, seed_list(seeds), settings or {}, _path(data), Path(results), device, force=force
-    )
+    request = Request([model], dataset, seed_list(seeds), settings or {}, _path(data), Path(results), device, force=force)  # fmt: skip
     return carry_out(studies.plan(request, catalog.studies(model), study), execution)
 
 

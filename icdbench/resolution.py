@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from icdbench.data import datasets
+from icdbench.data import datasets, word_vectors
 from icdbench.settings import Settings, SpecError, nearest
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec, Variant
 from icdbench.training import accelerator, objectives
@@ -70,7 +70,7 @@ def resolve(
     """The settings of a system on a data set, which `load` encodes. Raises SpecError; UnsuitableError for unsuitable data."""
     declared = {**entry.data, **variant.data}
     default_data = origin.settings(declared)
-    asked = changes_of(changes, "data")
+    asked = word_vectors.by_content(changes_of(changes, "data"))
     config = entry.config().override({**variant.model, **changes_of(changes, entry.name)}, entry.name)
     unused = origin.settings({**declared, **asked}).idle(word_vectors=_has_word_vectors(config))
     data_changes = {name: value for name, value in asked.items() if name not in unused}

@@ -117,6 +117,8 @@ def _notices(request: Request, found: Sequence[Resolved]) -> list[str]:
     for each in found:
         entry, given = registry.entry(each.spec.model), task(each.corpus, each.spec.data, None)
         lines += entry.notices(entry.config().override(each.spec.config, entry.name), given)
+        width, own = each.spec.config.get("embedding_size"), word_vectors.own_file(request.changes)
+        lines += word_vectors.notices(each.corpus, each.spec.data, width, entry.name, own)
     if small := {each.spec.system: each.planned.adapted for each in found if each.planned.adapted}:
         documents = len(found[0].corpus.splits["train"])
         settings = "; ".join(
@@ -134,11 +136,10 @@ def _notices(request: Request, found: Sequence[Resolved]) -> list[str]:
     return lines
 
 
-def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet) -> Task:
+def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet, own: Path | None = None) -> Task:
     """What a model may know of the corpus; word vectors of the model's width, unless it has none or wants none."""
-    vectors = (
-        word_vectors.word_vectors(corpus, data, width, prepare) if width and data.embeddings == "word2vec" else None
-    )
+    wanted = width and data.embeddings != "random"
+    vectors = word_vectors.word_vectors(corpus, data, width, prepare, own) if width and wanted else None
     words, codes = corpus.vocabulary.tokens, corpus.vocabulary.codes
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy)
 
@@ -219,7 +220,8 @@ def _computed(
     """Train the model, score validation and test documents, and store what came out (the first of several processes)."""
     spec, began = planned.spec, time.monotonic()
     corpus = _unchanged_corpus(spec, request, prepare)
-    model, vectors = _build(planned, corpus, on, prepare)
+    own = word_vectors.own_file(request.changes)
+    model, vectors = _build(planned, corpus, on, prepare, own)
     prepared = time.monotonic()
     with memory.enough_memory():
         state = train.fit(
@@ -243,7 +245,7 @@ def _computed(
     train_counts = corpus.splits["train"].labels().sum(0).A1
     record = provenance.record(
         planned,
-        provenance.describe(corpus, vectors),
+        provenance.describe(corpus, vectors, own),
         {**measure.measured(predictions, train_counts), "notes": memory.notes(model, state)},
         state.history,
         score.num_parameters(model),
@@ -268,19 +270,20 @@ def _unchanged_corpus(spec: RunSpec, request: Request, prepare: Report) -> Corpu
     return corpus
 
 
-def _build(planned: Planned, corpus: Corpus, on: Fabric, prepare: Report) -> tuple[registry.Model, dict[str, Any]]:
-    """The model as it starts, and how its word vectors were trained. Raises TrainingError if it does not fit into memory."""
+def _build(
+    planned: Planned, corpus: Corpus, on: Fabric, prepare: Report, own: Path | None
+) -> tuple[registry.Model, dict[str, Any]]:
+    """The model as it starts, and how its word vectors were made. Raises TrainingError if it does not fit into memory."""
     spec, on_cpu = planned.spec, on.device.type == "cpu"
     memory.check(spec, task(corpus, spec.data, None), on_cpu=on_cpu, changed=planned.changed)
     accelerator.seed_everything(spec.seed)
     width = spec.config.get("embedding_size")
     with memory.enough_memory():
-        given = task(corpus, spec.data, width, prepare)
+        given = task(corpus, spec.data, width, prepare, own)
     vectors = word_vectors.training(corpus, spec.data, width) if width and given.embeddings is not None else {}
     model = memory.build(spec, given, on_cpu=on_cpu, changed=planned.changed)
     return model, vectors
 
 
-sys.modules[
-    __name__
-].__class__ = CallableModule  # `icdbench.run(...)` is icdbench.api.run, and this module is icdbench.run
+# `icdbench.run(...)` is icdbench.api.run, and this module is icdbench.run
+sys.modules[__name__].__class__ = CallableModule

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
@@ -56,6 +57,19 @@ def option(default: Any, about: str, *, task: bool) -> Any:
 Rule = Literal["not-numeric", "some-letter", "ascii"]  # which tokens count as words (icdbench.data.tokens)
 
 
+EMBEDDINGS = ("word2vec", "random")
+OWN_VECTORS = re.compile("file-[0-9a-f]{16}")  # word vectors of one's own, by their content (icdbench.data.own_vectors)
+
+
+def _vectors(value: str) -> str:
+    """A kind of word vectors, a file, or, in a run, a file's content."""
+    if not (value in EMBEDDINGS or OWN_VECTORS.fullmatch(value) or set("./\\") & set(value)):
+        raise ValueError(
+            f"neither {', '.join(EMBEDDINGS)} nor the path of a file; write ./{value} for one in this folder"
+        )
+    return value
+
+
 class DataSpec(Settings):
     """How raw notes become documents, vocabulary and labels: the settings of every data set.
 
@@ -71,8 +85,10 @@ class DataSpec(Settings):
     fraction_seed: int = option(0, "which training documents data.fraction keeps", task=True)
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
-    embeddings: Literal["word2vec", "random"] = Field("word2vec", description="initial word vectors")
-    unit_vectors: bool = Field(True, description="scale word2vec vectors to length one, as CAML's preparation does")
+    embeddings: Annotated[str, AfterValidator(_vectors)] = Field(
+        "word2vec", description="initial word vectors: word2vec, random, or a file of one's own in word2vec's formats"
+    )
+    unit_vectors: bool = Field(True, description="scale word vectors to length one, as CAML's preparation does")
     embedding_corpus: Literal["train", "train+background", "all"] = Field(
         "train", description="texts that word2vec is trained on; only 'all' lets it see validation and test texts"
     )
@@ -91,11 +107,12 @@ class DataSpec(Settings):
 
     def idle(self, *, word_vectors: bool) -> set[str]:
         """The fields without effect beside the others: the seed of no choice, word vectors of a model that has none, their
-        training if they are random."""
+        training if they are not trained."""
         choice = self.unchosen - {"fraction"}
         if not word_vectors:
             return choice | {"embeddings", "unit_vectors", "embedding_corpus"}
-        return choice | ({"unit_vectors", "embedding_corpus"} if self.embeddings == "random" else set())
+        idle = {"random": {"unit_vectors", "embedding_corpus"}, "word2vec": set[str]()}
+        return choice | idle.get(self.embeddings, {"embedding_corpus"})
 
 
 class StoredDataSpec(DataSpec):

@@ -158,13 +158,16 @@ class Batch:
 class Predictions:
     """A model's output: scores [N, L] before the sigmoid, and gold labels [N, L] of the same documents and codes.
 
-    `unseen` [N] counts gold codes outside the label set, as in `Encoded`.
+    `unseen` [N] counts gold codes outside the label set, as in `Encoded`. `outside_NF` are the scores of predicted codes
+    that are neither of the label set nor gold codes of the document, -inf where it has fewer than F. Only predictions
+    that were made elsewhere have it (None: a model's own); their score -inf means that the document does not list a code.
     """
 
     ids: tuple[str, ...]
     scores_NL: FloatArray
     labels: csr_matrix
     unseen: IntArray
+    outside_NF: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,6 +127,8 @@ def desk(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with all that the commands name."""
     (finished / "notes").mkdir()
     (finished / "notes" / "one.txt").write_text((finished / "note.txt").read_text())
+    (finished / "gpt.csv").write_text("id,codes\n" + "".join(f"{number},038.9\n" for number in range(30, 40)))
+    (finished / "vectors.bin").write_text(f"1 100\nfever{' 0.5' * 100}\n")
     (finished / "DIR").mkdir()
     small().write(finished / "DIR" / "mimic3")
     for place, systems in (("ours", ("caml", "jlan", "lr")), ("theirs", ("caml", "cnn"))):

@@ -1,4 +1,4 @@
-"""Commands that read stored runs: `runs`, `compare`, `tables`, `figures`, `export`, `report`."""
+"""Commands that read stored runs: `runs`, `compare`, `tables`, `figures`, `export`, `report`; and `score`, which stores one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from icdbench.cli.options import (
     Format,
     MixVersions,
     Results,
+    Settings,
     check_format,
     echo,
     fail,
     grid,
     listed,
+    parsed_changes,
     parsed_seeds,
     shown_progress,
+    stoppable,
     until_stopped,
 )
 from icdbench.settings import SpecError
@@ -65,13 +68,58 @@ def _row(record: RunRecord, records: Sequence[RunRecord]) -> list[object]:
     contents = {each.spec.fingerprint for each in records if each.spec.dataset == record.spec.dataset}
     settings = {**record.changed, **({"fingerprint": record.spec.fingerprint} if len(contents) > 1 else {})}
     return [
-        record.id + " (unsigned)" * (not record.signed),
+        record.id + " (scored)" * bool(record.scored) + " (unsigned)" * (not record.signed),
         listed(settings),
         record.best_epoch.epoch if record.best_epoch else "",
-        f"{record.timing.train / 60:.1f}",
+        "" if record.scored else f"{record.timing.train / 60:.1f}",
         *(f"{100 * test[key]:.1f}" if key in test else "–" for key in ("f1_micro", "p@5")),
         record.created[:10],
     ]
+
+
+@app.command("score")
+def score_file(
+    file: Annotated[
+        Path, typer.Argument(help="Predictions (.csv, .jsonl, .parquet, …) with columns id, codes and, if any, scores.")
+    ],
+    dataset: Dataset = "demo",
+    name: Annotated[str, typer.Option(help="What made the predictions; else the file's name.")] = "",
+    split: Annotated[str, typer.Option(help="The documents that are scored; only test makes a stored run.")] = "test",
+    validation: Annotated[
+        Path | None, typer.Option(help="Predictions for the validation split, to tune the threshold on.")
+    ] = None,
+    ranked: Annotated[  # noqa: FBT002
+        bool, typer.Option("--ranked", help="The codes of each document are in order, the best first.")
+    ] = False,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="id=NAME, codes=NAME or scores=NAME: a column of the file.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="Encoding of the file, if not UTF-8.")] = None,
+    separator: Annotated[
+        str | None, typer.Option("--code-separator", help="What joins codes: a character, space, tab, list, none.")
+    ] = None,
+    settings: Settings = None,
+    data: DataFolder = None,
+    results: Results = Path("results"),
+    fmt: Format = "md",
+) -> None:
+    """Score predictions that were made elsewhere, by an LLM, an agent or another library, as a run beside the others."""
+    check_format(fmt)
+    changes = parsed_changes(settings, only="data")
+    said = {"columns": ",".join(columns or []), "encoding": encoding, "code_separator": separator}
+    reading: dict[str, str | None] = {key: value for key, value in said.items() if value}
+    if separator == "none":
+        reading["code_separator"] = None
+    from icdbench import api
+
+    with stoppable():
+        found = api.score(
+            file, dataset, name=name, split=split, validation=validation, ranked=ranked, settings=changes,
+            reading=reading, data=data, results=results,
+        )  # fmt: skip
+    if found.data.known and found.data.record:
+        echo(f"already stored: {found.data.record.id}", err=True)
+    echo(found.text(fmt), nl=False)
 
 
 @app.command("compare")

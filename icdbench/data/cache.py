@@ -27,7 +27,7 @@ CHECKSUMS = "checksums.json"  # of a cached folder's other files
 
 KINDS = {  # what the cache keeps, a folder each, and the names of its entries there
     "encoded": re.compile(r"(?P<name>.+)-[0-9a-f]{24}\.\d+"),
-    "vectors": re.compile(r"(?P<name>.+)-[0-9a-f]{24}-[a-z+]+-\d+-(unit|raw)-\d+-gensim[\w.+]+"),
+    "vectors": re.compile(r"(?P<name>.+)-[0-9a-f]{24}-([a-z+]+|file-[0-9a-f]{16})-\d+-(unit|raw)-\d+-gensim[\w.+]+"),
     "digests": re.compile(r"[0-9a-f]{24}"),
     "left-out": re.compile(r"(?P<name>.+)-[0-9a-f]{24}\.csv"),
 }

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from icdbench.data import sources
+from icdbench.data.quality import respelled
 from icdbench.data.source import DOWNLOADS, SOURCES, Evidence, Source
-from icdbench.data.sources import own
+from icdbench.data.sources import own, own_predictions
 from icdbench.data.sources.own import is_path, notes, reading
-from icdbench.data.sources.own_settings import OwnSettings
+from icdbench.data.sources.own_predictions import PredictedCodes
+from icdbench.data.sources.own_settings import OwnSettings, PredictionSettings
 from icdbench.plugins import loading
 from icdbench.settings import DataError, SpecError, nearest
 from icdbench.spec import FORMER_OPTIONS, DataSpec, StoredDataSpec
@@ -28,6 +30,7 @@ from icdbench.spec import FORMER_OPTIONS, DataSpec, StoredDataSpec
 __all__ = [
     "Evidence",
     "OwnSettings",
+    "PredictedCodes",
     "Source",
     "changes_task",
     "completed",
@@ -38,7 +41,9 @@ __all__ = [
     "notes",
     "open",
     "overview",
+    "predictions",
     "reading",
+    "respelled",
     "scan",
     "source",
 ]
@@ -69,6 +74,14 @@ def source(name: str) -> Source:
         f"no data set '{name}'{nearest(name, known)}; own data: a .csv, .tsv, .parquet, .json or .jsonl file, or a data set "
         "of your own by its Python file, as ./mine.py"
     )
+
+
+def predictions(path: Path, reading: Mapping[str, Any] | None = None) -> PredictedCodes:
+    """The codes that a file predicts, by document id; `reading` has columns, encoding and code_separator.
+
+    Raises SpecError, DataError.
+    """
+    return own_predictions.read(path, PredictionSettings().override(reading or {}, "reading"))
 
 
 def data_root(given: Path | None) -> Path:

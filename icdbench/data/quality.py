@@ -197,6 +197,27 @@ def alike(codes: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(each) for each in found if len(each) > 1]
 
 
+def respelled(codes: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """The codes that are not known but differ from exactly one known code in dots or case alone, with that code.
+
+    A dot in another place makes another code, as in `alike`; so do leading zeros (38.9 and 038.9).
+    """
+    names = dict.fromkeys(known)
+    by_form: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_form[_form(name)].append(name)
+    found = {}
+    for code in codes:
+        near = [name for name in by_form.get(_form(code), ()) if alike([name, code])]
+        if code not in names and len(near) == 1:
+            found[code] = near[0]
+    return found
+
+
+def _form(code: str) -> str:
+    return composed(code).casefold().replace(".", "")
+
+
 def _spelled(code: str) -> str:
     return composed(code).casefold().rstrip(".").lstrip("0")
 

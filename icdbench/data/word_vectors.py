@@ -3,7 +3,8 @@
 CAML's preparation trains on all discharge notes, test included; here the training split alone, or with the unlabelled
 background texts, unless `data.embedding_corpus` is "all". Words outside the vocabulary are read as the unknown token,
 which so gets a trained vector where the original draws a random one. Row 0 (padding) is zero. Vectors belong to a data
-set, not to a run: runs of all seeds share them, so a spread over seeds does not contain theirs.
+set, not to a run: runs of all seeds share them, so a spread over seeds does not contain theirs. A file of one's own takes
+their place where `data.embeddings` names one (icdbench.data.own_vectors).
 
 Up to REPEATABLE words are read by one worker, and the same corpus always gives the same bytes. More are read by a worker
 per core: then the vectors depend a little on the threads' timing, and only the cache makes runs share them. Its file
@@ -15,16 +16,19 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from icdbench.data import own_vectors
 from icdbench.data.cache import cache_root, cached
 from icdbench.files import read_json, regular
 from icdbench.host import cores
-from icdbench.spec import DataSpec
+from icdbench.settings import DataError
+from icdbench.spec import EMBEDDINGS, DataSpec
 from icdbench.types import PADDING, Corpus, Encoded, FloatArray, Report, quiet
 
 VERSION = "1"  # changes when the same corpus would give other vectors
@@ -39,12 +43,71 @@ STEP = 1_000_000  # words between two reports
 Trained = tuple[FloatArray, dict[str, float]]  # vectors, and how they were made
 
 
-def word_vectors(corpus: Corpus, data: DataSpec, width: int, report: Report = quiet) -> FloatArray:
-    """Vectors [V, width] for the vocabulary, float32, from the cache if it has them. Raises SpecError.
+def word_vectors(
+    corpus: Corpus, data: DataSpec, width: int, report: Report = quiet, file: Path | None = None
+) -> FloatArray:
+    """Vectors [V, width] for the vocabulary, float32, from the cache if it has them; else trained, or of one's own `file`.
 
-    `report` hears of training only, in words over all epochs, and from another thread than the caller's.
+    `report` hears of training only, in words over all epochs, and from another thread than the caller's. Raises SpecError;
+    DataError for a file that cannot be read, or that is no longer the one that `data.embeddings` says.
     """
-    return cached(_folder(corpus, data, width), lambda: _train(corpus, data, width, report), _save, _load)[0]
+
+    def build() -> Trained:
+        return _read(file, corpus, data, width) if is_own(data) else _train(corpus, data, width, report)
+
+    return cached(_folder(corpus, data, width), build, _save, _load)[0]
+
+
+def is_own(data: DataSpec) -> bool:
+    """Whether the word vectors are those of a user's own file."""
+    return data.embeddings not in EMBEDDINGS
+
+
+def own_file(changes: Mapping[str, Any]) -> Path | None:
+    """The file of word vectors that a user's changes name; None for word2vec and random."""
+    value = changes.get("data.embeddings")
+    return None if value is None or value in EMBEDDINGS else Path(str(value))
+
+
+def by_content(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A user's changes to the data settings, with a file of word vectors by its content. Raises SpecError, DataError."""
+    file = own_file({"data.embeddings": changes.get("embeddings")})
+    return {**changes, "embeddings": own_vectors.by_content(file)} if file else dict(changes)
+
+
+def notices(corpus: Corpus, data: DataSpec, width: int | None, model: str, file: Path | None) -> list[str]:
+    """How much word vectors of one's own file cover. They are read here, before anything is trained.
+
+    Raises SpecError if the model's have another width; DataError for a file that cannot be read.
+    """
+    if not (width and is_own(data) and file):
+        return []
+    own_vectors.check_width(file, width, model)
+    word_vectors(corpus, data, width, file=file)
+    return coverage(training(corpus, data, width), file)
+
+
+def coverage(facts: Mapping[str, float], file: Path | None) -> list[str]:
+    """How much of the vocabulary one's own file covers, in a line; none where vectors were trained."""
+    if file is None or "known_words" not in facts:
+        return []
+    words = 100 * facts["known_words"] / max(1, facts["vocabulary"])
+    tokens = 100 * facts["known_tokens"] / max(1, facts["tokens"])
+    share = f"{facts['known_words']:,.0f} of the {facts['vocabulary']:,.0f} words of the vocabulary ({words:.1f} %)"
+    line = f"word vectors of {file.name}: {share}, {tokens:.1f} % of the training tokens; the others start at random"
+    return [line]
+
+
+def _read(file: Path | None, corpus: Corpus, data: DataSpec, width: int) -> Trained:
+    if file is None or own_vectors.by_content(file) != data.embeddings:
+        where = file or "the file of word vectors"
+        raise DataError(
+            f"{where} is no longer the one that this run was planned with ({data.embeddings}); run it again"
+        )
+    vectors, facts = own_vectors.read(file, corpus, width)
+    if data.unit_vectors:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
+    return vectors, facts
 
 
 def training(corpus: Corpus, data: DataSpec, width: int) -> dict[str, float]:
@@ -55,7 +118,8 @@ def training(corpus: Corpus, data: DataSpec, width: int) -> dict[str, float]:
 def _folder(corpus: Corpus, data: DataSpec, width: int) -> Path:
     kind = "unit" if data.unit_vectors else "raw"
     made_by = f"{VERSION}-gensim{version('gensim')}"
-    return cache_root() / "vectors" / f"{corpus.name}-{corpus.key}-{data.embedding_corpus}-{width}-{kind}-{made_by}"
+    source = data.embeddings if is_own(data) else data.embedding_corpus
+    return cache_root() / "vectors" / f"{corpus.name}-{corpus.key}-{source}-{width}-{kind}-{made_by}"
 
 
 def _save(trained: Trained, folder: Path) -> None:

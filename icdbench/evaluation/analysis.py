@@ -95,6 +95,9 @@ def analyse(
         if folder is None:
             absent.append(record)
             continue
+        if record.scored:
+            missing.append(f"{record.spec.system} is left out: it was scored from a file.")
+            continue
         try:
             predictions, label_set = store.load_predictions(folder, record), store.load_label_set(folder, record)
         except DataError as error:

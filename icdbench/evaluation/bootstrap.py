@@ -57,8 +57,9 @@ def resampled(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArra
     found = {}
     for rule, threshold in thresholds.items():
         predicted_NL = given.scores_NL > threshold
-        decisions = _means(metrics.decisions_by_document(given, predicted_NL), weights64_RN)
-        found[rule] = shared | _count_figures(given, predicted_NL, weights64_RN) | decisions | ranking
+        outside_N = given.outside(threshold)
+        decisions = _means(metrics.decisions_by_document(given, predicted_NL, outside_N), weights64_RN)
+        found[rule] = shared | _count_figures(given, predicted_NL, outside_N, weights64_RN) | decisions | ranking
     return found
 
 
@@ -155,7 +156,9 @@ def _divide(part: FloatArray, whole: FloatArray) -> FloatArray:
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
-def _count_figures(given: Scored, predicted_NL: NDArray[np.bool_], weights_RN: FloatArray) -> Figures:
+def _count_figures(
+    given: Scored, predicted_NL: NDArray[np.bool_], outside_N: IntArray, weights_RN: FloatArray
+) -> Figures:
     """Compute the figures that follow from each code's counts of true positives, predictions and gold documents."""
     shape = predicted_NL.shape
     hit_P = predicted_NL[given.docs_P, given.codes_P]
@@ -164,7 +167,8 @@ def _count_figures(given: Scored, predicted_NL: NDArray[np.bool_], weights_RN: F
     parts = []
     for start in range(0, len(weights_RN), BLOCK_RESAMPLES):
         block_RN = weights_RN[start : start + BLOCK_RESAMPLES]
-        counts = (*(np.ascontiguousarray((each.T @ block_RN.T).T) for each in sparse), block_RN @ given.unseen_N)
+        by_code = (np.ascontiguousarray((each.T @ block_RN.T).T) for each in sparse)
+        counts = (*by_code, block_RN @ given.unseen_N, block_RN @ outside_N)
         found = metrics.macro_and_micro(*counts)
         if given.counts_L is not None:
             found |= metrics.bucket_figures(given.counts_L, *counts)

@@ -18,10 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from icdbench.data import datasets
-from icdbench.evaluation import bootstrap, metrics
+from icdbench.evaluation import bootstrap, measure, metrics
 from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import DataError, SpecError, nearest
-from icdbench.training import score
 from icdbench.types import FloatArray, IntArray, LabelSet, Predictions, Report, quiet
 
 RULES = ("fixed", "tuned")
@@ -197,6 +196,11 @@ def against(
         raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
     reference, *others = _chosen(records, names, dataset, seeds, mix=mix)
     every = [run for system in (*others, reference) for run in system.runs]
+    if untuned := next((run for run in every if rule not in run.threshold), None):
+        raise SpecError(
+            f"'{untuned.spec.system}' has no tuned threshold: it was scored without --validation FILE; score it with one, "
+            "or compare by the fixed rule"
+        )
     label_set = store.load_label_set(store.folder(results, every[0]), every[0])
     measured: dict[str, _Measured] = {}
     first = None
@@ -255,11 +259,11 @@ class _Measured(NamedTuple):
 
 
 def _measure(run: RunRecord, predicted: Predictions, rule: str, resamples: int, label_set: LabelSet) -> _Measured:
-    scores_NL, at = score.probabilities(predicted.scores_NL), run.threshold[rule]
-    given = metrics.scored(scores_NL, predicted.labels, predicted.unseen, label_set.train_counts)
+    given, at = measure.scored(predicted, label_set.train_counts), run.threshold[rule]
     figures = metrics.evaluate_rules(given, {rule: at})[rule]
-    drawn = bootstrap.resampled(given, {rule: at}, bootstrap.weights(len(scores_NL), resamples))[rule]
-    tp_L, predicted_L, gold_L = metrics.code_counts(given, scores_NL > at)
+    figures = measure.without(run.scored.lacking if run.scored else (), figures)
+    drawn = bootstrap.resampled(given, {rule: at}, bootstrap.weights(len(given.scores_NL), resamples))[rule]
+    tp_L, predicted_L, gold_L = metrics.code_counts(given, given.scores_NL > at)
     return _Measured(figures, drawn, metrics.f1(tp_L, predicted_L, gold_L), gold_L)
 
 

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from icdbench.evaluation import bootstrap, metrics
+from icdbench.evaluation import bootstrap, measure
 from icdbench.records import RunRecord, store
 from icdbench.settings import DataError
-from icdbench.training import score
 from icdbench.types import FloatArray
 
 log = logging.getLogger("icdbench")
@@ -87,7 +86,7 @@ def _drawn(folder: Path, _created: str, resamples: int, *thresholds: tuple[str, 
     if (record := store.load_record(folder)) is None:
         raise DataError(f"{folder / store.RECORD} cannot be read any more")
     predicted = store.load_predictions(folder, record)["test"]
-    given = metrics.scored(score.probabilities(predicted.scores_NL), predicted.labels, predicted.unseen)
+    given = measure.scored(predicted)
     weights_RN = _weights(len(predicted.scores_NL), resamples)
     gold = given.docs_P.tobytes(), given.codes_P.tobytes(), given.unseen_N.tobytes()
     return _DrawnRun(bootstrap.resampled(given, dict(thresholds), weights_RN), gold)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -16,35 +16,59 @@ from icdbench.settings import DataError, SpecError
 from icdbench.training import score
 from icdbench.types import IntArray, Predictions, Report, quiet
 
+T = TypeVar("T")
+
 MEASURED = ("validation", "test")
 BOUNDED = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")  # ranking metrics whose floor and ceiling a record holds
 
 
-def measured(predictions: Mapping[str, Predictions], train_counts: IntArray) -> dict[str, Any]:
+def measured(
+    predictions: Mapping[str, Predictions], train_counts: IntArray, lacking: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Compute the fields of a record that follow from its predictions. The tuned threshold uses only validation.
 
-    `predictions` has the keys of MEASURED; `train_counts` [L] counts each code's training documents.
+    `predictions` has the keys of MEASURED; without validation there is no tuned threshold. `train_counts` [L] counts each
+    code's training documents. Metrics whose keys begin with one of `lacking` are left out.
     """
-    scores = {split: score.probabilities(predicted.scores_NL) for split, predicted in predictions.items()}
-    held, test = predictions["validation"], predictions["test"]
-    threshold = {
-        "fixed": 0.5,
-        "tuned": metrics.tune_threshold(scores["validation"], held.labels, unseen=held.unseen),
-    }
-    given = {
-        split: metrics.scored(scores[split], predicted.labels, predicted.unseen, train_counts)
-        for split, predicted in predictions.items()
-    }
-    collapsed = {rule: metrics.collapse(scores["test"], at) for rule, at in threshold.items()}
+    given = {split: scored(predicted, train_counts) for split, predicted in predictions.items()}
+    test, threshold = predictions["test"], {"fixed": 0.5}
+    if (held := predictions.get("validation")) is not None:
+        of = given["validation"]
+        threshold["tuned"] = metrics.tune_threshold(
+            of.scores_NL, held.labels, unseen=held.unseen, outside=of.outside_NF
+        )
+    collapsed = {rule: metrics.collapse(given["test"].scores_NL, at) for rule, at in threshold.items()}
     floor = metrics.ranking(metrics.popularity(train_counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
+    found = {split: metrics.evaluate_rules(each, threshold) for split, each in given.items()}
+    intervals = bootstrap.intervals(given["test"], threshold)
     return {
-        "metrics": {split: metrics.evaluate_rules(each, threshold) for split, each in given.items()},
+        "metrics": {
+            split: {rule: without(lacking, figures) for rule, figures in of.items()} for split, of in found.items()
+        },
         "threshold": threshold,
-        "intervals": bootstrap.intervals(given["test"], threshold),
+        "intervals": {rule: without(lacking, figures) for rule, figures in intervals.items()},
         "collapse": {rule: name for rule, name in collapsed.items() if name},
         "popularity": {key: floor[key] for key in BOUNDED if key in floor},
         "ceilings": ceilings(test.labels, test.unseen),
     }
+
+
+def scored(predicted: Predictions, train_counts: IntArray | None = None) -> metrics.Scored:
+    """Check predictions as the input of every metric, with probabilities for scores."""
+    outside = None if predicted.outside_NF is None else score.probabilities(predicted.outside_NF)
+    return metrics.scored(
+        score.probabilities(predicted.scores_NL), predicted.labels, predicted.unseen, train_counts, outside
+    )
+
+
+def of_split(predicted: Predictions, train_counts: IntArray, lacking: tuple[str, ...] = ()) -> dict[str, float]:
+    """Compute the figures of one split alone, for the threshold 0.5."""
+    return without(lacking, metrics.evaluate_rules(scored(predicted, train_counts), {"fixed": 0.5})["fixed"])
+
+
+def without(lacking: tuple[str, ...], figures: Mapping[str, T]) -> dict[str, T]:
+    """Return the figures whose keys begin with none of `lacking`."""
+    return {key: value for key, value in figures.items() if not key.startswith(lacking)}
 
 
 def ceilings(labels: csr_matrix, unseen: IntArray) -> dict[str, float]:
@@ -87,10 +111,12 @@ def remeasure(folder: Path, record: RunRecord) -> RunRecord:
     predictions, label_set = store.load_predictions(folder, record), store.load_label_set(folder, record)
     shapes = {split: predicted.scores_NL.shape for split, predicted in predictions.items()}
     documents, L = record.data.documents, record.data.num_codes
-    if shapes != {split: (documents[split], L) for split in MEASURED}:
+    lacking = record.scored.lacking if record.scored else ()
+    expected = MEASURED if "tuned" in record.threshold else ("test",)
+    if shapes != {split: (documents[split], L) for split in expected}:
         raise DataError(f"{folder / store.PREDICTIONS} has other documents or codes than its record; run it again")
-    in_order = {split: predictions[split] for split in MEASURED}
-    again = record.model_copy(update=measured(in_order, label_set.train_counts))
+    in_order = {split: predictions[split] for split in expected}
+    again = record.model_copy(update=measured(in_order, label_set.train_counts, lacking))
     if again == record and record.signed:
         return record
     if again != record:

@@ -27,6 +27,10 @@ number of gold codes in r@k, map, map_official and r_precision. Macro figures an
 - with `train_counts`, `f1_micro[b]`, `recall_micro[b]` and `f1_macro[b]` for each of BUCKETS with codes. Unseen
   codes belong to bucket 0, so that the true positives and misses of the buckets add up to those of all cells.
 
+Predictions made elsewhere have `outside_NF`, scores of codes outside the columns that are not gold. Above the threshold
+they are false positives of micro figures (and of bucket 0) and of exact match, and they take their places in rankings. A
+score of 0 then means a code that is not listed: it has no place in the ranking and is never a hit.
+
 Equal scores are ranked by code position, lowest first. Sums over documents are exact or correctly rounded, so no figure
 depends on the order of the documents. `bootstrap` computes the same figures for resampled documents; functions shared
 with it accept arrays with leading axes and return NaN where a figure is undefined.
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 K = (5, 8, 15)
 # by training documents with the code: the highest count of each bucket, and its name
 BUCKETS = {0: "0", 10: "1-10", 50: "11-50", 100: "51-100", 500: "101-500", math.inf: ">500"}
+NOWHERE = 1 << 60  # the rank of a gold code that is not listed
 IN_BUCKETS = ("f1_micro", "recall_micro", "f1_macro")
 OFFICIAL_DEPTH = 1000  # trectools' default, which CodiEsp's script does not change
 BLOCK_CELLS = 1 << 22  # cells sorted at a time, to bound memory; only micro AUC sorts all at once
@@ -65,6 +70,13 @@ class Scored:
     values_P: FloatArray
     unseen_N: IntArray
     counts_L: IntArray | None
+    outside_NF: FloatArray | None = None
+
+    def outside(self, threshold: float) -> IntArray:
+        """Count each document's predicted codes outside the columns [N]."""
+        given_NF = np.zeros((len(self.scores_NL), 0)) if self.outside_NF is None else self.outside_NF
+        counts_N: IntArray = np.count_nonzero(given_NF > max(threshold, 0.0), axis=1)
+        return counts_N
 
 
 def scored(
@@ -72,14 +84,15 @@ def scored(
     labels: ArrayLike | csr_matrix,
     unseen: IntArray | None = None,
     train_counts: IntArray | None = None,
+    outside: FloatArray | None = None,
 ) -> Scored:
-    """Check scores and labels and find the gold pairs. Arguments and errors as `evaluate`."""
+    """Check scores and labels and find the gold pairs. Arguments and errors as `evaluate`; `outside` [N, F] is probabilities."""
     scores_NL = _scores(scores)
     N, L = scores_NL.shape
     docs_P, codes_P = _gold(labels, (N, L))
     unseen_N = np.zeros(N, dtype=np.int64) if unseen is None else _counts(unseen, N, "unseen")
     counts_L = None if train_counts is None else _counts(train_counts, L, "train_counts")
-    return Scored(scores_NL, docs_P, codes_P, scores_NL[docs_P, codes_P], unseen_N, counts_L)
+    return Scored(scores_NL, docs_P, codes_P, scores_NL[docs_P, codes_P], unseen_N, counts_L, outside)
 
 
 def evaluate(
@@ -108,8 +121,10 @@ def evaluate_rules(given: Scored, thresholds: Mapping[str, float]) -> dict[str, 
     figures = {}
     for rule, threshold in thresholds.items():
         predicted_NL = given.scores_NL > _threshold(threshold)
-        counts = (*code_counts(given, predicted_NL), given.unseen_N.sum())
-        found = areas | macro_and_micro(*counts) | _means(decisions_by_document(given, predicted_NL)) | ranking
+        outside_N = given.outside(threshold)
+        counts = (*code_counts(given, predicted_NL), given.unseen_N.sum(), outside_N.sum())
+        decisions = _means(decisions_by_document(given, predicted_NL, outside_N))
+        found = areas | macro_and_micro(*counts) | decisions | ranking
         if given.counts_L is not None:
             found |= bucket_figures(given.counts_L, *counts)
         figures[rule] = {key: float(value) for key, value in found.items() if not np.isnan(value)}
@@ -127,7 +142,9 @@ def _means(figures: Mapping[str, FloatArray]) -> dict[str, float]:
     return {key: math.fsum(values) / len(values) for key, values in known.items() if len(values)}
 
 
-def tune_threshold(scores: ArrayLike, labels: ArrayLike | csr_matrix, *, unseen: IntArray | None = None) -> float:
+def tune_threshold(
+    scores: ArrayLike, labels: ArrayLike | csr_matrix, *, unseen: IntArray | None = None, outside: FloatArray | None = None
+) -> float:  # fmt: skip
     """Find the global threshold with the highest micro F1 over all cells, exactly. Arguments and errors as `evaluate`.
 
     Among equal optima the highest threshold wins, so the fewest codes are predicted. It lies midway between two
@@ -138,11 +155,14 @@ def tune_threshold(scores: ArrayLike, labels: ArrayLike | csr_matrix, *, unseen:
     scores_NL = _scores(scores)
     docs_P, codes_P = _gold(labels, scores_NL.shape)
     missed = 0 if unseen is None else int(_counts(unseen, len(scores_NL), "unseen").sum())
-    if not len(docs_P):
+    found_P = scores_NL[docs_P, codes_P]
+    found_P = found_P if outside is None else found_P[found_P > 0]
+    if not len(found_P):
         return float(scores_NL.max())
     # a best cut is just below some gold pair's score: lowering it past other cells only adds false positives
-    lowest_V, gold_V = np.unique(scores_NL[docs_P, codes_P], return_counts=True)
-    sorted_cells = np.sort(scores_NL, axis=None)
+    lowest_V, gold_V = np.unique(found_P, return_counts=True)
+    sorted_cells = np.concatenate([scores_NL.ravel(), *([] if outside is None else [outside.ravel()])])
+    sorted_cells.sort()
     below_V = np.searchsorted(sorted_cells, lowest_V)
     tp_V = np.cumsum(gold_V[::-1])[::-1]
     f1_V = 2 * tp_V / (sorted_cells.size - below_V + len(docs_P) + missed)
@@ -237,6 +257,9 @@ def ranks(given: Scored) -> IntArray:
     ranks_P: IntArray = scores_NL.shape[1] - up_to_P
     for i in np.flatnonzero(up_to_P - below_P > 1):
         ranks_P[i] += np.count_nonzero(scores_NL[docs_P[i], : codes_P[i]] == values_P[i])
+    if given.outside_NF is not None:
+        ranks_P += np.count_nonzero(given.outside_NF[docs_P] > values_P[:, None], axis=1)
+        ranks_P[values_P == 0] = NOWHERE
     return ranks_P
 
 
@@ -259,13 +282,13 @@ def ranking_by_document(given: Scored) -> dict[str, FloatArray]:
     return figures | {"map_official": official_N}
 
 
-def decisions_by_document(given: Scored, predicted_NL: NDArray[np.bool_]) -> dict[str, FloatArray]:
+def decisions_by_document(given: Scored, predicted_NL: NDArray[np.bool_], outside_N: IntArray) -> dict[str, FloatArray]:
     """Compute `exact_match` and `accuracy` of each document [N]."""
     N, L = given.scores_NL.shape
     hit_P = predicted_NL[given.docs_P, given.codes_P]
     tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
     wrong_N = np.count_nonzero(predicted_NL, axis=1) + gold_N - 2 * tp_N
-    exact_N = (wrong_N == 0) & (given.unseen_N == 0)
+    exact_N = (wrong_N == 0) & (given.unseen_N == 0) & (outside_N == 0)
     return {"exact_match": exact_N.astype(np.float64), "accuracy": (L - wrong_N) / L}
 
 
@@ -282,12 +305,12 @@ def f1(tp: Any, predicted: Any, gold: Any) -> Any:
     return _ratio(2 * tp, predicted + gold)
 
 
-def macro_and_micro(tp: Any, predicted: Any, gold: Any, unseen: Any) -> dict[str, Any]:
-    """Compute macro and micro metrics [...] from counts [..., L] and numbers of unseen gold codes [...]."""
+def macro_and_micro(tp: Any, predicted: Any, gold: Any, unseen: Any, outside: Any = 0) -> dict[str, Any]:
+    """Compute macro and micro metrics [...] from counts [..., L] and numbers of unseen gold and of outside codes [...]."""
     f1s, present = f1(tp, predicted, gold), np.count_nonzero(gold, axis=-1)
     precision, recall = (_ratio(tp, whole).mean(-1) for whole in (predicted, gold))
     both = precision + recall
-    hits, guesses, golds = tp.sum(-1), predicted.sum(-1), gold.sum(-1) + unseen
+    hits, guesses, golds = tp.sum(-1), predicted.sum(-1) + outside, gold.sum(-1) + unseen
     return {
         "f1_macro": f1s.mean(-1),
         "f1_macro_present": np.where(present, f1s.sum(-1) / np.maximum(present, 1), np.nan),
@@ -302,15 +325,17 @@ def macro_and_micro(tp: Any, predicted: Any, gold: Any, unseen: Any) -> dict[str
     }
 
 
-def bucket_figures(counts_L: IntArray, tp: Any, predicted: Any, gold: Any, unseen: Any) -> dict[str, Any]:
+def bucket_figures(
+    counts_L: IntArray, tp: Any, predicted: Any, gold: Any, unseen: Any, outside: Any = 0
+) -> dict[str, Any]:
     """Compute the metrics of IN_BUCKETS for each bucket of training frequency. Arguments as `macro_and_micro`."""
     bucket_L = bucket_of(counts_L)
     figures: dict[str, Any] = {}
     for position, name in enumerate(BUCKETS.values()):
         inside_L = bucket_L == position
-        missed = unseen if position == 0 else 0
+        missed, wrong = (unseen, outside) if position == 0 else (0, 0)
         if inside_L.any():
-            within = macro_and_micro(tp[..., inside_L], predicted[..., inside_L], gold[..., inside_L], missed)
+            within = macro_and_micro(tp[..., inside_L], predicted[..., inside_L], gold[..., inside_L], missed, wrong)
             figures |= {f"{key}[{name}]": within[key] for key in IN_BUCKETS}
         elif np.any(missed):  # no columns to average over, but gold codes, all of them missed
             figures |= {f"{key}[{name}]": np.where(missed, 0.0, np.nan) for key in IN_BUCKETS if "micro" in key}

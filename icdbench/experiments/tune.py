@@ -30,7 +30,7 @@ from torch import nn
 
 import icdbench.run as runner
 from icdbench import registry, train
-from icdbench.data import datasets
+from icdbench.data import datasets, word_vectors
 from icdbench.evaluation import metrics
 from icdbench.experiments import trials as kept
 from icdbench.experiments.importance import draw, importance
@@ -288,7 +288,8 @@ def _validation(trial: optuna.Trial, search: _Search, report: Callable[[Progress
     on_cpu = on.device.type == "cpu"
     memory.check(spec, runner.task(corpus, spec.data, None), on_cpu=on_cpu, changed=search.request.changes)
     accelerator.seed_everything(spec.seed)
-    task = runner.task(corpus, spec.data, spec.config.get("embedding_size"), prepare)
+    own = word_vectors.own_file(search.request.changes)
+    task = runner.task(corpus, spec.data, spec.config.get("embedding_size"), prepare, own)
     # Values that are possible alone may not be together.
     model = memory.build(spec, task, on_cpu=on_cpu, changed=search.request.changes)
     if isinstance(model, nn.Module):

@@ -105,6 +105,8 @@ def of_run(
     `dataset` says where the data are if the cache has lost their words and the run's own name for them does not: a path.
     """
     folder, record = finished(name, results)
+    if record.scored:
+        raise SpecError(f"run '{record.id}' was scored from a file of predictions: there is no model to load")
     if not (folder / store.WEIGHTS).exists():
         raise SpecError(
             f"run '{record.id}' has no weights ({folder / store.WEIGHTS} is missing; repositories leave them out): copy "

@@ -92,8 +92,9 @@ def side_by_side(
         *about_origin(systems),
         "F1 macro (harmonic): 2PR/(P+R) of macro-averaged P and R, not the mean of per-code F1.",
     ]
-    devices = "; ".join(sorted({record.device for record in records}))
-    notes.append(f"Best {heading(first)} first. Means: epochs up to the best one; training time on {devices}.")
+    devices = "; ".join(sorted({record.device for record in records if not record.scored}))
+    trained = f" Means: epochs up to the best one; training time on {devices}." if devices else ""
+    notes.append(f"Best {heading(first)} first.{trained}")
     floor = {key: value for key, value in records[0].popularity.items() if key.startswith(("p@", "r@", "map"))}
     if floor and "popularity" not in {each.system for each in systems}:
         rows.append(["popularity (floor)", *(mean_of([floor.get(key)]) for _, _, key in columns), "", "", ""])
@@ -247,7 +248,9 @@ def _about_own(
 
 
 def _effort(runs: Sequence[RunRecord]) -> list[Value]:
-    """The number of seeds, the mean epoch of the best monitored value, the mean training time."""
+    """The number of seeds, the mean epoch of the best monitored value, the mean training time; not of what was scored."""
+    if runs[0].scored:
+        return ["", "", ""]
     epochs = [run.best_epoch.epoch for run in runs if run.best_epoch]
     seconds = Cell(fmean(run.timing.train for run in runs), unit="s")
     return [len(runs), Cell(fmean(epochs)) if epochs else "", seconds]

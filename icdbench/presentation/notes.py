@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icdbench.data import datasets
 from icdbench.presentation.cells import COLLAPSED, Column, SystemRow
 from icdbench.records import RunRecord, comparable
 from icdbench.types import SPLITS
 
+if TYPE_CHECKING:  # it imports torch
+    from icdbench.records import provenance
+
 READING = ("read_as", "rows_merged", "rows_left_out", "missing_codes")  # facts about how a user's own file was read
 NO_BETTER = 0.01  # of MAP, by which a system has to exceed popularity
 BUDGET = ("max_epochs", "patience", "monitor", "objective")  # fields of TrainSpec that tuning does not search
+
+KINDS = {  # how a file of predictions was read
+    "probabilities": "codes with probabilities, predicted above 0.5; a code that is not listed has 0",
+    "logits": "codes with scores, not all in [0, 1], so read as logits: predicted above 0; a code that is not listed is last",
+    "ranking": "codes in order, all of them predicted; AUC needs scores and is left out",
+    "codes": "codes alone, all of them predicted; what needs scores or a ranking is left out",
+}
+COUNTED = {  # what did not fit the data set, and the rule for it
+    "missing": "documents without a row (nothing is predicted)",
+    "elsewhere": "ids of other splits (left out)",
+    "unknown": "ids that the data set does not have (left out)",
+    "repeated": "rows that repeat an id (the first counts)",
+    "respelled": "codes spelled otherwise than in the data, in dots or case (read as the data's)",
+    "doubled": "codes listed twice for a document (the first counts)",
+    "outside": "codes outside the label set (false positives)",
+    "unseen": "correct codes that training never shows (missed, as for every system)",
+    "left_out": "codes that data.top_codes leaves out (another task, left out)",
+}
 
 
 def data_name(record: RunRecord) -> str:
@@ -111,9 +132,27 @@ def about_small(systems: Sequence[SystemRow]) -> list[str]:
     return [f"Settings for small training sets in place of the published ones: {'; '.join(each)}."] if each else []
 
 
+def about_scored(runs: Iterable[RunRecord]) -> list[str]:
+    """Of runs that were scored from files: which, how they were read, and what did not fit, with the rule for it."""
+    return [f"{run.spec.system}: {about_file(run.scored)}" for run in runs if run.scored]
+
+
+def about_file(source: provenance.ScoredFile) -> str:
+    """Which file was scored, how it was read, and what did not fit, with the rule for each."""
+    tuned = f"threshold tuned on {source.validation}" if source.validation else "no tuned threshold"
+    counted = [
+        f"{split}: {'; '.join(f'{COUNTED[key]}: {count:,}' for key, count in counts.items() if key in COUNTED)}."
+        for split, counts in source.counts.items()
+        if counts
+    ]
+    said = f"scored from a file, {source.file} (SHA-256 {source.sha256[:12]}): {KINDS[source.kind]}; {tuned}."
+    return " ".join([said, *counted])
+
+
 def about_origin(systems: Sequence[SystemRow]) -> list[str]:
-    """Which means are over different versions, whether versions have rows of their own, which runs are unsigned."""
-    notes = []
+    """Which runs were scored from files, which means are over different versions, whether versions have rows of their own,
+    which runs are unsigned."""
+    notes = about_scored(run for system in systems for run in system.runs)
     for system in systems:
         groups = comparable.by_version(system.runs)
         if len(groups) > 1:

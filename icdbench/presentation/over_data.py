@@ -76,7 +76,7 @@ def _means(
         rows[row.system] = max(rows.get(row.system, row), row, key=_standing)
     found = {}
     for system, row in rows.items():
-        measured = [run.metrics["test"][benchmark.threshold] for run in row.runs]
+        measured = [run.metrics["test"].get(benchmark.threshold, {}) for run in row.runs]
         if all(key in each for each in measured for _, key in benchmark.metrics):
             found[system] = [fmean(each[key] for each in measured) for _, key in benchmark.metrics]
     return found

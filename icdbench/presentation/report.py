@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -31,6 +31,9 @@ from icdbench.presentation.report_tables import ReportedCell, ReportedSystem, Re
 from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import SpecError
 from icdbench.types import SPLITS
+
+if TYPE_CHECKING:  # it imports torch
+    from icdbench.records import provenance
 
 SCRIPTS = ("d3.min.js", "plot.umd.min.js", "report.js")
 # What Plot 0.6.17 puts into every drawing of className "plot"; the page's policy must name it.
@@ -169,21 +172,31 @@ def _hash(text: str) -> str:
 
 def commands(runs: Iterable[RunRecord]) -> list[str]:
     """The commands that make these runs: one for all systems that share seeds and changed settings."""
+    runs = list(runs)
+    scored = [_score_command(run, run.scored) for run in runs if run.scored]
     seeds: dict[tuple[str, tuple[str, ...], str], set[int]] = {}
-    for run in runs:
+    for run in (each for each in runs if not each.scored):
         changed = tuple(f"{key}={_typed(value)}" for key, value in sorted(run.changed.items()))
         seeds.setdefault((run.spec.dataset, changed, run.spec.system), set()).add(run.spec.seed)
     systems: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     for (dataset, changed, system), numbers in seeds.items():
         listed = ",".join(map(str, sorted(numbers))) + "," * (len(numbers) == 1)  # 7 alone would be a count
         systems.setdefault((dataset, changed, listed), []).append(system)
-    return [
+    return scored + [
         shlex.join(
             ["icdbench", "run", "--models", ",".join(names), "--dataset", dataset, "--seeds", listed]
             + [word for setting in changed for word in ("--set", setting)]
         )
         for (dataset, changed, listed), names in systems.items()
     ]
+
+
+def _score_command(run: RunRecord, source: provenance.ScoredFile) -> str:
+    words = ["icdbench", "score", source.file, "--dataset", run.spec.dataset, "--name", run.spec.system]
+    words += ["--validation", source.validation] if source.validation else []
+    words += ["--ranked"] if source.kind == "ranking" else []
+    settings = [f"{key}={_typed(value)}" for key, value in sorted(run.changed.items())]
+    return shlex.join(words + [word for setting in settings for word in ("--set", setting)])
 
 
 def _typed(value: object) -> str:

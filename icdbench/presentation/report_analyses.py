@@ -99,7 +99,7 @@ def fraction_points(
     for fraction in sorted({run.spec.data.fraction for run in curve}):
         for row in systems_in([unlabelled(run) for run in curve if run.spec.data.fraction == fraction], []):
             for key in analysis.FRACTION_KEYS:
-                values = [run.metrics["test"]["tuned"].get(key) for run in row.runs]
+                values = [run.metrics["test"].get("tuned", {}).get(key) for run in row.runs]
                 known = [value for value in values if value is not None]
                 if row.system in numbers and len(known) == len(row.runs):
                     documents = row.runs[0].data.documents["train"]

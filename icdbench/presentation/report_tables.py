@@ -104,6 +104,8 @@ def _figures(run: RunRecord) -> dict[str, float]:
         for key, value in measured.items()
     }
     figures |= {f"popularity {key}": value for key, value in run.popularity.items()}
+    if run.scored:
+        return figures
     figures |= {f"timing {key}": value for key, value in run.timing.model_dump(exclude_unset=True).items()}
     figures["parameters"] = run.parameters
     if run.best_epoch:
@@ -125,7 +127,7 @@ def highlights(systems: Sequence[ReportedSystem], columns: Sequence[Column]) -> 
             _, best = max(sound, key=lambda pair: pair[0])
             yield f"Best {name}", best, systems[best.systems[0]].label
     seconds = sum(run.timing.train for system in systems for run in system.runs)
-    devices = sorted({run.device for system in systems for run in system.runs})
+    devices = sorted({run.device for system in systems for run in system.runs if not run.scored})
     taken = ReportedCell(Cell(seconds, unit="s"), seconds, "timing train", tuple(range(len(systems))))
     yield "Training of all runs", taken, "; ".join(devices)
 
@@ -200,11 +202,12 @@ def _table_of(
 
 def system_label(system: ReportedSystem) -> ReportedCell:
     """The first cell of a system's row, marked if a run has collapsed."""
-    return ReportedCell(system.label + f" {COLLAPSED}" * system.collapsed, system.label.casefold())
+    scored = " (scored)" * bool(system.runs[0].scored)
+    return ReportedCell(system.label + scored + f" {COLLAPSED}" * system.collapsed, system.label.casefold())
 
 
 def times(identity: str, systems: Sequence[ReportedSystem]) -> ReportedTable:
-    """What the runs took, means over seeds."""
+    """What the runs took, means over seeds; nothing is known of predictions that were made elsewhere."""
     shown = {
         "parameters": ("parameters", Cell(0, digits=0, grouped=True)),
         "timing train": ("training, each run", Cell(0, unit="s")),
@@ -216,6 +219,8 @@ def times(identity: str, systems: Sequence[ReportedSystem]) -> ReportedTable:
     }
     rows = []
     for index, system in enumerate(systems):
+        if system.runs[0].scored:
+            continue
         cells = []
         for key, (_, cell) in shown.items():
             mean = system.mean(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from icdbench.models import FLOORS
 from icdbench.presentation import formats, over_data
@@ -16,14 +17,19 @@ from icdbench.presentation.analysis_tables import analyses, chosen_analyses
 from icdbench.presentation.catalog import has_figures
 from icdbench.presentation.cells import systems_in
 from icdbench.presentation.data_tables import data_sets
-from icdbench.presentation.formats import Grid, write
+from icdbench.presentation.formats import Cell, Grid, Value, write
+from icdbench.presentation.headings import heading
 from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
-from icdbench.presentation.notes import no_better_than_popularity, told_apart
+from icdbench.presentation.notes import about_file, no_better_than_popularity, told_apart
 from icdbench.presentation.reported import literature
 from icdbench.presentation.tuning_table import cost, tuned
 from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark, Reported
 
+if TYPE_CHECKING:
+    from icdbench.experiments import scored
+
+COUNTS = ("auc_labels",)  # figures that are no fractions
 __all__ = [
     "FORMATS",
     "analyses",
@@ -33,6 +39,7 @@ __all__ = [
     "cost",
     "literature",
     "printed",
+    "scored_file",
     "table",
     "tuned",
 ]
@@ -99,6 +106,16 @@ def printed(
         groups.setdefault((benchmark.kind, benchmark.study, alone), []).append((benchmark, records))
     grids = [_group(group, reported, results=results, mix=mix) for group in groups.values()]
     return write([grid for group in grids for grid in group], fmt)
+
+
+def scored_file(found: scored.ScoredPredictions, results: Sequence[Path], fmt: str = "md") -> str:
+    """Predictions that were made elsewhere: their run, as a comparison shows it, or, of another split than test, the figures."""
+    if found.record is not None:
+        return comparison([found.record], fmt, results=results)
+    figures = found.figures["fixed"].items()
+    rows: list[list[Value]] = [[heading(key), Cell(value if key in COUNTS else 100 * value)] for key, value in figures]
+    notes = ["Percent, but for counts; only figures of the test split are stored.", about_file(found.source)]
+    return write([Grid(f"{found.system} (scored), {found.split} split", ["figures", "value"], rows, notes)], fmt)
 
 
 def at_popularity(records: Sequence[RunRecord]) -> list[str]:

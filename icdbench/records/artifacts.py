@@ -64,6 +64,8 @@ def save_predictions(folder: Path, run: str, predictions: Mapping[str, Predictio
         arrays[f"{split}.codes"] = predicted.labels.indices.astype(np.int32)
         arrays[f"{split}.code_offsets"] = predicted.labels.indptr.astype(np.int64)
         arrays[f"{split}.unseen"] = predicted.unseen
+        if predicted.outside_NF is not None:
+            arrays[f"{split}.outside"] = predicted.outside_NF.astype("<f4")
     with replacing(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -101,7 +103,15 @@ def _unpacked(stored: Mapping[str, Any], split: str) -> Predictions:
     labels.check_format()  # an index beyond the last code would be read from foreign memory
     if scores_NL.ndim != 2 or np.isnan(scores_NL).any() or unseen.shape != scores_NL.shape[:1]:
         raise ValueError(f"its scores of the {split} split are not numbers, or not one of each document and code")
-    return Predictions((), scores_NL, labels, unseen)
+    outside_NF = stored.get(f"{split}.outside")
+    if outside_NF is not None and (
+        outside_NF.ndim != 2
+        or len(outside_NF) != len(scores_NL)
+        or outside_NF.dtype.kind != "f"
+        or np.isnan(outside_NF).any()
+    ):
+        raise ValueError(f"its scores of the {split} split of codes outside the label set are not numbers")
+    return Predictions((), scores_NL, labels, unseen, outside_NF)
 
 
 def load_label_set(folder: Path, record: RunRecord) -> LabelSet:

@@ -13,9 +13,12 @@ from typing import Any
 import torch
 
 from icdbench import registry
-from icdbench.records.record import DataFacts, Epoch, RunRecord, Timing
+from icdbench.data import word_vectors
+from icdbench.records.record import DataFacts, Epoch, RunRecord, ScoredFile, Timing
 from icdbench.spec import Planned
 from icdbench.types import Corpus
+
+__all__ = ["ScoredFile", "commit", "describe", "device_name", "now", "record", "versions"]
 
 
 def now() -> str:
@@ -23,8 +26,9 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def describe(corpus: Corpus, vectors: Mapping[str, float]) -> DataFacts:
-    """What a table must say about the data. `vectors` says how the word vectors were trained, if there are any."""
+def describe(corpus: Corpus, vectors: Mapping[str, float], own: Path | None = None) -> DataFacts:
+    """What a table must say about the data. `vectors` says how the word vectors were made, if there are any; `own` is the
+    user's own file of them."""
     splits = corpus.splits
     return DataFacts(
         name=corpus.name,
@@ -36,7 +40,7 @@ def describe(corpus: Corpus, vectors: Mapping[str, float]) -> DataFacts:
         assignments={split: len(encoded.codes) + int(encoded.unseen.sum()) for split, encoded in splits.items()},
         unseen={split: int(encoded.unseen.sum()) for split, encoded in splits.items()},
         facts=dict(corpus.facts),
-        notices=list(corpus.notices),
+        notices=[*corpus.notices, *word_vectors.coverage(vectors, own)],
         word_vectors=dict(vectors),
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from icdbench.settings import Settings
 from icdbench.spec import RunSpec
@@ -78,6 +78,28 @@ class Epoch(Settings):
         return self.model_dump(exclude_unset=True)
 
 
+class ScoredFile(Settings):
+    """Where the predictions of a run come from that were made elsewhere: a file's name and SHA-256, and how it was read.
+
+    `kind` says what the file has of each document: codes with probabilities, codes with other numbers (read as logits), a
+    ranking of codes, or codes alone. `validation` is the file that the threshold was tuned on. `counts` has by split what
+    did not fit the data set (icdbench.experiments.scored says the rules). No id and no text.
+    """
+
+    file: str
+    sha256: str
+    kind: Literal["probabilities", "logits", "ranking", "codes"]
+    validation: str = ""
+    validation_sha256: str = ""
+    counts: dict[str, dict[str, Count]] = {}
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """How the keys of those metrics begin that such predictions do not tell."""
+        ranked = ("p@", "r@", "map", "r_precision")
+        return {"ranking": ("auc",), "codes": ("auc", *ranked)}.get(self.kind, ())
+
+
 class RunRecord(Settings):
     """A finished run: its spec and all that was measured. Times are seconds, rates documents per second.
 
@@ -88,7 +110,8 @@ class RunRecord(Settings):
     first, the most that any system can reach. `collapse[rule]`: what is degenerate about the
     test scores, if anything. `notes`: what a reader of the figures should know of the training. `remeasured`: when the
     figures were last computed again from the stored predictions. `code`: a digest of the model's file; `code_source`:
-    where that is, if not in the suite (`file mine.py`, `package theirs`). `files`: the SHA-256
+    where that is, if not in the suite (`file mine.py`, `package theirs`). `scored`: of predictions that were made elsewhere,
+    where they come from; without a validation file such a run has no tuned threshold. `files`: the SHA-256
     of each file stored beside the record. `digest`: that of the record itself as stored, so that a later change to it is
     seen; empty in an unsigned record.
     """
@@ -116,17 +139,18 @@ class RunRecord(Settings):
     commit: str = ""
     code: str = ""
     code_source: str = ""
+    scored: ScoredFile | None = None
     created: str = ""
     remeasured: str = ""
     files: dict[str, str] = {}
     digest: str = ""
 
-    @field_validator("metrics")
-    @classmethod
-    def _has_test_f1(cls, metrics: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:
-        if not all("f1_micro" in metrics.get("test", {}).get(rule, {}) for rule in RULES):
+    @model_validator(mode="after")
+    def _has_test_f1(self) -> Self:
+        rules = RULES if self.scored is None else ("fixed", *self.threshold)
+        if not all("f1_micro" in self.metrics.get("test", {}).get(rule, {}) for rule in rules):
             raise ValueError("the F1 of the test split is missing")
-        return metrics
+        return self
 
     @property
     def signed(self) -> bool:

@@ -18,7 +18,7 @@ from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.settings import DataError, SpecError
 
-ARRAYS = re.compile(r"run|codes|train_counts|(validation|test)\.(score_bytes|codes|code_offsets|unseen)")
+ARRAYS = re.compile(r"run|codes|train_counts|(validation|test)\.(score_bytes|codes|code_offsets|unseen|outside)")
 README = """# Runs of icdbench
 
 {runs} finished runs on {names}: settings, metrics, history, timing, versions ({record}) and, for {open}, the scores and gold

@@ -274,7 +274,8 @@ def save_run(
 ) -> RunRecord:
     """Write a finished run and return its signed record. The record comes last: where it is, the rest is. Then checkpoints go."""
     save_predictions(folder, record.id, predictions, label_set)
-    save_weights(folder, record.id, weights)
+    if not record.scored:
+        save_weights(folder, record.id, weights)
     signed = save_record(folder, sign(folder, record))
     remove_checkpoints(folder)
     return signed

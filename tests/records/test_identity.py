@@ -70,7 +70,13 @@ def another(cls: type[Settings], name: str) -> Any:
     if isinstance(field.default, bool):
         return not field.default
     if isinstance(field.default, str):
-        texts = {"columns": "text=note", "encoding": "latin-1", "code_separator": ",", "monitor": "map"}
+        texts = {
+            "columns": "text=note",
+            "encoding": "latin-1",
+            "code_separator": ",",
+            "monitor": "map",
+            "embeddings": "random",
+        }
         return texts[name]
     return (
         7

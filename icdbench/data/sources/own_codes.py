@@ -126,14 +126,19 @@ def split(cell: str, separator: str | None) -> tuple[str, ...]:
     return codes
 
 
-def _parts(cell: str, separator: str | None) -> tuple[str, ...]:
+def elements(cell: str, separator: str | None) -> list[str]:
+    """The codes of a cell in order, those that it repeats too. Raises ValueError if it is no list."""
     if separator == "list":
         parts: Iterable[str] = _listed(cell) if cell.strip() else ()
     elif separator is None:
         parts = [cell]
     else:
         parts = cell.split(None if separator == " " else separator)
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _parts(cell: str, separator: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(elements(cell, separator)))
 
 
 def _listed(cell: str) -> list[str]:

@@ -27,6 +27,7 @@ SYNONYMS: Mapping[str, frozenset[str]] = {
         "icd10cmcode icd10cmcodes icd9cmcode icd9cmcodes diagnosiscode diagnosiscodes".split()
     ),
     "split": frozenset({"datasplit"}),
+    "scores": frozenset("score prob probs probability probabilities confidence confidences logit logits".split()),
     "group": frozenset("groupid patient patientid subject subjectid person personid mrn".split()),
 }
 NAME = re.compile(r"(?=.{1,40}$)\w[\w.()/#-]*( [\w.()/#-]+){0,2}")  # what may be the name of a column, and is no note

@@ -185,7 +185,7 @@ class Notes:
         return [Document(note.id, note.text, tuple(note.codes), note.split, note.group) for note in self.notes]
 
 
-class _BadRowError(ValueError):
+class BadRowError(ValueError):
     """A row that cannot be read, and why."""
 
 
@@ -198,7 +198,7 @@ def read(path: Path, data: OwnSettings) -> Notes:
         for row in table.rows:
             try:
                 notes.append(_note(row, table.columns))
-            except _BadRowError as error:
+            except BadRowError as error:
                 bad.append((row.where, str(error)))
     return Notes(path, data, table.columns, [*table.about, *_unread(table.names, table.columns)], notes, bad)
 
@@ -224,9 +224,9 @@ def texts(path: Path, data: OwnSettings, tell: Callable[[str], None]) -> Iterato
             tell(read_as)
         for row in table.rows:
             try:
-                text = _cell(row, table.columns, "text")
-                yield row.where, _cell(row, table.columns, "id").strip() if "id" in table.columns else "", text
-            except _BadRowError as error:
+                text = cell_of(row, table.columns, "text")
+                yield row.where, cell_of(row, table.columns, "id").strip() if "id" in table.columns else "", text
+            except BadRowError as error:
                 yield row.where, "", DataError(f"{path}, {row.where}: {error}")
 
 
@@ -238,22 +238,22 @@ def recognised(columns: Mapping[str, str], about: Sequence[str]) -> str:
 
 
 def _note(row: Row, columns: Mapping[str, str]) -> Note:
-    cells = {role: _cell(row, columns, role) for role in ("id", "text", "split", "group") if role in columns}
-    codes = _codes(row, columns)
+    cells = {role: cell_of(row, columns, role) for role in ("id", "text", "split", "group") if role in columns}
+    codes = codes_of(row, columns)
     for role in ("text", "id"):
         if role in cells and not cells[role].strip():
-            raise _BadRowError(f"'{columns[role]}' is empty")
+            raise BadRowError(f"'{columns[role]}' is empty")
     split = _split(cells["split"]) if "split" in cells else ""
     return Note(row.where, cells.get("id", "").strip(), cells["text"], codes, split, cells.get("group", "").strip())
 
 
-def _cell(row: Row, columns: Mapping[str, str], role: str) -> str:
-    """The text of a cell in NFC. Raises _BadRowError."""
+def cell_of(row: Row, columns: Mapping[str, str], role: str) -> str:
+    """The text of a cell in NFC. Raises BadRowError."""
     if row.problem:
-        raise _BadRowError(row.problem)
+        raise BadRowError(row.problem)
     name = columns.get(role, role)
     if name not in row.cells and role in NEEDED:
-        raise _BadRowError(f"no column '{name}'{nearest_shown(name, list(row.cells), columns)}")
+        raise BadRowError(f"no column '{name}'{nearest_shown(name, list(row.cells), columns)}")
     match row.cells.get(name):
         case None:
             return ""
@@ -265,40 +265,40 @@ def _cell(row: Row, columns: Mapping[str, str], role: str) -> str:
             return "" if number != number else f"{number:.17g}"  # noqa: PLR0124
         case other:
             found = f" ({shown(other)})" if role != "text" else ""
-            raise _BadRowError(f"'{name}' must be text, not {type(other).__name__}{found}")
+            raise BadRowError(f"'{name}' must be text, not {type(other).__name__}{found}")
 
 
-def _codes(row: Row, columns: Mapping[str, str]) -> str | tuple[str, ...]:
+def codes_of(row: Row, columns: Mapping[str, str]) -> str | tuple[str, ...]:
     """The codes: a cell, or the elements of a list, of which each is one code whatever it contains."""
     name = columns.get("codes", "codes")
     value = row.cells.get(name)
     if value is None or isinstance(value, str):
-        return _cell(row, columns, "codes").strip()
+        return cell_of(row, columns, "codes").strip()
     parts = value if isinstance(value, list) else [value]
     for part in parts:
         if not (part is None or (isinstance(part, str) and isinstance(value, list))):
             hint = "; as numbers codes lose their zeros" if isinstance(part, int | float) else ""
-            raise _BadRowError(f"'{name}' must be text, not {type(part).__name__} ({shown(part)}){hint}")
+            raise BadRowError(f"'{name}' must be text, not {type(part).__name__} ({shown(part)}){hint}")
     codes = [_whole(part, name).strip() for part in parts if isinstance(part, str)]
     return tuple(dict.fromkeys(code for code in codes if code))
 
 
 def _whole(text: str, name: str) -> str:
-    """The text in NFC. Raises _BadRowError if it has halves of characters, or bytes that are no text."""
+    """The text in NFC. Raises BadRowError if it has halves of characters, or bytes that are no text."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             half = text[error.start]
             what = "is not UTF-8" if "\udc80" <= half <= "\udcff" else f"holds half a character (\\u{ord(half):04x})"
-            raise _BadRowError(f"'{name}' {what}") from None
+            raise BadRowError(f"'{name}' {what}") from None
     return composed(text)
 
 
 def _split(value: str) -> str:
     name = SPLIT_NAMES.get(value.strip().lower())
     if name is None:
-        raise _BadRowError(f"split {shown(value)}{nearest(value, SPLIT_NAMES)}")
+        raise BadRowError(f"split {shown(value)}{nearest(value, SPLIT_NAMES)}")
     return name
 
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from icdbench.settings import Settings
 from icdbench.spec import DataSpec, option
 
 AUTO = "auto"  # a setting of own data that is recognised from the file
 COLUMN_ROLES = ("id", "text", "codes", "split", "group")  # what a column of own data can hold
-_ROLE = re.compile(rf"(?:^|,)\s*({'|'.join(COLUMN_ROLES)})\s*=")
+PREDICTED_ROLES = ("id", "codes", "scores")  # and one of predictions that were made elsewhere
 BLANKS = {"space": " ", "tab": "\t", "newline": "\n"}  # by what to type for them
 NAMED_SEPARATORS = (*BLANKS, "list")  # list: cells such as ["401.9", "486"]
 USUAL_NAMES = {"cp1252": "windows-1252", "cp1250": "windows-1250", "iso8859-1": "latin-1"}
 
 
-def columns_by_role(text: str) -> dict[str, str]:
+def columns_by_role(text: str, known: Sequence[str] = COLUMN_ROLES) -> dict[str, str]:
     """`text=TEXT,codes=ICD10` as {"text": "TEXT", "codes": "ICD10"}; names may hold commas. Raises ValueError."""
-    before, *parts = _ROLE.split(text)
+    before, *parts = re.split(rf"(?:^|,)\s*({'|'.join(known)})\s*=", text)
     if before.strip():
-        raise ValueError(f"write it as text=NAME; what a column can hold is {', '.join(COLUMN_ROLES)}")
+        example = "text" if "text" in known else known[0]
+        raise ValueError(f"write it as {example}=NAME; what a column can hold is {', '.join(known)}")
     roles, names = parts[::2], [name.strip() for name in parts[1::2]]
     if twice := next((role for role in roles if roles.count(role) > 1), None):
         raise ValueError(f"two columns are named for {twice}")
@@ -32,6 +35,11 @@ def columns_by_role(text: str) -> dict[str, str]:
 def _columns(text: str) -> str:
     """In one order, so that equal requests are equal."""
     return ",".join(f"{role}={name}" for role, name in sorted(columns_by_role(text).items()))
+
+
+def _predicted_columns(text: str) -> str:
+    columns_by_role(text, PREDICTED_ROLES)
+    return text
 
 
 def _encoding(name: str) -> str:
@@ -53,6 +61,14 @@ def _separator(value: str) -> str:
 
 
 Separator = Annotated[str, Field(min_length=1), AfterValidator(_separator)]
+
+
+class PredictionSettings(Settings):
+    """How a file of predictions is read; as own data, with a column of scores."""
+
+    columns: Annotated[str, AfterValidator(_predicted_columns)] = ""
+    encoding: Annotated[str, AfterValidator(_encoding)] = AUTO
+    code_separator: Separator | None = AUTO
 
 
 class OwnSettings(DataSpec):

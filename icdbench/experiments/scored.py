@@ -1,0 +1,256 @@
+"""Predictions that were made elsewhere, by an LLM, an agent or another library, as a run of the suite.
+
+The documents of a split are found by their ids, codes by their spelling. What does not fit is counted (`ScoredFile.counts`),
+by these rules:
+
+- `missing` documents have no row: nothing is predicted for them; `elsewhere` and `unknown` are ids of other splits, and ids
+  that the data set does not have: left out; `repeated` rows and `doubled` codes of a document: the first counts;
+- `respelled` codes differ from one code of the data set in dots or case alone: they are read as that code;
+- `outside` codes are not in the label set: false positives. `unseen` ones of them are gold codes of their document: missed,
+  as they are for every system, but no false positives. With `data.top_codes` the other codes are another task: `left_out`.
+
+A code that is not listed has probability 0 and no place in the ranking. Scores are probabilities if all of a file's are in
+[0, 1], else logits. Codes without scores are all predicted; only if they are `ranked` does their order count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from icdbench import registry
+from icdbench.data import datasets
+from icdbench.evaluation import measure
+from icdbench.records import RunRecord, provenance, store
+from icdbench.settings import DataError, SpecError, nearest, shown
+from icdbench.spec import RunSpec, StoredDataSpec, TrainSpec
+from icdbench.types import SPLITS, Corpus, FloatArray, LabelSet, Predictions, Report, quiet
+
+VERSION = "scored-1"  # changes when the same file would give other figures
+NAME = re.compile(r"\w[\w.-]*")
+Kind = Literal["probabilities", "logits", "ranking", "codes"]
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """What is to be scored: `file` on a split of a data set, as the system `name` (else the file's).
+
+    `validation` holds predictions for the validation split, from which the threshold is tuned. `changes` are settings of the
+    data set, `reading` says how the files are read.
+    """
+
+    file: Path
+    dataset: str
+    name: str = ""
+    split: str = "test"
+    validation: Path | None = None
+    ranked: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    root: Path | None = None
+    results: Path = Path("results")
+
+
+class ScoredPredictions(NamedTuple):
+    """The figures of a file by threshold rule and metric; the record of the test split, the only one that is stored.
+
+    `known`: the same file was scored before, and nothing was computed.
+    """
+
+    system: str
+    split: str
+    figures: Mapping[str, Mapping[str, float]]
+    source: provenance.ScoredFile
+    record: RunRecord | None
+    known: bool = False
+
+
+def score(asked: FileRequest, report: Report = quiet) -> ScoredPredictions:
+    """Score a file of predictions; those of the test split become a stored run. Raises SpecError, DataError."""
+    name = _name(asked)
+    if asked.split not in SPLITS:
+        raise SpecError(f"no split '{asked.split}'{nearest(asked.split, SPLITS)}")
+    opened = datasets.open(asked.dataset, asked.root, asked.changes)
+    files = {asked.split: datasets.predictions(asked.file, asked.reading)}
+    if asked.validation is not None:
+        if asked.split != "test":
+            raise SpecError(f"--split {asked.split}: --validation tunes a threshold for the test split; leave it out")
+        files = {"validation": datasets.predictions(asked.validation, asked.reading), **files}
+    kind = _kind(list(files.values()), ranked=asked.ranked)
+    corpus = opened.corpus(report)
+    spec = _spec(name, opened, corpus, files, asked)
+    if asked.split == "test" and (found := store.find(asked.results, spec)) is not None and found.scored:
+        return ScoredPredictions(name, asked.split, found.metrics["test"], found.scored, found, known=True)
+    train_counts = corpus.splits["train"].labels().sum(0).A1
+    predictions, counts = {}, {}
+    for split, given in files.items():
+        predictions[split], counts[split] = _aligned(given, kind, split, opened, corpus)
+    held = files["validation"] if asked.validation else None
+    source = provenance.ScoredFile(
+        file=asked.file.name,
+        sha256=files[asked.split].sha256,
+        kind=kind,
+        validation=held.path.name if held else "",
+        validation_sha256=held.sha256 if held else "",
+        counts=counts,
+    )
+    if asked.split != "test":
+        figures = measure.of_split(predictions[asked.split], train_counts, source.lacking)
+        return ScoredPredictions(name, asked.split, {"fixed": figures}, source, None)
+    store.prepare(asked.results)
+    record = _record(spec, opened, corpus, source, measure.measured(predictions, train_counts, source.lacking))
+    folder = store.folder(asked.results, spec)
+    with store.alone(folder):
+        record = store.save_run(folder, record, predictions, LabelSet(corpus.vocabulary.codes, train_counts), {})
+    return ScoredPredictions(name, "test", record.metrics["test"], source, record)
+
+
+def _name(asked: FileRequest) -> str:
+    """The name of the system. Raises SpecError for one that is taken, or that is no name."""
+    stem = asked.file.name.removesuffix(".gz").rpartition(".")[0] or asked.file.name
+    name = asked.name or re.sub(r"[^\w.-]+", "-", stem).strip("-.")
+    if not NAME.fullmatch(name) or len(name) > 80:
+        raise SpecError(
+            f"--name '{name}': a system's name is of letters, digits, dots, - and _; choose one with --name"
+        )
+    if name in {*registry.entries(), "all", "floors"}:
+        raise SpecError(
+            f"'{name}' is a model of icdbench; say what made these predictions with --name, as {name}-elsewhere"
+        )
+    return name
+
+
+def _kind(files: list[datasets.PredictedCodes], *, ranked: bool) -> Kind:
+    """How the files are read, all in one way. Raises SpecError."""
+    first = files[0]
+    if other := next((each for each in files if (each.scores is None) != (first.scores is None)), None):
+        raise SpecError(f"{first.path} and {other.path}: only one of them has scores; both must, or none")
+    if first.scores is None:
+        if len(files) > 1 and not ranked:
+            raise SpecError(
+                f"{first.path} has codes without scores, from which no threshold is tuned; leave --validation out"
+            )
+        return "ranking" if ranked else "codes"
+    if ranked:
+        raise SpecError(f"{first.path} has scores, which rank its codes; leave --ranked out")
+    numbers = (number for each in files for row in (each.scores or {}).values() for number in row)
+    return "probabilities" if all(0 <= number <= 1 for number in numbers) else "logits"
+
+
+def _spec(
+    name: str,
+    opened: datasets.Source,
+    corpus: Corpus,
+    files: Mapping[str, datasets.PredictedCodes],
+    asked: FileRequest,
+) -> RunSpec:
+    """What identifies the run: the content of the files and how they are read, and the data set."""
+    config = {f"{split}_sha256": given.sha256 for split, given in files.items()}
+    return RunSpec(
+        dataset=opened.name,
+        fingerprint=corpus.fingerprint,
+        model=name,
+        data=StoredDataSpec.model_validate(opened.data.model_dump(mode="json")),
+        train=TrainSpec(),
+        config={**config, "ranked": asked.ranked, "reading": dict(asked.reading)},
+        version=VERSION,
+        uses_trainer=False,
+    )
+
+
+def _record(
+    spec: RunSpec, opened: datasets.Source, corpus: Corpus, source: provenance.ScoredFile, measured: Mapping[str, Any]
+) -> RunRecord:
+    usual, chosen = (data.model_dump(mode="json") for data in (datasets.source(spec.dataset).settings(), opened.data))
+    return RunRecord(
+        id=spec.id,
+        spec=spec,
+        changed={f"data.{name}": value for name, value in chosen.items() if usual.get(name) != value},
+        **measured,
+        parameters=0,
+        data=provenance.describe(corpus, {}),
+        timing={"prepare": 0, "train": 0, "predict": 0},
+        device="",
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        scored=source,
+        created=provenance.now(),
+    )
+
+
+# --- Documents and codes -------------------------------------------------------------------------------------------------
+
+
+def _aligned(
+    given: datasets.PredictedCodes, kind: Kind, split: str, opened: datasets.Source, corpus: Corpus
+) -> tuple[Predictions, dict[str, int]]:
+    """The predictions of the split's documents, in their order, and what was counted. Raises DataError if no id matches."""
+    part, codes = corpus.splits[split], {code: at for at, code in enumerate(corpus.vocabulary.codes)}
+    place = {name: at for at, name in enumerate(part.ids)}
+    others = {name for other in corpus.splits.values() for name in other.ids}
+    matched = [name for name in given.codes if name in place]
+    if not matched:
+        found = shown(next(iter(given.codes)))
+        raise DataError(
+            f"{given.path}: none of its {len(given.codes):,} ids is that of a {split} document of '{opened.name}'; the file "
+            f"has ids such as {found}, the data set {shown(part.ids[0])}"
+        )
+    counts = Counter(
+        missing=len(part) - len(matched),
+        elsewhere=sum(name in others and name not in place for name in given.codes),
+        unknown=sum(name not in others for name in given.codes),
+        repeated=given.repeated,
+    )
+    strange = {code for name in matched for code in given.codes[name]} - codes.keys()
+    gold = {each.id: set(each.codes) for each in opened.documents().documents} if strange else {}
+    respelled = datasets.respelled(strange, {*codes, *(code for listed in gold.values() for code in listed)})
+    scores_NL = np.full((len(part), len(codes)), -np.inf, np.float32)
+    outside: dict[int, list[float]] = {}
+    for name in matched:
+        seen = set()
+        for code, value in zip(given.codes[name], _values(given, name, kind), strict=True):
+            read = respelled.get(code, code)
+            counts["respelled"] += read != code
+            if read in seen:
+                counts["doubled"] += 1
+            elif read in codes:
+                scores_NL[place[name], codes[read]] = value
+            elif opened.data.top_codes is not None:
+                counts["left_out"] += 1
+            elif read in gold[name]:
+                counts["unseen"] += 1
+            else:
+                counts["outside"] += 1
+                outside.setdefault(place[name], []).append(value)
+            seen.add(read)
+    return (
+        Predictions(part.ids, scores_NL, part.labels(), np.asarray(part.unseen), _padded(len(part), outside)),
+        {key: count for key, count in counts.items() if count},
+    )
+
+
+def _values(given: datasets.PredictedCodes, name: str, kind: Kind) -> FloatArray:
+    """The scores of a document's codes on the scale of logits, in their order."""
+    if given.scores is None:
+        number = len(given.codes[name])
+        return 1 / np.arange(1.0, number + 1) if kind == "ranking" else np.full(number, np.inf)
+    values = np.array(given.scores[name], np.float64)
+    if kind == "logits":
+        return values
+    with np.errstate(divide="ignore"):  # of 0 and 1
+        logits: FloatArray = np.log(values) - np.log1p(-values)
+    return logits
+
+
+def _padded(documents: int, outside: Mapping[int, list[float]]) -> FloatArray:
+    """The scores of each document's codes outside the label set [N, F]."""
+    padded_NF = np.full((documents, max(map(len, outside.values()), default=0)), -np.inf, np.float32)
+    for at, values in outside.items():
+        padded_NF[at, : len(values)] = values
+    return padded_NF
