@@ -25,7 +25,7 @@ from torch import nn
 
 from icdbench.plugins import listing, loading
 from icdbench.settings import Settings, SpecError, UnsuitableError, nearest
-from icdbench.spec import TrainSpec, Variant
+from icdbench.spec import Study, TrainSpec, Variant
 from icdbench.types import Corpus, Encoded, FloatArray, Task, Weights
 
 log = logging.getLogger("icdbench")
@@ -70,6 +70,7 @@ class Entry:
     data: Mapping[str, Any]
     train: Mapping[str, Any]
     small: Mapping[str, Any]
+    study: Study | None
     needs: Sequence[str]
     version: str
     code: str
@@ -143,6 +144,7 @@ def register(
     data: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     small: Mapping[str, Any] | None = None,
+    study: Study | None = None,
     needs: Sequence[str] = (),
     version: str = "",
 ) -> Callable[[M], M]:
@@ -150,7 +152,8 @@ def register(
 
     `data` and `train` say where its paper differs from the suite's defaults; `small` replaces settings of the training,
     or of the model itself, on data sets of hundreds of documents, for which the published ones were not chosen; what it
-    replaces is kept as the variant `published`. `needs` names what it cannot be trained without: titles, hierarchy.
+    replaces is kept as the variant `published`. `study` is the search that found them; none if they were chosen by
+    hand. `needs` names what it cannot be trained without: titles, hierarchy.
     Stored runs of another `version` are not reused. Without one it is a digest of the file that calls this and of those beside
     it that it imports, but for comments, docstrings and layout. An author who gives one says when equal settings give other results than before, by more than
     rounding or another seed would, and gives fields that are added later a default that computes what was computed before.
@@ -176,6 +179,7 @@ def register(
             data or {},
             train or {},
             small or {},
+            study,
             needs,
             version or f"code-{code}",
             code,

@@ -138,3 +138,13 @@ class Settings(BaseModel):
             return type(self).model_validate(self.model_dump() | dict(changes))
         except ValidationError as error:
             raise SpecError(f"{where}.{first_of(error)}") from None
+
+
+class Study(Settings):
+    """The search that found a model's settings for small data: how many trials, on which data set."""
+
+    trials: Positive
+    dataset: str
+
+    def __str__(self) -> str:
+        return f"{self.trials} trials on {self.dataset}"

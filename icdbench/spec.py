@@ -24,6 +24,7 @@ from icdbench.settings import (
     Rate,
     Settings,
     SpecError,
+    Study,
     tunable,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "SpecError",
     "StoredDataSpec",
+    "Study",
     "TrainSpec",
     "Variant",
     "option",

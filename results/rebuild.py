@@ -33,7 +33,7 @@ EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the run
 COLUMNS = {
     "README.md": (
         *("system", "F1 macro (harmonic)", "F1 micro", "F1 micro tuned"),
-        *("P@5", "MAP", "epochs", "train time"),
+        *("P@5", "MAP", "settings", "train time"),
     )
 }
 # A command on a page, and the table that follows: in full, or its rows alone.

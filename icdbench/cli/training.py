@@ -269,7 +269,8 @@ def show_models(
         small = listed(
             {f"{target}.{field}": value for target, of in entry.small_by_target.items() for field, value in of.items()}
         )
-        echo(f"\nBelow {resolution.SMALL:,} training documents: {small}")
+        found_by = f" ({entry.study})" if entry.study else ""
+        echo(f"\nBelow {resolution.SMALL:,} training documents{found_by}: {small}")
     if entry.variants:
         rows = [
             [f"{entry.name}@{each.name}", each.about, listed({**each.model, **each.data, **each.train})]

@@ -38,7 +38,7 @@ from icdbench.presentation.notes import (
 )
 from icdbench.presentation.reported import reported_rows
 from icdbench.presentation.standing import marked
-from icdbench.records import RunRecord, comparable
+from icdbench.records import RunRecord, comparable, store
 from icdbench.spec import Benchmark, Reported
 
 FLOORS_NOTE = (
@@ -80,7 +80,9 @@ def side_by_side(
     order = [key for _, _, key in columns].index(first)
     systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
     systems.sort(key=lambda system: descending(system.cells[order]))
-    rows: list[list[Value]] = [[each.marked, *each.cells, *_effort(each.runs)] for each in systems]
+    rows: list[list[Value]] = [
+        [each.marked, *each.cells, _settings(each.runs[0]), *_effort(each.runs)] for each in systems
+    ]
     notes = [
         *about_data(records),
         f"Percent on the test split, {about_seeds(systems)}.",
@@ -97,13 +99,13 @@ def side_by_side(
     notes.append(f"Best {heading(first)} first.{trained}")
     floor = {key: value for key, value in records[0].popularity.items() if key.startswith(("p@", "r@", "map"))}
     if floor and "popularity" not in {each.system for each in systems}:
-        rows.append(["popularity (floor)", *(mean_of([floor.get(key)]) for _, _, key in columns), "", "", ""])
+        rows.append(["popularity (floor)", *(mean_of([floor.get(key)]) for _, _, key in columns), "", "", "", ""])
     notes.append(FLOORS_NOTE)
     usual = not records[0].data.synthetic and not _changes_task(records[0])
     about = [each for each in reported if usual and each.dataset == records[0].spec.dataset]
     others, sources = reported_rows(about, columns)
-    rows += [[f"{label} {number}", *cells, "", "", ""] for label, number, cells in others]
-    header = ["system", *(name for name, _, _ in columns), "seeds", "epochs", "train time"]
+    rows += [[f"{label} {number}", *cells, "", "", "", ""] for label, number, cells in others]
+    header = ["system", *(name for name, _, _ in columns), "settings", "seeds", "epochs", "train time"]
     notes += [*about_collapse(systems), *sources]
     return Grid(f"{title} on {data_name(records[0])}", header, rows, notes), systems
 
@@ -245,6 +247,17 @@ def _about_own(
     if split == "Test":
         notes += about_ceilings(records, columns_of(benchmark))
     return [*notes, *about_small(systems), *about_origin(systems)]
+
+
+def _settings(run: RunRecord) -> str:
+    """Where the settings come from that the user did not set: those of the paper or the suite, or of a search."""
+    if run.scored:
+        return ""
+    if run.spec.variant == store.TUNED:
+        return "tuned"
+    if not run.adapted:
+        return "default"
+    return f"tuned ({run.study.trials})" if run.study else "small data"
 
 
 def _effort(runs: Sequence[RunRecord]) -> list[Value]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icdbench.data import datasets
 from icdbench.presentation.cells import COLLAPSED, Column, SystemRow
 from icdbench.records import RunRecord, comparable
+from icdbench.settings import typed
 from icdbench.types import SPLITS
 
 if TYPE_CHECKING:  # it imports torch
@@ -123,12 +124,14 @@ def about_seeds(systems: Sequence[SystemRow]) -> str:
 
 
 def about_small(systems: Sequence[SystemRow]) -> list[str]:
-    """Which systems have settings for small training sets instead of the published ones."""
-    each = [
-        f"{system.label} {', '.join(f'{name}={value}' for name, value in system.runs[0].adapted.items())}"
-        for system in systems
-        if system.runs[0].adapted
-    ]
+    """Which systems have settings for small training sets instead of the published ones, and which search found them."""
+    each = []
+    for system in systems:
+        run = system.runs[0]
+        if run.adapted:
+            found_by = f" ({run.study})" if run.study else ""
+            values = ", ".join(f"{name}={typed(value)}" for name, value in run.adapted.items())
+            each.append(f"{system.label}{found_by} {values}")
     return [f"Settings for small training sets in place of the published ones: {'; '.join(each)}."] if each else []
 
 

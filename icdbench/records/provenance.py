@@ -62,6 +62,7 @@ def record(
         spec=planned.spec,
         changed=dict(planned.changed),
         adapted=dict(planned.adapted),
+        study=entry.study if planned.adapted else None,
         **measured,
         history=[Epoch.model_validate(epoch) for epoch in history],
         parameters=parameters,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from icdbench.settings import Settings
-from icdbench.spec import RunSpec
+from icdbench.spec import RunSpec, Study
 from icdbench.types import SPLITS, Count, Number
 
 SCHEMA = 5  # of stored records; icdbench.records.store.upgrade reads the earlier ones
@@ -103,7 +103,8 @@ class ScoredFile(Settings):
 class RunRecord(Settings):
     """A finished run: its spec and all that was measured. Times are seconds, rates documents per second.
 
-    `changed` and `adapted` say where settings come from (icdbench.spec.Planned). `data` is stored as `corpus`.
+    `changed` and `adapted` say where settings come from (icdbench.spec.Planned), `study` which search found the latter, if
+    one did. `data` is stored as `corpus`.
     `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
     `intervals[rule][key]`: 95 % percentile interval of a test figure over resampled documents (icdbench.evaluation.bootstrap).
     `popularity`: test metrics of ranking codes by training frequency; `ceilings`: of ranking each document's gold codes
@@ -123,6 +124,7 @@ class RunRecord(Settings):
     spec: RunSpec
     changed: dict[str, Any] = {}
     adapted: dict[str, Any] = {}
+    study: Study | None = None
     metrics: dict[str, dict[str, dict[str, Number]]]
     threshold: dict[str, Number]
     intervals: dict[str, dict[str, tuple[Number, Number]]] = {}
