@@ -52,6 +52,9 @@ class DataSpec(Settings):
     """
 
     top_codes: Positive | None = option(None, "keep only the most frequent training codes; none: all", task=True)
+    label_set: Literal["train", "system"] = option(
+        "train", "codes that can be predicted: those of training, or also all others of the code system", task=True
+    )
     fraction: Annotated[float, Field(gt=0, le=1)] = option(
         1.0,
         "share of the training documents that is kept, for learning curves; larger shares contain smaller",
@@ -59,6 +62,9 @@ class DataSpec(Settings):
     )
     fraction_seed: int = option(0, "which training documents data.fraction keeps", task=True)
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
+    code_terms: bool = Field(
+        False, description="read all names of the codes (inclusion terms); their words are known whatever min_documents"
+    )
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
     embeddings: Literal["word2vec", "random"] = Field("word2vec", description="initial word vectors")
     unit_vectors: bool = Field(True, description="scale word2vec vectors to length one, as CAML's preparation does")
@@ -75,13 +81,22 @@ class DataSpec(Settings):
 
     @property
     def unchosen(self) -> set[str]:
-        """The fields that enter no key and no id as long as all training documents are kept, as before there was a choice."""
-        return {"fraction", "fraction_seed"} if self.fraction == 1 else set()
+        """The fields that enter no key and no id, as before there was a choice: those at defaults that were there before them.
+
+        The most frequent codes (`top_codes`) are a label set of their own, whatever `label_set` says.
+        """
+        usual = {
+            "label_set": self.label_set == "train" or self.top_codes is not None,
+            "code_terms": not self.code_terms,
+            "fraction": self.fraction == 1,
+            "fraction_seed": self.fraction == 1,
+        }
+        return {name for name, is_usual in usual.items() if is_usual}
 
     def idle(self, *, word_vectors: bool) -> set[str]:
-        """The fields without effect beside the others: the seed of no choice, word vectors of a model that has none, their
-        training if they are random."""
-        choice = self.unchosen - {"fraction"}
+        """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, word vectors of
+        a model that has none, their training if they are random."""
+        choice = ({"fraction_seed"} & self.unchosen) | ({"label_set"} if self.top_codes is not None else set())
         if not word_vectors:
             return choice | {"embeddings", "unit_vectors", "embedding_corpus"}
         return choice | ({"unit_vectors", "embedding_corpus"} if self.embeddings == "random" else set())
@@ -152,13 +167,17 @@ class TrainSpec(Settings):
 
 
 class Variant(Settings):
-    """A named set of overrides of a model's own fields (`model`), the data and the training."""
+    """A named set of overrides of a model's own fields (`model`), the data and the training.
+
+    `needs` is what it cannot be trained without beside what its model needs: titles, hierarchy.
+    """
 
     name: str
     about: str = ""
     model: dict[str, Any] = {}
     data: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    needs: tuple[str, ...] = ()
 
 
 class Benchmark(Settings):
