@@ -45,7 +45,8 @@ def is_listed(code: str) -> bool:
 
 def icd10cm_codes() -> Sequence[str]:
     """Every diagnosis of three to seven characters, categories included, in the order of the list."""
-    return [name for name in icd10cm().get_all_codes() if icd10cm().is_category_or_subcategory(name)]
+    listed_once = dict.fromkeys(icd10cm().get_all_codes())  # the package lists some twice
+    return [name for name in listed_once if icd10cm().is_category_or_subcategory(name)]
 
 
 def icd10cm_terms(codes: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -1,7 +1,8 @@
-"""English names of codes as a matcher reads them: without what stands in brackets, in normal forms of their words.
+"""English names of codes as a matcher reads them: in the words that notes use, in normal forms of these words.
 
 Coders' lists are written for an index ("Anemia, unspecified", "Pneumonia (acute) (double)"), notes are not: so the order of a
-name's words does not count, nor do the words of IGNORED, the plural, or British spelling.
+name's words does not count, nor do the words of IGNORED, the plural, or British spelling; what stands in brackets and what is
+said to be absent may be left out; and a malignant neoplasm is a cancer, a carcinoma or a tumor.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ IGNORED = frozenset(
 NEGATIONS = frozenset("absence absent denied denies free negative no ruled without".split())
 
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_ABSENT = re.compile(r",? without .*| not intractable| uncomplicated", re.IGNORECASE)
+_CALLED = {  # what lists say, and what notes say
+    "secondary malignant neoplasm": ("metastasis", "metastases"),
+    "malignant neoplasm": ("cancer", "carcinoma", "tumor"),
+    "neoplasm of unspecified behavior": ("tumor", "mass"),
+    "benign neoplasm": ("benign tumor",),
+}
 _SPELLINGS = {
     "oedema": "edema",
     "oesoph": "esoph",
@@ -34,8 +42,16 @@ _ENDINGS = (  # of plurals: what ends a word, what does not, and what takes its 
 
 
 def readings(name: str) -> tuple[str, ...]:
-    """The name, and the name without what stands in brackets if there are any."""
-    return tuple(dict.fromkeys(" ".join(text.split()) for text in (name, _BRACKETS.sub(" ", name))))
+    """The name, and what else it may be called: see above."""
+    plain = (name, _BRACKETS.sub(" ", name))
+    called = [
+        re.sub(listed, said, text, flags=re.IGNORECASE)
+        for text in plain
+        for listed, others in _CALLED.items()
+        for said in others
+    ]
+    texts = (text for each in (*plain, *called) for text in (each, _ABSENT.sub("", each)))
+    return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
 
 
 def normal_form(word: str) -> str:

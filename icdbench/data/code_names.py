@@ -13,6 +13,7 @@ from icdbench.data.source import Source
 from icdbench.data.tokens import Ragged, tokenize
 from icdbench.types import IntArray, Names
 
+VERSION = "names 1"  # changes when equal names would be read differently
 ARRAYS = tuple(Names.__dataclass_fields__)
 
 

@@ -82,7 +82,8 @@ def notes(texts: Sequence[str], index: Mapping[str, int], rule: Rule, num_codes:
 
 def _key(opened: Source, raw_content: str) -> str:
     settings = opened.data.model_dump(mode="json", exclude=LATER_FIELDS | opened.data.unchosen)
-    content = [VERSION, unidata_version, *opened.title_versions(), opened.name, raw_content, settings]
+    rules = [code_names.VERSION] if opened.data.code_terms else []
+    content = [VERSION, unidata_version, *opened.title_versions(), *rules, opened.name, raw_content, settings]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 

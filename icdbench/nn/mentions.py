@@ -16,24 +16,15 @@ from typing import NamedTuple
 import numpy as np
 
 from icdbench.nn.ngrams import in_parts
-from icdbench.nn.selected import log_odds
+from icdbench.nn.selected import SMOOTHING, log_odds
 from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray, Names, Weights
 
 LONGEST = 8  # forms of a name; longer ones are hardly ever written out
-MOST_FITTED = 5000  # documents
+MOST_FITTED = 10_000  # documents
 BEFORE = 4  # words before a mention among which a negation counts
-FEATURES = (
-    "1 word",
-    "2 words",
-    "3 words",
-    "gap",
-    "other name",
-    "codes",
-    "inside",
-    "negated",
-    "mentions",
-    "frequent",
-    "new",
+FEATURES = (  # the last three depend on the training documents
+    *("1 word", "2 words", "3 words", "gap", "other name", "codes", "inside", "negated", "mentions"),
+    *("frequent", "new", "confirmed"),
 )
 
 
@@ -50,14 +41,16 @@ class Mentions(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """P pairs of a document and a code that it mentions, by document, then by code: the best mention's key and its features.
+    """P pairs of a document and a code that it mentions, by document, then by code: the best mention and its features.
 
-    The last two features depend on the training documents; `MentionModel` fills them in.
+    The mention is given by its key, and by the key's entry for the code in `NameIndex.codes`. The features that depend on the
+    training documents are 0; `MentionModel` fills them in.
     """
 
     documents: IntArray
     codes: IntArray
     keys: IntArray
+    entries: IntArray
     features_PF: FloatArray
 
 
@@ -168,9 +161,10 @@ class NameIndex:
             size[best],
             (gap[best], is_term[best], np.log(counts[mention[best]]), inside[best], negated[best]),
         )
-        each = (size == 1, size == 2, size == 3, *columns, np.log1p(times), size * 0, size * 0)
+        each = (size == 1, size == 2, size == 3, *columns, np.log1p(times), *[size * 0] * 3)
         features_PF = np.stack([np.asarray(column, np.float64) for column in each], axis=1)
-        return Pairs(documents[best], codes[best].astype(np.int64), found.keys[mention[best]], features_PF)
+        keys = found.keys[mention[best]]
+        return Pairs(documents[best], codes[best].astype(np.int64), keys, at[best], features_PF)
 
 
 def _inside(start: IntArray, end: IntArray, length: int) -> IntArray:
@@ -186,14 +180,16 @@ class MentionModel:
 
     There are two, for codes with training documents and for codes without. In the second each pair of training stands for
     one of a new document if no other training document has the code: so it is fitted on what it is applied to. For the same
-    reason the last features count the other training documents that have the key.
+    reason the last features count other training documents: those that have the key (`spread_K`), and those of them that
+    have the code (`confirmed_E`, for each entry of the index).
     """
 
     index: NameIndex
 
     def __init__(self, num_codes: int) -> None:
         self.num_codes = num_codes
-        self.spread_K: IntArray = np.zeros(0, np.int64)  # training documents with each key
+        self.spread_K: IntArray = np.zeros(0, np.int64)
+        self.confirmed_E: IntArray = np.zeros(0, np.int64)
         self.has_documents_L: IntArray = np.zeros(num_codes, np.int64)
         self.coefficients_2F: FloatArray = np.zeros((2, len(FEATURES)))
         self.intercepts_2: FloatArray = np.zeros(2)
@@ -202,16 +198,16 @@ class MentionModel:
         """Fit both regressions to the training documents, at most MOST_FITTED of them, evenly spaced."""
         self.index = NameIndex.of(names)
         found, labels_NL = self.index.mentions(encoded), encoded.labels()
-        self.spread_K = np.bincount(
-            np.unique(found.documents * len(self.index.keys) + found.keys) % max(1, len(self.index.keys)),
-            minlength=len(self.index.keys),
-        )
+        used = found.documents % -(-len(encoded) // MOST_FITTED) == 0
+        found = Mentions(*(column[used] for column in found))
+        number = len(self.index.keys)
+        self.spread_K = np.bincount(np.unique(found.documents * number + found.keys) % max(1, number), minlength=number)
         counts_L = np.asarray(labels_NL.sum(0)).ravel().astype(np.int64)
         self.has_documents_L = (counts_L > 0).astype(np.int64)
-        used = found.documents % -(-len(encoded) // MOST_FITTED) == 0
-        pairs = self.index.pairs(Mentions(*(column[used] for column in found)))
+        pairs = self.index.pairs(found)
         gold_P = np.asarray(labels_NL[pairs.documents, pairs.codes]).ravel().astype(np.int64)
-        features_PF = self._features(pairs, own=1)
+        self.confirmed_E = np.bincount(pairs.entries[gold_P > 0], minlength=len(self.index.codes))
+        features_PF = self._features(pairs, np.ones_like(gold_P), gold_P)
         others_P = counts_L[pairs.codes] - gold_P > 0
         for group in (0, 1):
             fitted = _pooled(features_PF[others_P == group], gold_P[others_P == group])
@@ -239,19 +235,28 @@ class MentionModel:
     def logits(self, pairs: Pairs) -> FloatArray:
         """Return the log-odds of each pair [P]."""
         group_P = self.has_documents_L[pairs.codes]
-        products_P = np.einsum("pf,pf->p", self._features(pairs, own=0), self.coefficients_2F[group_P])
+        none_P = np.zeros_like(group_P)
+        products_P = np.einsum("pf,pf->p", self._features(pairs, none_P, none_P), self.coefficients_2F[group_P])
         logits_P: FloatArray = products_P + self.intercepts_2[group_P]
         return logits_P
 
-    def _features(self, pairs: Pairs, own: int) -> FloatArray:
-        others_P = self.spread_K[pairs.keys] - own
+    def _features(self, pairs: Pairs, own_P: IntArray, gold_P: IntArray) -> FloatArray:
+        """Return the features [P, F]; `own_P` and `gold_P` are 1 where the pair's document itself is among those counted."""
+        others_P = self.spread_K[pairs.keys] - own_P
+        confirmed_P = self.confirmed_E[pairs.entries] - gold_P
         features_PF = pairs.features_PF.copy()
-        features_PF[:, -2], features_PF[:, -1] = np.log1p(others_P), others_P == 0
+        features_PF[:, -3], features_PF[:, -2] = np.log1p(others_P), others_P == 0
+        features_PF[:, -1] = np.log((confirmed_P + SMOOTHING) / (others_P - confirmed_P + SMOOTHING))
         return features_PF
 
     def weights(self) -> Weights:
         """Return everything that was fitted, by name."""
-        arrays = {**vars(self.index), "spread_K": self.spread_K, "has_documents_L": self.has_documents_L}
+        arrays = {
+            **vars(self.index),
+            "spread_K": self.spread_K,
+            "confirmed_E": self.confirmed_E,
+            "has_documents_L": self.has_documents_L,
+        }
         fitted = {"coefficients_2F": self.coefficients_2F, "intercepts_2": self.intercepts_2}
         return {f"mention.{name}": np.asarray(value) for name, value in {**arrays, **fitted}.items()}
 
@@ -259,7 +264,7 @@ class MentionModel:
         """Load the return value of `weights`."""
         given = {name: value for name, value in weights.items() if name.startswith("mention.")}
         arrays = {name.removeprefix("mention."): value for name, value in given.items()}
-        own = ("spread_K", "has_documents_L", "coefficients_2F", "intercepts_2")
+        own = ("spread_K", "confirmed_E", "has_documents_L", "coefficients_2F", "intercepts_2")
         for name in own:
             setattr(self, name, arrays.pop(name))
         self.index = NameIndex(**arrays)

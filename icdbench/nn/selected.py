@@ -76,6 +76,8 @@ def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number:
         if len(documents) in {0, size}:
             return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
         chosen = best_by_chi2(together_1V, spread_V, len(documents), size, number)
+        if not len(chosen):
+            return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
         return chosen, *fit_few(by_column[:, chosen].tocsr(), _members(documents, size), C, "l2")
 
     return _of_all(fitted, features_NV, labels_NL)
