@@ -163,7 +163,8 @@ def changes_task(dataset: str, data: StoredDataSpec) -> dict[str, Any]:
     All options of a source that is not known count.
     """
     marked = {**dict.fromkeys([*data.options, *FORMER_OPTIONS], True), **_settings_of(dataset).task_fields()}
-    stored = {**FORMER_OPTIONS, **data.model_dump(mode="json", exclude={"label_set"} & data.unchosen)}
+    stored = {**FORMER_OPTIONS, **data.model_dump(mode="json")}
+    stored["label_set"] = "train" if "label_set" in data.unchosen else data.label_set
     return {name: stored[name] for name, changes in marked.items() if changes and name in stored}
 
 

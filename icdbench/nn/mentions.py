@@ -29,7 +29,7 @@ FEATURES = (  # the last three depend on the training documents
 
 
 class Mentions(NamedTuple):
-    """M mentions: document, key, positions of the first word and the last among those that are read, and what surrounds them."""
+    """M mentions: document, key, positions of its first word and its last in the document, and what surrounds it."""
 
     documents: IntArray
     keys: IntArray
@@ -128,7 +128,8 @@ class NameIndex:
         start, end, key, gap_M = start[order], end[order], key[order], gap_M[order]
         negated = self._negated(documents, tokens_T[places], start)
         inside = _inside(start, end, len(places))
-        return Mentions(documents[start], key, places[start], places[end], gap_M, inside, negated)
+        begin = np.searchsorted(documents_T, documents[start])
+        return Mentions(documents[start], key, places[start] - begin, places[end] - begin, gap_M, inside, negated)
 
     def _find(self, bags: IntArray, size: int) -> IntArray:
         """Return the key of each bag of so many forms, -1 where none is known."""
@@ -205,7 +206,8 @@ class MentionModel:
         counts_L = np.asarray(labels_NL.sum(0)).ravel().astype(np.int64)
         self.has_documents_L = (counts_L > 0).astype(np.int64)
         pairs = self.index.pairs(found)
-        gold_P = np.asarray(labels_NL[pairs.documents, pairs.codes]).ravel().astype(np.int64)
+        gold = np.repeat(np.arange(len(encoded)), np.diff(labels_NL.indptr)) * self.num_codes + labels_NL.indices
+        gold_P = np.isin(pairs.documents * self.num_codes + pairs.codes, gold).astype(np.int64)
         self.confirmed_E = np.bincount(pairs.entries[gold_P > 0], minlength=len(self.index.codes))
         features_PF = self._features(pairs, np.ones_like(gold_P), gold_P)
         others_P = counts_L[pairs.codes] - gold_P > 0

@@ -43,7 +43,7 @@ def task(record: RunRecord, *, any_label_set: bool = False) -> dict[str, Any]:
     settings = {f"data.{name}": value for name, value in datasets.changes_task(spec.dataset, spec.data).items()}
     sizes = {name: getattr(record.data, name) for name in SIZES}
     if any_label_set and training_codes(record):
-        settings.pop("data.label_set", None)
+        settings["data.label_set"] = "train"
         sizes |= {"num_codes": training_codes(record), "unseen": record.data.facts["unseen_in_training"]}
     return {"data set": spec.dataset, "fingerprint of the raw data": spec.fingerprint, **settings, **sizes}
 

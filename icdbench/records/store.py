@@ -133,6 +133,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         record |= {name: record["spec"].pop(name) for name in ("changed", "adapted")}
     if schema < 4:  # all training documents were used
         record["spec"]["data"] = {"fraction": 1.0, "fraction_seed": 0, **record["spec"]["data"]}
+    if schema < 5:  # what could be predicted were the codes of training
+        record["spec"]["data"] = {"label_set": "train", "code_terms": False, **record["spec"]["data"]}
     return record
 
 

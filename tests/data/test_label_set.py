@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import codiesp
 import finished
@@ -24,7 +25,7 @@ from icdbench.settings import DataError, SpecError, UnsuitableError
 from icdbench.spec import DataSpec
 from icdbench.types import Names
 
-OWN = {"code_system": "icd9cm", "min_documents": 1}
+OWN: dict[str, Any] = {"code_system": "icd9cm", "min_documents": 1}
 
 
 def titled(number: int) -> list[tuple[str, str]]:

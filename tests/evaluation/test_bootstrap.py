@@ -50,8 +50,7 @@ def mostly_idle(counts: Any = None) -> metrics.Scored:
     """Twelve codes of 300: the others no document has, and none gets."""
     some, labels = DATA["random"]
     wide = np.zeros((len(some), 300)), np.zeros((len(some), 300), np.int8)
-    for all_, few in zip(wide, (some, labels), strict=True):
-        all_[:, 5:17] = few
+    wide[0][:, 5:17], wide[1][:, 5:17] = some, labels
     return metrics.scored(*wide, np.arange(len(some)) % 3, counts)
 
 
