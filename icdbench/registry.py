@@ -112,12 +112,15 @@ class Entry:
             raise SpecError(f"model '{self.name}' has no variant '{name}'{nearest(name, self.variants)}")
         return self.variants[name]
 
-    def check(self, data: Corpus | Task) -> None:
-        """Raises UnsuitableError if the data have not what the model needs."""
+    def check(self, data: Corpus | Task, variant: Variant | None = None) -> None:
+        """Raises UnsuitableError if the data have not what the model, or its variant, needs."""
         there = {"titles": any(map(len, data.descriptions or ())), "hierarchy": data.hierarchy is not None}
-        if lacking := next((need for need in self.needs if not there[need]), None):
+        needs, system = self.needs, self.name
+        if variant is not None and variant.needs:
+            needs, system = (*needs, *variant.needs), f"{self.name}@{variant.name}"
+        if lacking := next((need for need in needs if not there[need]), None):
             raise UnsuitableError(
-                f"{self.name} needs the codes' {lacking}, and these data have none; run another model, "
+                f"{system} needs the codes' {lacking}, and these data have none; run another model, "
                 "or for own data set data.code_system"
             )
 

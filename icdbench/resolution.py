@@ -76,7 +76,7 @@ def resolve(
     data_changes = {name: value for name, value in asked.items() if name not in unused}
     data = origin.settings({**declared, **data_changes})
     corpus = load(data)
-    entry.check(corpus)
+    entry.check(corpus, variant)
 
     small = _for_small_data(entry, variant, len(corpus.splits["train"]))
     default_config = entry.config().override({**small[entry.name], **variant.model}, entry.name)

@@ -1,4 +1,4 @@
-"""The base class of all settings, and the errors shown to users.
+"""The base class of all settings, what models and tables declare with it, and the errors shown to users.
 
 Settings are frozen pydantic models. A wrong name or value raises a `SpecError`, one line that names the field, the
 value, the nearest known one and what to do. A field's tuning range is declared beside its default (`tunable`).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -148,3 +148,73 @@ class Study(Settings):
 
     def __str__(self) -> str:
         return f"{self.trials} trials on {self.dataset}"
+
+
+class Variant(Settings):
+    """A named set of overrides of a model's own fields (`model`), the data and the training.
+
+    `needs` is what it cannot be trained without beside what its model needs: titles, hierarchy.
+    """
+
+    name: str
+    about: str = ""
+    model: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    needs: tuple[str, ...] = ()
+
+
+class Reported(Settings):
+    """What others report of a system on a data set: figures as printed, by metric key, and their source.
+
+    A macro-F1 has the key of its definition, `f1_macro_unstated` where the source gives none. `threshold` is the rule
+    behind the F1 figures, empty where it is not known.
+    """
+
+    dataset: str
+    system: str
+    figures: dict[str, str]
+    source: str
+    threshold: Literal["", "fixed", "tuned"] = ""
+
+
+class Benchmark(Settings):
+    """One table or figure, of a paper or your own: what is compared on which data set, and what was published.
+
+    `metrics` are pairs of heading and metric key, measured at `threshold`. `published` has for each row label the system and
+    one text per metric, exactly as its source prints it: a dash where it has a dash, empty where it has nothing, no texts at
+    all where it prints no numbers. `models` are systems without published figures; with any, no other systems are shown.
+    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what is set for them as by --set.
+
+    There are three kinds: a row for each system; with `per_epoch` a row for each epoch, of metrics from the training
+    history; with `statistics` a row for each data set, which takes the place of a system, of its sizes.
+
+    `plot` draws it (`icdbench figures`): `systems`, a panel for each metric with a row for each system; `metrics`, a row for
+    each metric with a mark for each system; `epochs`, curves; `frequencies`, how often codes occur in training;
+    `ranks`, systems by their mean ranks over all data sets, so it names no data set.
+    """
+
+    name: str
+    title: str
+    dataset: str = ""
+    metrics: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
+    published: dict[str, tuple[str, tuple[str, ...]]] = {}
+    models: tuple[str, ...] = ()
+    threshold: Literal["fixed", "tuned"] = "fixed"
+    source: str = ""
+    caption: str = ""
+    study: str = ""
+    overrides: dict[str, Any] = {}
+    per_epoch: bool = False
+    statistics: bool = False
+    plot: Literal["", "systems", "metrics", "epochs", "frequencies", "ranks"] = ""
+
+    @property
+    def systems(self) -> list[str]:
+        """The systems that are compared, in the benchmark's order."""
+        return list(dict.fromkeys([*(system for system, _ in self.published.values()), *self.models]))
+
+    @property
+    def kind(self) -> Literal["systems", "epochs", "data sets"]:
+        """What its rows are."""
+        return "data sets" if self.statistics else "epochs" if self.per_epoch else "systems"

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
 from icdbench.settings import (
+    Benchmark,
     Layers,
     NotNegative,
     Odd,
@@ -22,9 +23,11 @@ from icdbench.settings import (
     Positive,
     PositiveFloat,
     Rate,
+    Reported,
     Settings,
     SpecError,
     Study,
+    Variant,
     tunable,
 )
 
@@ -79,6 +82,9 @@ class DataSpec(Settings):
     """
 
     top_codes: Positive | None = option(None, "keep only the most frequent training codes; none: all", task=True)
+    label_set: Literal["train", "system"] = option(
+        "train", "codes that can be predicted: those of training, or also all others of the code system", task=True
+    )
     fraction: Annotated[float, Field(gt=0, le=1)] = option(
         1.0,
         "share of the training documents that is kept, for learning curves; larger shares contain smaller",
@@ -86,6 +92,9 @@ class DataSpec(Settings):
     )
     fraction_seed: int = option(0, "which training documents data.fraction keeps", task=True)
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
+    code_terms: bool = Field(
+        False, description="read all names of the codes (inclusion terms); their words are known whatever min_documents"
+    )
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
     embeddings: Annotated[str, AfterValidator(_vectors)] = Field(
         "word2vec", description="initial word vectors: word2vec, random, or a file of one's own in word2vec's formats"
@@ -104,13 +113,22 @@ class DataSpec(Settings):
 
     @property
     def unchosen(self) -> set[str]:
-        """The fields that enter no key and no id as long as all training documents are kept, as before there was a choice."""
-        return {"fraction", "fraction_seed"} if self.fraction == 1 else set()
+        """The fields that enter no key and no id, as before there was a choice: those at defaults that were there before them.
+
+        The most frequent codes (`top_codes`) are a label set of their own, whatever `label_set` says.
+        """
+        usual = {
+            "label_set": self.label_set == "train" or self.top_codes is not None,
+            "code_terms": not self.code_terms,
+            "fraction": self.fraction == 1,
+            "fraction_seed": self.fraction == 1,
+        }
+        return {name for name, is_usual in usual.items() if is_usual}
 
     def idle(self, *, word_vectors: bool) -> set[str]:
-        """The fields without effect beside the others: the seed of no choice, word vectors of a model that has none, their
-        training if they are not trained."""
-        choice = self.unchosen - {"fraction"}
+        """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, word vectors of
+        a model that has none, their training if they are not trained."""
+        choice = ({"fraction_seed"} & self.unchosen) | ({"label_set"} if self.top_codes is not None else set())
         if not word_vectors:
             return choice | {"embeddings", "unit_vectors", "embedding_corpus"}
         idle = {"random": {"unit_vectors", "embedding_corpus"}, "word2vec": set[str]()}
@@ -238,72 +256,6 @@ class TrainSpec(Settings):
     def unchosen(self) -> set[str]:
         """The fields that enter no id, as before there was a choice: those without effect of LATER_FIELDS."""
         return LATER_FIELDS.keys() & (self.idle() | (set() if self.r_drop else {"r_drop"}))
-
-
-class Variant(Settings):
-    """A named set of overrides of a model's own fields (`model`), the data and the training."""
-
-    name: str
-    about: str = ""
-    model: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-
-
-class Benchmark(Settings):
-    """One table or figure, of a paper or your own: what is compared on which data set, and what was published.
-
-    `metrics` are pairs of heading and metric key, measured at `threshold`. `published` has for each row label the system and
-    one text per metric, exactly as its source prints it: a dash where it has a dash, empty where it has nothing, no texts at
-    all where it prints no numbers. `models` are systems without published figures; with any, no other systems are shown.
-    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what is set for them as by --set.
-
-    There are three kinds: a row for each system; with `per_epoch` a row for each epoch, of metrics from the training
-    history; with `statistics` a row for each data set, which takes the place of a system, of its sizes.
-
-    `plot` draws it (`icdbench figures`): `systems`, a panel for each metric with a row for each system; `metrics`, a row for
-    each metric with a mark for each system; `epochs`, curves; `frequencies`, how often codes occur in training;
-    `ranks`, systems by their mean ranks over all data sets, so it names no data set.
-    """
-
-    name: str
-    title: str
-    dataset: str = ""
-    metrics: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)]
-    published: dict[str, tuple[str, tuple[str, ...]]] = {}
-    models: tuple[str, ...] = ()
-    threshold: Literal["fixed", "tuned"] = "fixed"
-    source: str = ""
-    caption: str = ""
-    study: str = ""
-    overrides: dict[str, Any] = {}
-    per_epoch: bool = False
-    statistics: bool = False
-    plot: Literal["", "systems", "metrics", "epochs", "frequencies", "ranks"] = ""
-
-    @property
-    def systems(self) -> list[str]:
-        """The systems that are compared, in the benchmark's order."""
-        return list(dict.fromkeys([*(system for system, _ in self.published.values()), *self.models]))
-
-    @property
-    def kind(self) -> Literal["systems", "epochs", "data sets"]:
-        """What its rows are."""
-        return "data sets" if self.statistics else "epochs" if self.per_epoch else "systems"
-
-
-class Reported(Settings):
-    """What others report of a system on a data set: figures as printed, by metric key, and their source.
-
-    A macro-F1 has the key of its definition, `f1_macro_unstated` where the source gives none. `threshold` is the rule
-    behind the F1 figures, empty where it is not known.
-    """
-
-    dataset: str
-    system: str
-    figures: dict[str, str]
-    source: str
-    threshold: Literal["", "fixed", "tuned"] = ""
 
 
 def _folder_name(name: str) -> str:

@@ -110,13 +110,30 @@ class Hierarchy:
 
 
 @dataclass(frozen=True, eq=False)
+class Names:
+    """What M names of codes consist of: titles, and the other names that the code system lists (inclusion terms).
+
+    A name is a bag of words in their normal forms: name m, of the code `codes[m]`, has the forms from `offsets[m]` to
+    `offsets[m + 1]` of `forms`; `is_term[m]` tells other names from titles. `form_of_token` [V] gives the normal form of
+    each token of the vocabulary, -1 for a word that names ignore, such as "of"; `negates` [V] marks words such as "no".
+    """
+
+    forms: IntArray
+    offsets: IntArray
+    codes: IntArray
+    is_term: IntArray
+    form_of_token: IntArray
+    negates: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """An encoded data set: three splits, unlabelled background texts, and the titles of the codes.
 
     `descriptions` are the titles as token indices and `titles` as text; both are empty for a code without a title.
     `key` identifies the encoding (raw content and settings), `fingerprint` the raw content alone. `facts` go into every
     record: how the split was made and what was left out. `notices` say what is wrong with the data, one line each;
-    records and tables repeat them.
+    records and tables repeat them. `names` are there if `data.code_terms` asks for them.
     """
 
     name: str
@@ -131,17 +148,20 @@ class Corpus:
     hierarchy: Hierarchy | None = None
     titles: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    names: Names | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree."""
+    """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree, and,
+    with `data.code_terms`, all names of the codes."""
 
     num_tokens: int
     num_codes: int
     embeddings: FloatArray | None = None
     descriptions: tuple[IntArray, ...] | None = None
     hierarchy: Hierarchy | None = None
+    names: Names | None = None
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds it field by field

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from icdbench import registry
 from icdbench.inference import bundle
 from icdbench.inference.predict import Predictor
-from icdbench.types import Batch, Encoded, Hierarchy, Task
+from icdbench.types import UNKNOWN, Batch, Encoded, Hierarchy, Names, Task
 
 NUM_TOKENS, NUM_CODES, WIDEST = 60, 7, 256
 
@@ -56,7 +57,7 @@ def padded(texts: Sequence[Sequence[int]], width: int | None = None) -> Batch:
 
 
 def small_task(width: int | None = None, *, described: bool = True) -> Task:
-    """A task of NUM_TOKENS words and NUM_CODES codes; the last code has no title.
+    """A task of NUM_TOKENS words and NUM_CODES codes; the last code has no title, nor another name.
 
     Codes 0 and 1 stand below code 2; 2, 3 and 4 below a titled heading; that and 5 below a root; 6 below another.
     """
@@ -69,7 +70,20 @@ def small_task(width: int | None = None, *, described: bool = True) -> Task:
     none = np.zeros(0, np.int32)
     parents = np.array([2, 2, 7, 7, 7, 8, 9, 8, -1, -1], np.int32)
     tree = Hierarchy(parents, ("heading", "(root)", "(other)"), (np.array([50, 51], np.int32), none, none))
-    return Task(NUM_TOKENS, NUM_CODES, vectors, (*titles, none) if described else None, tree)
+    return Task(NUM_TOKENS, NUM_CODES, vectors, (*titles, none) if described else None, tree, names(titles))
+
+
+def names(bags: Sequence[Sequence[int] | NDArray[np.int32]], codes: Sequence[int] | None = None) -> Names:
+    """Names given as token indices, each of its own form, of the codes in order or of those given; w59 negates."""
+    tokens = np.arange(NUM_TOKENS)
+    return Names(
+        forms=np.array([token for bag in bags for token in bag], np.int32),
+        offsets=np.cumsum([0, *map(len, bags)]),
+        codes=np.array(range(len(bags)) if codes is None else codes, np.int32),
+        is_term=np.zeros(len(bags), np.int32),
+        form_of_token=np.where(tokens > UNKNOWN, tokens, -1),
+        negates=(tokens == 59).astype(np.int32),
+    )
 
 
 # --- Every system ------------------------------------------------------------------------------------------------------

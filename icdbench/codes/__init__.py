@@ -3,4 +3,4 @@
 from icdbench.codes.hierarchy import Tree
 from icdbench.codes.systems import CodingSystem
 
-__all__ = ["CodingSystem", "Tree", "hierarchy", "icd9", "icd10", "systems"]
+__all__ = ["CodingSystem", "Tree", "hierarchy", "icd9", "icd10", "names", "systems"]

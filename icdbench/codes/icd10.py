@@ -43,6 +43,18 @@ def is_listed(code: str) -> bool:
     return procedure or any(icd10cm().is_category_or_subcategory(name) for name in (upper, f"{upper}A"))
 
 
+def icd10cm_codes() -> Sequence[str]:
+    """Every diagnosis of three to seven characters, categories included, in the order of the list."""
+    listed_once = dict.fromkeys(icd10cm().get_all_codes())  # the package lists some twice
+    return [name for name in listed_once if icd10cm().is_category_or_subcategory(name)]
+
+
+def icd10cm_terms(codes: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """The inclusion terms of each code, or of its nearest listed ancestor; codes without any are left out."""
+    found = {code: icd10cm().get_inclusion_term(name) for code in codes if (name := listed(code)) is not None}
+    return {code: list(map(str, terms)) for code, terms in found.items() if terms}
+
+
 def icd10cm_headings(names: Sequence[str]) -> Mapping[str, str]:
     """The titles of categories, blocks (`E08-E13`) and chapters (`4`); unknown names are left out."""
     return {name: str(icd10cm().get_description(name)) for name in names if icd10cm().is_valid_item(name)}

@@ -61,6 +61,11 @@ def _sorted_codes() -> Sequence[str]:
     return sorted(code for by_code in titles().values() for code in by_code)
 
 
+def icd9cm_codes() -> Sequence[str]:
+    """Every dotted code that version 32 has a title for, diagnoses before procedures."""
+    return [code for by_code in titles().values() for code in by_code]
+
+
 def listed(code: str) -> bool:
     """Whether version 32 has the dotted code, or one that starts with it, in either case."""
     codes = _sorted_codes()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from icdbench.codes import hierarchy, icd9, icd10
 
+Terms = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # other names of some codes, without what has none
 Titles = Callable[[Sequence[str]], Mapping[str, str]]  # those of some names, without what has none
 
 
@@ -15,11 +16,17 @@ def no_titles(_names: Sequence[str]) -> Mapping[str, str]:
     return {}
 
 
+def no_terms(_codes: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """The other names of a system that lists none."""
+    return {}
+
+
 @dataclass(frozen=True)
 class CodingSystem:
     """A coding system: a code's path in its hierarchy (icdbench.codes.hierarchy), titles of codes and of headings above them.
 
-    `listed` says whether the published list has a code, `version` which list that is.
+    `listed` says whether the published list has a code, `version` which list that is. `codes` gives every code that may be
+    assigned, None if they are not known; `terms` the names that the list gives codes beside their titles.
     """
 
     path: hierarchy.CodePath
@@ -27,15 +34,25 @@ class CodingSystem:
     headings: Titles = no_titles
     listed: Callable[[str], bool] | None = None
     version: Callable[[], str] | None = None
+    codes: Callable[[], Sequence[str]] | None = None
+    terms: Terms = no_terms
 
     def tree(self, codes: Sequence[str]) -> hierarchy.Tree:
         """The hierarchy above the codes."""
         return hierarchy.build_tree(codes, self.path, self.headings)
 
 
-ICD9CM = CodingSystem(hierarchy.icd9cm_path, icd9.icd9cm_titles, no_titles, icd9.listed, icd9.titles_digest)
-ICD10 = CodingSystem(  # diagnoses and procedures
-    hierarchy.icd10_path, icd10.icd10cm_titles, icd10.icd10cm_headings, icd10.is_listed, icd10.version
+ICD9CM = CodingSystem(
+    hierarchy.icd9cm_path, icd9.icd9cm_titles, no_titles, icd9.listed, icd9.titles_digest, icd9.icd9cm_codes
+)
+ICD10 = CodingSystem(  # diagnoses and procedures; `codes` are diagnoses alone
+    hierarchy.icd10_path,
+    icd10.icd10cm_titles,
+    icd10.icd10cm_headings,
+    icd10.is_listed,
+    icd10.version,
+    icd10.icd10cm_codes,
+    icd10.icd10cm_terms,
 )
 ICD10CM = replace(ICD10, path=hierarchy.icd10cm_path)
 ICD10PCS = CodingSystem(hierarchy.icd10pcs_path)

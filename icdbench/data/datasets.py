@@ -177,6 +177,7 @@ def changes_task(dataset: str, data: StoredDataSpec) -> dict[str, Any]:
     """
     marked = {**dict.fromkeys([*data.options, *FORMER_OPTIONS], True), **_settings_of(dataset).task_fields()}
     stored = {**FORMER_OPTIONS, **data.model_dump(mode="json")}
+    stored["label_set"] = "train" if "label_set" in data.unchosen else data.label_set
     return {name: stored[name] for name, changes in marked.items() if changes and name in stored}
 
 

@@ -1,8 +1,8 @@
 """Documents -> vocabulary -> flat arrays, cached under a key of raw content and settings.
 
 A token is known if `data.min_documents` documents have it: those of the training split, and of the background where the
-source says so. The label set is what the source says, else the codes seen in training, or the `data.top_codes` most
-frequent of them (ties by first appearance). A document without any token becomes a single unknown token.
+source says so; with `data.code_terms` also if a name of a code has it. The label set is what the source says, else what
+`label_set` says. A document without any token becomes a single unknown token.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from unicodedata import unidata_version
 import numpy as np
 
 from icdbench.codes import Tree
-from icdbench.data import quality
+from icdbench.data import code_names, label_set, quality
 from icdbench.data.cache import cache_root, cached, kept
 from icdbench.data.source import Source, check_codes, divide
 from icdbench.data.tokens import Lexicon, Ragged, document_counts, tokenize
@@ -83,7 +82,8 @@ def notes(texts: Sequence[str], index: Mapping[str, int], rule: Rule, num_codes:
 
 def _key(opened: Source, raw_content: str) -> str:
     settings = opened.data.model_dump(mode="json", exclude=LATER_FIELDS | opened.data.unchosen)
-    content = [VERSION, unidata_version, *opened.title_versions(), opened.name, raw_content, settings]
+    rules = [code_names.VERSION] if opened.data.code_terms else []
+    content = [VERSION, unidata_version, *opened.title_versions(), *rules, opened.name, raw_content, settings]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 
@@ -101,7 +101,9 @@ class _Labelled(NamedTuple):
 def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus:
     data, raw = opened.data, opened.documents(report)
     by_split = divide(opened.name, raw.documents)
-    codes = _label_set(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
+    usual = label_set.of_training(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
+    whole_system = "label_set" not in data.unchosen
+    codes = label_set.of_system(usual, opened) if whole_system else usual
     listed = quality.document_frequencies(each.codes for documents in by_split.values() for each in documents)
     by_split["train"] = _share(by_split["train"], data)
     lexicon = Lexicon(data.words)
@@ -115,12 +117,15 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     counts = sum(
         (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
     )
-    tokens, positions = _known_words(lexicon.words, counts, sum(len(texts.lengths) for texts in counted), data)
     check_codes(opened.name, codes)
     alike = [spellings for spellings in quality.alike(listed) if not set(codes).isdisjoint(spellings)]
     titles = opened.titles(tuple(dict.fromkeys([*codes, *(code for each in alike for code in each)])))
+    named = code_names.read(codes, titles, opened) if data.code_terms else []
+    anyhow = {word for each in named for word in each.words}
+    documents = sum(len(texts.lengths) for texts in counted)
+    tokens, positions = _known_words(lexicon.words, counts, documents, data, anyhow)
     tree = opened.tree(codes)
-    wrong = quality.about_codes({code: listed[code] for code in codes}, alike, titles, tree.outside if tree else ())
+    wrong = quality.about_codes({code: listed[code] for code in usual}, alike, titles, tree.outside if tree else ())
     index = {token: position for position, token in enumerate(tokens)}
     facts = {
         **raw.facts,
@@ -128,6 +133,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         "background_documents": len(background.lengths),
         "codes_without_title": sum(code not in titles for code in codes),
         **({"codes_outside_hierarchy": len(tree.outside)} if tree and tree.outside else {}),
+        **(label_set.facts(usual, labelled) if whole_system else {}),
     }
     return Corpus(
         name=opened.name,
@@ -144,6 +150,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         facts=facts,
         hierarchy=_hierarchy(codes, tree, index, data) if tree else None,
         titles=tuple(titles.get(code, "") for code in codes),
+        names=code_names.encode(named, tokens) if data.code_terms else None,
         notices=(*raw.notices, *(finding.line for finding in wrong if finding.kind not in opened.expected)),
     )
 
@@ -165,10 +172,15 @@ def _hierarchy(codes: Sequence[str], tree: Tree, index: Mapping[str, int], data:
 
 
 def _known_words(
-    words: Sequence[str], counts: IntArray, documents: int, data: DataSpec
+    words: Sequence[str], counts: IntArray, documents: int, data: DataSpec, anyhow: set[str]
 ) -> tuple[tuple[str, ...], IntArray]:
-    """The vocabulary, words that enough documents have in order of code points, and each word's position in it."""
-    known = sorted((words[number], number) for number in np.flatnonzero(counts >= data.min_documents).tolist())
+    """The vocabulary, words that enough documents have in order of code points, and each word's position in it.
+
+    Words of `anyhow` are known too, whichever documents have them.
+    """
+    is_known = counts >= data.min_documents
+    is_known |= np.array([word in anyhow for word in words], np.bool_) if anyhow else False
+    known = sorted((words[number], number) for number in np.flatnonzero(is_known).tolist())
     if not known:
         raise SpecError(
             f"data.min_documents={data.min_documents}: no token is in that many of the {documents} training documents; "
@@ -176,7 +188,8 @@ def _known_words(
         )
     positions = np.full(len(words), UNKNOWN, np.int32)
     positions[[number for _, number in known]] = np.arange(len(known)) + UNKNOWN + 1
-    return ("<padding>", "<unknown>", *(word for word, _ in known)), positions
+    tokens = ("<padding>", "<unknown>", *(word for word, _ in known))
+    return (*tokens, *sorted(anyhow.difference(tokens))), positions
 
 
 def _share(train: list[Document], data: DataSpec) -> list[Document]:
@@ -192,17 +205,6 @@ def _share(train: list[Document], data: DataSpec) -> list[Document]:
             "set a larger one, or another data.fraction_seed"
         )
     return kept
-
-
-def _label_set(train: Sequence[Document], data: DataSpec) -> tuple[str, ...]:
-    counts = Counter(code for document in train for code in document.codes)
-    if data.top_codes is None:
-        return tuple(sorted(counts))
-    if data.top_codes > len(counts):
-        raise SpecError(
-            f"data.top_codes={data.top_codes}, but training has only {len(counts)} codes; set at most that, or none for all"
-        )
-    return tuple(sorted(code for code, _ in counts.most_common(data.top_codes)))  # ties: first appearance
 
 
 def _encode(
@@ -245,6 +247,8 @@ def _save(built: Corpus, folder: Path) -> None:
         for name in _ARRAYS:
             np.save(folder / f"{part}.{name}.npy", getattr(encoded, name), allow_pickle=False)
     _save_titles(folder, "descriptions", built.descriptions)
+    if built.names is not None:
+        code_names.save(built.names, folder)
     if built.hierarchy is not None:
         np.save(folder / "hierarchy.parents.npy", built.hierarchy.parents)
         _save_titles(folder, "hierarchy", built.hierarchy.descriptions)
@@ -322,6 +326,7 @@ def _load(folder: Path) -> Corpus:
         else None,
         titles=lists.titles,
         notices=lists.notices,
+        names=code_names.load(folder),
         **dict(lists.corpus),
     )
 

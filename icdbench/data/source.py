@@ -95,6 +95,19 @@ class Source(ABC):
         """The titles of the codes, without those that have none."""
         return self.coding.titles(codes) if self.coding else {}
 
+    def terms(self, codes: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The names of the codes beside their titles, without codes that have none."""
+        return self.coding.terms(codes) if self.coding else {}
+
+    def system_codes(self) -> Sequence[str]:
+        """Every code of the coding system that may be assigned, spelled as it lists them. Raises SpecError if they are not known."""
+        if self.coding is None or self.coding.codes is None:
+            raise SpecError(
+                f"data.label_set=system: the codes of the code system of '{self.name}' are not known; leave it at train"
+                + (", or say data.code_system" if "code_system" in type(self.data).model_fields else "")
+            )
+        return self.coding.codes()
+
     def title_versions(self) -> Sequence[str]:
         """What decides the titles beside the raw files and the settings, such as the version of a package."""
         return [self.coding.version()] if self.coding and self.coding.version else []

@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 SIGNIFICANT = 0.05
 BLOCK_PAIRS = 1 << 10  # columns of one matrix product of weights and comparisons
 BLOCK_DOCUMENTS, BLOCK_RESAMPLES = 1 << 5, 1 << 7
+IDLE = 0.9  # share of codes that no document has and none is predicted for, from which on such codes are not counted
 
 Figures = dict[str, FloatArray]  # metric key to values [R], NaN where undefined
 
@@ -60,6 +62,25 @@ def resampled(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArra
         outside_N = given.outside(threshold)
         decisions = _means(metrics.decisions_by_document(given, predicted_NL, outside_N), weights64_RN)
         found[rule] = shared | _count_figures(given, predicted_NL, outside_N, weights64_RN) | decisions | ranking
+    return found
+
+
+def of_documents(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArray[np.float32]) -> dict[str, Figures]:
+    """Compute of `resampled` the figures that pool documents, whatever the number of codes: micro figures and rankings."""
+    weights64_RN = weights_RN.astype(np.float64)
+    ranking = _means(metrics.ranking_by_document(given), weights64_RN)
+    N, found = len(given.scores_NL), {}
+    for rule, threshold in thresholds.items():
+        predicted_NL, outside_N = given.scores_NL > threshold, given.outside(threshold)
+        hit_P = predicted_NL[given.docs_P, given.codes_P]
+        tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
+        counts_N = (tp_N, np.count_nonzero(predicted_NL, axis=1), gold_N)
+        beyond = (weights64_RN @ given.unseen_N, weights64_RN @ outside_N)
+        counts = (*((weights64_RN @ each_N)[:, None] for each_N in counts_N), *beyond)
+        pooled = {key: each for key, each in metrics.macro_and_micro(*counts).items() if key.endswith("micro")}
+        exact_N = metrics.decisions_by_document(given, predicted_NL, outside_N)["exact_match"]
+        exact = _means({"exact_match": exact_N}, weights64_RN)
+        found[rule] = pooled | exact | ranking
     return found
 
 
@@ -160,6 +181,9 @@ def _count_figures(
     given: Scored, predicted_NL: NDArray[np.bool_], outside_N: IntArray, weights_RN: FloatArray
 ) -> Figures:
     """Compute the figures that follow from each code's counts of true positives, predictions and gold documents."""
+    kept = _codes_that_count(given, predicted_NL)
+    if kept is not None:
+        return _over_all(_count_figures(*_of_codes(given, predicted_NL, kept), outside_N, weights_RN), given, kept)
     shape = predicted_NL.shape
     hit_P = predicted_NL[given.docs_P, given.codes_P]
     pairs = (given.docs_P[hit_P], given.codes_P[hit_P]), np.nonzero(predicted_NL), (given.docs_P, given.codes_P)
@@ -176,6 +200,44 @@ def _count_figures(
     keys = dict.fromkeys(key for part in parts for key in part)
     absent = [np.full(len(part["f1_micro"]), np.nan) for part in parts]
     return {key: np.concatenate([p.get(key, none) for p, none in zip(parts, absent, strict=True)]) for key in keys}
+
+
+def _codes_that_count(given: Scored, predicted_NL: NDArray[np.bool_]) -> IntArray | None:
+    """Return the codes that any document has or gets, and one other of each bucket; None unless these are few of all."""
+    busy_L: NDArray[np.bool_] = np.zeros(predicted_NL.shape[1], np.bool_)
+    busy_L[given.codes_P] = True
+    busy_L |= predicted_NL.any(axis=0)
+    if busy_L.mean() > 1 - IDLE:
+        return None
+    buckets_L = np.zeros(len(busy_L)) if given.counts_L is None else metrics.bucket_of(given.counts_L)
+    idle = np.flatnonzero(~busy_L)
+    _, first = np.unique(buckets_L[idle], return_index=True)
+    kept = np.union1d(np.flatnonzero(busy_L), idle[first])
+    return kept if len(kept) < len(busy_L) * (1 - IDLE) else None
+
+
+def _of_codes(given: Scored, predicted_NL: NDArray[np.bool_], kept: IntArray) -> tuple[Scored, NDArray[np.bool_]]:
+    """Return the predictions of some codes alone, among them all with gold documents; their scores are left out."""
+    codes_P = np.searchsorted(kept, given.codes_P)
+    counts = None if given.counts_L is None else given.counts_L[kept]
+    return replace(given, codes_P=codes_P, counts_L=counts), predicted_NL[:, kept]
+
+
+def _over_all(figures: Figures, given: Scored, kept: IntArray) -> Figures:
+    """Turn means over the codes kept into means over all codes, as the others add nothing to the sums."""
+    L = given.scores_NL.shape[1]
+    shares = dict.fromkeys(
+        ("f1_macro", "f1_macro_harmonic", "precision_macro", "recall_macro", "jaccard_macro"), len(kept) / L
+    )
+    if given.counts_L is not None:
+        every, some = (
+            np.bincount(metrics.bucket_of(counts), minlength=len(metrics.BUCKETS))
+            for counts in (given.counts_L, given.counts_L[kept])
+        )
+        shares |= {
+            f"f1_macro[{name}]": some[at] / max(1, every[at]) for at, name in enumerate(metrics.BUCKETS.values())
+        }
+    return {key: values_R * shares.get(key, 1) for key, values_R in figures.items()}
 
 
 def _auc(given: Scored, weights_RN: NDArray[np.float32]) -> Figures:

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from icdbench.evaluation import bootstrap, measure
-from icdbench.records import RunRecord, store
+from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import DataError
 from icdbench.types import FloatArray
 
@@ -37,11 +39,13 @@ class _DrawnRun(NamedTuple):
 def systems(groups: Sequence[Sequence[RunRecord]], results: Sequence[Path], comparisons: int) -> list[DrawnSystem]:
     """Draw the systems, each given by its runs, of one table with so many comparisons.
 
-    Predictions are looked for below the `results` folders. Runs with other gold codes than the first are not drawn.
+    Predictions are looked for below the `results` folders. Runs with other gold codes than the first are not drawn. Of runs
+    on a whole code system only the figures are drawn that compare with those of other label sets.
     """
     resamples, gold, found = bootstrap.enough(comparisons), None, []
     for runs in groups:
-        if runs[0].data.documents["test"] * runs[0].data.num_codes * resamples > MOST_CELLS:
+        codes = 1 if comparable.training_codes(runs[0]) else runs[0].data.num_codes
+        if runs[0].data.documents["test"] * codes * resamples > MOST_CELLS:
             found.append(DrawnSystem({}, "the test split is too large to be drawn for a table"))
             continue
         places = [_place(run, results) for run in runs]
@@ -88,8 +92,14 @@ def _drawn(folder: Path, _created: str, resamples: int, *thresholds: tuple[str, 
     predicted = store.load_predictions(folder, record)["test"]
     given = measure.scored(predicted)
     weights_RN = _weights(len(predicted.scores_NL), resamples)
-    gold = given.docs_P.tobytes(), given.codes_P.tobytes(), given.unseen_N.tobytes()
-    return _DrawnRun(bootstrap.resampled(given, dict(thresholds), weights_RN), gold)
+    known = comparable.training_codes(record)
+    if not known:
+        gold = given.docs_P.tobytes(), given.codes_P.tobytes(), given.unseen_N.tobytes()
+        return _DrawnRun(bootstrap.resampled(given, dict(thresholds), weights_RN), gold)
+    usual_P = given.codes_P < known  # the codes of training come first
+    unseen_N = given.unseen_N + np.bincount(given.docs_P[~usual_P], minlength=len(given.unseen_N))
+    gold = given.docs_P[usual_P].tobytes(), given.codes_P[usual_P].tobytes(), unseen_N.tobytes()
+    return _DrawnRun(bootstrap.of_documents(given, dict(thresholds), weights_RN), gold)
 
 
 _weights = functools.lru_cache(maxsize=1)(bootstrap.weights)  # of one table after the other

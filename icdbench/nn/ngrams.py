@@ -56,7 +56,7 @@ class NGrams:
     def counts(self, encoded: Encoded) -> csr_matrix:
         """Count the known n-grams of each document [N, V]."""
         parts = [csr_matrix((0, len(self)), dtype=np.float32)]
-        for size, documents_T, tokens_T in _parts(encoded):
+        for size, documents_T, tokens_T in in_parts(encoded):
             starting = [
                 (documents_T[features_T >= 0], features_T[features_T >= 0])
                 for features_T in self.starting(documents_T, tokens_T)
@@ -97,7 +97,7 @@ class NGrams:
     def _frequent(self, encoded: Encoded, length: int, least: int) -> IntArray:
         """Return the numbers of the n-grams of this length that enough documents contain, shorter ones being known."""
         found = []
-        for size, documents_T, tokens_T in _parts(encoded):
+        for size, documents_T, tokens_T in in_parts(encoded):
             places_T = tokens_T
             for shorter, numbers in enumerate(self.numbers[: length - 1], 1):
                 places_T = _places(numbers, self._candidates(places_T, documents_T, tokens_T, shorter))
@@ -110,7 +110,7 @@ class NGrams:
         return numbers[counts >= least]
 
 
-def _parts(encoded: Encoded) -> Iterator[tuple[int, IntArray, IntArray]]:
+def in_parts(encoded: Encoded) -> Iterator[tuple[int, IntArray, IntArray]]:
     """Yield the number of documents of each part, and document and token of each position that models read."""
     for first in range(0, len(encoded), DOCUMENTS_AT_ONCE):
         offsets = np.asarray(encoded.token_offsets[first : first + DOCUMENTS_AT_ONCE + 1])
@@ -174,7 +174,7 @@ class NGramModel:
     def spread(self, encoded: Encoded, each_V: FloatArray) -> FloatArray:
         """Share what each occurrence of an n-gram in a single document adds among its words [T]."""
         added_T = np.zeros(int(encoded.lengths.sum()))
-        for _, documents_T, tokens_T in _parts(encoded):
+        for _, documents_T, tokens_T in in_parts(encoded):
             for length, features_T in enumerate(self.ngrams.starting(documents_T, tokens_T), 1):
                 share_T = np.where(features_T >= 0, each_V[features_T] / length, 0.0) if len(each_V) else added_T * 0
                 for offset in range(length):

@@ -76,6 +76,8 @@ def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number:
         if len(documents) in {0, size}:
             return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
         chosen = best_by_chi2(together_1V, spread_V, len(documents), size, number)
+        if not len(chosen):
+            return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
         return chosen, *fit_few(by_column[:, chosen].tocsr(), _members(documents, size), C, "l2")
 
     return _of_all(fitted, features_NV, labels_NL)
@@ -146,6 +148,18 @@ def _gradient(
 def _of_all(
     fitted: Callable[[csr_matrix, IntArray], Fitted], features_NV: csr_matrix, labels_NL: csc_matrix
 ) -> tuple[csr_matrix, FloatArray]:
+    positives_L = np.diff(labels_NL.indptr)
+    if (
+        len(positives_L) and 0 in positives_L and positives_L.any()
+    ):  # most codes of a whole code system have no document
+        known = np.flatnonzero(positives_L)
+        some, own = _of_all(fitted, features_NV, labels_NL[:, known])
+        intercepts_L = np.full(len(positives_L), log_odds(0, labels_NL.shape[0]))
+        intercepts_L[known] = own
+        rows = np.zeros(len(positives_L) + 1, some.indptr.dtype)
+        rows[known + 1] = np.diff(some.indptr)
+        shape = (len(positives_L), some.shape[1])
+        return csr_matrix((some.data, some.indices, np.cumsum(rows)), shape=shape), intercepts_L
     parts: list[csr_matrix] = []
     intercepts: list[float] = []
     for first, together_CV in cooccurring(features_NV, labels_NL):

@@ -44,8 +44,11 @@ class SystemRow(NamedTuple):
 def systems_in(records: Iterable[RunRecord], columns: Sequence[Column], *, mix: bool = False) -> list[SystemRow]:
     """The settings among comparable runs, by label. Runs of different minor versions are separate, unless `mix`.
 
-    Where labels are equal (a default has changed since, a version differs) the difference follows in brackets.
+    Where labels are equal (a default has changed since, a version differs) the difference follows in brackets. Beside runs on the
+    codes of training, those on a whole code system have no figures that do not compare.
     """
+    records = list(records)
+    beyond = {record.id for record in comparable.beyond_training(records)}
     found: dict[tuple[str, str, tuple[str, ...]], list[RunRecord]] = {}
     labels: dict[tuple[str, str], str] = {}  # the first run's for equal settings: defaults may have changed in between
     for record in records:
@@ -55,7 +58,13 @@ def systems_in(records: Iterable[RunRecord], columns: Sequence[Column], *, mix: 
         by = () if mix else tuple(comparable.minor(comparable.made_by(record)[name]) for name in comparable.APART)
         found.setdefault((label, record.spec.setting, by), []).append(record)
     keys = sorted(found)
-    rows = mark_best([[mean_cell(found[key], *column[1:]) for column in columns] for key in keys])
+    rows = mark_best([
+        [
+            "" if found[key][0].id in beyond and not comparable.over_label_sets(column[2]) else mean_cell(found[key], *column[1:])
+            for column in columns
+        ]
+        for key in keys
+    ])  # fmt: skip
     return [SystemRow(_distinct_label(key, keys), found[key], row) for key, row in zip(keys, rows, strict=True)]
 
 

@@ -142,7 +142,7 @@ def save(drawings: Sequence[Drawing], out: Path, formats: Sequence[str] = tuple(
 def _blocks(figure: str, request: DrawingRequest) -> Iterator[tuple[str, list[RunRecord]]]:
     """The runs of each data set, with the name of their drawing."""
     found = [b for b in comparable.blocks(request.records) if request.dataset in {None, b[0].spec.dataset}]
-    names = [f"{figure}-{re.sub(r'[^A-Za-z0-9.]+', '-', short_name(block[0]))}" for block in found]
+    names = [f"{figure}-{re.sub(r'[^A-Za-z0-9.]+', '-', short_name(block[0], 'data.label_set'))}" for block in found]
     for name, block in zip(names, found, strict=True):
         yield (name if names.count(name) == 1 else f"{name}-{block[0].spec.fingerprint[:8]}"), block
 

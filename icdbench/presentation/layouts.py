@@ -119,7 +119,11 @@ def _changes_task(record: RunRecord, *allowed: str) -> bool:
 def answers(record: RunRecord, benchmark: Benchmark) -> bool:
     """Whether a run is on the benchmark's data: synthetic data never stand beside published figures."""
     real = not record.data.synthetic or not has_figures(benchmark)
-    return record.spec.dataset == stored_name(benchmark) and real and not _changes_task(record, *benchmark.overrides)
+    return (
+        record.spec.dataset == stored_name(benchmark)
+        and real
+        and not _changes_task(record, "data.label_set", *benchmark.overrides)
+    )
 
 
 def beside_published(

@@ -96,7 +96,20 @@ def about_data(records: Sequence[RunRecord]) -> list[str]:
             f"{share} are codes that training never shows; they count as missed, so micro-F1 cannot exceed {most:.2f}."
         )
     notices = dict.fromkeys(notice for record in records for notice in record.data.notices)
-    return [*notes, *(f"About the data: {notice}." for notice in notices)]
+    return [*notes, *about_label_sets(records), *(f"About the data: {notice}." for notice in notices)]
+
+
+def about_label_sets(records: Sequence[RunRecord]) -> list[str]:
+    """Which of comparable runs predict codes of a whole code system beside those of training, and what compares."""
+    if not (beyond := comparable.beyond_training(records)):
+        return []
+    systems = ", ".join(dict.fromkeys(record.spec.system for record in beyond))
+    what = (
+        f"{systems}: any of the {beyond[0].data.num_codes:,} codes of the code system can be predicted (data.label_set=system). "
+        "Micro figures, P@k, R@k and MAP compare, as codes that a system cannot predict count as missed; figures that are means "
+        "over codes, and AUC, do not and are left out. Bounds stated here are those of the codes of training."
+    )
+    return [what]
 
 
 def about_ceilings(records: Sequence[RunRecord], columns: Sequence[Column]) -> list[str]:
@@ -109,7 +122,9 @@ def about_ceilings(records: Sequence[RunRecord], columns: Sequence[Column]) -> l
     ]
     if not bounds:
         return []
-    return [f"Ceilings, given the gold codes of the test documents: {', '.join(bounds)}; no ranking can exceed them."]
+    which = " of the codes of training" if comparable.beyond_training(records) else ""
+    given = "Ceilings, given the gold codes of the test documents"
+    return [f"{given}: {', '.join(bounds)}; no ranking{which} can exceed them."]
 
 
 def about_seeds(systems: Sequence[SystemRow]) -> str:

@@ -66,7 +66,7 @@ def comparison(
 
 def _of_blocks(records: Sequence[RunRecord], table: Callable[[list[RunRecord]], Grid]) -> list[Grid]:
     """A table for each block of comparable runs; the titles of tables on different data differ."""
-    found = comparable.blocks(records)
+    found = comparable.blocks(records, any_label_set=True)
     grids = [table(block) for block in found]
     titles = told_apart([grid.title for grid in grids], found)
     return [grid._replace(title=title) for grid, title in zip(grids, titles, strict=True)]

@@ -16,20 +16,54 @@ SIZES = ("num_codes", "documents", "assignments", "unseen", "synthetic")
 VERSION = re.compile(r"\d+\.\d+(?=\.\d)")
 
 
-def task(record: RunRecord) -> dict[str, Any]:
-    """What must be equal for two runs to be comparable (raw data, documents, codes), by the name that a message gives it."""
+# Metrics that count a gold code outside the label set as missed, so that runs on the same documents compare in them whether
+# they can predict the codes of training or a whole code system. Others are means over the codes of the label set.
+OVER_LABEL_SETS = ("f1_micro", "precision_micro", "recall_micro", "jaccard_micro", "exact_match", "r_precision")
+RANKINGS_OVER_LABEL_SETS = ("p@", "r@", "map")  # how names begin
+
+
+def over_label_sets(key: str) -> bool:
+    """Whether a metric compares runs whose label sets differ."""
+    return key in OVER_LABEL_SETS or key.startswith(RANKINGS_OVER_LABEL_SETS)
+
+
+def training_codes(record: RunRecord) -> int | None:
+    """The number of codes of training, for a run that predicts those of a whole code system; None for any other."""
+    found: int | None = record.data.facts.get("training_codes")
+    return found
+
+
+def task(record: RunRecord, *, any_label_set: bool = False) -> dict[str, Any]:
+    """What must be equal for two runs to be comparable (raw data, documents, codes), by the name that a message gives it.
+
+    With `any_label_set` a run that predicts the codes of a whole code system has the task of those that predict the codes
+    of training: only the metrics of `over_label_sets` compare.
+    """
     spec = record.spec
     settings = {f"data.{name}": value for name, value in datasets.changes_task(spec.dataset, spec.data).items()}
     sizes = {name: getattr(record.data, name) for name in SIZES}
+    if any_label_set and training_codes(record):
+        settings["data.label_set"] = "train"
+        sizes |= {"num_codes": training_codes(record), "unseen": record.data.facts["unseen_in_training"]}
     return {"data set": spec.dataset, "fingerprint of the raw data": spec.fingerprint, **settings, **sizes}
 
 
-def blocks(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
-    """Groups of runs with equal `task`, which may share a table; each by id. A run that is given twice counts once."""
+def blocks(records: Iterable[RunRecord], *, any_label_set: bool = False) -> list[list[RunRecord]]:
+    """Groups of runs with equal `task`, which may share a table; each by id. A run that is given twice counts once.
+
+    With `any_label_set`, runs on a whole code system come last in theirs.
+    """
     blocks: dict[str, list[RunRecord]] = {}
     for record in {record.id: record for record in sorted(records, key=lambda each: (each.id, each.created))}.values():
-        blocks.setdefault(json.dumps(task(record), sort_keys=True), []).append(record)
-    return list(blocks.values())
+        key = json.dumps(task(record, any_label_set=any_label_set), sort_keys=True)
+        blocks.setdefault(key, []).append(record)
+    return [sorted(block, key=lambda each: bool(training_codes(each))) for block in blocks.values()]
+
+
+def beyond_training(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs on a whole code system among comparable ones, if others are on the codes of training; else none."""
+    found = [bool(training_codes(record)) for record in records]
+    return [] if all(found) else [record for record, beyond in zip(records, found, strict=True) if beyond]
 
 
 APART = ("icdbench", "torch")  # runs of different minor versions of these are not averaged

@@ -133,8 +133,11 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         record |= {name: record["spec"].pop(name) for name in ("changed", "adapted")}
     if schema < 4:  # all training documents were used
         record["spec"]["data"] = {"fraction": 1.0, "fraction_seed": 0, **record["spec"]["data"]}
-    if schema < 5:  # cross-entropy, whole or truncated, was the only objective
+    if (
+        schema < 5
+    ):  # cross-entropy, whole or truncated, was the only objective; the codes of training could be predicted
         record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
+        record["spec"]["data"] = {"label_set": "train", "code_terms": False, **record["spec"]["data"]}
     return record
 
 

@@ -12,6 +12,7 @@ from scores import DATA, each_data, random_data
 
 from icdbench.evaluation import bootstrap, metrics
 from icdbench.evaluation.bootstrap import enough, holm, interval, intervals, p_value, resampled, runs_drawn, weights
+from icdbench.records import comparable
 
 Data = tuple[NDArray[Any], NDArray[Any]]
 RULES = {"fixed": 0.5, "tuned": 0.3}
@@ -43,6 +44,39 @@ def test_resamples_have_the_figures_of_the_repeated_documents(data: Data) -> Non
         for rule, expected in repeated(data, weights_N).items():
             defined = {key: values_R[row] for key, values_R in found[rule].items() if not np.isnan(values_R[row])}
             assert defined == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
+def mostly_idle(counts: Any = None) -> metrics.Scored:
+    """Twelve codes of 300: the others no document has, and none gets."""
+    some, labels = DATA["random"]
+    wide = np.zeros((len(some), 300)), np.zeros((len(some), 300), np.int8)
+    wide[0][:, 5:17], wide[1][:, 5:17] = some, labels
+    return metrics.scored(*wide, np.arange(len(some)) % 3, counts)
+
+
+@pytest.mark.parametrize("counts", [None, np.arange(300) % 120])
+def test_codes_that_no_document_has_or_gets_are_not_counted_and_change_nothing(
+    counts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, weights_RN = mostly_idle(counts), weights(40, 50)
+    found = resampled(given, RULES, weights_RN)
+    assert bootstrap._codes_that_count(given, given.scores_NL > 0.5) is not None
+    monkeypatch.setattr(bootstrap, "IDLE", 1.0)
+    assert bootstrap._codes_that_count(given, given.scores_NL > 0.5) is None
+    for rule, figures in resampled(given, RULES, weights_RN).items():
+        assert list(found[rule]) == list(figures)
+        for key, values_R in figures.items():
+            np.testing.assert_allclose(found[rule][key], values_R, rtol=0, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["tied", "random", "no gold"])
+def test_figures_that_pool_documents_are_the_same_without_the_codes(name: str) -> None:
+    given, weights_RN = whole(DATA[name]), weights(len(DATA[name][0]), 20)
+    expected = resampled(given, RULES, weights_RN)
+    for rule, figures in bootstrap.of_documents(given, RULES, weights_RN).items():
+        assert {key for key in expected[rule] if comparable.over_label_sets(key)} == figures.keys()
+        for key, values_R in figures.items():
+            np.testing.assert_allclose(values_R, expected[rule][key], rtol=0, atol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["tied", "many codes", "dense labels"])

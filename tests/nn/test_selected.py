@@ -83,3 +83,19 @@ def test_codes_of_no_and_of_all_documents_have_constant_scores(
     assert coefficients_LV[:2].nnz == 0
     assert coefficients_LV[2:].nnz > 0
     np.testing.assert_allclose(intercepts_L[:2], [np.log(0.5 / 120.5), np.log(120.5 / 0.5)])
+
+
+def test_codes_without_documents_or_without_features_have_their_log_odds() -> None:
+    """Codes 0 and 3 have no document; the features of code 1's are no more frequent with it than without."""
+    features = csr_matrix(np.array([[1.0, 0], [1, 1], [1, 1], [1, 0]]))
+    labels = csc_matrix(np.array([[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0]]))
+    coefficients_LV, intercepts_L = selected.fit_chosen(features, labels, 1.0, 5)
+    assert np.diff(coefficients_LV.indptr).tolist() == [0, 0, 1, 0]
+    assert intercepts_L[[0, 1, 3]].tolist() == [
+        selected.log_odds(0, 4),
+        selected.log_odds(2, 4),
+        selected.log_odds(0, 4),
+    ]
+    alone, own = selected.fit_chosen(features, labels[:, [2]], 1.0, 5)
+    assert (coefficients_LV[2] != alone[0]).nnz == 0
+    assert intercepts_L[2] == own[0]

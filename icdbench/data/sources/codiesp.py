@@ -192,6 +192,12 @@ class Codiesp(Source):
             )
         return found
 
+    def system_codes(self) -> Sequence[str]:
+        """Diagnoses as CodiEsp spells them; a code with the placeholder X also without its seventh character (`w19.xxx`)."""
+        listed = super().system_codes()
+        cut = (code[:-1] for code in listed if re.fullmatch(r".{3}\..*X.", code))
+        return list(dict.fromkeys(self.code(code) for code in (*listed, *cut)))
+
     def titles_file(self) -> Path | None:
         """The list of valid codes and titles (Zenodo record 3706838), if the user has it."""
         name = f"codiesp-{self.kind}_codes.tsv"
@@ -203,7 +209,9 @@ class Codiesp(Source):
         """Diagnoses have titles in English alone, procedures none."""
         if self.kind == "P":
             return systems.ICD10PCS
-        in_spanish = replace(systems.ICD10CM, titles=systems.no_titles, headings=systems.no_titles)
+        in_spanish = replace(
+            systems.ICD10CM, titles=systems.no_titles, headings=systems.no_titles, terms=systems.no_terms
+        )
         return systems.ICD10CM if self.data.language == "en" else in_spanish
 
     def evidence(self) -> Evidence | None:

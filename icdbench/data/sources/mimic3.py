@@ -137,6 +137,12 @@ class Mimic3(mimic.Mimic):
     def coding(self) -> CodingSystem:
         return systems.ICD9CM
 
+    def system_codes(self) -> Sequence[str]:
+        """The codes as this preparation writes them, procedures perhaps without their leading zeros."""
+        kinds = {True: icd9.PROCEDURE, False: icd9.DIAGNOSIS}
+        listed = ((code.replace(".", ""), kinds[icd9.is_procedure(code)]) for code in super().system_codes())
+        return list(dict.fromkeys(self._dotted(code, kind) for code, kind in listed))
+
     def listed_titles(self) -> Iterator[tuple[str, str]]:
         """Of the tables, diagnoses before procedures, then of CAML's file.
 
