@@ -27,7 +27,7 @@ from icdbench.presentation import cells as systems
 from icdbench.presentation import notes
 from icdbench.records import provenance, store
 from icdbench.records.provenance import commit
-from icdbench.records.record import RunRecord
+from icdbench.records.record import SCHEMA, RunRecord
 from icdbench.run import Request
 from icdbench.settings import DataError, Settings, SpecError
 from icdbench.spec import FORMER_OPTIONS, DataSpec, RunSpec, StoredDataSpec, TrainSpec
@@ -285,7 +285,7 @@ def test_a_record_of_another_schema_is_left_out_with_a_line(
     copy.parent.mkdir(parents=True)
     copy.write_text(json.dumps(content))
     assert store.load_records(tmp_path) == []
-    assert f"schema {schema}; this icdbench reads schemas 2 to 4, so use {version} one" in caplog.text
+    assert f"schema {schema}; this icdbench reads schemas 2 to {SCHEMA}, so use {version} one" in caplog.text
 
 
 def test_records_of_schema_2_are_upgraded_and_keep_their_ids(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_records_of_schema_2_are_upgraded_and_keep_their_ids(tmp_path: Path) -> 
         assert stored is not None
         signed = store.save_record(tmp_path / record.id, stored)
         after = json.loads((tmp_path / record.id / store.RECORD).read_bytes())
-        assert after["schema_version"] == 4
+        assert after["schema_version"] == SCHEMA
         assert after["spec"]["data"]["fraction"] == 1
         assert {"changed", "adapted"} <= after.keys()
         assert {"changed", "adapted"}.isdisjoint(after["spec"])
