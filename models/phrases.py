@@ -9,8 +9,8 @@ code says what a whole document's words say worse.
 The variant `titles` also looks for the codes' names, their titles and inclusion terms, and predicts codes of the whole code
 system, those without training documents among them. Where a document mentions a name (icdbench.nn.mentions: its words in
 any order, perhaps one other between them), a pooled logistic regression of all such pairs of a document and a code says how likely the code is,
-from the length of the name, how many codes share it, how common it is in training, whether it is negated or part of
-a longer one. Codes without training documents have a regression of their own. Phrases and names are two reasons for a code:
+from the length of the name, how many codes share it, in how many other training documents it stands with and without the
+code, whether it is negated or part of a longer one. Codes without training documents have a regression of their own. Phrases and names are two reasons for a code:
 its probability is 1 - (1 - p of its phrases) (1 - p of its name), which was better on the validation notes of CodiEsp than the
 name as another feature of each code's own regression. C is larger than without titles for the same reason.
 """
