@@ -88,7 +88,7 @@ class Config(Settings):
     config=Config,
     paper="Li et al., BMC Bioinformatics 2021",
     train={"objective": "truncated"},
-    small={"batch_size": 4},
+    small={"kernel_size": 3, "batch_size": 4, "monitor": "map"},
     version="2",
     variants=(
         Variant(name="label-only", about="label attention alone (L of figure 6)", model={"attention": "label"}),

@@ -26,7 +26,7 @@ class Config(Settings):
     smoothing: PositiveFloat = tunable(1.0, 0.1, 10.0, log=True)
 
 
-@register("keywords", config=Config, paper="baseline of this suite", version="1")
+@register("keywords", config=Config, paper="baseline of this suite", data=ngrams.ALL_WORDS, version="1")
 class Keywords(ngrams.NGramModel):
     """`coefficients_LV` holds by how much a phrase's logit exceeds the code's own, which is its intercept."""
 

@@ -63,6 +63,7 @@ class Config(Settings):
             name="l1",
             about="presence of words and pairs, L1 penalty, C = 1",
             model={"features": "binary", "longest": 2, "penalty": "l1"},
+            data=ngrams.ALL_WORDS,
         ),
         Variant(
             name="tfidf",

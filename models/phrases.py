@@ -38,12 +38,14 @@ TITLES = Variant(
     name="titles",
     about="also codes that training never shows, by their titles and inclusion terms",
     model={"names": True, "C": 10.0},
-    data={"label_set": "system", "code_terms": True, "min_documents": 2},
+    data={"label_set": "system", "code_terms": True},
     needs=("titles",),
 )
 
 
-@register("phrases", config=Config, paper="baseline of this suite", variants=[TITLES], version="1")
+@register(
+    "phrases", config=Config, paper="baseline of this suite", variants=[TITLES], data=ngrams.ALL_WORDS, version="1"
+)
 class Phrases(ngrams.NGramModel):
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__(task, "binary")

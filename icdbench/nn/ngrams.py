@@ -23,6 +23,10 @@ DOCUMENTS_AT_ONCE = 1000
 CODES_AT_ONCE = 512  # codes whose scores are computed together: scipy copies their weights
 PER_DOCUMENTS = 5000
 
+ALL_WORDS = {
+    "min_documents": 2
+}  # data settings of a model that knows all n-grams of two documents, rare words among them
+
 Weighting = Literal["counts", "tfidf", "binary"]
 
 
