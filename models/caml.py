@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, Linear, embedding, lengths, mask, middle
 from icdbench.nn.kernels import convolve
 from icdbench.registry import register
-from icdbench.spec import Positive, PositiveFloat, Rate, Settings, tunable
+from icdbench.spec import Positive, PositiveFloat, Rate, Settings, Study, tunable
 from icdbench.types import Batch, Task
 
 
@@ -55,7 +55,11 @@ class Config(Settings):
     paper="Mullenbach et al., NAACL 2018",
     version="1",
     train={"learning_rate": 1e-4},
-    small={"learning_rate": 3e-3},
+    small={
+        **{"kernel_size": 6, "filters": 287, "dropout": 0.457},
+        **{"learning_rate": 4.76e-3, "weight_decay": 1e-6, "batch_size": 4, "monitor": "map"},
+    },
+    study=Study(trials=16, dataset="codiesp-d50"),
 )
 class Caml(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
