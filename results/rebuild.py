@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from icdbench import registry
 from icdbench.cli import options
@@ -19,15 +21,18 @@ from icdbench.presentation.trust import table
 from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.run import ALL
+from icdbench.settings import typed
 from icdbench.types import IntArray
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = "codiesp-d50"  # whose runs the paper's tables and figures show; demo's documents are made up
 TABLES = ("table2", "table3", "table4", "table5", "table6")
 # A newcomer's own runs may lie beside those of codiesp-d50; the first of them are on demo, and must not be there already.
-FOLDERS = {"codiesp-d50": ROOT / "results", "demo": ROOT / "results" / "reference"}
-PLACES = (*FOLDERS.values(),)
-EMBEDDED = ("README.md", "docs/jlan.md", *(f"results/{name}.md" for name in FOLDERS))
+CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3", "codiesp-p50")
+FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
+PLACES = (*dict.fromkeys(FOLDERS.values()),)
+READINGS = ROOT / "results" / "readings"  # JLAN with other readings of its paper and other settings than the defaults
+EMBEDDED = ("README.md", "docs/jlan.md", "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
 # The columns of a page whose table is to be narrow; other pages have all.
 COLUMNS = {
@@ -37,7 +42,7 @@ COLUMNS = {
     )
 }
 # A command on a page, and the table that follows: in full, or its rows alone.
-COMMAND = r"    icdbench run --models (\S+) --dataset (\S+) --seeds (\S+)\n"
+COMMAND = r"    icdbench run --models (\S+) --dataset (\S+) --seeds (\S+)((?: --set \S+)*)\n"
 PRINTED = re.compile(
     COMMAND + r"(?:(?!    icdbench run|\*\*Own runs|\|)[^\n]*\n)*"
     r"((?:\*\*Own runs[^\n]*\n\n)?)((?:\|[^\n]*\n)+)((?:\n(?:- [^\n]*\n)+)?)"
@@ -47,7 +52,7 @@ PRINTED = re.compile(
 def records(*datasets: str) -> list[RunRecord]:
     """The committed runs on some data sets."""
     stored = [each for name in datasets for each in store.load_records(FOLDERS[name]) if each.spec.dataset == name]
-    return measure.with_ceilings(stored, list(FOLDERS.values()))
+    return measure.with_ceilings(stored, list(PLACES))
 
 
 def folder(record: RunRecord) -> Path:
@@ -62,21 +67,29 @@ def pages() -> dict[str, str]:
     for name in TABLES:
         parts = [(part, catalog.of_study(part, real)) for part in catalog.chosen(name)]
         texts[f"results/{name}.md"] = tables.printed(parts, results=PLACES)
+    readings = measure.with_ceilings(store.load_records(READINGS), [READINGS])
     for name in EMBEDDED:
-        columns = COLUMNS.get(name, ())
-        texts[name] = PRINTED.sub(
-            partial(_again, stored=stored, columns=columns), (ROOT / name).read_text(encoding="utf-8")
+        of_readings = name == "docs/jlan.md"
+        again = partial(
+            _again,
+            stored=readings if of_readings else stored,
+            places=(READINGS,) if of_readings else PLACES,
+            columns=COLUMNS.get(name, ()),
         )
+        texts[name] = PRINTED.sub(again, (ROOT / name).read_text(encoding="utf-8"))
     by_hand, title, _ = (ROOT / EXPLAINED).read_text(encoding="utf-8").partition("**Explanations on ")
     assert title, f"{EXPLAINED} has no table"
     texts[EXPLAINED] = by_hand + table(faithful.stored(ROOT / "results" / "explain"))
     return texts
 
 
-def _again(match: re.Match[str], stored: list[RunRecord], columns: tuple[str, ...] = ()) -> str:
+def _again(
+    match: re.Match[str], stored: list[RunRecord], places: tuple[Path, ...], columns: tuple[str, ...] = ()
+) -> str:
     """The matched command followed by its table as printed now; where the page has only rows, only those columns."""
-    models, dataset, seeds, title, rows, notes = match.groups()
-    table = tables.comparison(asked(models, dataset, seeds, stored), results=PLACES)
+    models, dataset, seeds, settings, title, rows, notes = match.groups()
+    changes = options.parsed_changes(settings.replace("--set", "").split())
+    table = tables.comparison(asked(models, dataset, seeds, stored, changes), results=places)
     if not title:
         table = _selected([line for line in table.splitlines() if line.startswith("|")], columns)
     return match[0].removesuffix(title + rows + notes) + table
@@ -90,15 +103,25 @@ def _selected(lines: list[str], columns: tuple[str, ...]) -> str:
     return "".join(f"|{'|'.join(row[column] for column in chosen)}|\n" for row in cells)
 
 
-def asked(models: str, dataset: str, seeds: str, stored: list[RunRecord]) -> list[RunRecord]:
+def asked(
+    models: str, dataset: str, seeds: str, stored: list[RunRecord], changes: Mapping[str, Any] | None = None
+) -> list[RunRecord]:
     """The committed runs that a command on a page asks for."""
     systems = [name for model in models.split(",") for name in (registry.entries() if model == ALL else [model])]
     numbers = options.parsed_seeds(seeds)
     chosen = [r for r in stored if r.spec.dataset == dataset and r.spec.system in systems and r.spec.seed in numbers]
+    chosen = [each for each in chosen if all(_has(each, *change) for change in (changes or {}).items())]
     assert len(chosen) == len(systems) * len(numbers), (
         f"--models {models} --seeds {seeds}: {len(chosen)} runs are committed"
     )
     return chosen
+
+
+def _has(record: RunRecord, name: str, value: object) -> bool:
+    """Whether a run has this setting, such as `train.max_epochs`."""
+    target, _, field = name.partition(".")
+    settings = {"train": record.spec.train.model_dump(), record.spec.model: record.spec.config}
+    return typed(settings[target][field]) == typed(value)
 
 
 def drawings() -> list[figures.Drawing]:

@@ -25,6 +25,13 @@ def _fanova() -> optuna.importance.BaseImportanceEvaluator:
     return optuna.importance.FanovaImportanceEvaluator(seed=0)
 
 
+def listed(counted: optuna.Study, path: Path) -> None:
+    """Write every trial beside the best setting: its value, state, duration and setting."""
+    columns = ("number", "value", "state", "duration", "params")
+    with replacing(path.with_suffix(".trials.csv")) as temporary:
+        counted.trials_dataframe(columns).to_csv(temporary, index=False)
+
+
 def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -> None:
     """Write Optuna's plots of the history and the importance beside the best setting, each as PNG and SVG."""
     import matplotlib as mpl

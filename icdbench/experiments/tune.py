@@ -6,6 +6,7 @@ never see test documents: their corpus lacks them.
 
     results/tuning/<dataset>/<model>.db             all trials (SQLite), unless --storage names another database
     results/tuning/<dataset>/<model>.json           the best setting: the variant `<model>@tuned` of `icdbench run`
+    results/tuning/<dataset>/<model>.trials.csv     every trial's setting, value and state
     results/tuning/<dataset>/<model>.history.png, .svg, <model>.importance.png, .svg
 """
 
@@ -33,7 +34,7 @@ from icdbench import registry, train
 from icdbench.data import datasets, word_vectors
 from icdbench.evaluation import metrics
 from icdbench.experiments import trials as kept
-from icdbench.experiments.importance import draw, importance
+from icdbench.experiments.importance import draw, importance, listed
 from icdbench.experiments.search_space import Parameter, by_target, drawn, has_epochs, parameters, with_effect
 from icdbench.records import provenance, store
 from icdbench.registry import Entry
@@ -344,6 +345,7 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     path = store.save_tuned(search.request.results, stored)
+    listed(counted, path)
     draw(counted, search.monitor, path, importance=bool(weights))
     start = {each.name: each.start for each in found}
     complete = [trial for trial in done if trial.state == TrialState.COMPLETE]

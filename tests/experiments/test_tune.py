@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from conftest import Call
 
@@ -242,14 +243,18 @@ def test_a_setting_holds_for_the_data_that_it_was_tuned_on(
 
 def test_the_first_trial_is_the_setting_to_be_improved(few_notes: Path, tmp_path: Path) -> None:
     found = tune.tune(request(few_notes, tmp_path), 1)
-    small = registry.entry("caml").small["learning_rate"]  # what a run on 20 documents has
+    of_model, of_training = registry.entry("caml").small_by_target.values()  # what a run on 20 documents has
     assert trials(tmp_path)[0].params == {
-        "caml.kernel_size": 10,
-        "caml.dropout": 0.2,
-        "train.learning_rate": small,
-        "train.weight_decay": 0.0,
-        "train.batch_size": 16,
+        "caml.kernel_size": of_model["kernel_size"],
+        "caml.dropout": of_model["dropout"],
+        "train.learning_rate": of_training["learning_rate"],
+        "train.weight_decay": of_training["weight_decay"],
+        "train.batch_size": of_training["batch_size"],
     }
+    (row,) = pd.read_csv(found.path.with_suffix(".trials.csv")).to_dict("records")
+    assert row["state"] == "COMPLETE"
+    assert row["value"] == pytest.approx(found.value)
+    assert row["params_caml.kernel_size"] == of_model["kernel_size"]
     assert found.first == found.value
 
 

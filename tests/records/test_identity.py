@@ -35,7 +35,7 @@ from icdbench.spec import FORMER_OPTIONS, LATER_FIELDS, DataSpec, RunSpec, Store
 pytestmark = pytest.mark.slow
 
 RESULTS = ROOT / "results"
-FOLDERS = (RESULTS, RESULTS / "reference", RESULTS / "explain")
+FOLDERS = (RESULTS, RESULTS / "reference", RESULTS / "explain", RESULTS / "readings")
 IDENTITIES = "fc06123b1024dbb1eaa0e5e44c132fd81edabb7b2f417807c8af86a86dd77077"
 SMALL = {"data.min_documents": 1, "train.max_epochs": 1, "data.embeddings": "random"}
 SETTINGS: tuple[type[Settings], ...] = (DataSpec, TrainSpec, DiagnosisSettings, CamlSettings, OwnSettings)
