@@ -113,7 +113,9 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert "from 10 complete trials of 5 parameters; a rough estimate, reliable from about 50" in out
     folder = tmp_path / "results" / "tuning" / "notes.csv"
     plots = [f"caml.{what}.{kind}" for what in ("history", "importance") for kind in ("png", "svg")]
-    assert sorted(path.name for path in folder.glob("[!.]*")) == sorted(["caml.db", "caml.json", *plots])
+    assert sorted(path.name for path in folder.glob("[!.]*")) == sorted(
+        ["caml.db", "caml.json", "caml.trials.csv", *plots]
+    )
     assert not list(tmp_path.rglob("*.safetensors"))
     stored = json.loads((folder / "caml.json").read_text())
     done = trials(tmp_path)
@@ -125,10 +127,8 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert stored["settings"]["model"]["filters"] == 4
     assert stored["versions"]["optuna"] == optuna.__version__
     cells = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in out.splitlines() if line[:2] == "| "}
-    assert (cells["caml.kernel_size"], cells["train.learning_rate"]) == (
-        "10",
-        "0.003",
-    )  # as a run on so few documents has them
+    small = registry.entry("caml").small  # as a run on so few documents has them
+    assert (cells["caml.kernel_size"], cells["train.learning_rate"]) == ("6", str(small["learning_rate"]))
     assert "paper" not in out
 
     command = shlex.split(out.splitlines()[-1].removeprefix("- "))
@@ -406,17 +406,18 @@ def test_values_that_exclude_each_other_count_as_failed(
     few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = registry.entry("caml")
+    usual = entry.small["kernel_size"]
 
     class Odd(entry.config):  # type: ignore[name-defined, misc]
         def override(self, changes: Any, where: str) -> Any:
-            if changes.get("kernel_size", 10) != 10:
-                raise SpecError(f"{where}.kernel_size: only 10")
+            if changes.get("kernel_size", usual) != usual:
+                raise SpecError(f"{where}.kernel_size: only {usual}")
             return super().override(changes, where)
 
     monkeypatch.setitem(registry._ENTRIES, "caml", replace(entry, config=Odd))
     found = tune.tune(request(few_notes, tmp_path), 3)
     assert found.counts == {"complete": 1, "pruned": 0, "failed": 2}
-    assert found.failures[0] == "trial 2: impossible: caml.kernel_size: only 10"
+    assert found.failures[0] == f"trial 2: impossible: caml.kernel_size: only {usual}"
 
 
 def test_nothing_but_failures_is_status_1(

@@ -14,7 +14,11 @@ from icdbench.records.record import RunRecord
 
 pytestmark = pytest.mark.slow
 
-RECORDS = [record for name in ("", "reference", "explain", "readings") for record in store.load_records(ROOT / "results" / name)]
+RECORDS = [
+    record
+    for name in ("", "reference", "explain", "readings")
+    for record in store.load_records(ROOT / "results" / name)
+]
 COLUMNS = [
     "dataset",
     "fingerprint",
