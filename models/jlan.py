@@ -18,8 +18,9 @@ Training leaves out the positive pairs with the largest loss (eq. 14–15, `icdb
 batch.
 
 What the paper leaves open or states inconsistently, and what is computed here:
-- Not given are the kernel size of F (here `kernel_size` 9), the dropout rate (`dropout` 0.2, as in CAML) and the batch
-  size (16, and 4 on small training sets, where the paper's learning rate needs more steps per epoch).
+- Not given are the kernel size of F (here `kernel_size` 9, and 3 on small training sets, where it does better), the dropout
+  rate (`dropout` 0.2, as in CAML) and the batch size (16, and 4 on small training sets, where the paper's learning rate needs
+  more steps per epoch).
 - Eq. 6 swaps W1 and W2 relative to their shapes. W1, W2, w3 and w4 have no bias.
 - C [L, H] is "in the same space as the documents" while h has 2H columns: the two directions ("forward and backward
   sides") are attended separately. C starts as the mean word vector of each code's title, which needs E = H; otherwise,
@@ -28,8 +29,8 @@ What the paper leaves open or states inconsistently, and what is computed here:
   default because it does better on validation, adds the softmax over tokens that is usual in the field.
 - α + β ≤ 1 (eq. 13) is achieved by dividing both by their sum, unless `normalise_gates` is off. "Splice" is a sum, as in
   the authors' later code; with `splice="concat"` it is [α S; β M], and the first output layer has 4H inputs.
-- Nothing is said of the scale on which V reaches the output layers, or of how these are initialised. An average of S and M
-  is half as large as their sum, and training starts slowly from it: `scale` multiplies V, 1 by default.
+- Nothing is said of the scale on which V reaches the output layers, or of how these are initialised: `scale` multiplies V,
+  1 by default.
 - Eq. 16 pools a matrix of width k, which according to the text follows two fully connected layers: 2H → H → k' = H,
   then the sum. `output="label-linear"` is the usual alternative, a weight vector per code.
 
