@@ -34,17 +34,21 @@ class Config(Settings):
     names: bool = Field(False, description="look for the names of the codes; needs data.code_terms=true")
 
 
-TITLES = Variant(
-    name="titles",
-    about="also codes that training never shows, by their titles and inclusion terms",
-    model={"names": True, "C": 10.0},
-    data={"label_set": "system", "code_terms": True},
-    needs=("titles",),
-)
-
-
 @register(
-    "phrases", config=Config, paper="baseline of this suite", variants=[TITLES], data=ngrams.ALL_WORDS, version="1"
+    "phrases",
+    config=Config,
+    paper="baseline of this suite",
+    variants=[
+        Variant(
+            name="titles",
+            about="also codes that training never shows, by their titles and inclusion terms",
+            model={"names": True, "C": 10.0},
+            data={"label_set": "system", "code_terms": True},
+            needs=("titles",),
+        )
+    ],
+    data=ngrams.ALL_WORDS,
+    version="1",
 )
 class Phrases(ngrams.NGramModel):
     def __init__(self, config: Config, task: Task) -> None:

@@ -21,7 +21,7 @@ from icdbench.settings import DataError, SpecError
 app = typer.Typer(
     help="Train and compare published models for automated ICD coding.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -427,3 +427,8 @@ def test_floors_run_beside_what_is_asked_for_with_one_seed(
     assert "| keywords (data.min_documents=1) (floor)" in out
     stored = [(record.spec.system, record.spec.seed) for record in store.load_records(tmp_path / "results")]
     assert ("keywords", 2) in stored
+
+
+@pytest.mark.parametrize("words", [(), ("run",), ("data", "check")], ids=" ".join)
+def test_help_has_a_short_form(icdbench: Call, words: tuple[str, ...]) -> None:
+    assert icdbench(*words, "-h") == icdbench(*words, "--help")
