@@ -334,9 +334,12 @@ def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
 @pytest.mark.usefixtures("shared_cache")
 def test_parameters_are_counted_for_a_data_set(icdbench: Call) -> None:
     words, codes = len(prepared("demo").vocabulary.tokens), len(prepared("demo").vocabulary.codes)
+    small = registry.entry("caml").small  # demo has few documents
+    kernel, filters = small["kernel_size"], small["filters"]
     status, out, _ = icdbench("models", "caml", "--dataset", "demo")
     assert status == 0
-    assert f"Parameters on demo: {100 * words + 10 * 100 * 50 + 50 + 2 * 50 * codes + codes:,}\n" in out
+    expected = 100 * words + kernel * 100 * filters + filters + 2 * filters * codes + codes
+    assert f"Parameters on demo: {expected:,}\n" in out
     assert "features" in icdbench("models", "lr", "--dataset", "demo")[1]
     assert "Parameters" not in icdbench("models", "caml")[1]
     assert icdbench("models", "caml", "--dataset", "dmo")[0] == 2
