@@ -60,14 +60,14 @@ PIPELINES: dict[str, Callable[[], Any]] = {
         TfidfVectorizer(sublinear_tf=True, **WORDS), per_code(LinearSVC(C=10))
     ),
     "SVM, TF-IDF of words, C 1": lambda: make_pipeline(TfidfVectorizer(), per_code(LinearSVC())),
-    "SVM, TF-IDF of 2-5 characters": lambda: make_pipeline(
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=2, sublinear_tf=True), per_code(LinearSVC(C=10))
+    "SVM, TF-IDF of 3-4 characters, C 10": lambda: make_pipeline(
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), min_df=5, sublinear_tf=True), per_code(LinearSVC(C=10))
     ),
     "LR, TF-IDF 1-2-grams, balanced, C 10": lambda: make_pipeline(
         TfidfVectorizer(sublinear_tf=True, **WORDS),
-        per_code(LogisticRegression(C=10, class_weight="balanced", max_iter=1000)),
+        per_code(LogisticRegression(C=10, class_weight="balanced", solver="liblinear")),
     ),
-    "LR, word counts": lambda: make_pipeline(CountVectorizer(), per_code(LogisticRegression(max_iter=1000))),
+    "LR, word counts": lambda: make_pipeline(CountVectorizer(), per_code(LogisticRegression(solver="liblinear"))),
     "LR L1, binary words, C 1": lambda: make_pipeline(CountVectorizer(**BINARY), l1(1.0)),
     "LR L1, binary 1-2-grams, C 1": lambda: make_pipeline(CountVectorizer(ngram_range=(1, 2), **BINARY), l1(1.0)),
     "LR L1, binary 1-3-grams, C 1": lambda: make_pipeline(CountVectorizer(ngram_range=(1, 3), **BINARY), l1(1.0)),
