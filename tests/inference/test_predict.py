@@ -252,7 +252,7 @@ def answered(out: str, fmt: str) -> dict[str, tuple[int, str]]:
     else:
         for name, block in re.findall(r"^(\S+?\.txt): (.*?)(?=^\S+\.txt: |\Z)", out, re.MULTILINE | re.DOTALL):
             problem = re.search(r"not predicted: (.*)|Little to go by: (.*)\.", block)
-            found[name] = len(re.findall(r" 0\.\d{3} ", block)), (problem[1] or problem[2]) if problem else ""
+            found[name] = len(re.findall(r" [01]\.\d{3} ", block)), (problem[1] or problem[2]) if problem else ""
     return found
 
 
