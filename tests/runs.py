@@ -21,7 +21,8 @@ from icdbench.spec import DataSpec, RunSpec, StoredDataSpec, TrainSpec
 from icdbench.types import LabelSet, Predictions
 
 Settings = Mapping[str, Any]
-UNSURE = {"train.learning_rate": 3e-3, "train.batch_size": 16}  # CAML is sure of nothing after an epoch
+# With these CAML is sure of nothing after an epoch.
+UNSURE = {"train.learning_rate": 3e-3, "train.batch_size": 16, "caml.kernel_size": 10, "caml.dropout": 0.2}
 FAST = ("--set", "train.max_epochs=2", "--set", "data.embeddings=random")
 NOTHING_SIGNED: dict[str, Any] = {"id": "own/caml/1-00000000", "created": "", "digest": ""}
 UNSIGNED = RunRecord.model_construct(**NOTHING_SIGNED)
