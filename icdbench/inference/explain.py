@@ -235,7 +235,8 @@ def _shown_methods(forward: Pass) -> dict[str, Method]:
     def joint(code: int) -> tuple[FloatArray, Mapping[str, float]]:
         given = shares(code)
         alpha, beta = given.get("alpha", 0.5), given.get("beta", 0.5)
-        return alpha * forward.weights("self", code) + beta * forward.weights("label", code), given
+        mixed = alpha * forward.weights("self", code) + beta * forward.weights("label", code)
+        return mixed / (alpha + beta), given  # gates need not add up to 1 (JLAN's normalise_gates)
 
     def alone(kind: str) -> Method:
         return lambda code: (forward.weights(kind, code), shares(code))
