@@ -28,9 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 REAL = "codiesp-d50"  # whose runs the paper's tables and figures show; demo's documents are made up
 TABLES = ("table2", "table3", "table4", "table5", "table6")
 # A newcomer's own runs may lie beside those of codiesp-d50; the first of them are on demo, and must not be there already.
-CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3", "codiesp-p50")
+CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3")
 FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
 PLACES = (*dict.fromkeys(FOLDERS.values()),)
+EARLIER_KERNEL = 9
 READINGS = ROOT / "results" / "readings"  # JLAN with other readings of its paper and other settings than the defaults
 EMBEDDED = ("README.md", "docs/jlan.md", "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
@@ -130,7 +131,13 @@ def drawings() -> list[figures.Drawing]:
     def counts(record: RunRecord) -> IntArray | None:
         return store.load_train_counts(folder(record), record)
 
-    return figures.draw("all", figures.DrawingRequest(records(REAL), counts))
+    drawn = figures.draw("all", figures.DrawingRequest(records(REAL), counts))
+    # JLAN's attention was studied with the settings of an earlier version, in all its variants.
+    earlier = [each for each in store.load_records(READINGS) if each.spec.config["kernel_size"] == EARLIER_KERNEL]
+    request = figures.DrawingRequest(earlier, lambda _: None)
+    studied = [each for name in ("figure6", "figure7") for each in figures.draw(name, request)]
+    names = {each.name for each in studied}
+    return [*(each for each in drawn if each.name not in names), *studied]
 
 
 def main() -> None:

@@ -267,10 +267,10 @@ def test_figures_from_the_command_line(icdbench: Call, tmp_path: Path) -> None:
     assert out.split() == [f"drawn/figure5-mimic50.{form}" for form in ("png", "svg", "pdf")]
     assert all((tmp_path / path).stat().st_size for path in out.split())
     status, out, err = icdbench(
-        "figures", "fig6", "--results", ROOT / "results", "--out", "drawn", "--dataset", "codiesp-d50"
+        "figures", "fig5", "--results", ROOT / "results", "--out", "drawn", "--dataset", "codiesp-d50"
     )
     assert status == 0
-    assert out.split() == [f"drawn/figure6-codiesp-d50.{form}" for form in ("png", "svg", "pdf")]
+    assert out.split() == [f"drawn/figure5-codiesp-d50.{form}" for form in ("png", "svg", "pdf")]
 
 
 @pytest.mark.parametrize(
