@@ -56,8 +56,13 @@ class Config(Settings):
     version="1",
     train={"learning_rate": 1e-4},
     small={
-        **{"kernel_size": 6, "filters": 287, "dropout": 0.457},
-        **{"learning_rate": 4.76e-3, "weight_decay": 1e-6, "batch_size": 4, "monitor": "map"},
+        "kernel_size": 6,
+        "filters": 287,
+        "dropout": 0.457,
+        "learning_rate": 4.76e-3,
+        "weight_decay": 1e-6,
+        "batch_size": 4,
+        "monitor": "map",
     },
     study=Study(trials=16, dataset="codiesp-d50"),
 )
