@@ -84,7 +84,8 @@ class Entry:
     def small_by_target(self) -> dict[str, dict[str, Any]]:
         """The settings for small data as those of the model, by its name, and those of the training."""
         of_model = {name: value for name, value in self.small.items() if name in self.config.model_fields}
-        return {self.name: of_model, "train": {name: self.small[name] for name in self.small.keys() - of_model.keys()}}
+        of_training = {name: value for name, value in self.small.items() if name not in of_model}
+        return {self.name: of_model, "train": of_training}
 
     @property
     def file(self) -> str:

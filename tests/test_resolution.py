@@ -26,9 +26,9 @@ def resolved(system: str, **changes: Any) -> Resolved:
 def test_each_setting_has_the_layer_that_it_comes_from() -> None:
     found = resolved("caml", caml__filters=30, train__patience=3)
     layers = {name: layer for name, _, layer in found.rows}
-    assert layers["train.batch_size"] == layers["data.min_documents"] == SUITE
-    assert layers["caml.kernel_size"] == MODEL
-    assert layers["train.max_epochs"] == layers["data.top_codes"] == DATA_SET
+    assert layers["train.optimizer"] == layers["data.min_documents"] == SUITE
+    assert layers["caml.embedding_size"] == MODEL
+    assert layers["train.max_epochs"] == layers["data.top_codes"] == layers["caml.kernel_size"] == DATA_SET
     assert layers["caml.filters"] == layers["train.patience"] == USER
     assert set(layers.values()) == set(LAYERS)
     values = {name: value for name, value, _ in found.rows}
@@ -40,7 +40,7 @@ def test_each_setting_has_the_layer_that_it_comes_from() -> None:
 
 
 def test_settings_for_small_data_are_of_the_data_set_unless_a_variant_says_otherwise() -> None:
-    small, published = resolved("caml"), resolved("caml@published")
+    small, published = resolved("dr-caml"), resolved("dr-caml@published")
     assert (small.spec.train.learning_rate, small.layers["train.learning_rate"]) == (0.003, DATA_SET)
     assert (published.spec.train.learning_rate, published.layers["train.learning_rate"]) == (0.0001, MODEL)
     assert small.planned.adapted == {"train.learning_rate": 0.003}
@@ -73,7 +73,7 @@ def test_the_command_prints_settings_and_trains_nothing(icdbench: Call, few_note
     status, out, _ = icdbench(*words)
     assert status == 0
     rows = [line.split() for line in out.splitlines()]
-    assert ["caml.dropout", "0.2", "model"] in rows
+    assert ["caml.embedding_size", "100", "model"] in rows
     assert ["data.min_documents", "1", "user"] in rows
     assert ["train.stop_epoch", "none", "suite"] not in rows
     assert out.count("setting ") == 2
@@ -89,12 +89,13 @@ def test_a_mistake_is_one_line_here_too(icdbench: Call, few_notes: Path) -> None
 def test_what_should_be_known_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     told: set[str] = set()
     with caplog.at_level(logging.WARNING):
-        for models in (["caml", "jlan"], ["caml", "jlan"]):
+        for models in (["dr-caml", "jlan"], ["dr-caml", "jlan"]):
             runner.expand(Request(models, "demo", (1, 2)), told=told)
     lines = [record.getMessage() for record in caplog.records]
     expected = (
         "600 training documents, fewer than 2,000: settings for small data in place of the published ones "
-        "(caml train.learning_rate=0.003; jlan train.batch_size=4); MODEL@published has those"
+        "(dr-caml train.learning_rate=0.003; jlan train.batch_size=4, train.monitor=map, jlan.kernel_size=3); "
+        "MODEL@published has those"
     )
     assert lines == [expected]
 
