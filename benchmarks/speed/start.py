@@ -22,13 +22,14 @@ BOUND = 5.0
 # The unchanged command, except that its first training step prints a word and ends the process.
 CODE = """
 import os, sys
-from icdbench import cli, train
+from icdbench import train
+from icdbench.cli import main
 def started(*_):
     os.write(1, b"started")
     os._exit(0)
-train.objective_of = started
+train.memory.backward = started
 sys.argv[0] = "icdbench"
-cli.main()
+main.main()
 """
 
 
