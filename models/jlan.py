@@ -18,9 +18,8 @@ Training leaves out the positive pairs with the largest loss (eq. 14–15, `icdb
 batch.
 
 What the paper leaves open or states inconsistently, and what is computed here:
-- Not given are the kernel size of F (here `kernel_size` 9, and 3 on small training sets, where it does better), the dropout
-  rate (`dropout` 0.2, as in CAML) and the batch size (16, and 4 on small training sets, where the paper's learning rate needs
-  more steps per epoch).
+- Not given are the kernel size of F (here `kernel_size` 9), the dropout rate (`dropout` 0.2, as in CAML) and the batch size
+  (16). Small training sets have 3 and 4: it does better, and the paper's learning rate needs more steps per epoch.
 - Eq. 6 swaps W1 and W2 relative to their shapes. W1, W2, w3 and w4 have no bias.
 - C [L, H] is "in the same space as the documents" while h has 2H columns: the two directions ("forward and backward
   sides") are attended separately. C starts as the mean word vector of each code's title, which needs E = H; otherwise,

@@ -30,7 +30,7 @@ TABLES = ("table2", "table3", "table4", "table5", "table6")
 # A newcomer's own runs may lie beside those of codiesp-d50; the first of them are on demo, and must not be there already.
 CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3")
 FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
-PLACES = (*dict.fromkeys(FOLDERS.values()),)
+PLACES = (FOLDERS["demo"], ROOT / "results")  # in this order: a newcomer's run on demo may have the id of one of ours
 EARLIER_KERNEL = 9
 READINGS = ROOT / "results" / "readings"  # JLAN with other readings of its paper and other settings than the defaults
 EMBEDDED = ("README.md", "docs/jlan.md", "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")

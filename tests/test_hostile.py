@@ -142,7 +142,7 @@ def numbers(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield place
 
 
-CONTENT = json.loads(min(COMMITTED.glob(f"*/*/*/{store.RECORD}")).read_bytes())
+CONTENT = json.loads(min(COMMITTED.glob(f"codiesp-d50/*/*/{store.RECORD}")).read_bytes())
 KINDS = [place for place in numbers(CONTENT) if place[0] != "spec" and place[:2] not in {("corpus", "facts"), ("corpus", "word_vectors")}]  # fmt: skip
 PLACES = list({place[:1] + place[-1:]: place for place in KINDS}.values())
 WRONG = ["NaN", "Infinity", "-Infinity", "1e400", '"0.5"', '"<b>"', "true", "null", "[]", "{}", "1" + "0" * 400]
