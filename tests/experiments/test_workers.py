@@ -144,7 +144,8 @@ def test_several_workers_share_the_trials_and_one_that_dies_takes_none_along(
 
     trials = stored(storage)
     counted = [trial for trial in trials if trial.state.is_finished() and trial.state != TrialState.FAIL]
-    assert TRIALS <= len(counted) <= TRIALS + 2  # workers that look at the same moment may each begin the last one
+    # Workers that look at the same moment may each begin the last one, and the killed one's setting comes back.
+    assert TRIALS <= len(counted) <= TRIALS + len(others)
     assert not [trial for trial in trials if not trial.state.is_finished()]
     # The killed one had the setting to be improved; it was tried again, once, and nothing else was tried twice.
     assert trials[0].state == TrialState.FAIL
