@@ -7,6 +7,7 @@ import gzip
 import io
 import random
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,25 @@ def test_rows_keep_their_order_over_many_blocks(
     assert lists(batches) == [[f"{number}\n"] for number in range(5000) if where is None or number % 2]
     assert len(batches) > 30
     assert max(batch.nbytes for batch in batches) < 5000
+
+
+def test_a_reader_that_is_given_up_waits_for_no_thread(
+    put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector may end a reader at any moment; one that then waited for its threads could wait for ever."""
+    monkeypatch.setattr(physionet, "BLOCK", 100)
+    split, go_on = physionet._quotes, threading.Event()
+    monkeypatch.setattr(
+        physionet, "_quotes", lambda content: (b"wait" in content and go_on.wait(60), split(content))[1]
+    )
+    reader = physionet.batches(put("A,B\n" + "1,x\n" * 60 + "2,wait\n"), ["B"])
+    next(reader)
+    giving_up = threading.Thread(target=reader.close, daemon=True)
+    giving_up.start()
+    giving_up.join(10)
+    waits = giving_up.is_alive()
+    go_on.set()
+    assert not waits
 
 
 @pytest.mark.slow

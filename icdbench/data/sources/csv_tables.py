@@ -122,9 +122,9 @@ def batches(
 
     with readable(path):
         regular(path).close()  # a pipe would be waited for
-    with readable(path), path.open("rb", buffering=0) as file:
+    with readable(path):
         total = path.stat().st_size
-        chunks = _chunks(path, file)
+        chunks = _chunks(path)
         header, first = _header(path, chunks)
         wanted = [_index(path, header, name) for name in (*columns, *(where or ())[:1])]
         seen = 0
@@ -141,16 +141,28 @@ def batches(
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same; a thread makes the next item while the caller works on this one."""
-    with ThreadPoolExecutor(1) as pool:
+    """The same; a thread makes the next item while the caller works on this one.
+
+    The end does not wait for the thread. Garbage collection may bring it, at a moment when this thread holds a lock of
+    `threading` that the other one needs to end.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
         future = pool.submit(next, items, None)
         while (item := future.result()) is not None:
             future = pool.submit(next, items, None)
             yield item
+    finally:
+        pool.shutdown(wait=False)
 
 
-def _chunks(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _chunks(path: Path) -> Iterator[tuple[bytes, int]]:
     """The unpacked bytes, and how many bytes of the file they took so far."""
+    with path.open("rb", buffering=0) as file:
+        yield from _unpacked(path, file)
+
+
+def _unpacked(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     import pyarrow as pa
 
     packed = path.suffix.lower() == ".gz"
