@@ -209,6 +209,16 @@ def test_an_edited_file_is_a_new_model(few_notes: Path, model: Path, tmp_path: P
     assert before.spec.version == same.spec.version != after.spec.version
 
 
+def test_an_edit_that_is_taken_back_is_the_former_model(model: Path) -> None:
+    content = model.read_text(encoding="utf-8")
+    versions = []
+    for text in (content, content.replace(".sum(1)", ".mean(1)"), content, MODEL.format(name="other"), content):
+        model.write_text(text, encoding="utf-8")
+        (system,) = registry.systems(str(model))
+        versions.append(registry.entry(system).version)
+    assert versions[0] == versions[2] == versions[4] != versions[1]
+
+
 def test_several_models_of_a_file(model: Path) -> None:
     second = MODEL.format(name="second").partition("@register")[2]
     model.write_text(MODEL.format(name="mine") + "\n@register" + second.replace("Average", "Second"), encoding="utf-8")

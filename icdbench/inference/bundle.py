@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from icdbench import registry
 from icdbench.data import batches, datasets, encode
-from icdbench.files import regular, replacing
+from icdbench.files import regular
 from icdbench.records import RunRecord, store
 from icdbench.settings import DataError, Settings, SpecError, nearest
 from icdbench.spec import Rule
@@ -192,7 +192,7 @@ def write(bundle: Bundle, path: Path) -> None:
 
     text = bundle.contents.model_dump_json()
     header = {"format": str(FORMAT), "icdbench": text, "sha256": store.array_digest(text, bundle.weights)}
-    with replacing(path, private=True) as temporary:
+    with store.writing_tensors(path, private=True) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, temporary, header)
 
 

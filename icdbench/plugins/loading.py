@@ -24,7 +24,7 @@ LONGEST = 200  # characters of an error that are shown
 
 
 def import_file(path: Path) -> ModuleType:
-    """A user's Python file as a module; executed once for each content that it has. Raises SpecError.
+    """A user's Python file as a module; executed again whenever it was edited since the last time. Raises SpecError.
 
     Files beside it can be imported from it, as from a script. What it prints goes to stderr.
     """
@@ -34,8 +34,9 @@ def import_file(path: Path) -> ModuleType:
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror or error}") from None
     name = f"{PREFIX}{path.stem}_{hashlib.sha256(bytes(place) + b'|' + content).hexdigest()[:16]}"
-    if name in sys.modules:
+    if name == _latest(place):
         return sys.modules[name]
+    sys.modules.pop(name, None)  # of an edit that was taken back
     spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -50,6 +51,12 @@ def import_file(path: Path) -> ModuleType:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(place.parent))
     return module
+
+
+def _latest(place: Path) -> str | None:
+    """The name of the module that the file was when it was last executed."""
+    files = [name for name, module in sys.modules.items() if name.startswith(PREFIX) and module.__file__ == str(place)]
+    return files[-1] if files else None
 
 
 def installed(group: str) -> tuple[EntryPoint, ...]:

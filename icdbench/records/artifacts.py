@@ -176,12 +176,12 @@ def read_tensors(path: Path, framework: str) -> tuple[dict[str, Any], dict[str, 
 
 
 @contextlib.contextmanager
-def writing_tensors(path: Path) -> Iterator[Path]:
+def writing_tensors(path: Path, *, private: bool = False) -> Iterator[Path]:
     """As files.replacing, for a safetensors file; the library's own error for a full disk becomes an OSError."""
     from safetensors import SafetensorError
 
     try:
-        with replacing(path) as temporary:
+        with replacing(path, private=private) as temporary:
             yield temporary
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(path)) from None

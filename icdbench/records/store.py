@@ -50,6 +50,7 @@ from icdbench.records.artifacts import (
     save_explained,
     save_predictions,
     save_weights,
+    writing_tensors,
 )
 from icdbench.records.checkpoints import CHECKPOINT, PREVIOUS, load_checkpoint, remove_checkpoints, save_checkpoint
 from icdbench.records.record import SCHEMA, RunRecord
@@ -64,7 +65,7 @@ __all__ = [
     "load_label_set", "load_predictions", "load_record", "load_records", "load_train_counts", "load_tuned",
     "load_weights", "opened_predictions", "prepare", "remove_checkpoints", "save_checkpoint", "save_explained",
     "save_predictions", "save_record", "save_run", "save_tuned", "set_aside", "sign", "tidy", "tuning_folder",
-    "unfinished", "upgrade", "write_record",
+    "unfinished", "upgrade", "write_record", "writing_tensors",
 ]  # fmt: skip
 
 log = logging.getLogger("icdbench")

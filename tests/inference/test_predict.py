@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -401,6 +402,17 @@ def test_a_damaged_bundle_is_never_used(trained: Path, tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match="damaged"):
             bundle.read(path)
+
+
+def test_a_bundle_for_which_there_is_no_room_leaves_nothing(trained: Path, tmp_path: Path) -> None:
+    made, limits = bundle.read(trained / "caml.icdbench"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            bundle.write(made, tmp_path / "model.icdbench")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bundle_of_a_newer_format_or_of_another_model_version_is_refused(
