@@ -64,7 +64,7 @@ class Section(NamedTuple):
     @property
     def tested(self) -> bool:
         """Whether any difference was tested."""
-        return any(text for pair in self.data["pairs"] for row in pair["tests"] for text in row)
+        return any(pair["tests"] for pair in self.data["pairs"])
 
 
 class Begun(NamedTuple):

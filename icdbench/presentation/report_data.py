@@ -12,7 +12,7 @@ from icdbench.evaluation import bootstrap
 from icdbench.evaluation import drawn as drawing
 from icdbench.presentation.analysis_tables import NUMBERS
 from icdbench.presentation.cells import Column, difference
-from icdbench.presentation.formats import Cell, plain
+from icdbench.presentation.formats import plain
 from icdbench.presentation.headings import heading
 from icdbench.presentation.report_tables import COUNTS, RULES, ReportedSystem, measured, versions
 from icdbench.records import RunRecord
@@ -102,8 +102,8 @@ def differences(
 ) -> Iterator[dict[str, Any]]:
     """The differences of every two systems for each main metric, the one that ranks systems first.
 
-    Beside each what the paired bootstrap of `icdbench compare` says of it, and whether its p-value, corrected for the
-    number of pairs, is below .05.
+    Beside each what the paired bootstrap of `icdbench compare` says of it, with its p-value corrected for the number of
+    pairs.
     """
     pairs = list(itertools.combinations(range(len(systems)), 2))
     drawn = drawing.systems([system.runs for system in systems], results, len(pairs))
@@ -111,26 +111,18 @@ def differences(
         cells = [measured(system, index, "test", rule, key).value for index, system in enumerate(systems)]
         found = [[difference(one, other) if one is not other else "" for other in cells] for one in cells]
         tests = _tested([each.figures.get(rule, {}).get(key) for each in drawn], pairs)
-        order, untested = range(len(systems)), ("", False)
         yield {
             "name": name,
             "key": f"test {rule} {key}",
-            "rows": [[_minus(plain(cell)) for cell in row] for row in found],
-            "points": [[cell.shown if isinstance(cell, Cell) else None for cell in row] for row in found],
-            "tests": [[tests.get((one, other), untested)[0] for other in order] for one in order],
-            "sure": [[tests.get((one, other), untested)[1] for other in order] for one in order],
+            "rows": [[plain(cell).replace("-", "−") for cell in row] for row in found],
+            "tests": {f"{one} {other}": numbers for (one, other), numbers in tests.items()},
         }
-
-
-def _minus(number: str) -> str:
-    """A number with a minus sign instead of a hyphen."""
-    return number.replace("-", "−")
 
 
 def _tested(
     values: Sequence[FloatArray | None], pairs: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], tuple[str, bool]]:
-    """For each two systems, both ways, the interval and p-value of their difference in words, and whether it is sure."""
+) -> dict[tuple[int, int], tuple[float, float, float, float]]:
+    """Of each two systems' difference: the ends of its interval in percentage points, its p-value, and that corrected."""
     known = {
         (one, other): one_R - other_R
         for one, other in pairs
@@ -139,8 +131,6 @@ def _tested(
     p_values = [bootstrap.p_value(difference_R) for difference_R in known.values()]
     found = {}
     for (pair, difference_R), p, adjusted in zip(known.items(), p_values, bootstrap.holm(p_values), strict=True):
-        corrected = f"p = {p:.3f}" + f", {adjusted:.3f} corrected for {len(known)} pairs" * (len(known) > 1)
-        for ends, drawn_R in ((pair, difference_R), (pair[::-1], -difference_R)):
-            low, high = (_minus(f"{100 * value:+.1f}") for value in bootstrap.interval(drawn_R))
-            found[ends] = f"95 % from {low} to {high}, {corrected}", bool(adjusted < bootstrap.SIGNIFICANT)
+        low, high = (round(100 * value, 1) for value in bootstrap.interval(difference_R))
+        found[pair] = low, high, round(p, 3), round(adjusted, 6)
     return found

@@ -8,9 +8,9 @@ import io
 import random
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -158,7 +158,7 @@ def test_a_reader_that_is_given_up_waits_for_no_thread(
     )
     reader = physionet.batches(put("A,B\n" + "1,x\n" * 60 + "2,wait\n"), ["B"])
     next(reader)
-    giving_up = threading.Thread(target=reader.close, daemon=True)
+    giving_up = threading.Thread(target=cast("Generator[Any]", reader).close, daemon=True)
     giving_up.start()
     giving_up.join(10)
     waits = giving_up.is_alive()

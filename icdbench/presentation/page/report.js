@@ -79,16 +79,27 @@ function show(select) {
   for (const option of select.options) document.getElementById(option.value).hidden = option.value !== select.value;
 }
 
+// What the bootstrap says of row − column, in words, and whether the difference is sure.
+function tested(tests, row, column) {
+  const found = tests[`${Math.min(row, column)} ${Math.max(row, column)}`];
+  if (!found) return ["", false];
+  const [low, high, p, corrected] = found, [from, to] = row < column ? [low, high] : [-high, -low], number = Object.keys(tests).length;
+  const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1);
+  const after = number > 1 ? `, ${corrected.toFixed(3)} corrected for ${number} pairs` : "";
+  return [`95 % from ${signed(from)} to ${signed(to)}, p = ${p.toFixed(3)}${after}`, corrected < 0.05];
+}
+
 function pairs(area) {
-  const section = sectionId(area), { systems, pairs: found } = data[section], { key, rows, points, tests, sure } = found[document.getElementById(`${section}-pair`).value];
+  const section = sectionId(area), { systems, pairs: found } = data[section], { key, rows, tests } = found[document.getElementById(`${section}-pair`).value];
   const table = make("table", { className: "pairs" }), head = table.createTHead().insertRow(), body = table.createTBody();
-  const most = d3.max(points.flat(), Math.abs) || 1;
+  const points = rows.map((texts) => texts.map((text) => Number(text.replace("−", "-")) || 0)), most = d3.max(points.flat(), Math.abs) || 1;
   for (const label of ["row − column", ...systems.map((system) => system.label)]) head.append(make("th", { scope: "col" }, make("span", { textContent: label })));
   rows.forEach((texts, row) => {
     const line = body.insertRow();
     line.append(make("th", { scope: "row", textContent: systems[row].label }));
     texts.forEach((text, column) => {
-      const figure = text && make("button", { type: "button", className: sure[row][column] ? "figure sure" : "figure", textContent: text, title: tests[row][column], dataset: { key, systems: `${row} ${column}`, test: tests[row][column] } });
+      const [said, sure] = tested(tests, row, column);
+      const figure = text && make("button", { type: "button", className: sure ? "figure sure" : "figure", textContent: text, title: said, dataset: { key, systems: `${row} ${column}`, test: said } });
       line.append(make("td", { className: `tint${Math.round((3 * points[row][column]) / most)}` }, figure));
     });
   });
