@@ -168,14 +168,21 @@ class Reported(Settings):
     """What others report of a system on a data set: figures as printed, by metric key, and their source.
 
     A macro-F1 has the key of its definition, `f1_macro_unstated` where the source gives none. `threshold` is the rule
-    behind the F1 figures, empty where it is not known.
+    behind the F1 figures, empty where it is not known. `read_in` is the list or the other system's paper that they were read
+    in, empty if that is the source itself.
     """
 
     dataset: str
     system: str
     figures: dict[str, str]
     source: str
+    read_in: str = ""
     threshold: Literal["", "fixed", "tuned"] = ""
+
+    @property
+    def origin(self) -> str:
+        """The source, and where it was read instead of there."""
+        return f"{self.source}; second-hand, read in {self.read_in}" if self.read_in else self.source
 
 
 class Benchmark(Settings):

@@ -21,9 +21,9 @@ def literature(reported: Sequence[Reported], fmt: str = "md") -> str:
         keys = [key for key in HEADINGS if any(key in each.figures for each in about)]
         numbers = source_numbers(about)
         cells = mark_best([[as_printed(each.figures.get(key, "")) for key in keys] for each in about])
-        rows = [[each.system, numbers[each.source], *row] for each, row in zip(about, cells, strict=True)]
+        rows = [[each.system, numbers[each.origin], *row] for each, row in zip(about, cells, strict=True)]
         notes = ["Percent, as printed.", *(f"{number} {source}." for source, number in numbers.items())]
-        tuned = dict.fromkeys(numbers[each.source] for each in about if each.threshold == "tuned")
+        tuned = dict.fromkeys(numbers[each.origin] for each in about if each.threshold == "tuned")
         notes += [f"{', '.join(tuned)}: threshold tuned on validation."] if tuned else []
         header = ["system", "figures", *(HEADINGS[key] for key in keys)]
         grids.append(Grid(f"Reported by others on {dataset}", header, rows, notes))
@@ -31,8 +31,9 @@ def literature(reported: Sequence[Reported], fmt: str = "md") -> str:
 
 
 def source_numbers(reported: Sequence[Reported]) -> dict[str, str]:
-    """The number in brackets of each source, in order of appearance."""
-    return {source: f"[{number}]" for number, source in enumerate(dict.fromkeys(each.source for each in reported), 1)}
+    """The number in brackets of each source, in order of appearance; with a ‡ if it was read elsewhere."""
+    origins = {each.origin: "‡" if each.read_in else "" for each in reported}
+    return {origin: f"[{number}]{mark}" for number, (origin, mark) in enumerate(origins.items(), 1)}
 
 
 def reported_rows(
@@ -46,7 +47,7 @@ def reported_rows(
         found = [_figure(each, column, columns) for column in columns]
         used |= {mark for _, marks in found for mark in marks}
         if any(text for text, _ in found):
-            rows.append((each.system, numbers[each.source], [_marked(text, marks) for text, marks in found]))
+            rows.append((each.system, numbers[each.origin], [_marked(text, marks) for text, marks in found]))
     notes = [f"({mark}) {meaning}." for mark, meaning in MARKS.items() if mark in used]
     return rows, notes + [f"{number} {source}." for source, number in numbers.items()]
 

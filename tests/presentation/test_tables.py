@@ -17,7 +17,7 @@ from conftest import Call
 from places import PAPER, ROOT
 from runs import record
 
-from icdbench.presentation import catalog, headings, tables
+from icdbench.presentation import catalog, headings, reported, tables
 from icdbench.records.record import RunRecord, Timing
 from icdbench.settings import SpecError
 from icdbench.spec import Benchmark
@@ -593,11 +593,22 @@ def test_a_macro_f1_of_another_definition_is_marked_and_never_the_best() -> None
     text = tables.table(catalog.benchmark("table6"), [], "md", catalog.literature())
     cells = {(row[0], row[1]): row for row in pipe_cells(text)}
     column = cells["system", "figures"].index("F1 macro")
-    assert cells["PLM-CA", r"\[6\]"][column : column + 2] == ["24.7 (m)", "**60.0**"]
-    assert cells["JointLAAT", r"\[3\]"][column] == "**10.7**"
+    assert cells["PLM-CA", r"\[6\]"][column : column + 2] == ["24.7 (p)", "60.0"]
+    assert cells["JointLAAT", r"\[3\]"][column] == "10.7"
+    assert [row[0] for row in cells.values() if row[column].startswith("**")] == [
+        "GP + reranker"
+    ]  # the largest of its kind
     assert cells["JLAN", "published"][column : column + 2] == ["9.7", "56.7"]
     assert "(m) F1 macro: mean of per-code F1" in text
     assert "github.com/aehrc/LAAT" in text
+
+
+def test_what_was_not_read_at_its_source_is_marked() -> None:
+    lines = reported.literature(catalog.literature()).splitlines()
+    for each in catalog.literature():
+        number = r"\\\[\d+\\\]" + ("‡" if each.read_in else "")
+        assert any(re.fullmatch(f"- {number} {re.escape(each.origin)}\\.", line) for line in lines)
+        assert ("second-hand" in each.origin) == bool(each.read_in)
 
 
 def test_a_tuned_threshold_is_marked_or_in_its_own_column() -> None:
