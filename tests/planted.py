@@ -9,11 +9,13 @@ from unittest import mock
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import nn
 
 from icdbench.data import batches
 from icdbench.inference.explain import Pass, methods
 from icdbench.inference.predict import Predictor
+from icdbench.models.knn import NearestNeighbours
 from icdbench.nn.ngrams import NGramModel
 from icdbench.types import FloatArray
 
@@ -54,7 +56,12 @@ def plant(predictor: Predictor) -> None:
     """Let the word drive all codes: all other words are zero vectors, and each layer passes on what stands in its middle."""
     model: Any = predictor.model
     if not isinstance(model, nn.Module):
-        if isinstance(model, NGramModel):
+        if isinstance(model, NearestNeighbours):
+            model.axes_VD = np.zeros((len(model.ngrams), 1))
+            model.axes_VD[np.searchsorted(model.ngrams.numbers[0], WORD)] = 1
+            model.trained_ND = np.ones((1, 1))
+            model.labels_NL = csr_matrix(np.ones((1, model.task.num_codes)))
+        elif isinstance(model, NGramModel):
             coefficients_LV = np.zeros(model.coefficients_LV.shape)
             coefficients_LV[:, np.searchsorted(model.ngrams.numbers[0], WORD)] = 1
             model.coefficients_LV = coefficients_LV

@@ -93,7 +93,7 @@ SYSTEMS = [  # a variant that sets nothing of the model computes what the model 
     for entry in registry.entries().values()
     for variant in ("", *(variant.name for variant in entry.variants.values() if variant.model))
 ]
-SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5}
+SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5, "neighbours": 5}
 NEURAL = [name for name in SYSTEMS if issubclass(registry.entry(name.partition("@")[0]).cls, nn.Module)]  # type: ignore[arg-type]
 LINEAR = [name for name in SYSTEMS if name not in NEURAL]
 BLIND = {"popularity"}  # they read nothing
