@@ -14,11 +14,13 @@ from icdbench.cli.options import (
     Format,
     Settings,
     SkipBad,
-    check_format,
+    Wide,
     echo,
-    grid,
     parsed_changes,
+    print_list,
+    print_tables,
     shown_progress,
+    table_format,
     with_reading,
 )
 
@@ -29,11 +31,11 @@ app = typer.Typer(help="Data sets: what there is, fetching, checking, describing
 
 
 @app.command("list")
-def data_list(data: DataFolder = None) -> None:
+def data_list(data: DataFolder = None, wide: Wide = False) -> None:  # noqa: FBT002
     """List the data sets and whether their files are present."""
     from icdbench.data import datasets
 
-    echo(grid(datasets.overview(data), ["data set", "files", "what"]))
+    print_list(datasets.overview(data), ["data set", "files", "what"], wide=wide)
     echo(
         "\nYour own data: --dataset FILE.csv (or .tsv, .parquet, .json, .jsonl) with columns id, text, codes and, if you like, "
         "split and group."
@@ -97,10 +99,11 @@ def data_describe(
     encoding: Encoding = None,
     skip_bad: SkipBad = False,  # noqa: FBT002
     data: DataFolder = None,
-    fmt: Format = "md",
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
 ) -> None:
     """Print the paper's Table 2 for a data set (vocabulary, documents per split, codes, lengths) and its figure 2."""
-    check_format(fmt)
+    fmt = table_format(fmt, wide=wide)
     from icdbench.data import encode
     from icdbench.presentation import data_tables
 
@@ -108,7 +111,7 @@ def data_describe(
     with shown_progress() as report:
         corpus = opened.corpus(report)
     encode.tell(corpus)
-    echo(data_tables.statistics(corpus, fmt), nl=False)
+    print_tables(data_tables.statistics(corpus, fmt))
 
 
 @app.command("export")

@@ -27,7 +27,11 @@ Results = Annotated[Path, typer.Option("--results", help="Folder of run records.
 Folders = Annotated[
     list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable, to merge several groups'.")
 ]
-Format = Annotated[str, typer.Option("--format", help="md, latex, csv or html.")]
+Format = Annotated[
+    str,
+    typer.Option("--format", help="md, latex, csv, html or terminal; auto: terminal on a terminal, else md."),
+]
+Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table on a terminal, however wide.")]
 ExplainSettings = Annotated[
     bool,
     typer.Option(
@@ -140,12 +144,23 @@ def until_stopped(
         wait()
 
 
-def check_format(fmt: str) -> None:
-    """Raises SpecError for a format that tables do not have: a typo must not cost a training run."""
+def table_format(fmt: str, *, wide: bool = False) -> str:
+    """The format of tables that --format and --wide ask for.
+
+    Raises SpecError for one that tables do not have: a typo must not cost a training run.
+    """
     from icdbench.presentation import tables
 
-    if fmt not in tables.FORMATS:
-        raise SpecError(f"no format '{fmt}'{nearest(fmt, tables.FORMATS)}")
+    if fmt not in {"auto", *tables.FORMATS}:
+        raise SpecError(f"no format '{fmt}'{nearest(fmt, ('auto', *tables.FORMATS))}")
+    if fmt == "auto":
+        fmt = "terminal" if sys.stdout.isatty() else "md"
+    return "wide" if wide and fmt == "terminal" else fmt
+
+
+def print_tables(text: str) -> None:
+    """Print tables, whose cells are printable already; on a terminal the best figures are bold."""
+    typer.echo(text, nl=False)
 
 
 def parsed_seeds(text: str) -> list[int]:
@@ -200,7 +215,18 @@ def listed(values: Mapping[str, object]) -> str:
 
 
 def grid(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
-    """Rows as a table for a terminal, each cell as it is."""
+    """Rows as a table of plain text, each cell as it is."""
     from tabulate import tabulate
 
     return tabulate(list(rows), headers, tablefmt="simple", disable_numparse=True)
+
+
+def print_list(rows: Iterable[Sequence[object]], headers: Sequence[str], *, wide: bool = False) -> None:
+    """Print rows as a table: on a terminal as many columns as it has room for, or all (`wide`)."""
+    if not sys.stdout.isatty():
+        echo(grid(rows, headers))
+        return
+    from icdbench.presentation import formats
+
+    listed = formats.Grid("", headers, [[str(cell) for cell in row] for row in rows], [])
+    print_tables(formats.write([listed], "wide" if wide else "terminal"))

@@ -16,15 +16,17 @@ from icdbench.cli.options import (
     MixVersions,
     Results,
     Settings,
-    check_format,
+    Wide,
     echo,
     fail,
-    grid,
     listed,
     parsed_changes,
     parsed_seeds,
+    print_list,
+    print_tables,
     shown_progress,
     stoppable,
+    table_format,
     until_stopped,
 )
 from icdbench.settings import SpecError
@@ -41,6 +43,7 @@ def show_runs(
     remeasure: Annotated[  # noqa: FBT002
         bool, typer.Option("--remeasure", help="First compute all figures again from the stored predictions.")
     ] = False,
+    wide: Wide = False,  # noqa: FBT002
 ) -> None:
     """List stored runs, and those that were begun and can be continued."""
     from icdbench.records import store
@@ -56,7 +59,7 @@ def show_runs(
     rows += [[name, "", "", "", "unfinished", "", ""] for name in store.unfinished(results)]
     if not rows:
         raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
-    echo(grid(rows, ["run", "set", "best epoch", "minutes", "F1 micro", "P@5", "date"]))
+    print_list(rows, ["run", "set", "best epoch", "minutes", "F1 micro", "P@5", "date"], wide=wide)
     if failures:
         reasons = "; ".join(failures.values())
         fail(f"{len(failures)} of {len(records)} runs could not be remeasured: {reasons}", 1)
@@ -101,10 +104,11 @@ def score_file(
     settings: Settings = None,
     data: DataFolder = None,
     results: Results = Path("results"),
-    fmt: Format = "md",
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
 ) -> None:
     """Score predictions that were made elsewhere, by an LLM, an agent or another library, as a run beside the others."""
-    check_format(fmt)
+    fmt = table_format(fmt, wide=wide)
     changes = parsed_changes(settings, only="data")
     said = {"columns": ",".join(columns or []), "encoding": encoding, "code_separator": separator}
     reading: dict[str, str | None] = {key: value for key, value in said.items() if value}
@@ -119,7 +123,7 @@ def score_file(
         )  # fmt: skip
     if found.data.known and found.data.record:
         echo(f"already stored: {found.data.record.id}", err=True)
-    echo(found.text(fmt), nl=False)
+    print_tables(found.text(fmt))
 
 
 @app.command("compare")
@@ -140,14 +144,15 @@ def show_comparison(
         bool, typer.Option("--fix-seeds", help="Draw documents alone: intervals then do not cover other seeds.")
     ] = False,
     results: Results = Path("results"),
-    fmt: Format = "md",
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
     """Compare stored runs. Two models: differences with intervals and p-values, by frequency, codes won and lost.
 
     More than two, or --reference: each against one of them, with p-values corrected for their number (Holm).
     """
-    check_format(fmt)
+    fmt = table_format(fmt, wide=wide)
     numbers = None if seeds is None else parsed_seeds(seeds)
     names = [*(systems or ()), *(name.strip() for name in models.split(",") if name.strip())]
     from icdbench.evaluation import compare
@@ -167,7 +172,7 @@ def show_comparison(
             mix=mix,
             report=report,
         )
-    echo(comparison.render(found[0], fmt) if pair else comparison.render_against(found, fmt), nl=False)
+    print_tables(comparison.render(found[0], fmt) if pair else comparison.render_against(found, fmt))
 
 
 @app.command("tables")
@@ -189,13 +194,14 @@ def show_tables(
     ] = "",
     data: DataFolder = None,
     literature: Annotated[bool, typer.Option("--literature", help="Add what others report on the same data.")] = False,  # noqa: FBT002
-    fmt: Format = "md",
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
     """Print a table of the paper, or your own: published figures, and those of your runs beside them."""
-    check_format(fmt)
+    fmt = table_format(fmt, wide=wide)
     if analysis:
-        echo(_analyses(_existing(results), name, edges, data, fmt, mix=mix), nl=False)
+        print_tables(_analyses(_existing(results), name, edges, data, fmt, mix=mix))
         return
     if edges or data:
         raise SpecError("--edges and --data belong to --analysis")
@@ -205,13 +211,13 @@ def show_tables(
 
     name = name or "table5"
     if name == "literature":
-        echo(tables.literature(catalog.literature(), fmt), nl=False)
+        print_tables(tables.literature(catalog.literature(), fmt))
         return
     parts, folders = catalog.chosen(name), _existing(results)
     records = measure.with_ceilings(store.load_records(*folders), folders)
     reported = catalog.literature() if literature else ()
     shown = [(part, catalog.of_study(part, records)) for part in parts]
-    echo(tables.printed(shown, fmt, reported, results=folders, mix=mix), nl=False)
+    print_tables(tables.printed(shown, fmt, reported, results=folders, mix=mix))
 
 
 def _analyses(folders: Sequence[Path], name: str | None, edges: str, data: Path | None, fmt: str, *, mix: bool) -> str:

@@ -20,13 +20,14 @@ from icdbench.cli.options import (
     RunDataset,
     RunOption,
     Threads,
-    check_format,
     echo,
     fail,
-    grid,
     parsed_changes,
+    print_list,
+    print_tables,
     shown_progress,
     stoppable,
+    table_format,
     until_stopped,
     with_reading,
 )
@@ -174,7 +175,7 @@ def explain_note(
             raise SpecError(
                 "--evaluate takes no note, --bundle, --code, --method and no files: it measures every method of runs"
             )
-        _evaluate(run_ids or [], documents, seed, fmt or "md", results, data, dataset, models, device)
+        _evaluate(run_ids or [], documents, seed, fmt or "auto", results, data, dataset, models, device)
         return
     if source is None or documents is not None or seed is not None:
         raise SpecError(
@@ -217,7 +218,7 @@ def _print_explanation(found: explain.Explanation, text: str, top: int, *, as_js
     console = Console(highlight=False)
     if console.is_terminal:  # elsewhere there are no colours to see
         console.print(explain.as_text(found, text), soft_wrap=True)
-    echo(grid(explain.strongest(found, text, top), ["word", "weight", "characters"]))
+    print_list(explain.strongest(found, text, top), ["word", "weight", "characters"])
 
 
 def _evaluate(
@@ -232,7 +233,7 @@ def _evaluate(
     device: str,
 ) -> None:
     """Measure the named runs' explanations, and print their table; without names that of all that were measured."""
-    check_format(fmt)
+    fmt = table_format(fmt)
     from icdbench import registry
     from icdbench.inference import faithfulness
     from icdbench.presentation import trust
@@ -240,7 +241,7 @@ def _evaluate(
     if not names:
         if documents is not None or seed is not None:
             raise SpecError("--documents and --seed measure anew: name runs with --run")
-        echo(trust.table(faithfulness.stored(results), fmt), nl=False)
+        print_tables(trust.table(faithfulness.stored(results), fmt))
         return
     registry.load_files(models or ())
     count = faithfulness.DOCUMENTS if documents is None else documents
@@ -248,7 +249,7 @@ def _evaluate(
     request = faithfulness.Sampling(results, count, drawn, data, dataset, device)
     with shown_progress() as report:
         measured = [faithfulness.of_run(name, request, report) for name in dict.fromkeys(names)]
-    echo(trust.table(measured, fmt), nl=False)
+    print_tables(trust.table(measured, fmt))
 
 
 @app.command("serve")

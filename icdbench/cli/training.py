@@ -31,14 +31,17 @@ from icdbench.cli.options import (
     TaskCPUs,
     TaskGPUs,
     Threads,
-    check_format,
+    Wide,
     echo,
     fail,
     grid,
     listed,
     parsed_changes,
     parsed_seeds,
+    print_list,
+    print_tables,
     stoppable,
+    table_format,
     with_reading,
 )
 from icdbench.host import limit_threads
@@ -84,7 +87,8 @@ def run(
     task_cpus: TaskCPUs = 1,
     task_gpus: TaskGPUs = None,
     force: Force = False,  # noqa: FBT002
-    fmt: Format = "md",
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
     mix: MixVersions = False,  # noqa: FBT002
     floors: Floors = True,  # noqa: FBT002
     explain: ExplainSettings = False,  # noqa: FBT002
@@ -94,7 +98,7 @@ def run(
     if names == []:
         raise SpecError("--models names no model; see 'icdbench models'")
     listing.check_names(names or ())
-    check_format(fmt)
+    fmt = table_format(fmt, wide=wide)
     numbers, changes = parsed_seeds(seeds), parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
     _limit_threads(threads, devices, launcher)
     from icdbench import api
@@ -130,7 +134,7 @@ def _print_runs(call: Callable[[], api.Results], fmt: str, *, mix: bool) -> None
         except api.RunsFailedError as error:
             found, failures = error.results, str(error)
     if found or found.parts:
-        echo(found.table(mix=mix).text(fmt), nl=False)
+        print_tables(found.table(mix=mix).text(fmt))
     for line in tables.at_popularity(found.records):
         log.warning("%s", line)
     if failures:
@@ -161,12 +165,13 @@ def run_ablation(
     task_cpus: TaskCPUs = 1,
     task_gpus: TaskGPUs = None,
     force: Force = False,  # noqa: FBT002
-    fmt: Format = "md",
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
     """Run the studies of a model's paper, or all its variants, and print each as its table or a figure's data."""
     listing.check_names([model])
-    check_format(fmt)
+    fmt = table_format(fmt, wide=wide)
     numbers, changes = parsed_seeds(seeds), parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
     _limit_threads(threads, devices, launcher)
     from icdbench import api
@@ -203,12 +208,13 @@ def run_tuning(
     results: Results = Path("results"),
     device: Device = "auto",
     threads: Threads = None,
-    fmt: Format = "md",
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
 ) -> None:
     """Search the tuning ranges for the best validation metric; the setting found is run as MODEL@tuned."""
     names = [name.strip() for name in models.split(",") if name.strip()]
     listing.check_names(names)
-    check_format(fmt)
+    fmt = table_format(fmt, wide=wide)
     changes = parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))
     limit_threads(threads)
     import matplotlib as mpl
@@ -235,7 +241,7 @@ def run_tuning(
             except api.TrainingError as error:
                 failures.append(f"{name}: {error}" if len(studies) > 1 else str(error))
             else:
-                echo(found.text(fmt), nl=False)
+                print_tables(found.text(fmt))
     if failures:
         fail("; ".join(failures), 1)
 
@@ -247,10 +253,11 @@ def show_models(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A data set, to count the model's parameters on it.")] = None,
     data: DataFolder = None,
+    wide: Wide = False,  # noqa: FBT002
 ) -> None:
     """List the models, or describe one: paper, equations, fields with defaults and tuning ranges, variants, parameters."""
     if name is None:
-        echo(grid(_every_model(), ["model", "paper", "variants"]))
+        print_list(_every_model(), ["model", "paper", "variants"], wide=wide)
         return
     listing.check_names([name])
     import icdbench.run as runner

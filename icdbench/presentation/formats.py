@@ -1,4 +1,4 @@
-"""Numbers as text: tables of typed cells in; Markdown, LaTeX (booktabs), CSV or HTML out.
+"""Numbers as text: tables of typed cells in; Markdown, LaTeX (booktabs), CSV, HTML or lines for a terminal out.
 
 A number stays a number (`Cell`) until this module prints it, and nothing reads a printed number back.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from tabulate import tabulate
 from icdbench.host import output
 from icdbench.settings import SpecError, nearest
 
+LEFT = {  # headings of columns that begin at the left
+    *("model", "system", "method", "figures", "data set", "codes, to scale", "config", "parameter"),
+}
 TIED = "≈"  # beside a number that cannot be told from the best of its column
 
 
@@ -161,7 +165,8 @@ MARKUP = {
     "latex": Format("latex_raw", _latex, _latex_line, _latex, r"\textbf{{{}}}", "\n\n", LATEX_FRAME),
     "html": Format("unsafehtml", html.escape, html.escape, html.escape, "<strong>{}</strong>", "<br>\n", HTML_FRAME),
 }
-FORMATS = (*MARKUP, "csv")
+# terminal: as many columns as the terminal has room for; wide: all of them.
+FORMATS = (*MARKUP, "csv", "terminal", "wide")
 
 
 def write(grids: Sequence[Grid], fmt: str) -> str:
@@ -170,6 +175,10 @@ def write(grids: Sequence[Grid], fmt: str) -> str:
         raise SpecError(f"no table format '{fmt}'{nearest(fmt, FORMATS)}")
     if fmt == "csv":
         return _csv(grids)
+    if fmt in {"terminal", "wide"}:
+        from icdbench.presentation import terminal
+
+        return terminal.draw(grids, shutil.get_terminal_size().columns if fmt == "terminal" else None)
     return "\n".join(_formatted(grid, MARKUP[fmt]) for grid in grids)
 
 
@@ -180,12 +189,7 @@ def _formatted(grid: Grid, form: Format) -> str:
 
     lines = (grid.header, *grid.rows)
     header, *rows = [[text(cell, form.first if not i else form.escape) for i, cell in enumerate(row)] for row in lines]
-    align = [
-        "left"
-        if heading in {"model", "system", "method", "figures", "data set", "codes, to scale", "config", "parameter"}
-        else "right"
-        for heading in grid.header
-    ]
+    align = ["left" if heading in LEFT else "right" for heading in grid.header]
     body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
     for rule in ("toprule", "midrule", "bottomrule"):  # tabulate's own booktabs style would escape a second time
         body = body.replace(r"\hline", f"\\{rule}", 1)

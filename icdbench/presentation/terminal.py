@@ -1,0 +1,115 @@
+"""Tables on a terminal, drawn by rich: as many columns as its width has room for, the main ones first.
+
+Every cell and note is made printable first, so nothing of the data can command the terminal.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from icdbench.host import output
+from icdbench.presentation.formats import LEFT, Grid, is_best, plain
+
+# What is left out first where there is no room for all: what other columns say as well, then how a figure was made.
+FIRST_OUT = (
+    *(
+        "AUC micro",
+        "AUC macro",
+        "F1 macro (harmonic)",
+        "F1 macro (mean)",
+        "epochs",
+        "seeds",
+        "settings",
+        "R@15",
+        "R@8",
+        "R@5",
+    ),
+    *("P@15", "R precision", "train time", "F1 macro", "best epoch", "minutes", "variants", "set", "date", "p"),
+)
+GAP = 2  # blanks after a column
+SHORTEST = 12  # characters of a text that is worth beginning
+TEXTS = LEFT | {
+    "paper",
+    "variants",
+    "run",
+    "set",
+    "what",
+    "files",
+    "word",
+    "characters",
+    "date",
+}  # of columns at the left
+
+
+def draw(grids: Sequence[Grid], width: int | None = None) -> str:
+    """The tables, at most so wide; without a width as wide as they are. Left-out columns are named below a table."""
+    console = Console(
+        file=io.StringIO(), width=width or 10_000, force_terminal=True, color_system="standard", highlight=False
+    )
+    for index, grid in enumerate(grids):
+        if index:
+            console.print()
+        _print(console, grid, width)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def _print(console: Console, grid: Grid, width: int | None) -> None:
+    header = list(map(output.one_line, grid.header))
+    cells = [[output.one_line(plain(cell)) for cell in row] for row in grid.rows]
+    widths = [_width(head, [row[column] for row in cells]) for column, head in enumerate(header)]
+    room = _rooms(header, widths, width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="underline")
+    for column, own in room.items():
+        left = column == 0 or header[column] in TEXTS
+        table.add_column(header[column], justify="left" if left else "right", width=own)
+    for row, values in zip(cells, grid.rows, strict=True):
+        styles = ["bold" if is_best(value) else "" for value in values]
+        table.add_row(*(Text(row[column], styles[column], no_wrap=True, overflow="ellipsis") for column in room))
+    if grid.title:
+        console.print(Text(output.one_line(grid.title), "bold"))
+        console.print()
+    console.print(table)
+    notes = list(grid.notes)
+    if left_out := [header[column] for column in range(len(header)) if column not in room]:
+        notes = [f"Left out at {width} columns: {', '.join(left_out)}; --wide shows all.", *notes]
+    if notes:
+        console.print()
+    lines = Table.grid(padding=(0, 1, 0, 0))
+    for note in notes:
+        lines.add_row("-", Text(output.one_line(note)))
+    console.print(lines)
+
+
+def _width(head: str, cells: Sequence[str]) -> int:
+    """What a column needs; its heading may take several lines."""
+    return max(map(cell_len, [*head.split(), *cells]), default=0)
+
+
+def _rooms(header: Sequence[str], widths: Sequence[int], width: int | None) -> dict[int, int]:
+    """The columns that there is room for, and how wide each is; a text may be cut where it would be left out whole."""
+    needed = dict(enumerate(widths))
+    if width is None:
+        return needed
+    least = [header.index(name) for name in FIRST_OUT if name in header]
+    order = [*least, *(column for column in reversed(needed) if column not in least)]
+    kept = dict(needed)
+    for column in order:
+        if _total(kept) > width and column:
+            del kept[column]
+    for column in sorted(needed.keys() - kept.keys()):
+        left = width - _total(kept) - GAP
+        if header[column] in TEXTS and left >= SHORTEST:
+            kept[column] = min(left, needed[column])
+    first = min(kept[0], width - GAP)
+    return {column: kept[column] if column else first for column in sorted(kept)}
+
+
+def _total(rooms: Mapping[int, int]) -> int:
+    return sum(own + GAP for own in rooms.values())
