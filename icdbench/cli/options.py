@@ -104,7 +104,7 @@ def fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text, of which nothing may command the terminal. All that commands print goes through here."""
     typer.echo(output.printable(str(text)), err=err, nl=nl)
 

@@ -269,9 +269,11 @@ def show_models(
     variant = entry.variant(variant_name)
     count = None if dataset is None else runner.parameters(name, dataset, data)
     fields = entry.config().override(variant.model, base).model_dump()
-    echo(f"{entry.about}\n\n{_fields(f'{entry.name}.', fields, entry.config.ranges())}")
+    echo(f"{entry.about}\n")
+    _print_fields(f"{entry.name}.", fields, entry.config.ranges(), wide=wide)
     trained = TrainSpec().override({**entry.train, **variant.train}, "train")
-    echo(f"\n{_fields('train.', trained.model_dump(), trained.ranges())}")
+    echo()
+    _print_fields("train.", trained.model_dump(), trained.ranges(), wide=wide)
     if entry.small:
         small = listed(
             {f"{target}.{field}": value for target, of in entry.small_by_target.items() for field, value in of.items()}
@@ -283,7 +285,8 @@ def show_models(
             [f"{entry.name}@{each.name}", each.about, listed({**each.model, **each.data, **each.train})]
             for each in entry.variants.values()
         ]
-        echo(f"\n{grid(rows, ['variant', 'what', 'sets'])}")
+        echo()
+        print_list(rows, ["variant", "what", "sets"], wide=wide)
     if dataset is not None:
         size = "as many as the documents have features" if count is None else f"{count:,}"
         echo(f"\nParameters on {dataset}: {size}")
@@ -298,9 +301,7 @@ def _every_model() -> list[list[str]]:
     return [[each.name, each.paper, ", ".join(each.variants)] for each in registry.entries().values()]
 
 
-def _fields(target: str, values: Mapping[str, Any], ranges: Mapping[str, object]) -> str:
+def _print_fields(target: str, values: Mapping[str, Any], ranges: Mapping[str, object], *, wide: bool) -> None:
     """A row for each field: its default and its tuning range."""
-    return grid(
-        [[field, value, str(ranges.get(field, ""))] for field, value in values.items()],
-        [target, "default", "tuning range"],
-    )
+    rows = [[field, value, str(ranges.get(field, ""))] for field, value in values.items()]
+    print_list(rows, [target, "default", "tuning range"], wide=wide)

@@ -18,33 +18,14 @@ from icdbench.presentation.formats import LEFT, Grid, is_best, plain
 
 # What is left out first where there is no room for all: what other columns say as well, then how a figure was made.
 FIRST_OUT = (
-    *(
-        "AUC micro",
-        "AUC macro",
-        "F1 macro (harmonic)",
-        "F1 macro (mean)",
-        "epochs",
-        "seeds",
-        "settings",
-        "R@15",
-        "R@8",
-        "R@5",
-    ),
-    *("P@15", "R precision", "train time", "F1 macro", "best epoch", "minutes", "variants", "set", "date", "p"),
-)
+    "AUC micro", "AUC macro", "F1 macro (harmonic)", "F1 macro (mean)", "epochs", "seeds", "settings", "R@15", "R@8", "R@5",
+    "P@15", "R precision", "train time", "F1 macro", "best epoch", "minutes", "variants", "set", "date", "p",
+)  # fmt: skip
 GAP = 2  # blanks after a column
 SHORTEST = 12  # characters of a text that is worth beginning
-TEXTS = LEFT | {
-    "paper",
-    "variants",
-    "run",
-    "set",
-    "what",
-    "files",
-    "word",
-    "characters",
-    "date",
-}  # of columns at the left
+TEXTS = LEFT.union(
+    "paper variants variant run set sets what files word characters date default".split()
+)  # headings of columns at the left
 
 
 def draw(grids: Sequence[Grid], width: int | None = None) -> str:
@@ -63,12 +44,17 @@ def draw(grids: Sequence[Grid], width: int | None = None) -> str:
 def _print(console: Console, grid: Grid, width: int | None) -> None:
     header = list(map(output.one_line, grid.header))
     cells = [[output.one_line(plain(cell)) for cell in row] for row in grid.rows]
-    widths = [_width(head, [row[column] for row in cells]) for column, head in enumerate(header)]
+    heads = [
+        [head] if width is None else head.split() for head in header
+    ]  # where there is little room in several lines
+    widths = [
+        max(map(cell_len, [*head, *(row[column] for row in cells)]), default=0) for column, head in enumerate(heads)
+    ]
     room = _rooms(header, widths, width)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="underline")
     for column, own in room.items():
         left = column == 0 or header[column] in TEXTS
-        table.add_column(header[column], justify="left" if left else "right", width=own)
+        table.add_column(Text(header[column]), justify="left" if left else "right", width=own)
     for row, values in zip(cells, grid.rows, strict=True):
         styles = ["bold" if is_best(value) else "" for value in values]
         table.add_row(*(Text(row[column], styles[column], no_wrap=True, overflow="ellipsis") for column in room))
@@ -78,18 +64,14 @@ def _print(console: Console, grid: Grid, width: int | None) -> None:
     console.print(table)
     notes = list(grid.notes)
     if left_out := [header[column] for column in range(len(header)) if column not in room]:
-        notes = [f"Left out at {width} columns: {', '.join(left_out)}; --wide shows all.", *notes]
-    if notes:
-        console.print()
+        notes = [f"Left out at a width of {width}: {', '.join(left_out)}; --wide shows all.", *notes]
+    if not notes:
+        return
+    console.print()
     lines = Table.grid(padding=(0, 1, 0, 0))
     for note in notes:
         lines.add_row("-", Text(output.one_line(note)))
     console.print(lines)
-
-
-def _width(head: str, cells: Sequence[str]) -> int:
-    """What a column needs; its heading may take several lines."""
-    return max(map(cell_len, [*head.split(), *cells]), default=0)
 
 
 def _rooms(header: Sequence[str], widths: Sequence[int], width: int | None) -> dict[int, int]:
