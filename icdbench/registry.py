@@ -88,6 +88,11 @@ class Entry:
         return {self.name: of_model, "train": of_training}
 
     @property
+    def any_codes(self) -> bool:
+        """Whether a trained model scores any codes that have titles: its class says `any_codes = True`."""
+        return bool(getattr(self.cls, "any_codes", False))
+
+    @property
     def file(self) -> str:
         """The name of the file that defines it."""
         return Path(inspect.getfile(self.cls)).name

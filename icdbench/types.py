@@ -153,8 +153,8 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree, and,
-    with `data.code_terms`, all names of the codes."""
+    """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree, the codes
+    as the data spell them, and, with `data.code_terms`, all names of the codes."""
 
     num_tokens: int
     num_codes: int
@@ -162,6 +162,7 @@ class Task:
     descriptions: tuple[IntArray, ...] | None = None
     hierarchy: Hierarchy | None = None
     names: Names | None = None
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds it field by field

@@ -17,6 +17,17 @@ The published command does not train the word2vec vectors (its option "static"),
 random vectors are always trained. The vectors are not scaled to length one either: frozen at that length they carry so
 little signal that on codiesp-d50 the model did no better than popularity. Variant `fine-tuned` trains them.
 
+Variant `joint` is the paper's JointLAAT, for the rare codes: parents first, codes by the parents' scores, too. A code's
+parent is what stands before its dot, else its first three characters; a document has a parent if it has one of its codes.
+
+    Z', α'_k, logit'_k as above over the same h, with weights of their own, for each parent k
+    s = σ(P σ(logit'))                                [p]
+    logit_l = <v_l, (Σ_t α_lt h_t ; s)> + b_l
+    loss = cross-entropy of the codes + cross-entropy of the parents, the mean of either
+
+p is `projection_size`; P has no bias. That the projection goes through a sigmoid is how the published code does it, from
+memory; it was not read again.
+
 Deviations: the published code gives weight to padding, whose states are zero, unless all documents of a batch have the
 same length; here padding gets none unless `attend_padding` is set. It stops after 6 epochs without a better micro F1,
 at most 50, and trains its vectors on all discharge summaries; here the suite's stopping rule and texts are used, for a
@@ -25,9 +36,14 @@ fair comparison. Its AdamW adds 1e-6 to the denominator, torch's adds 1e-8.
 
 from __future__ import annotations
 
-from torch import Tensor, cat, nn
+from collections.abc import Sequence
 
-from icdbench.nn import Attention, BiRNN, Dropout, LabelwiseLinear, Linear, embedding, lengths, mask
+import torch
+from pydantic import Field
+from torch import Tensor, cat, nn
+from torch.nn import functional
+
+from icdbench.nn import Attention, BiRNN, Dropout, LabelwiseLinear, Linear, embedding, kernels, lengths, mask
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, Variant, tunable
 from icdbench.types import Batch, Task
@@ -42,6 +58,8 @@ class Config(Settings):
     attention_size: Positive = tunable(512, 128, 512, about="d_a, rows of W")
     dropout: Rate = tunable(0.3, 0.0, 0.8)
     attend_padding: bool = False
+    joint: bool = Field(False, description="predict parents of codes first (JointLAAT)")
+    projection_size: Positive = Field(128, description="p, rows of P; joint only")
 
 
 @register(
@@ -59,7 +77,10 @@ class Config(Settings):
         "plateau_patience": 5,
         "plateau_floor": 1e-4,
     },
-    variants=(Variant(name="fine-tuned", about="word vectors are also trained", model={"static_embeddings": False}),),
+    variants=(
+        Variant(name="fine-tuned", about="word vectors are also trained", model={"static_embeddings": False}),
+        Variant(name="joint", about="JointLAAT: parents of codes are predicted first", model={"joint": True}),
+    ),
 )
 class Laat(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
@@ -77,6 +98,7 @@ class Laat(nn.Module):
         self.output = LabelwiseLinear(both, task.num_codes)
         for weight in (self.W.weight, self.U.weight, self.output.final.weight):
             nn.init.normal_(weight, std=DEVIATION)
+        self.parents = Parents(both, config, task) if config.joint else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute logits_BL."""
@@ -84,4 +106,51 @@ class Laat(nn.Module):
         hidden_BTK = cat(self.lstm(embedded_BTE, batch.lengths_B), dim=2)
         mask_BT = mask(lengths(batch, attend_padding=self.config.attend_padding), hidden_BTK.shape[1])
         logits_BL: Tensor = self.output(self.attention(self.U.weight, self.W(hidden_BTK).tanh(), hidden_BTK, mask_BT))
-        return logits_BL
+        return logits_BL if self.parents is None else logits_BL + self.parents(hidden_BTK, mask_BT)
+
+    def penalty(self, batch: Batch) -> Tensor:
+        """Compute the cross-entropy of the parents in the last forward pass, which read this batch; a scalar, 0 without."""
+        return batch.labels_BL.new_zeros(()) if self.parents is None else self.parents.loss(batch.labels_BL)
+
+
+def parents_of(codes: Sequence[str]) -> list[str]:
+    """The parent of each code: what stands before its dot, else its first three characters."""
+    return [code.partition(".")[0] if "." in code else code[:3] for code in codes]
+
+
+class Parents(nn.Module):
+    """JointLAAT's first level, and what its scores add to the logits of the second."""
+
+    parent_L: Tensor
+
+    def __init__(self, width: int, config: Config, task: Task) -> None:
+        super().__init__()
+        named = parents_of(task.codes)
+        number = {name: position for position, name in enumerate(dict.fromkeys(named))}
+        self.count = len(number)
+        # Not stored with the weights: it comes from the task.
+        self.register_buffer("parent_L", torch.tensor([number[name] for name in named]), persistent=False)
+        self.W = Linear(width, config.attention_size, bias=False)
+        self.U = Linear(config.attention_size, self.count, bias=False)
+        self.output = LabelwiseLinear(width, self.count)
+        self.P = Linear(self.count, config.projection_size, bias=False)
+        self.V = Linear(config.projection_size, task.num_codes, bias=False)  # the part of v_l that s is multiplied by
+        for weight in (self.W.weight, self.U.weight, self.output.final.weight, self.V.weight):
+            nn.init.normal_(weight, std=DEVIATION)
+        self.logits_BN: Tensor | None = None  # of the last pass in training
+
+    def forward(self, hidden_BTK: Tensor, mask_BT: Tensor) -> Tensor:
+        """[B, L]."""
+        keys_BTA = self.W(hidden_BTK).tanh()
+        logits_BN = self.output(kernels.attention(self.U.weight, keys_BTA, hidden_BTK, mask_BT))
+        self.logits_BN = logits_BN if self.training else None
+        added_BL: Tensor = self.V(self.P(logits_BN.sigmoid()).sigmoid())
+        return added_BL
+
+    def loss(self, labels_BL: Tensor) -> Tensor:
+        """The mean cross-entropy of the last pass."""
+        assert self.logits_BN is not None, "penalty() belongs to a pass in training"
+        gold_BN = labels_BL.new_zeros(len(labels_BL), self.count).index_add(1, self.parent_L, labels_BL).clamp(max=1)
+        value = functional.binary_cross_entropy_with_logits(self.logits_BN.float(), gold_BN)
+        self.logits_BN = None  # its graph goes with the step
+        return value

@@ -53,7 +53,10 @@ def equal(found_T: FloatArray, wanted_T: FloatArray, method: str) -> bool:
 
 
 def plant(predictor: Predictor) -> None:
-    """Let the word drive all codes: all other words are zero vectors, and each layer passes on what stands in its middle."""
+    """Let the word drive all codes: all other words are zero vectors, and each layer passes on what stands in its middle.
+
+    Where titles are what a model looks for, the word is the title of every code.
+    """
     model: Any = predictor.model
     if not isinstance(model, nn.Module):
         if isinstance(model, NearestNeighbours):
@@ -70,6 +73,10 @@ def plant(predictor: Predictor) -> None:
     with torch.no_grad():
         for module in model.modules():
             _plant(module, pooled=pooled)
+        for name, titles in model.named_buffers():
+            if name.startswith("title_"):
+                titles.fill_(1 if "lengths" in name else WORD)
+    model.eval()  # nothing that was computed of other weights is kept
 
 
 def _plant(module: nn.Module, *, pooled: bool) -> None:

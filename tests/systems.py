@@ -16,6 +16,7 @@ from icdbench.inference.predict import Predictor
 from icdbench.types import UNKNOWN, Batch, Encoded, Hierarchy, Names, Task
 
 NUM_TOKENS, NUM_CODES, WIDEST = 60, 7, 256
+CODES = tuple(f"{number}.0" for number in range(NUM_CODES))
 
 
 def encoded(texts: Sequence[Sequence[int]], codes: Sequence[Sequence[int]], max_tokens: int = 100) -> Encoded:
@@ -70,7 +71,8 @@ def small_task(width: int | None = None, *, described: bool = True) -> Task:
     none = np.zeros(0, np.int32)
     parents = np.array([2, 2, 7, 7, 7, 8, 9, 8, -1, -1], np.int32)
     tree = Hierarchy(parents, ("heading", "(root)", "(other)"), (np.array([50, 51], np.int32), none, none))
-    return Task(NUM_TOKENS, NUM_CODES, vectors, (*titles, none) if described else None, tree, names(titles))
+    descriptions = (*titles, none) if described else None
+    return Task(NUM_TOKENS, NUM_CODES, vectors, descriptions, tree, names(titles), CODES)
 
 
 def names(bags: Sequence[Sequence[int] | NDArray[np.int32]], codes: Sequence[int] | None = None) -> Names:
@@ -135,7 +137,7 @@ def predictor(system: str, max_tokens: int = 100) -> Predictor:
         run="small/run", dataset="small", fingerprint="", synthetic=True, icdbench="", created="", model=base,
         variant=variant, version=entry.version, config=config, words="not-numeric", max_tokens=max_tokens,
         threshold={"fixed": 0.5, "tuned": 0.4}, tokens=("", "?", *(f"w{number}" for number in range(2, task.num_tokens))),
-        codes=tuple(f"{number}.0" for number in range(task.num_codes)), titles=("<b>title</b>",) * task.num_codes,
+        codes=task.codes, titles=("<b>title</b>",) * task.num_codes,
         descriptions=tuple(tuple(title.tolist()) for title in titles),
         hierarchy=bundle.StoredTree(parents=tuple(tree.parents.tolist()), ancestors=tree.ancestors, descriptions=tuple(tuple(title.tolist()) for title in tree.descriptions)),
     )  # fmt: skip

@@ -240,6 +240,43 @@ class Laat(Embedded):
         return logits_BL
 
 
+class TextLstm(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True, bidirectional=True)
+
+
+class SharedOutput(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hidden, self.output = nn.Linear(width, width), nn.Linear(width, 1)
+
+    def forward(self, codes_BLK: Tensor) -> Tensor:
+        logits_BL1: Tensor = self.output(self.hidden(codes_BLK).relu())
+        return logits_BL1[:, :, 0]
+
+
+class DualLaat(Embedded):
+    """Encodes the titles of all codes in every step. All titles must have the same length."""
+
+    def __init__(self, config: Any, task: Task) -> None:
+        super().__init__(config, task)
+        both = 2 * config.hidden_size
+        self.register_buffer("titles_LT", torch.tensor([title.tolist() for title in task.descriptions or ()]), False)
+        self.text, self.title = TextLstm(config), TextLstm(config)
+        self.W_c = nn.Linear(both, config.attention_size, bias=False)
+        self.W_t = nn.Linear(both, config.attention_size, bias=False)
+        self.scorer = SharedOutput(both)
+
+    def forward(self, batch: Batch) -> Tensor:
+        hidden_BTK = packed(self.text.lstm, self.words(batch).transpose(1, 2), batch.lengths_B)
+        _, (last_2LH, _) = self.title.lstm(self.dropout(self.embedding(self.get_buffer("titles_LT"))))
+        queries_LA = self.W_c(torch.cat((last_2LH[0], last_2LH[1]), 1)).tanh()
+        keys_BAT = self.W_t(hidden_BTK).tanh().transpose(1, 2)
+        logits_BL: Tensor = self.scorer(attention(queries_LA, keys_BAT, hidden_BTK.transpose(1, 2)))
+        return logits_BL
+
+
 class Block(nn.Module):
     def __init__(self, width_in: int, width: int, kernel: int) -> None:
         super().__init__()
@@ -332,6 +369,7 @@ PLAIN: dict[str, Callable[[Any, Task], nn.Module]] = {
     "caml": Caml,
     "cnn": Cnn,
     "dr-caml": DrCaml,
+    "duallaat": DualLaat,
     "jlan": Jlan,
     "jlan-released": JlanReleased,
     "laat": Laat,

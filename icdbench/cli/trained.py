@@ -84,6 +84,12 @@ def predict_notes(
         typer.Option(min=1, help="So many codes of each note; else those above the threshold, and at least 10."),
     ] = None,
     threshold: Annotated[str, typer.Option(help="tuned (on validation) or fixed (0.5).")] = "tuned",
+    codes: Annotated[
+        Path | None,
+        typer.Option(
+            "--codes", help="Score these codes in place of the model's: a CSV of code,title, or a code a line."
+        ),
+    ] = None,
     columns: Columns = None,
     encoding: Encoding = None,
     results: Results = Path("results"),
@@ -109,6 +115,8 @@ def predict_notes(
             raise SpecError(f"no {what} '{value}'{nearest(value, known)}")
     found = notes.every(sources, datasets.reading(parsed_changes(with_reading(None, columns, encoding), only="data")))
     predictor = _loaded(run_id, bundle_file, results, data, dataset, models, device)
+    if codes is not None:
+        predictor = predictor.for_codes(datasets.code_list(codes, predictor.codes))
     failed, total = 0, 0
 
     def watched(answers: Iterable[predict.Answer]) -> Iterator[predict.Answer]:

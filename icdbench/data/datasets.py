@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from icdbench.data import sources
+from icdbench.data.code_list import read as code_list
 from icdbench.data.quality import respelled
 from icdbench.data.source import DOWNLOADS, SOURCES, Evidence, Source
 from icdbench.data.sources import own, own_predictions
@@ -33,6 +34,7 @@ __all__ = [
     "PredictedCodes",
     "Source",
     "changes_task",
+    "code_list",
     "completed",
     "data_root",
     "default",

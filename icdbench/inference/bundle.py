@@ -256,6 +256,7 @@ def _task(contents: Contents) -> Task:
         None
         if tree is None
         else Hierarchy(np.array(tree.parents, np.int32), tree.ancestors, _arrays(tree.descriptions)),
+        codes=contents.codes,
     )
 
 

@@ -7,12 +7,13 @@ split that fits into one window gets the same bits as there, a longer one the sa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from icdbench.data import batches, encode
+from icdbench import registry
+from icdbench.data import batches, encode, tokens
 from icdbench.host import output
 from icdbench.inference import bundle
 from icdbench.inference.bundle import Bundle
@@ -63,6 +64,26 @@ class Predictor:
         self.model = bundle.model(trained, self.device)
         self.index = {token: position for position, token in enumerate(trained.contents.tokens)}
         self.codes = trained.contents.codes
+
+    def for_codes(self, titles: Mapping[str, str]) -> Predictor:
+        """The same model over any other codes, given with their titles, in place of its own.
+
+        Thresholds stay. Raises SpecError for a model that has weights of its own for each code, and for no codes.
+        """
+        contents = self.bundle.contents
+        entry = registry.stored_entry(contents.model, contents.code_source, contents.run)
+        if not entry.any_codes:
+            able = ", ".join(name for name, each in registry.entries().items() if each.any_codes)
+            raise SpecError(
+                f"'{contents.run}' has weights of its own for each of its {len(self.codes):,} codes and scores no others; "
+                f"models that score any codes by their titles: {able}"
+            )
+        if not titles:
+            raise SpecError("no codes are given; give at least one, with its title")
+        words = (tokens.tokenize(title, contents.words) for title in titles.values())
+        described = tuple(tuple(self.index.get(word, UNKNOWN) for word in title) for title in words)
+        named = {"codes": tuple(titles), "titles": tuple(titles.values()), "descriptions": described, "hierarchy": None}
+        return Predictor(Bundle(contents.model_copy(update=named), self.bundle.weights), str(self.device))
 
     def find_code(self, code: str) -> str:
         """The model's own spelling of a code that is given in any case; empty if the model does not know it."""

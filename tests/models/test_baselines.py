@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from equations import Array, arrays, both_ways, conv, gru, sigmoid, softmax
 from systems import NUM_CODES, learnable, padded, small_task
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,9 +26,7 @@ from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training.accelerator import fabric, seed_everything
 from icdbench.training.objectives import learning_rate, loss
-from icdbench.types import Batch
-
-Array = NDArray[np.float64]
+from icdbench.types import Batch, IntArray
 
 TEXTS = [[5, 9, 14, 33, 40], [8], [20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31], [1, 1]]
 SIZES: dict[str, dict[str, Any]] = {
@@ -51,57 +49,6 @@ def built(name: str, **overrides: Any) -> Any:
         elif value.is_floating_point() and "embedding" not in key:
             value.normal_(std=0.4)
     return model.eval()
-
-
-def arrays(model: nn.Module) -> dict[str, Array]:
-    return {key: value.double().numpy() for key, value in model.state_dict().items()}
-
-
-def sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def softmax(x: Array) -> Array:
-    """Over the last axis."""
-    return np.asarray(np.exp(x) / np.exp(x).sum(-1, keepdims=True))
-
-
-def conv(x_ET: Array, weight_FEK: Array, bias_F: Array | float = 0.0) -> Array:
-    """A convolution padded by half its kernel, position by position."""
-    kernel = weight_FEK.shape[2]
-    wide = np.pad(x_ET, ((0, 0), (kernel // 2, kernel // 2)))
-    steps = wide.shape[1] - kernel + 1
-    columns = [np.tensordot(weight_FEK, wide[:, at : at + kernel], 2) + bias_F for at in range(steps)]
-    return np.stack(columns, axis=1)
-
-
-def gru(x_TE: Array, weights: dict[str, Array], prefix: str) -> Array:
-    """States [T, H] of a gated recurrent unit."""
-    parts = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    inner, outer, inner_bias, outer_bias = (weights[f"{prefix}.{part}"] for part in parts)
-    width = outer.shape[1]
-    state, states = np.zeros(width), []
-    for x in x_TE:
-        given, kept = inner @ x + inner_bias, outer @ state + outer_bias
-        reset = sigmoid(given[:width] + kept[:width])
-        update = sigmoid(given[width : 2 * width] + kept[width : 2 * width])
-        new = np.tanh(given[2 * width :] + reset * kept[2 * width :])
-        state = (1 - update) * new + update * state
-        states.append(state)
-    return np.stack(states)
-
-
-def lstm(x_TE: Array, weights: dict[str, Array], prefix: str) -> Array:
-    """States [T, H] of a long short-term memory."""
-    parts = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    inner, outer, inner_bias, outer_bias = (weights[f"{prefix}.{part}"] for part in parts)
-    state, cell, states = np.zeros(outer.shape[1]), np.zeros(outer.shape[1]), []
-    for x in x_TE:
-        gate, forget, new, out = np.split(inner @ x + inner_bias + outer @ state + outer_bias, 4)
-        cell = sigmoid(forget) * cell + sigmoid(gate) * np.tanh(new)
-        state = sigmoid(out) * np.tanh(cell)
-        states.append(state)
-    return np.stack(states)
 
 
 def six_filters(x_ET: Array, weights: dict[str, Array]) -> Array:
@@ -147,8 +94,7 @@ def by_hand(name: str, weights: dict[str, Array], text: list[int]) -> Array:
         beta = sigmoid(self_LF @ weights["w2.weight"].T + weights["w2.bias"])
         codes_LF = alpha / (alpha + beta) * label_LF + beta / (alpha + beta) * self_LF
     else:
-        back_TH = lstm(x_TE[::-1], weights, "lstm.back")[::-1]
-        hidden_TF = np.concatenate((lstm(x_TE, weights, "lstm.ahead"), back_TH), axis=1)
+        hidden_TF = both_ways(x_TE, weights, "lstm")
         scores_LT = weights["U.weight"] @ np.tanh(weights["W.weight"] @ hidden_TF.T)
         codes_LF = softmax(scores_LT) @ hidden_TF
     return np.asarray((weights["output.final.weight"] * codes_LF).sum(1) + weights["output.final.bias"])
@@ -291,7 +237,7 @@ def labelled(codes: list[list[int]]) -> Batch:
 CODES = [[0, 3], [3, 6], [], [1, 2, 3]]  # the last code, 6, has no title
 
 
-def long_titles() -> tuple[NDArray[np.int32], ...]:
+def long_titles() -> tuple[IntArray, ...]:
     """Titles of 1 to 11 words; the last code has none."""
     lengths = (1, 4, 11, 2, 7, 3)
     titles = [np.arange(5 + at, 5 + at + length, dtype=np.int32) for at, length in enumerate(lengths)]

@@ -150,7 +150,7 @@ def test_weights_round_trip_through_safetensors(name: str) -> None:
     torch.testing.assert_close(other.eval()(padded(TEXTS)), model(padded(TEXTS)), rtol=0, atol=0)
 
 
-NEED_TITLES = {"dr-caml"}
+NEED_TITLES = {"dr-caml", "duallaat", "duallaat@cnn"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,252 @@
+"""Models that read what codes are called: their equations worked out for one document in numpy, and what training draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from equations import Array, arrays, both_ways, conv, lstm, sigmoid, softmax
+from systems import NUM_CODES, learnable, padded, small_task
+from torch import nn
+
+from icdbench import registry
+from icdbench.nn import kernels
+from icdbench.nn.label_texts import in_blocks, tokens_of
+from icdbench.training.objectives import loss
+from icdbench.types import UNKNOWN, Task
+
+TEXTS = [[5, 9, 14, 33, 40], [8], [20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31], [1, 1]]
+SIZES: dict[str, Any] = {"embedding_size": 8, "hidden_size": 6, "filters": 7, "kernel_size": 4, "attention_size": 5}
+
+
+def built(name: str, task: Task | None = None, **overrides: Any) -> Any:
+    """A small model in evaluation mode, every weight but those of words random."""
+    torch.manual_seed(3)
+    fields = registry.entry(name.partition("@")[0]).config.model_fields
+    sizes = {field: size for field, size in SIZES.items() if field in fields}
+    model = registry.build(name, task or small_task(8), **{**sizes, **overrides})
+    assert isinstance(model, nn.Module)
+    for key, value in model.state_dict().items():
+        if value.is_floating_point() and "embedding" not in key:
+            value.normal_(std=0.4)
+    return model.eval()
+
+
+# --- DualLAAT ------------------------------------------------------------------------------------------------------------
+
+
+def dual_laat(weights: dict[str, Array], text: list[int], titles: list[list[int]], heads: int) -> Array:
+    """Logits [L] of one document by the equations in the model's docstring."""
+    x_TE = weights["embedding.weight"][text]
+    if "text.conv.weight" in weights:
+        h_TK = np.tanh(conv(x_TE.T, weights["text.conv.weight"], weights["text.conv.bias"][:, None][:, 0])).T
+    else:
+        h_TK = both_ways(x_TE, weights, "text.lstm")
+    keys_TA = np.tanh(h_TK @ weights["W_t.weight"].T)
+    logits = []
+    for title in titles:
+        title_TE = weights["embedding.weight"][title or [UNKNOWN]]
+        if "title.conv.weight" in weights:
+            q = np.tanh(conv(title_TE.T, weights["title.conv.weight"], weights["title.conv.bias"])).max(1)
+        else:
+            ahead = lstm(title_TE, weights, "title.lstm.ahead")[-1]
+            q = np.concatenate((ahead, lstm(title_TE[::-1], weights, "title.lstm.back")[-1]))
+        query_A = np.tanh(weights["W_c.weight"] @ q)
+        m = np.concatenate(
+            [
+                softmax(keys @ query) @ h_TK
+                for query, keys in zip(np.split(query_A, heads), np.split(keys_TA, heads, axis=1), strict=True)
+            ]
+        )
+        hidden = np.maximum(weights["scorer.hidden.weight"] @ m + weights["scorer.hidden.bias"], 0)
+        logits.append(weights["scorer.output.weight"][0] @ hidden + weights["scorer.output.bias"][0])
+    return np.array(logits)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("name", ["duallaat", "duallaat@cnn"])
+def test_duallaat_computes_its_equations(name: str, heads: int) -> None:
+    model = built(name, heads=heads)
+    titles = [title.tolist() for title in small_task().descriptions or ()]
+    for text in TEXTS:
+        expected_L = dual_laat(arrays(model), text, titles, heads)
+        found_L = model(padded([text], width=20))[0].detach().numpy()
+        np.testing.assert_allclose(found_L, expected_L, rtol=1e-4, atol=1e-4)
+
+
+def test_titles_are_cut_and_codes_without_one_have_an_unknown_word() -> None:
+    model = built("duallaat", title_words=1)
+    titles = [title.tolist()[:1] for title in small_task().descriptions or ()]
+    found_L = model(padded([TEXTS[0]]))[0].detach().numpy()
+    np.testing.assert_allclose(found_L, dual_laat(arrays(model), TEXTS[0], titles, 1), rtol=1e-4, atol=1e-4)
+    entry = registry.entry("duallaat")
+    assert entry.notices(model.config, small_task()) == ["duallaat: 1 of 7 codes have no title, and so the same score"]
+
+
+def test_duallaat_scores_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected_BL = built("duallaat")(padded(TEXTS))
+    monkeypatch.setattr("icdbench.models.duallaat.CODES", 2)
+    monkeypatch.setattr("icdbench.nn.label_texts.BLOCK", 3)
+    monkeypatch.setattr(kernels, "BLOCK_CELLS", 4)
+    torch.testing.assert_close(built("duallaat")(padded(TEXTS)), expected_BL)
+
+
+def test_training_draws_its_own_codes_and_others_up_to_the_label_space() -> None:
+    model = built("duallaat", label_space=4).train()
+    labels_BL = torch.zeros(2, NUM_CODES)
+    labels_BL[0, 1], labels_BL[1, 5] = 1, 1
+    drawn = [model.drawn(labels_BL).tolist() for _ in range(200)]
+    assert all({1, 5} <= set(each) and len(set(each)) == 4 for each in drawn)
+    assert set().union(*map(set, drawn)) == set(range(NUM_CODES))
+    assert model.drawn(torch.ones(2, NUM_CODES)).tolist() == list(range(NUM_CODES))
+    assert built("duallaat").train().drawn(labels_BL).tolist() == list(range(NUM_CODES))
+
+
+def test_codes_that_are_not_drawn_have_neither_loss_nor_gradient() -> None:
+    model = built("duallaat", label_space=3, dropout=0.0)
+    batch = padded(TEXTS[:1])
+    batch.labels_BL[0, 2] = 1
+    full_L = model(batch)[0].detach()
+    model.train()
+    torch.manual_seed(5)
+    drawn_C = model.drawn(batch.labels_BL)
+    torch.manual_seed(5)
+    logits_BL = model(batch)
+    torch.testing.assert_close(logits_BL[0, drawn_C], full_L[drawn_C])
+    expected = loss(full_L[None, drawn_C], batch.labels_BL[:, drawn_C]) * 3 / NUM_CODES
+    torch.testing.assert_close(loss(logits_BL, batch.labels_BL).detach(), expected)
+    loss(logits_BL, batch.labels_BL).backward()  # type: ignore[no-untyped-call]
+    assert sum(float(each.grad.abs().sum()) for each in model.parameters()) > 0
+
+
+def same_titles() -> Task:
+    """Codes 0 and 3 have one title, and so have 1 and 4."""
+    task = small_task(8)
+    titles = list(task.descriptions or ())
+    titles[3], titles[4] = titles[0], titles[1]
+    return Task(**{**vars(task), "descriptions": tuple(titles)})
+
+
+def test_a_code_with_the_title_of_a_gold_code_is_no_negative() -> None:
+    labels_BL = torch.zeros(2, NUM_CODES)
+    labels_BL[0, 0], labels_BL[1, 4] = 1, 1
+    model = built("duallaat", same_titles(), label_space=5).train()
+    assert all(not {1, 3} & set(model.drawn(labels_BL).tolist()) for _ in range(100))
+    whole = built("duallaat", same_titles()).train()
+    batch = padded(TEXTS[:2])
+    batch.labels_BL.copy_(labels_BL)
+    silent_BL = whole(batch) == -100
+    assert silent_BL.nonzero().tolist() == [[0, 3], [1, 1]]
+
+
+def test_titles_are_encoded_anew_after_training_and_for_other_weights() -> None:
+    model, batch = built("duallaat"), padded(TEXTS)
+    before = model(batch)
+    with torch.no_grad():
+        model.title.lstm.ahead.weight_ih_l0.mul_(-1)
+    model.train()
+    model.eval()
+    after = model(batch)
+    assert not torch.allclose(before, after)
+    other = built("duallaat")
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other(batch), after)
+    other.load_state_dict(built("duallaat").state_dict())
+    torch.testing.assert_close(other(batch), before)
+
+
+def test_a_trained_model_scores_codes_it_was_not_trained_on() -> None:
+    """Codes are what their titles say: a code with the title of another has its score, wherever it stands."""
+    task, model = small_task(8), built("duallaat")
+    titles = task.descriptions or ()
+    fewer = Task(**{**vars(task), "num_codes": 3, "descriptions": (titles[4], titles[0], titles[4])})
+    other = registry.build("duallaat", fewer, **{field: SIZES[field] for field in SIZES})
+    assert isinstance(other, nn.Module)
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.eval()(padded(TEXTS)), model(padded(TEXTS))[:, [4, 0, 4]])
+
+
+def test_texts_of_codes_are_encoded_in_their_own_order() -> None:
+    texts = [np.array(row, np.int32) for row in ([3, 4, 5], [], [7], [8, 9], [2] * 9)]
+    tokens_NW, lengths_N = tokens_of(texts, 4)
+    assert tokens_NW.tolist() == [[3, 4, 5, 0], [UNKNOWN, 0, 0, 0], [7, 0, 0, 0], [8, 9, 0, 0], [2, 2, 2, 2]]
+    assert lengths_N.tolist() == [3, 1, 1, 2, 4]
+    sums_N = in_blocks(lambda tokens_CW, lengths_C: tokens_CW.sum(1) + 100 * lengths_C, tokens_NW, lengths_N)
+    assert sums_N.tolist() == [312, 101, 107, 217, 408]
+
+
+def test_learnable_documents_are_learnt_from_few_drawn_codes() -> None:
+    """Negatives drawn at random, four codes a batch, are enough to rank all of them."""
+    model = built("duallaat", label_space=4).train()
+    batch = padded(
+        [
+            row.tolist()
+            for row in np.split(learnable(8, shortest=8).tokens, learnable(8, shortest=8).token_offsets[1:-1])
+        ]
+    )
+    batch.labels_BL.copy_(torch.from_numpy(learnable(8, shortest=8).labels().toarray()))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss(model(batch), batch.labels_BL).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert loss(model.eval()(batch), batch.labels_BL).item() < 0.2
+
+
+# --- JointLAAT -----------------------------------------------------------------------------------------------------------
+
+JOINT = ("428.0", "428.1", "E916.0", "E916.1", "I10", "I109", "401.9")
+PARENTS = [0, 0, 1, 1, 2, 2, 3]
+
+
+def joint_laat(weights: dict[str, Array], text: list[int]) -> tuple[Array, Array]:
+    """Logits of the codes [L] and of the parents [N] of one document by the equations in the model's docstring."""
+    h_TK = both_ways(weights["embedding.weight"][text], weights, "lstm")
+
+    def attended(prefix: str) -> Array:
+        scores_LT = weights[f"{prefix}U.weight"] @ np.tanh(weights[f"{prefix}W.weight"] @ h_TK.T)
+        return np.asarray(softmax(scores_LT) @ h_TK)
+
+    parents_N = (weights["parents.output.final.weight"] * attended("parents.")).sum(1)
+    parents_N += weights["parents.output.final.bias"]
+    s = sigmoid(weights["parents.P.weight"] @ sigmoid(parents_N))
+    v_LK = np.concatenate((weights["output.final.weight"], weights["parents.V.weight"]), axis=1)
+    m_LK = np.concatenate((attended(""), np.tile(s, (NUM_CODES, 1))), axis=1)
+    return (v_LK * m_LK).sum(1) + weights["output.final.bias"], parents_N
+
+
+def joint_task() -> Task:
+    return Task(**{**vars(small_task(8)), "codes": JOINT})
+
+
+def test_jointlaat_computes_its_equations() -> None:
+    model = built("laat@joint", joint_task(), projection_size=3)
+    assert model.parents.parent_L.tolist() == PARENTS
+    for text in TEXTS:
+        expected_L, _ = joint_laat(arrays(model), text)
+        found_L = model(padded([text], width=20))[0].detach().numpy()
+        np.testing.assert_allclose(found_L, expected_L, rtol=1e-4, atol=1e-4)
+
+
+def test_jointlaats_loss_is_the_sum_of_both_levels() -> None:
+    model = built("laat@joint", joint_task(), projection_size=3, dropout=0.0).train()
+    batch = padded(TEXTS)
+    for document, codes in enumerate(([0, 1, 4], [6], [], [3])):
+        batch.labels_BL[document, codes] = 1
+    expected = 0.0
+    gold_BN = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
+    for text, labels_L, gold_N in zip(TEXTS, batch.labels_BL.numpy(), gold_BN.numpy(), strict=True):
+        for logits, labels in zip(joint_laat(arrays(model), text), (labels_L, gold_N), strict=True):
+            p = sigmoid(logits)
+            expected -= (labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean() / len(TEXTS)
+    value = loss(model(batch), batch.labels_BL) + model.penalty(batch)
+    assert value.item() == pytest.approx(expected, rel=1e-4)
+    value.backward()
+    assert model.parents.U.weight.grad.abs().sum() > 0
+
+
+def test_laat_without_parents_has_no_penalty() -> None:
+    batch = padded(TEXTS)
+    assert built("laat").penalty(batch).item() == 0
