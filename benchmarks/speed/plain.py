@@ -277,6 +277,41 @@ class DualLaat(Embedded):
         return logits_BL
 
 
+class Msmn(Embedded):
+    """Encodes the titles of all codes in every step, for all heads. All titles must have the same length."""
+
+    def __init__(self, config: Any, task: Task) -> None:
+        super().__init__(config, task)
+        both, part = 2 * config.hidden_size, max(1, config.attention_size // config.synonyms)
+        self.register_buffer("title_tokens_LKW", torch.zeros(task.num_codes, config.synonyms, config.title_words).int())
+        self.lstms = nn.ModuleList(
+            nn.LSTM(both if layer else config.embedding_size, config.hidden_size, batch_first=True, bidirectional=True)
+            for layer in range(config.layers)
+        )
+        self.W, self.U = nn.Linear(both, part * config.synonyms, bias=False), nn.Linear(both, part, bias=False)
+        self.weight, self.bias = nn.Linear(both, both), nn.Linear(both, 1)
+
+    def encoded(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        hidden_BTH: Tensor = self.dropout(self.embedding(tokens_BT))
+        for lstm in self.lstms:
+            assert isinstance(lstm, nn.LSTM)
+            hidden_BTH = self.dropout(packed(lstm, hidden_BTH, lengths_B))
+        return hidden_BTH
+
+    def forward(self, batch: Batch) -> Tensor:
+        tokens_LKW = self.get_buffer("title_tokens_LKW").long()
+        words = int((tokens_LKW[0, 0] > 0).sum())
+        tokens_XW = tokens_LKW[:, :, :words].flatten(0, 1)
+        names_LKH = self.encoded(tokens_XW, (tokens_XW > 0).sum(1)).amax(1).view(*tokens_LKW.shape[:2], -1)
+        hidden_BTH = self.encoded(batch.tokens_BT, batch.lengths_B)
+        keys = self.W(hidden_BTH).tanh().transpose(1, 2).chunk(self.config.synonyms, 1)
+        queries = self.U(names_LKH).unbind(1)
+        heads = [attention(*each, hidden_BTH.transpose(1, 2)) for each in zip(queries, keys, strict=True)]
+        whole_LH = names_LKH.amax(1)
+        scores_BL: Tensor = (torch.stack(heads).amax(0) * self.weight(whole_LH)).sum(2)
+        return scores_BL + self.bias(whole_LH)[:, 0]
+
+
 class Block(nn.Module):
     def __init__(self, width_in: int, width: int, kernel: int) -> None:
         super().__init__()
@@ -375,5 +410,6 @@ PLAIN: dict[str, Callable[[Any, Task], nn.Module]] = {
     "laat": Laat,
     "leam": Leam,
     "msatt-kg": MsattKg,
+    "msmn": Msmn,
     "multirescnn": MultiResCnn,
 }

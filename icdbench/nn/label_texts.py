@@ -1,17 +1,19 @@
-"""Short texts that stand for codes, such as their titles: as tokens, and encoded a block at a time.
+"""Short texts that stand for codes, their titles and other names: as tokens, and encoded a block at a time.
 
-Shapes in names: N texts, W words of the longest.
+Shapes in names: N texts, W words of the longest, L codes, K texts of a code.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from icdbench.types import UNKNOWN, IntArray
+from icdbench.types import PADDING, UNKNOWN, IntArray, Task
 
 BLOCK = 512  # texts that are encoded at a time
 
@@ -35,13 +37,57 @@ def groups_of(tokens_NW: Tensor) -> Tensor:
     return groups_N
 
 
-def in_blocks(encode: Callable[[Tensor, Tensor], Tensor], tokens_NW: Tensor, lengths_N: Tensor) -> Tensor:
+def synonyms_of(task: Task, each: int, most: int) -> Tensor:
+    """For each code `each` texts of at most `most` tokens, padded: [L, K, W]: its title, then its other names, again and again.
+
+    Other names are those of `task.names`, each once, as the words that stand for their normal forms: the first of the
+    vocabulary, where words of the training documents come first.
+    """
+    tokens_LKW = torch.zeros(task.num_codes, each, most, dtype=torch.int32)
+    titles = task.descriptions or (np.zeros(0, np.int32),) * task.num_codes
+    for code, (title, others) in enumerate(zip(titles, _other_names(task), strict=True)):
+        known = dict.fromkeys(tuple(name[:most].tolist()) for name in (title, *others))
+        named = [name for name in known if name] or [(UNKNOWN,)]
+        for number, name in enumerate(itertools.islice(itertools.cycle(named), each)):
+            tokens_LKW[code, number, : len(name)] = torch.tensor(name, dtype=torch.int32)
+    return tokens_LKW
+
+
+def _other_names(task: Task) -> list[list[IntArray]]:
+    """The other names of each code as tokens."""
+    found: list[list[IntArray]] = [[] for _ in range(task.num_codes)]
+    if task.names is None:
+        return found
+    names, forms_V = task.names, task.names.form_of_token
+    token_of_form = np.full(int(forms_V.max(initial=-1)) + 1, UNKNOWN, np.int32)
+    tokens = np.flatnonzero(forms_V >= 0)[::-1]  # of the tokens of a form the first is written last, and stays
+    token_of_form[forms_V[tokens]] = tokens
+    for number in np.flatnonzero(names.is_term):
+        forms = names.forms[names.offsets[number] : names.offsets[number + 1]]
+        found[names.codes[number]].append(token_of_form[forms])
+    return found
+
+
+def distinct(tokens_XW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The different texts [N, W], how many tokens each has [N], and the place of each text among them [X]."""
+    tokens_NW, place_X = torch.unique(tokens_XW, dim=0, return_inverse=True)
+    return tokens_NW.long(), (tokens_NW != PADDING).sum(1), place_X
+
+
+def in_blocks(
+    encode: Callable[[Tensor, Tensor], Tensor], tokens_NW: Tensor, lengths_N: Tensor, *, keep: bool = True
+) -> Tensor:
     """What `encode(tokens, lengths)` gives for all texts: [N, …], the texts of a block being of similar length.
 
-    A block is cut to its own longest text, so that little is computed for padding.
+    A block is cut to its own longest text, so that little is computed for padding. Unless `keep`, what the gradient needs
+    of a block is not kept but computed again.
     """
     order_N = lengths_N.argsort(stable=True)
-    blocks = [
-        encode(tokens_NW[rows, : int(lengths_N[rows[-1]])], lengths_N[rows]) for rows in torch.split(order_N, BLOCK)
-    ]
+    blocks = []
+    for rows in torch.split(order_N, BLOCK):
+        given = tokens_NW[rows, : int(lengths_N[rows[-1]])], lengths_N[rows]
+        if keep or not torch.is_grad_enabled():
+            blocks.append(encode(*given))
+        else:
+            blocks.append(checkpoint(encode, *given, use_reentrant=False))
     return torch.cat(blocks)[order_N.argsort()]

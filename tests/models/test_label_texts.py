@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from equations import Array, arrays, both_ways, conv, lstm, sigmoid, softmax
-from systems import NUM_CODES, learnable, padded, small_task
+from systems import NUM_CODES, learnable, names, padded, small_task
 from torch import nn
 
 from icdbench import registry
 from icdbench.nn import kernels
-from icdbench.nn.label_texts import in_blocks, tokens_of
+from icdbench.nn.label_texts import in_blocks, synonyms_of, tokens_of
 from icdbench.training.objectives import loss
 from icdbench.types import UNKNOWN, Task
 
@@ -126,7 +127,7 @@ def same_titles() -> Task:
     task = small_task(8)
     titles = list(task.descriptions or ())
     titles[3], titles[4] = titles[0], titles[1]
-    return Task(**{**vars(task), "descriptions": tuple(titles)})
+    return dataclasses.replace(task, descriptions=tuple(titles))
 
 
 def test_a_code_with_the_title_of_a_gold_code_is_no_negative() -> None:
@@ -161,7 +162,7 @@ def test_a_trained_model_scores_codes_it_was_not_trained_on() -> None:
     """Codes are what their titles say: a code with the title of another has its score, wherever it stands."""
     task, model = small_task(8), built("duallaat")
     titles = task.descriptions or ()
-    fewer = Task(**{**vars(task), "num_codes": 3, "descriptions": (titles[4], titles[0], titles[4])})
+    fewer = dataclasses.replace(task, num_codes=3, descriptions=(titles[4], titles[0], titles[4]))
     other = registry.build("duallaat", fewer, **{field: SIZES[field] for field in SIZES})
     assert isinstance(other, nn.Module)
     other.load_state_dict(model.state_dict())
@@ -218,7 +219,7 @@ def joint_laat(weights: dict[str, Array], text: list[int]) -> tuple[Array, Array
 
 
 def joint_task() -> Task:
-    return Task(**{**vars(small_task(8)), "codes": JOINT})
+    return dataclasses.replace(small_task(8), codes=JOINT)
 
 
 def test_jointlaat_computes_its_equations() -> None:
@@ -250,3 +251,91 @@ def test_jointlaats_loss_is_the_sum_of_both_levels() -> None:
 def test_laat_without_parents_has_no_penalty() -> None:
     batch = padded(TEXTS)
     assert built("laat").penalty(batch).item() == 0
+
+
+# --- MSMN ----------------------------------------------------------------------------------------------------------------
+
+OTHER_NAMES = {1: [[8, 9], [31]], 4: [[20, 21, 22, 23], [50], [51], [52]], 6: [[7]]}  # by code; code 6 has no title
+
+
+def named_task() -> Task:
+    """Some codes have other names beside their titles, which the task lists among readings of the titles."""
+    task = small_task(8)
+    titles = [title.tolist() for title in task.descriptions or ()]
+    bags = [(code, False, title) for code, title in enumerate(titles) if title]
+    bags += [(code, True, name) for code, others in OTHER_NAMES.items() for name in [*others, others[0]]]
+    bags.sort()
+    listed = names([bag for _, _, bag in bags], [code for code, _, _ in bags])
+    other = np.array([is_other for _, is_other, _ in bags], np.int32)
+    return dataclasses.replace(task, names=dataclasses.replace(listed, is_term=other))
+
+
+def names_by_hand(each: int) -> list[list[list[int]]]:
+    """The names of each code, `each` of them."""
+    titles = [title.tolist() for title in small_task().descriptions or ()]
+    known = [[*([title] if title else []), *OTHER_NAMES.get(code, [])] for code, title in enumerate(titles)]
+    return [[row[number % len(row)] for number in range(each)] for row in known]
+
+
+def msmn(weights: dict[str, Array], text: list[int], each: int) -> Array:
+    """Logits [L] of one document by the equations in the model's docstring."""
+
+    def encoded(tokens: list[int]) -> Array:
+        hidden = weights["embedding.weight"][tokens]
+        for layer in range(2 if "lstms.1.ahead.weight_ih_l0" in weights else 1):
+            hidden = both_ways(hidden, weights, f"lstms.{layer}")
+        return hidden
+
+    h_TK = encoded(text)
+    keys = np.split(np.tanh(h_TK @ weights["W.weight"].T), each, axis=1)
+    logits = []
+    for synonyms in names_by_hand(each):
+        q_KH = np.stack([encoded(name).max(0) for name in synonyms])
+        heads = [softmax(key @ (weights["U.weight"] @ q)) @ h_TK for q, key in zip(q_KH, keys, strict=True)]
+        m, q = np.max(heads, axis=0), q_KH.max(0)
+        w = weights["weight.weight"] @ q + weights["weight.bias"]
+        logits.append(w @ m + weights["bias.weight"][0] @ q + weights["bias.bias"][0])
+    return np.array(logits)
+
+
+@pytest.mark.parametrize("settings", [{"synonyms": 1}, {"synonyms": 3}, {"synonyms": 2, "layers": 2}], ids=str)
+def test_msmn_computes_its_equations(settings: dict[str, int]) -> None:
+    model = built("msmn", named_task(), **settings)
+    for text in TEXTS:
+        expected_L = msmn(arrays(model), text, settings["synonyms"])
+        found_L = model(padded([text], width=20))[0].detach().numpy()
+        np.testing.assert_allclose(found_L, expected_L, rtol=1e-4, atol=1e-4)
+
+
+def test_names_of_a_code_are_its_title_and_then_the_others_each_once() -> None:
+    tokens_LKW = synonyms_of(named_task(), 4, 3)
+    expected = [[name[:3] for name in row] for row in names_by_hand(4)]
+    assert [[[word for word in name if word] for name in row] for row in tokens_LKW.tolist()] == expected
+    without = dataclasses.replace(named_task(), names=None)
+    assert synonyms_of(without, 2, 3)[6].tolist() == [[UNKNOWN, 0, 0]] * 2
+    assert synonyms_of(without, 2, 3)[1].tolist() == [[5, 41, 0]] * 2
+
+
+def test_msmn_has_the_same_scores_and_gradients_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed again for the gradient is computed as it was, with the same units dropped out."""
+    batch = padded(TEXTS)
+    batch.labels_BL[:, ::2] = 1
+    found = []
+    for codes, texts in ((512, 512), (2, 3)):
+        monkeypatch.setattr("icdbench.models.msmn.CODES", codes)
+        monkeypatch.setattr("icdbench.nn.label_texts.BLOCK", texts)
+        model = built("msmn", named_task(), synonyms=3, dropout=0.0).train()
+        logits_BL = model(batch)
+        loss(logits_BL, batch.labels_BL).backward()  # type: ignore[no-untyped-call]
+        found.append([logits_BL, *(each.grad for each in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_msmns_names_are_stored_with_its_weights() -> None:
+    model = built("msmn", named_task())
+    other = built("msmn", dataclasses.replace(named_task(), names=None))
+    before = other(padded(TEXTS))
+    assert not torch.allclose(before, model(padded(TEXTS)))
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other(padded(TEXTS)), model(padded(TEXTS)))

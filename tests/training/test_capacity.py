@@ -47,7 +47,7 @@ UNUSED = {  # by the weights of the model itself; leam@ngram, laat@joint and dua
     *(("leam", "ngram"), ("leam", "hidden_size"), ("laat", "projection_size")),
     *(("duallaat", field) for field in ("kernel_size", "filters", "label_space", "title_words")),
 }
-LAYERS = {"blocks", "scales"}
+LAYERS = {"blocks", "scales", "layers"}
 
 
 def problem(asked: Planned) -> str:

@@ -1,0 +1,192 @@
+"""MSMN: several names of each code, each the query of an attention head.
+
+Yuan, Tan, Huang: Code Synonyms Do Matter: Multiple Synonyms Matching Network for Automatic ICD Coding, ACL 2022,
+https://arxiv.org/abs/2203.01515.
+
+    h = BiLSTM(x)                                              [T, 2H]
+    q_lk = maximum over words of BiLSTM(name k of l)           [2H]     the same BiLSTM
+    α_lk = softmax over T of (U q_lk)ᵀ (tanh(W h_t))_k         [T]      (…)_k: the kth of K parts
+    m_l = maximum over k of Σ_t α_lkt h_t                      [2H]
+    w_l, b_l = A q_l + a, c q_l + d    q_l = maximum over k of q_lk
+    logit_l = <w_l, m_l> + b_l
+
+The names of a code are its title and its inclusion terms (`data.code_terms`), in the code system's order, K of them, again
+from the first if there are fewer; they are cut to 30 words. Each is in the words that stand for its normal forms, without
+those that names ignore (icdbench.data.code_names), but titles are as they are. No weight belongs to a code. Dropout is on
+the word vectors of documents and names, and on h and q. Variant `full` has the sizes for all codes of MIMIC-III: two layers
+of half the width, four names.
+
+The paper was not read again; sizes and training are as its public program is described, and this is what that leaves open
+and how it was decided. W and U have no bias, as in LAAT. "MLP" of w_l and b_l is a linear map each, which with m_l makes
+the biaffine form of the paper. The published names are synonyms of UMLS, which may not be passed on: inclusion terms are
+fewer, and ICD-9-CM has none, so there all K names are the title. The published program trains 20 epochs and stops by P@8;
+here the suite's rule holds. Names are trained with the documents and cost as much as they have words, whatever the batch; so
+what their gradient needs is computed again, not kept, and so is the attention of blocks of codes.
+
+In evaluation names are encoded once, without a gradient, until the model is trained again or gets other weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, cat, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from icdbench.nn import BiRNN, Dropout, Inspectable, Linear, Shown, embedding, kernels, mask
+from icdbench.nn.attention import attention_weights
+from icdbench.nn.label_texts import distinct, in_blocks, synonyms_of
+from icdbench.registry import register
+from icdbench.spec import Layers, Positive, Rate, Settings, Variant, tunable
+from icdbench.types import PADDING, Batch, Task
+
+CODES = 512  # codes that are scored at a time
+Named = tuple[Tensor, Tensor, Tensor]  # queries U q_lk [L, K, A], w_l [L, 2H], b_l [L]
+
+
+class Config(Settings):
+    embedding_size: Positive = 100
+    hidden_size: Positive = tunable(512, 64, 512, log=True, about="recurrent width per direction")
+    layers: Layers = 1
+    attention_size: Positive = tunable(512, 64, 512, log=True, about="rows of W, of all heads together")
+    synonyms: Positive = tunable(8, 1, 8, about="K, names of a code and heads")
+    title_words: Positive = 30
+    dropout: Rate = tunable(0.2, 0.0, 0.8)
+
+
+@register(
+    "msmn",
+    config=Config,
+    paper="Yuan et al., ACL 2022",
+    version="1",
+    data={"max_tokens": 4000, "code_terms": True},
+    train={
+        "optimizer": "adamw",
+        "learning_rate": 5e-4,
+        "weight_decay": 0.01,
+        "batch_size": 16,
+        "scheduler": "linear",
+        "warmup": 0.0,
+        "r_drop": 5.0,
+    },
+    small={"hidden_size": 128, "attention_size": 256, "learning_rate": 2e-3, "batch_size": 4, "r_drop": 0.0, "monitor": "map"},
+    variants=(
+        Variant(
+            name="full",
+            about="the published sizes for all codes of MIMIC-III",
+            model={"hidden_size": 256, "layers": 2, "synonyms": 4},
+        ),
+    ),
+    needs=("titles",),
+)
+class Msmn(nn.Module):
+    title_tokens_LKW: Tensor
+
+    def __init__(self, config: Config, task: Task) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = embedding(task, config.embedding_size)
+        self.dropout = Dropout(config.dropout)
+        width, both = config.hidden_size, 2 * config.hidden_size
+        widths = [config.embedding_size] + [both] * (config.layers - 1)
+        self.lstms = nn.ModuleList(BiRNN(nn.LSTM, width_in, width) for width_in in widths)
+        part = max(1, config.attention_size // config.synonyms)
+        self.W = Linear(both, part * config.synonyms, bias=False)
+        self.U = Linear(both, part, bias=False)
+        self.weight, self.bias = Linear(both, both), Linear(both, 1)
+        self.scorer = SynonymScorer()
+        # Stored with the weights: a bundle has the titles, not the other names.
+        self.register_buffer("title_tokens_LKW", synonyms_of(task, config.synonyms, config.title_words))
+        self._named: Named | None = None
+        self.register_load_state_dict_post_hook(_forget_names)  # type: ignore[no-untyped-call]
+
+    def train(self, mode: bool = True) -> Msmn:  # noqa: FBT001, FBT002
+        """Set training or evaluation, as every module does; names are encoded anew."""
+        self._named = None
+        super().train(mode)
+        return self
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Compute logits_BL."""
+        hidden_BTH = self._encoded(self.dropout(self.embedding(batch.tokens_BT)), batch.lengths_B)
+        mask_BT = mask(batch.lengths_B, hidden_BTH.shape[1])
+        logits_BL: Tensor = self.scorer(*self._names(), self.W(hidden_BTH).tanh(), hidden_BTH, mask_BT)
+        return logits_BL
+
+    def _encoded(self, hidden_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+        for lstm in self.lstms:
+            hidden_BTE = self.dropout(cat(lstm(hidden_BTE, lengths_B), dim=2))
+        return hidden_BTE
+
+    def _names(self) -> Named:
+        if self.training:
+            return self._read_names()
+        if self._named is None or self._named[0].device != self.title_tokens_LKW.device:
+            with torch.no_grad():
+                self._named = self._read_names()
+        return self._named
+
+    def _read_names(self) -> Named:
+        tokens_NW, lengths_N, place_X = distinct(self.title_tokens_LKW.flatten(0, 1))
+        names_NH = in_blocks(self._name, tokens_NW, lengths_N, keep=False)
+        place_LK = place_X.view(self.title_tokens_LKW.shape[:2])
+        whole_LH = names_NH[place_LK[:, 0]]
+        for place_L in place_LK.T[1:]:
+            whole_LH = torch.maximum(whole_LH, names_NH[place_L])
+        return self.U(names_NH)[place_LK], self.weight(whole_LH), self.bias(whole_LH)[:, 0]
+
+    def _name(self, tokens_NW: Tensor, lengths_N: Tensor) -> Tensor:
+        # Not by the layer: whoever looks at its output, or replaces it, means the document's words.
+        embedded_NWE = self.dropout(functional.embedding(tokens_NW, self.embedding.weight, PADDING))
+        hidden_NWH = self._encoded(embedded_NWE, lengths_N)
+        return hidden_NWH.masked_fill(~mask(lengths_N, hidden_NWH.shape[1])[:, :, None], -torch.inf).amax(1)
+
+
+def _forget_names(model: nn.Module, _keys: object) -> None:
+    assert isinstance(model, Msmn)
+    model._named = None  # noqa: SLF001  of this class itself
+
+
+class SynonymScorer(Inspectable):
+    """Attention with K queries for each code, each over its own part of the keys, and the score of the maxima; a block of
+    codes at a time, without keeping what the gradient needs of it."""
+
+    def forward(
+        self, queries_LKA: Tensor, weights_LH: Tensor, bias_L: Tensor, keys_BTX: Tensor, hidden_BTH: Tensor, mask_BT: Tensor
+    ) -> Tensor:
+        """logits_BL; X is K · A."""
+        blocks = zip(*(torch.split(each, CODES) for each in (queries_LKA, weights_LH, bias_L)), strict=True)
+        several = len(queries_LKA) > CODES and torch.is_grad_enabled()
+        scores = []
+        for block in blocks:
+            given = *block, keys_BTX, hidden_BTH, mask_BT
+            scores.append(checkpoint(_scores, *given, use_reentrant=False) if several else _scores(*given))
+        return cat(scores, dim=1)
+
+    def shown(self, inputs: tuple[Any, ...], output: Any) -> Iterable[Shown]:  # noqa: ARG002
+        """The weights of one code by each of its names, made again."""
+        queries_LKA, _, _, keys_BTX, _, mask_BT = inputs
+        number = queries_LKA.shape[1]
+        for queries_LA, keys_BTA in zip(queries_LKA.unbind(1), keys_BTX.chunk(number, dim=2), strict=True):
+            yield Shown("label", _of_name(queries_LA, keys_BTA, mask_BT))
+
+
+def _of_name(queries_LA: Tensor, keys_BTA: Tensor, mask_BT: Tensor) -> Callable[[int], Tensor]:
+    return lambda code: attention_weights(queries_LA[code], keys_BTA, mask_BT)
+
+
+def _scores(
+    queries_CKA: Tensor, weights_CH: Tensor, bias_C: Tensor, keys_BTX: Tensor, hidden_BTH: Tensor, mask_BT: Tensor
+) -> Tensor:
+    """[B, C]."""
+    parts = keys_BTX.chunk(queries_CKA.shape[1], dim=2)
+    largest_BCH: Tensor | None = None
+    for queries_CA, keys_BTA in zip(queries_CKA.unbind(1), parts, strict=True):
+        attended_BCH = kernels.attention(queries_CA, keys_BTA, hidden_BTH, mask_BT)
+        largest_BCH = attended_BCH if largest_BCH is None else torch.maximum(largest_BCH, attended_BCH)
+    assert largest_BCH is not None
+    scores_BC: Tensor = torch.einsum("bch,ch->bc", largest_BCH, weights_CH.to(largest_BCH.dtype)) + bias_C
+    return scores_BC
