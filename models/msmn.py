@@ -72,7 +72,14 @@ class Config(Settings):
         "warmup": 0.0,
         "r_drop": 5.0,
     },
-    small={"hidden_size": 128, "attention_size": 256, "learning_rate": 2e-3, "batch_size": 4, "r_drop": 0.0, "monitor": "map"},
+    small={
+        "hidden_size": 128,
+        "attention_size": 256,
+        "learning_rate": 2e-3,
+        "batch_size": 4,
+        "r_drop": 0.0,
+        "monitor": "map",
+    },
     variants=(
         Variant(
             name="full",
@@ -155,7 +162,13 @@ class SynonymScorer(Inspectable):
     codes at a time, without keeping what the gradient needs of it."""
 
     def forward(
-        self, queries_LKA: Tensor, weights_LH: Tensor, bias_L: Tensor, keys_BTX: Tensor, hidden_BTH: Tensor, mask_BT: Tensor
+        self,
+        queries_LKA: Tensor,
+        weights_LH: Tensor,
+        bias_L: Tensor,
+        keys_BTX: Tensor,
+        hidden_BTH: Tensor,
+        mask_BT: Tensor,
     ) -> Tensor:
         """logits_BL; X is K · A."""
         blocks = zip(*(torch.split(each, CODES) for each in (queries_LKA, weights_LH, bias_L)), strict=True)

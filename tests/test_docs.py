@@ -35,6 +35,7 @@ NOT_RUN = {
     "--launcher ray": "starts a Ray cluster, as tests/experiments/test_launch.py does",
     "--nodes 2": "needs a cluster",
     "--devices 4": "needs four devices; tests/training/test_devices.py has processes of one",
+    "duallaat.icdbench": "needs a run of duallaat, as tests/inference/test_other_codes.py has one",
     "torchrun": "starts processes, as tests/training/test_devices.py does",
 }
 # What stands for a reader's own names, and for data that not every machine has.

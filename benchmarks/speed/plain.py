@@ -309,7 +309,8 @@ class Msmn(Embedded):
         heads = [attention(*each, hidden_BTH.transpose(1, 2)) for each in zip(queries, keys, strict=True)]
         whole_LH = names_LKH.amax(1)
         scores_BL: Tensor = (torch.stack(heads).amax(0) * self.weight(whole_LH)).sum(2)
-        return scores_BL + self.bias(whole_LH)[:, 0]
+        bias_L1: Tensor = self.bias(whole_LH)
+        return scores_BL + bias_L1[:, 0]
 
 
 class Block(nn.Module):
