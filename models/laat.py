@@ -45,7 +45,7 @@ from torch.nn import functional
 
 from icdbench.nn import Attention, BiRNN, Dropout, LabelwiseLinear, Linear, embedding, kernels, lengths, mask
 from icdbench.registry import register
-from icdbench.spec import Positive, Rate, Settings, Variant, tunable
+from icdbench.spec import Positive, Rate, Settings, SpecError, Variant, tunable
 from icdbench.types import Batch, Task
 
 DEVIATION = 0.03  # standard deviation of the initial weights
@@ -125,6 +125,8 @@ class Parents(nn.Module):
 
     def __init__(self, width: int, config: Config, task: Task) -> None:
         super().__init__()
+        if len(task.codes) != task.num_codes:
+            raise SpecError("laat.joint=true needs the codes as the data spell them, and this task has none")
         named = parents_of(task.codes)
         number = {name: position for position, name in enumerate(dict.fromkeys(named))}
         self.count = len(number)

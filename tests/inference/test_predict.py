@@ -43,7 +43,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("system", [*registry.entries(), "leam@ngram", "lr@tfidf", "jlan@no-label-softmax"])
+@pytest.mark.parametrize(
+    "system", [*registry.entries(), "leam@ngram", "lr@tfidf", "jlan@no-label-softmax", "laat@joint", "duallaat@cnn"]
+)
 def test_predictions_through_the_bundle_are_those_of_the_runs_own_evaluation(system: str, tmp_path: Path) -> None:
     record, folder = train(tmp_path, system)
     expected = store.load_predictions(folder, record)["test"].scores_NL

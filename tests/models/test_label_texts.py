@@ -15,6 +15,7 @@ from torch import nn
 from icdbench import registry
 from icdbench.nn import kernels
 from icdbench.nn.label_texts import in_blocks, synonyms_of, tokens_of
+from icdbench.settings import SpecError
 from icdbench.training.objectives import loss
 from icdbench.types import UNKNOWN, Task
 
@@ -246,6 +247,11 @@ def test_jointlaats_loss_is_the_sum_of_both_levels() -> None:
     assert value.item() == pytest.approx(expected, rel=1e-4)
     value.backward()
     assert model.parents.U.weight.grad.abs().sum() > 0
+
+
+def test_parents_need_the_codes() -> None:
+    with pytest.raises(SpecError, match="needs the codes as the data spell them"):
+        built("laat@joint", dataclasses.replace(small_task(8), codes=()))
 
 
 def test_laat_without_parents_has_no_penalty() -> None:

@@ -27,7 +27,12 @@ from icdbench.training.state import Progress
 pytestmark = pytest.mark.slow
 
 TRAIN, VALIDATION = learnable(30), learnable(12, seed=1)
-SETTINGS = {"duallaat": {"label_space": 4}, "duallaat@cnn": {"label_space": 4}, "laat@joint": {}, "msmn": {"synonyms": 2}}
+SETTINGS = {
+    "duallaat": {"label_space": 4},
+    "duallaat@cnn": {"label_space": 4},
+    "laat@joint": {},
+    "msmn": {"synonyms": 2},
+}
 
 
 def built(name: str) -> nn.Module:
