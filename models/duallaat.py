@@ -76,6 +76,7 @@ class Config(Settings):
     },
     small={
         "learning_rate": 3e-3,
+        "scheduler": "none",
         "batch_size": 4,
         "monitor": "map",
     },
