@@ -66,5 +66,5 @@ def test_a_run_stopped_and_resumed_equals_the_straight_run(
     fit(resumed, tmp_path / "stopped")
     theirs = resumed.state_dict()
     assert [key for key, value in straight.state_dict().items() if not torch.equal(value, theirs[key])] == []
-    scores = [predictions(each, Loader(VALIDATION), fabric("cpu")).scores_NL for each in (straight, resumed)]
-    np.testing.assert_array_equal(*scores)
+    one, other = (predictions(each, Loader(VALIDATION), fabric("cpu")).scores_NL for each in (straight, resumed))
+    np.testing.assert_array_equal(one, other)
