@@ -48,7 +48,7 @@ from icdbench.nn import (
 )
 from icdbench.nn.kernels import convolve
 from icdbench.registry import register
-from icdbench.spec import Positive, Rate, Settings, SpecError, Variant, tunable
+from icdbench.spec import Positive, Rate, Settings, SpecError, Study, Variant, tunable
 from icdbench.types import Batch, Task
 
 MOST_CODES = 2000  # for the variant: 220 million weights
@@ -69,6 +69,16 @@ class Config(Settings):
     paper="Wang et al., ACL 2018",
     version="1",
     train={"batch_size": 10},
+    small={
+        "kernel_size": 3,
+        "dropout": 0.406,
+        "learning_rate": 5.28e-3,
+        "weight_decay": 1e-5,
+        "batch_size": 8,
+        "max_epochs": 30,
+        "monitor": "map",
+    },
+    study=Study(trials=16, dataset="codiesp-d50"),
     variants=(Variant(name="ngram", about="the paper's general architecture", model={"attention": "ngram"}),),
 )
 class Leam(nn.Module):

@@ -226,7 +226,6 @@ def print_list(rows: Iterable[Sequence[object]], headers: Sequence[str], *, wide
     if not sys.stdout.isatty():
         echo(grid(rows, headers))
         return
-    from icdbench.presentation import formats
+    from icdbench.presentation import tables
 
-    listed = formats.Grid("", headers, [[str(cell) for cell in row] for row in rows], [])
-    print_tables(formats.write([listed], "wide" if wide else "terminal"))
+    print_tables(tables.listed(rows, headers, "wide" if wide else "terminal"))

@@ -6,7 +6,7 @@ each the own mean and the difference. Formats: md, latex, csv, html.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ __all__ = [
     "chosen_analyses",
     "comparison",
     "cost",
+    "listed",
     "literature",
     "printed",
     "scored_file",
@@ -45,6 +46,12 @@ __all__ = [
 ]
 
 FORMATS = formats.FORMATS
+
+
+def listed(rows: Iterable[Sequence[object]], headers: Sequence[str], fmt: str) -> str:
+    """Rows of texts as a table without title or notes. Raises SpecError for an unknown format."""
+    return formats.write([formats.Grid("", headers, [list(map(str, row)) for row in rows], [])], fmt)
+
 
 Part = tuple[Benchmark, Sequence[RunRecord]]  # a table, and the runs that may enter it
 
