@@ -37,34 +37,24 @@ pytestmark = pytest.mark.slow
 WORDS = ("run", "--models", "caml,lr", "--seeds", "2", "--device", "cpu", *FAST)
 
 
-def test_runs_side_by_side_are_those_of_one_after_another(icdbench: Call, notes: Path, tmp_path: Path) -> None:
-    one, one_out, err = icdbench(*WORDS, "--dataset", notes, "--results", "one")
-    assert one == 0, err
-    two, two_out, err = icdbench(*WORDS, "--dataset", notes, "--results", "two", "--jobs", "2")
-    assert two == 0, err
-    assert "[4/4] notes.csv lr seed 2" in err
-    first, second = (store.load_records(tmp_path / folder) for folder in ("one", "two"))
-    assert [record.id for record in first] == [record.id for record in second]
-    for before, after in zip(first, second, strict=True):
-        assert after.metrics["test"]["fixed"] == pytest.approx(before.metrics["test"]["fixed"], abs=1e-6)
-    assert len(one_out.splitlines()) == len(two_out.splitlines())
-    assert not list(tmp_path.rglob("lock"))
-
-
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_runs_have_the_threads_asked_for_and_jobs_share_them(
-    icdbench: Call, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: str
+def test_runs_side_by_side_are_those_of_one_after_another_with_any_number_of_threads(
+    icdbench: Call, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same results with any number of them, to rounding."""
+    """The same results to rounding; jobs share the threads asked for."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which is restored
-    words = ("run", "--models", "caml", "--seeds", "2", "--device", "cpu", *FAST, "--dataset", notes)
-    for threads in ("2", "4"):
-        status, _, err = icdbench(*words, "--results", threads, "--jobs", jobs, "--threads", threads)
+    outputs = {}
+    for threads, words in {1: (), 4: ("--threads", "4"), 2: ("--threads", "4", "--jobs", "2")}.items():
+        status, outputs[threads], err = icdbench(*WORDS, "--dataset", notes, "--results", threads, *words)
         assert status == 0, err
-    two, four = (store.load_records(tmp_path / threads) for threads in ("2", "4"))
-    assert {f"cpu, {4 // int(jobs)} threads" in record.device for record in four} == {True}
-    for one, other in zip(two, four, strict=True):
-        assert one.metrics["test"]["fixed"] == pytest.approx(other.metrics["test"]["fixed"], abs=1e-6)
+        assert threads != 2 or "[4/4] notes.csv lr seed 2" in err
+    one, four, two = (store.load_records(tmp_path / str(threads)) for threads in (1, 4, 2))
+    for threads, found in ((4, four), (2, two)):
+        assert [record.id for record in found] == [record.id for record in one]
+        assert {f"cpu, {threads} threads" in record.device for record in found if record.spec.model == "caml"} == {True}
+        for before, after in zip(one, found, strict=True):
+            assert after.metrics["test"]["fixed"] == pytest.approx(before.metrics["test"]["fixed"], abs=1e-6)
+    assert len(outputs[1].splitlines()) == len(outputs[2].splitlines())
+    assert not list(tmp_path.rglob("lock"))
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1"])
@@ -123,22 +113,15 @@ def grid(notes: Path, tmp_path: Path) -> Iterator[Grid]:
             grid.process.kill()
 
 
-def test_stopped_side_by_side_every_run_is_continued_and_none_begun(grid: Grid) -> None:
+def test_a_killed_process_fails_only_its_run_and_stopped_ones_are_continued(grid: Grid) -> None:
+    os.kill(grid.workers()[0], signal.SIGKILL)
+    grid.until("[3] epoch 2/")  # by another process
     grid.process.send_signal(signal.SIGINT)
     _, err = grid.process.communicate()
     assert grid.process.returncode == 130
     assert err.rstrip().endswith("stopped; the same command continues where it was")
     assert "Traceback" not in err
-    grid.check_checkpoints(2)
-
-
-def test_a_killed_process_fails_only_its_run(grid: Grid) -> None:
-    os.kill(grid.workers()[0], signal.SIGKILL)
-    grid.until("[3] epoch 1/")  # by another process
-    grid.process.terminate()
-    _, err = grid.process.communicate()
-    assert grid.process.returncode == 143
-    assert "Traceback" not in err
+    grid.check_checkpoints(3)
 
 
 def test_of_a_broken_pool_the_killed_run_fails_and_the_stopped_ones_wait_again() -> None:
@@ -274,20 +257,23 @@ def test_a_full_disk_elsewhere_is_told_as_here(monkeypatch: pytest.MonkeyPatch) 
         cluster._outcome(ray, object())
 
 
-def test_a_grid_on_a_cluster_survives_the_loss_of_a_task(
+def test_a_grid_on_a_cluster_survives_the_loss_of_a_task_and_one_always_lost_fails_alone(
     icdbench: Call, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray")
     task = cluster._task
 
-    def lost_once(planned: Planned, request: runner.Request) -> cluster.Outcome | cluster.Fatal:
-        mark = Path(f"{request.dataset}.{planned.spec.model}")
-        if not mark.exists():
-            mark.touch()
+    def lost(planned: Planned, request: runner.Request) -> cluster.Outcome | cluster.Fatal:
+        spec, once = planned.spec, Path(f"{request.dataset}.lost")
+        if spec.model == "lr" and spec.seed == 2:
+            os._exit(9)
+        if spec.model == "caml" and not once.exists():
+            once.touch()
             os._exit(9)
         return task(planned, request)
 
-    monkeypatch.setattr(cluster, "_task", lost_once)
+    monkeypatch.setattr(cluster, "_task", lost)
+    monkeypatch.setattr(cluster, "RETRIES", 1)
     status, one_out, err = icdbench(*WORDS, "--dataset", notes, "--results", "one")
     assert status == 0, err
     try:
@@ -295,39 +281,20 @@ def test_a_grid_on_a_cluster_survives_the_loss_of_a_task(
         status, out, err = icdbench(*WORDS, "--dataset", notes, "--results", "two", "--launcher", "ray")
     finally:
         ray.shutdown()
-    assert status == 0, err
-    assert len(list(tmp_path.glob("notes.csv.*"))) == 2  # both models' first tasks were lost
-    first, second = (store.load_records(tmp_path / folder) for folder in ("one", "two"))
-    assert [record.id for record in first] == [record.id for record in second]
-    for before, after in zip(first, second, strict=True):
-        assert after.metrics["test"]["fixed"] == pytest.approx(before.metrics["test"]["fixed"], abs=1e-6)
-    assert len(out.splitlines()) == len(one_out.splitlines())
-
-
-def test_a_task_that_is_always_lost_fails_only_its_run(
-    icdbench: Call, notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray = pytest.importorskip("ray")
-    task = cluster._task
-
-    def lost(planned: Planned, request: runner.Request) -> cluster.Outcome | cluster.Fatal:
-        if planned.spec.model == "caml":
-            os._exit(9)
-        return task(planned, request)
-
-    monkeypatch.setattr(cluster, "_task", lost)
-    monkeypatch.setattr(cluster, "RETRIES", 1)
-    try:
-        status, out, err = icdbench(*WORDS[:3], *FAST, "--dataset", notes, "--launcher", "ray")
-    finally:
-        ray.shutdown()
-    assert status == 1
-    assert "| lr" in out
-    last = err.rstrip().splitlines()[
-        -1
-    ]  # Ray's own log may have been configured in a test before, and its stream is closed
-    assert last.startswith("icdbench: 1 of 2 runs failed")
+    assert status == 1, err
+    assert list(tmp_path.glob("notes.csv.lost"))
+    # Ray's own log may have been configured in a test before, and its stream is closed
+    last = err.rstrip().splitlines()[-1]
+    assert last.startswith("icdbench: 1 of 4 runs failed")
     assert "lost 2 times" in last
+    first, second = (store.load_records(tmp_path / folder) for folder in ("one", "two"))
+    assert [record.id for record in first if (record.spec.model, record.spec.seed) != ("lr", 2)] == [
+        record.id for record in second
+    ]
+    expected = {record.id: record.metrics["test"]["fixed"] for record in first}
+    for record in second:
+        assert record.metrics["test"]["fixed"] == pytest.approx(expected[record.id], abs=1e-6)
+    assert all(f"| {model}" in table for model in ("caml", "lr") for table in (one_out, out))
 
 
 def test_a_grid_stopped_on_a_cluster_leaves_checkpoints(notes: Path, tmp_path: Path) -> None:
