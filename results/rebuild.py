@@ -5,10 +5,10 @@ python results/rebuild.py
 
 from __future__ import annotations
 
+import functools
 import re
 import runpy
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from icdbench import registry
 from icdbench.cli import options
 from icdbench.evaluation import measure
 from icdbench.inference import faithfulness as faithful
-from icdbench.presentation import catalog, figures, tables
-from icdbench.presentation.trust import table
+from icdbench.presentation import catalog, figures, tables, trust
 from icdbench.records import store
 from icdbench.records.record import RunRecord
 from icdbench.run import ALL
@@ -26,7 +25,7 @@ from icdbench.types import IntArray
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = "codiesp-d50"  # whose runs the paper's tables and figures show; demo's documents are made up
-TABLES = ("table2", "table3", "table4", "table5", "table6")
+PRINTED_TABLES = {f"results/{name}.md": name for name in ("table2", "table3", "table4", "table5", "table6")}
 # A newcomer's own runs may lie beside those of codiesp-d50; the first of them are on demo, and must not be there already.
 CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3")
 FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
@@ -35,6 +34,7 @@ EARLIER_KERNEL = 9
 READINGS = ROOT / "results" / "readings"  # JLAN with other readings of its paper and other settings than the defaults
 EMBEDDED = ("README.md", "docs/jlan.md", "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
+PAGES = (*PRINTED_TABLES, *EMBEDDED, EXPLAINED)
 # The columns of a page whose table is to be narrow; other pages have all.
 COLUMNS = {
     "README.md": (
@@ -50,6 +50,7 @@ PRINTED = re.compile(
 )
 
 
+@functools.cache
 def records(*datasets: str) -> list[RunRecord]:
     """The committed runs on some data sets."""
     stored = [each for name in datasets for each in store.load_records(FOLDERS[name]) if each.spec.dataset == name]
@@ -61,27 +62,25 @@ def folder(record: RunRecord) -> Path:
     return store.folder(FOLDERS[record.spec.dataset], record)
 
 
-def pages() -> dict[str, str]:
-    """The text of every page that is a table or has one in it, by its path."""
-    stored, real = records(*FOLDERS), records(REAL)
-    texts = {}
-    for name in TABLES:
-        parts = [(part, catalog.of_study(part, real)) for part in catalog.chosen(name)]
-        texts[f"results/{name}.md"] = tables.printed(parts, results=PLACES)
-    readings = measure.with_ceilings(store.load_records(READINGS), [READINGS])
-    for name in EMBEDDED:
-        of_readings = name == "docs/jlan.md"
-        again = partial(
-            _again,
-            stored=readings if of_readings else stored,
-            places=(READINGS,) if of_readings else PLACES,
-            columns=COLUMNS.get(name, ()),
-        )
-        texts[name] = PRINTED.sub(again, (ROOT / name).read_text(encoding="utf-8"))
-    by_hand, title, _ = (ROOT / EXPLAINED).read_text(encoding="utf-8").partition("**Explanations on ")
-    assert title, f"{EXPLAINED} has no table"
-    texts[EXPLAINED] = by_hand + table(faithful.stored(ROOT / "results" / "explain"))
-    return texts
+def page(name: str) -> str:
+    """The text of a page of PAGES, which is a table or has one in it."""
+    if name in PRINTED_TABLES:
+        table = PRINTED_TABLES[name]
+        parts = [(part, catalog.of_study(part, records(REAL))) for part in catalog.chosen(table)]
+        return tables.printed(parts, results=PLACES)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    if name == EXPLAINED:
+        by_hand, title, _ = text.partition("**Explanations on ")
+        assert title, f"{EXPLAINED} has no table"
+        return by_hand + trust.table(faithful.stored(ROOT / "results" / "explain"))
+    of_readings = name == "docs/jlan.md"
+    again = functools.partial(
+        _again,
+        stored=measure.with_ceilings(store.load_records(READINGS), [READINGS]) if of_readings else records(*FOLDERS),
+        places=(READINGS,) if of_readings else PLACES,
+        columns=COLUMNS.get(name, ()),
+    )
+    return PRINTED.sub(again, text)
 
 
 def _again(
@@ -141,8 +140,8 @@ def drawings() -> list[figures.Drawing]:
 
 
 def main() -> None:
-    for name, text in pages().items():
-        (ROOT / name).write_text(text, encoding="utf-8")
+    for name in PAGES:
+        (ROOT / name).write_text(page(name), encoding="utf-8")
     figures.save(drawings(), ROOT / "results" / "figures", ["png"])
     runpy.run_path(str(ROOT / "docs" / "curves.py"))["main"]()
 

@@ -16,19 +16,19 @@ from icdbench.training.score import probabilities
 
 REBUILD = runpy.run_path(str(ROOT / "results" / "rebuild.py"))
 RECORDS: list[RunRecord] = REBUILD["records"](*REBUILD["FOLDERS"])
-PAGES: dict[str, str] = REBUILD["pages"]()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", REBUILD["PAGES"])
 def test_tables_follow_from_the_records(page: str) -> None:
-    assert (ROOT / page).read_text(encoding="utf-8") == PAGES[page]
+    assert (ROOT / page).read_text(encoding="utf-8") == REBUILD["page"](page)
 
 
 def test_there_are_results() -> None:
     assert RECORDS
     assert {record.spec.dataset for record in RECORDS} == set(REBUILD["FOLDERS"])
     committed = {f"results/{path.name}" for path in (ROOT / "results").glob("*.md")}
-    assert committed == {page for page in PAGES if page.startswith("results/")}
+    assert committed == {page for page in REBUILD["PAGES"] if page.startswith("results/")}
     for page in REBUILD["EMBEDDED"]:
         text = (ROOT / page).read_text(encoding="utf-8")
         commands, replaced = re.findall(REBUILD["COMMAND"], text), REBUILD["PRINTED"].findall(text)
@@ -36,6 +36,7 @@ def test_there_are_results() -> None:
         assert {each[:4] for each in replaced} <= set(commands)
 
 
+@pytest.mark.slow
 def test_a_table_on_a_page_is_replaced_whole_and_nothing_else() -> None:
     """A figure changed by hand, in any part of a printed table, is put right again."""
     text = (ROOT / "results" / "codiesp-d50.md").read_text(encoding="utf-8")
