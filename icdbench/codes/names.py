@@ -17,12 +17,15 @@ NEGATIONS = frozenset("absence absent denied denies free negative no ruled witho
 
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _ABSENT = re.compile(r",? without .*| not intractable| uncomplicated", re.IGNORECASE)
-_CALLED = {  # what lists say, and what notes say
-    "secondary malignant neoplasm": ("metastasis", "metastases"),
-    "malignant neoplasm": ("cancer", "carcinoma", "tumor"),
-    "neoplasm of unspecified behavior": ("tumor", "mass"),
-    "benign neoplasm": ("benign tumor",),
-}
+_CALLED = [  # what lists say, and what notes say
+    (re.compile(listed, re.IGNORECASE), said)
+    for listed, said in (
+        ("secondary malignant neoplasm", ("metastasis", "metastases")),
+        ("malignant neoplasm", ("cancer", "carcinoma", "tumor")),
+        ("neoplasm of unspecified behavior", ("tumor", "mass")),
+        ("benign neoplasm", ("benign tumor",)),
+    )
+]
 _SPELLINGS = {
     "oedema": "edema",
     "oesoph": "esoph",
@@ -45,10 +48,7 @@ def readings(name: str) -> tuple[str, ...]:
     """The name, and what else it may be called: see above."""
     plain = (name, _BRACKETS.sub(" ", name))
     called = [
-        re.sub(listed, said, text, flags=re.IGNORECASE)
-        for text in plain
-        for listed, others in _CALLED.items()
-        for said in others
+        listed.sub(said, text) for text in plain for listed, others in _CALLED if listed.search(text) for said in others
     ]
     texts = (text for each in (*plain, *called) for text in (each, _ABSENT.sub("", each)))
     return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
