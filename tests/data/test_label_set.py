@@ -121,21 +121,28 @@ def test_words_of_names_are_known_whatever_the_documents(notes: Path) -> None:
 # --- phrases@titles ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def request_(notes: Path, tmp_path: Path) -> Request:
-    changes = {"data.code_system": "icd9cm", "data.min_documents": 1}
-    return Request(
-        ["phrases@titles", "phrases"], str(notes), changes=changes, results=tmp_path / "results", device="cpu"
-    )
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    folder, changes = tmp_path_factory.mktemp("titles"), {"data.code_system": "icd9cm", "data.min_documents": 1}
+    notes = write(folder / "notes.csv")
+    return Request(["phrases@titles", "phrases"], str(notes), changes=changes, results=folder / "results", device="cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runs(request_: Request) -> dict[str, RunRecord]:
-    made = [runner.execute(planned, request_) for planned in runner.expand(request_)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICDBENCH_CACHE", str(request_.results.with_name("cache")))
+        made = [runner.execute(planned, request_) for planned in runner.expand(request_)]
     return {record.spec.system: record for record in made}
 
 
+@pytest.fixture
+def _their_cache(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICDBENCH_CACHE", str(request_.results.with_name("cache")))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_their_cache")
 def test_codes_without_training_documents_are_predicted_and_explained(
     runs: dict[str, RunRecord], request_: Request
 ) -> None:

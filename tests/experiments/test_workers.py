@@ -104,7 +104,7 @@ def test_workers_that_start_together_open_one_new_storage(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     context = multiprocessing.get_context("fork")
-    for attempt in range(3):  # which of them meet is chance
+    for attempt in range(2):  # which of them meet is chance
         if kind == "sqlite":
             url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
         else:

@@ -151,7 +151,8 @@ def test_every_method_of_every_model_is_measured(system: str, monkeypatch: pytes
         whole = {*faithful.FAITHFULNESS, *faithful.AGREEMENT}
         assert whole - {"precision"} <= set(trusted.figures) <= whole, name  # of no chosen word there is no precision
         assert all(-1 <= value <= 1 for value in trusted.figures.values()), name
-    assert evaluate(model, documents, evidence) == (found, _)
+    if system in {"lr", "cnn", "jlan", "jlan-released"}:  # which have all methods between them
+        assert evaluate(model, documents, evidence) == (found, _)
 
 
 @pytest.mark.slow

@@ -23,11 +23,18 @@ from icdbench.nn import Inspectable, Shown
 from icdbench.settings import SpecError
 from icdbench.types import Batch, FloatArray
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
 
 MAX_TOKENS = 310
-LENGTHS = (1, 2, 5, 63, 64, 65, 66, 130, 300, MAX_TOKENS + 1)
+SHORT, ROUNDED, LONG = (1, 2, 5), (63, 64, 65, 66), (130, 300, MAX_TOKENS + 1)  # beyond 64 words widths are rounded
+LENGTHS = (*SHORT, *ROUNDED, *LONG)
 SYSTEMS = [*NEURAL, *LINEAR]
+# Every system at a length of each kind; and every method, which several systems have, at every length.
+CASES = [
+    (system, kind[number // (3 if kind is LONG else 1) % len(kind)])
+    for number, system in enumerate(SYSTEMS)
+    for kind in (SHORT, ROUNDED, LONG)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +60,16 @@ def planted_model(system: str) -> Predictor:
     return model
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_method_is_tried_at_every_length_or_has_one_system_alone() -> None:
+    tried: dict[str, set[tuple[str, int]]] = {}
+    for system, length in CASES:
+        for method in explaining.methods(Pass(model_of(system), "w20")):
+            tried.setdefault(method, set()).add((system, length))
+    for method, cases in tried.items():
+        assert {length for _, length in cases} == set(LENGTHS) or len({system for system, _ in cases}) == 1, method
+
+
+@pytest.mark.parametrize(("system", "length"), CASES)
 def test_each_word_has_a_weight_whatever_the_width(system: str, length: int) -> None:
     model, text = model_of(system), note(length)
     found = weights_of(model, text)
@@ -69,8 +84,7 @@ def test_each_word_has_a_weight_whatever_the_width(system: str, length: int) -> 
         assert planted.equal(wider[method], exact[method], method), method
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("system", [system for system in SYSTEMS if system not in BLIND])
+@pytest.mark.parametrize(("system", "length"), [case for case in CASES if case[0] not in BLIND])
 def test_the_peak_is_on_the_word_that_drives_the_code(system: str, length: int) -> None:
     model, read = planted_model(system), min(length, MAX_TOKENS)
     for place in sorted({0, read // 3, read - 1} if length < 200 else {read // 3}):
