@@ -27,7 +27,7 @@ from places import ROOT
 from icdbench.cli import results, trained
 from icdbench.data import source
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What a command says, and the reason why it is not run.

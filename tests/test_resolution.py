@@ -13,7 +13,7 @@ import icdbench.run as runner
 from icdbench.resolution import DATA_SET, LAYERS, MODEL, SUITE, USER, Resolved
 from icdbench.run import Request
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cache")]
 
 
 def resolved(system: str, **changes: Any) -> Resolved:

@@ -55,7 +55,7 @@ def test_tokens_are_runs_of_word_characters_that_are_no_numbers(text: str, token
 
 @pytest.mark.slow
 @given(st.text())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_tokens_by_another_way_of_saying_it(text: str) -> None:
     runs = groupby(composed(text), key=lambda character: character.isalnum() or character == "_")
     found = ["".join(run) for is_word, run in runs if is_word]

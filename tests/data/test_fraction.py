@@ -15,7 +15,6 @@ from icdbench.settings import SpecError
 from icdbench.spec import DataSpec
 from icdbench.types import Corpus
 
-
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
 

@@ -34,7 +34,7 @@ from icdbench.training import objectives
 from icdbench.training.state import Progress, TrainingError
 from icdbench.types import Corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
 
 FAST: dict[str, Any] = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}
 FAST |= {"data.embeddings": "random", "data.max_tokens": 8}

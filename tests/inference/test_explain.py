@@ -43,6 +43,7 @@ def check_spans(text: str, rule: Rule) -> None:
     assert all(word in piece for word, piece in zip(words, found, strict=True))
 
 
+@pytest.mark.uncounted
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=60), st.sampled_from(RULES))
@@ -53,6 +54,7 @@ def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
 ODD = [chr(i) for i in range(0x110000) if chr(i).lower() != chr(i)]  # in another case another character, or two
 
 
+@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:

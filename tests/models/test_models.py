@@ -72,11 +72,12 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert without == []
 
 
+@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_eight_documents_can_be_overfitted(name: str) -> None:
     model = neural(name)
-    documents = learnable(8, shortest=8)
+    documents = learnable(8, shortest=8, longest=16)
     batch = next(Loader(documents).batches([np.arange(8)]))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(300):

@@ -28,11 +28,11 @@ def drawn(num_codes: int) -> tuple[csr_matrix, csc_matrix]:
     return features_NV, csc_matrix(labels_NL)
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize("strength", [1.0, 10.0])
+@pytest.mark.parametrize(("strength", "balanced"), [(1.0, False), (10.0, True)])
 def test_the_minimum_is_scikit_learns(monkeypatch: pytest.MonkeyPatch, strength: float, *, balanced: bool) -> None:
     monkeypatch.setattr(linear, "TOLERANCE", 1e-6)
-    features_NV, labels_NL = drawn(linear.TOGETHER + 9)
+    monkeypatch.setattr(linear, "TOGETHER", 8)
+    features_NV, labels_NL = drawn(17)
     found_WL = torch.zeros(FEATURES + 1, labels_NL.shape[1])
     times_L = np.zeros(labels_NL.shape[1], int)
     for codes, weights_WC in linear.fit(features_NV, labels_NL, strength, balanced=balanced):

@@ -136,7 +136,7 @@ def test_what_would_not_read_back_is_refused_and_nothing_is_kept(
 # --- CSV -----------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=4))
 def test_csv_rows_read_back(rows: list[list[str]]) -> None:
     text = "".join(map(output.csv_row, rows))
@@ -216,7 +216,7 @@ TABLES = {"md": markdown, "latex": latex, "html": html}
 
 
 @pytest.mark.parametrize("fmt", MARKUP)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(CELLS.filter(lambda cell: output.one_line(cell) != ""), min_size=9, max_size=9),
     st.sets(st.integers(3, 6)),
