@@ -77,7 +77,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", NEURAL)
 def test_eight_documents_can_be_overfitted(name: str) -> None:
     model = neural(name)
-    documents = learnable(8, shortest=8, longest=16)
+    documents = learnable(8, shortest=8)
     batch = next(Loader(documents).batches([np.arange(8)]))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(300):
