@@ -53,7 +53,10 @@ PRINTED = re.compile(
 @functools.cache
 def records(*datasets: str) -> list[RunRecord]:
     """The committed runs on some data sets."""
-    stored = [each for name in datasets for each in store.load_records(FOLDERS[name]) if each.spec.dataset == name]
+    folders = dict.fromkeys(FOLDERS[name] for name in datasets)
+    found = [(place, each) for place in folders for each in store.load_records(place)]
+    wanted = {name: FOLDERS[name] for name in datasets}
+    stored = [each for place, each in found if wanted.get(each.spec.dataset) == place]
     return measure.with_ceilings(stored, list(PLACES))
 
 

@@ -215,6 +215,7 @@ def test_the_hierarchy_is_the_same_from_the_cache_and_in_every_order_of_document
         assert runner.task(corpus, DataSpec(), None).hierarchy is corpus.hierarchy
 
 
+@pytest.mark.slow
 def test_demo_and_mimic_have_theirs(tmp_path: Path) -> None:
     assert up(prepared("demo", top_codes=5), prepared("demo", top_codes=5).vocabulary.codes[0])[-1] in ROOTS
     tables = small_mimic()

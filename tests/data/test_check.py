@@ -225,6 +225,7 @@ def test_codes_that_are_spelled_alike(codes: list[str], expected: list[tuple[str
     assert bool(line) == bool(expected)
 
 
+@pytest.mark.slow
 def test_codes_with_titles_of_their_own_are_no_spellings() -> None:
     every = [code for of in icd9.titles().values() for code in of]
     titles = icd9.icd9cm_titles(every)

@@ -203,6 +203,7 @@ PIECES = ['"', ",", "\n", "\r\n", "\r", " ", "a", "é", "血", "😀", "\0", "\t
 CELL = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), max_size=8)),
@@ -268,6 +269,7 @@ def test_a_packed_file_with_another_checksum_is_refused(put: Callable[..., Path]
     assert len(whole_table(path, ["TEXT"])) == 13
 
 
+@pytest.mark.slow
 def test_a_plain_file_that_is_cut_off_is_refused_wherever_that_can_be_seen(
     put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +292,7 @@ def test_a_plain_file_that_is_cut_off_is_refused_wherever_that_can_be_seen(
             assert "Admission" not in error(path)
 
 
+@pytest.mark.slow
 def test_a_large_file_that_is_cut_off_is_refused(put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """At random places, against what the csv module makes of the rest."""
     monkeypatch.setattr(physionet, "BLOCK", 10_000)

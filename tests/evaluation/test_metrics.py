@@ -257,6 +257,7 @@ def test_blocks_do_not_matter(cells: int, monkeypatch: pytest.MonkeyPatch) -> No
     assert [evaluate(*DATA[name]) for name in ("random", "tied", "many codes")] == whole
 
 
+@pytest.mark.slow
 def test_tuned_threshold_is_the_best_of_all() -> None:
     for seed in range(150):
         rng = np.random.default_rng(seed)

@@ -30,6 +30,7 @@ def inputs(width: int, value_width: int, dtype: torch.dtype = torch.float64) -> 
 MASKS = [None, nn.mask(torch.tensor([9, 1, 4]), 9), nn.mask(torch.tensor([9, 1, 4]), 9).flip(1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cells", [1, 20, 1 << 20])
 @pytest.mark.parametrize("mask", MASKS, ids=["all", "first", "last"])
@@ -61,6 +62,7 @@ NEED_THEM = {
 }  # a convolution over them; no softmax, so with many codes no weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NEURAL if name not in NEED_THEM])
 def test_no_model_keeps_a_weight_for_each_code_and_token(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "BLOCK_CELLS", 1000)

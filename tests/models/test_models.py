@@ -305,6 +305,7 @@ def test_birnn_equals_torch_on_packed_sequences(kind: type[nn.LSTM | nn.GRU]) ->
     torch.testing.assert_close(torch.cat(ours(hidden_BTF, lengths_B), 2), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_logits_in_bf16_stay_near_those_in_fp32(name: str) -> None:
     model = neural(name).eval()

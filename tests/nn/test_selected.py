@@ -23,6 +23,7 @@ def problem() -> tuple[csr_matrix, csc_matrix]:
     return features_NV, csc_matrix(labels_NL.astype(np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("C", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize("first", [1, 10, 1000])
 def test_l1_weights_reach_liblinears_minimum(

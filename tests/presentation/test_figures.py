@@ -166,6 +166,7 @@ def test_a_figure_of_your_own_is_one_file(tmp_path: Path) -> None:
         figures.draw(str(path), request([record("lr")]))
 
 
+@pytest.mark.slow
 def test_each_raw_data_and_task_has_a_figure_of_its_own() -> None:
     runs = [record(), record(fingerprint="f" * 16), record(changed={"data.language": "es"}), record(dataset="demo")]
     names = [each.name for each in figures.draw("fig5", request(runs))]

@@ -57,6 +57,7 @@ def test_figures_follow_from_the_predictions(record: RunRecord) -> None:
         assert again == pytest.approx({key: stored[key] for key in again}, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
 def test_records_are_of_models_and_settings_that_still_exist(record: RunRecord) -> None:
     entry = registry.entry(record.spec.model)

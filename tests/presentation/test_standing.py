@@ -20,6 +20,8 @@ from icdbench.presentation.layouts import columns_for
 from icdbench.presentation.standing import marked
 from icdbench.records import store
 
+pytestmark = pytest.mark.slow
+
 COMMITTED = ROOT / "results"
 NOTE = "≈ cannot be told from the best of its column (bold): p of at least 0.05 by the paired bootstrap of"
 
@@ -37,7 +39,6 @@ def shown(results: Path, *, fmt: str = "md") -> str:
     return tables.comparison(store.load_records(results), fmt, results=[results])
 
 
-@pytest.mark.slow
 def test_the_marks_are_those_of_compare() -> None:
     """On the committed runs: each system against the best of a column, as `icdbench compare` has it."""
     names = ["jlan", "jlan-released", "laat", "msatt-kg", "lr", "lr@tfidf"]
@@ -122,7 +123,6 @@ def test_other_gold_codes_and_damaged_files_are_not_tested(results: Path) -> Non
     assert "Not tested: lr: predictions are damaged." in text
 
 
-@pytest.mark.slow
 def test_many_systems_are_drawn_so_often_that_some_can_be_told_apart(tmp_path: Path) -> None:
     """Of 27 systems the best is far ahead: with 1,000 resamples no corrected p-value could be below .05."""
     names = [f"m{number}" for number in range(26)]

@@ -392,6 +392,7 @@ def test_no_runs_at_all(fmt: str) -> None:
     assert fmt == "csv" or "No runs are stored" in nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_order_of_records_does_not_matter(fmt: str) -> None:
     runs = [

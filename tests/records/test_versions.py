@@ -93,6 +93,7 @@ def test_equal_versions_go_without_a_word() -> None:
     assert "[" not in "".join(rows(tables.comparison(RECORDS), "caml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fig6", "fig7"])
 def test_a_study_is_drawn_of_the_versions_of_most_runs(name: str, caplog: pytest.LogCaptureFixture) -> None:
     def draw(records: Sequence[RunRecord], **chosen: bool) -> list[figures.Drawing]:

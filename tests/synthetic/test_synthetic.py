@@ -234,6 +234,7 @@ def test_a_phrase_within_another_is_not_taken_for_it() -> None:
     }
 
 
+@pytest.mark.slow
 def test_any_title_can_be_paraphrased() -> None:
     for titles in icd9.titles().values():
         for number, title in enumerate(titles.values()):
