@@ -15,7 +15,7 @@ SCRIPT = ROOT / "tests" / "faults" / "altered.py"
 
 
 def test_altered_files_are_refused_or_read_as_before() -> None:
-    words = [sys.executable, str(SCRIPT), "--records", "68", "--bundles", "12", "--cache", "11"]
+    words = [sys.executable, str(SCRIPT), "--records", "51", "--bundles", "12", "--cache", "11"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
     assert len(rows) >= 35, done.stderr

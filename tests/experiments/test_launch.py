@@ -32,7 +32,7 @@ from icdbench.records import store
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec
 from icdbench.training.state import Progress, TrainingError
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 WORDS = ("run", "--models", "caml,lr", "--seeds", "2", "--device", "cpu", *FAST)
 

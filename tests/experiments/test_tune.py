@@ -34,7 +34,7 @@ from icdbench.training import objectives
 from icdbench.training.state import Progress, TrainingError
 from icdbench.types import Corpus
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 FAST: dict[str, Any] = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}
 FAST |= {"data.embeddings": "random", "data.max_tokens": 8}
@@ -317,6 +317,7 @@ def test_no_split_but_training_and_validation_reaches_a_trial(
 # --- How it goes on ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.uncounted
 def test_stopped_and_continued_equals_never_stopped(
     few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +433,7 @@ def test_nothing_but_failures_is_status_1(
     assert not list(tmp_path.glob("results/tuning/*/*.json"))
 
 
+@pytest.mark.uncounted
 def test_hopeless_trials_are_ended(few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "WARMUP", 0)
     fit, calls = train.fit, []

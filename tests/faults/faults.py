@@ -590,6 +590,8 @@ def mount(*words: str) -> bool:
 
 # --- Every command that writes ------------------------------------------------------------------------------------------
 
+# What these import beside a run: once in this process, from which all are forked.
+LATER = ("optuna", "captum.attr", "matplotlib.figure", "wordcloud", "pyarrow.parquet", "icdbench.presentation.report")
 # What Python does to files, as its audit hooks are told.
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "tempfile.mkdtemp"}
 
@@ -644,30 +646,38 @@ class Undisturbed:
     seconds: float
 
 
-def undisturbed(setting: Setting, name: str) -> Undisturbed:
-    """Two passes of a command."""
-    trees = []
+def undisturbed(setting: Setting, names: Sequence[str]) -> dict[str, Undisturbed]:
+    """Two passes of each command."""
+    passes: list[dict[str, Undisturbed]] = []
     for number in range(2):
         time.sleep(1.1 * number)  # what is written with the time, in seconds, differs between the passes
-        place, counted = setting.place(setting.finished), setting.folder / "changes"
-        counted.write_text("", encoding="utf-8")
-        file = os.open(counted, os.O_WRONLY | os.O_APPEND)
-        words, began = writers(place)[name], time.monotonic()
-        ended = place.command(changing(place, lambda file=file: os.write(file, b".")), words)  # type: ignore[misc]
-        seconds, changes = time.monotonic() - began, counted.stat().st_size
-        os.close(file)
-        assert ended.status == 0, ended.err
-        trees.append(place.tree())
-        shutil.rmtree(place.folder)
-    one, other = trees
-    assert one.keys() == other.keys(), name
-    return Undisturbed({path: one[path] if one[path] == other[path] else "" for path in one}, changes, seconds)
+        passes.append({name: one_pass(setting, name) for name in names})
+    for name in names:
+        one, other = (found[name].tree for found in passes)
+        assert one.keys() == other.keys(), name
+        passes[1][name].tree = {path: one[path] if one[path] == other[path] else "" for path in one}
+    return passes[1]
+
+
+def one_pass(setting: Setting, name: str) -> Undisturbed:
+    """A command as it is, with the digests of all its files."""
+    place, counted = setting.place(setting.finished), setting.folder / "changes"
+    counted.write_text("", encoding="utf-8")
+    file = os.open(counted, os.O_WRONLY | os.O_APPEND)
+    words, began = writers(place)[name], time.monotonic()
+    ended = place.command(changing(place, lambda: os.write(file, b".")), words)
+    seconds, changes = time.monotonic() - began, counted.stat().st_size
+    os.close(file)
+    assert ended.status == 0, ended.err
+    tree = place.tree()
+    shutil.rmtree(place.folder)
+    return Undisturbed(tree, changes, seconds)
 
 
 def leftovers(setting: Setting, number: int) -> Iterator[Tally]:
     """kill -9 of every command that writes, at a random change of a file or a random time: the next one finds nothing left."""
     names = list(writers(setting.place(setting.finished)))
-    whole = {name: undisturbed(setting, name) for name in names}
+    whole = undisturbed(setting, names)
     tallies = {name: Tally(f"kill -9: {name}") for name in names}
     attempts = 0
     while (done := sum(tally.injected for tally in tallies.values())) < max(
@@ -739,7 +749,7 @@ def prepared(folder: Path, seed: int) -> Setting:
     finished, timed = Place.new(folder / "finished"), Place.new(folder / "timed")
     ended = finished.command(lambda: around("writing the table", lambda: None, noting(folder / "modules")))
     assert ended.status == 0, ended.err
-    for name in (folder / "modules").read_text(encoding="utf-8").split():
+    for name in [*(folder / "modules").read_text(encoding="utf-8").split(), *LATER]:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     ended = timed.command(timing(folder / "seconds"))

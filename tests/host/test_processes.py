@@ -17,7 +17,7 @@ from icdbench import files
 from icdbench.host import processes
 from icdbench.records import store
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-m", "icdbench"]
 TRAINING = [
