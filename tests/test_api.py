@@ -108,10 +108,9 @@ def test_examples_of_the_page(few_notes: Path, tmp_path: Path, monkeypatch: pyte
         if block.startswith('"""'):  # a file of the user's own, which its first line names
             Path(block.removeprefix('"""').partition(":")[0]).write_text(block, encoding="utf-8")
         else:
-            block = block.replace('"demo"', f'"{few_notes.name}"').replace(
-                '"data.top_codes": 5', '"data.min_documents": 1'
-            )
-            exec(compile(block, "docs/api.md", "exec"), names)  # noqa: S102
+            few = block.replace('"demo"', f'"{few_notes.name}"')
+            few = few.replace('"data.top_codes": 5', '"data.min_documents": 1')
+            exec(compile(few, "docs/api.md", "exec"), names)  # noqa: S102
 
 
 # --- Runs ----------------------------------------------------------------------------------------------------------------
