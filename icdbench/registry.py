@@ -17,12 +17,13 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from torch import nn
 
+from icdbench.data import encoders
 from icdbench.plugins import listing, loading
 from icdbench.settings import Settings, SpecError, UnsuitableError, nearest
 from icdbench.spec import Study, TrainSpec, Variant
@@ -121,10 +122,13 @@ class Entry:
     def check(self, data: Corpus | Task, variant: Variant | None = None) -> None:
         """Raises UnsuitableError if the data have not what the model, or its variant, needs."""
         there = {"titles": any(map(len, data.descriptions or ())), "hierarchy": data.hierarchy is not None}
+        there[encoders.FIELD] = not isinstance(data, Task) or data.encoder is not None
         needs, system = self.needs, self.name
         if variant is not None and variant.needs:
             needs, system = (*needs, *variant.needs), f"{self.name}@{variant.name}"
         if lacking := next((need for need in needs if not there[need]), None):
+            if lacking == encoders.FIELD:
+                raise UnsuitableError(f"{system} needs a pretrained encoder: --set {self.name}.encoder=FOLDER")
             raise UnsuitableError(
                 f"{system} needs the codes' {lacking}, and these data have none; run another model, "
                 "or for own data set data.code_system"
@@ -162,7 +166,8 @@ def register(
     `data` and `train` say where its paper differs from the suite's defaults; `small` replaces settings of the training,
     or of the model itself, on data sets of hundreds of documents, for which the published ones were not chosen; what it
     replaces is kept as the variant `published`. `study` is the search that found them; none if they were chosen by
-    hand. `needs` names what it cannot be trained without: titles, hierarchy.
+    hand. `needs` names what it cannot be trained without: titles, hierarchy, encoder (a
+    pretrained one, which its field `encoder` names and which comes with the task).
     Stored runs of another `version` are not reused. Without one it is a digest of the file that calls this and of those beside
     it that it imports, but for comments, docstrings and layout. An author who gives one says when equal settings give other results than before, by more than
     rounding or another seed would, and gives fields that are added later a default that computes what was computed before.
@@ -379,9 +384,14 @@ def defaults(name: str, version: str) -> Mapping[str, Any]:
 
 
 def build(name: str, task: Task, **overrides: Any) -> Model:
-    """A new model, `name` being `caml` or `jlan@no-joint`, with some of its fields replaced. Raises SpecError."""
+    """A new model, `name` being `caml` or `jlan@no-joint`, with some of its fields replaced.
+
+    The encoder that a model needs is the task's, else the one that its settings name by content. Raises SpecError, DataError.
+    """
     base, variant = split(name)
     found = entry(base)
-    found.check(task)
     config = found.config().override(found.variant(variant).model, name).override(overrides, base)
+    if task.encoder is None and encoders.FIELD in found.needs:
+        task = replace(task, encoder=encoders.named(getattr(config, encoders.FIELD)))
+    found.check(task)
     return cast("Model", found.cls(config, task))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from icdbench.data import datasets, word_vectors
+from icdbench.data import datasets, encoders, word_vectors
 from icdbench.settings import Settings, SpecError, nearest
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec, Variant
 from icdbench.training import accelerator, objectives
@@ -68,10 +68,10 @@ def resolve(
     on: Fabric,
 ) -> Resolved:
     """The settings of a system on a data set, which `load` encodes. Raises SpecError; UnsuitableError for unsuitable data."""
-    declared = {**entry.data, **variant.data}
+    own, declared = _with_encoder(entry, variant, changes)
     default_data = origin.settings(declared)
     asked = word_vectors.by_content(changes_of(changes, "data"))
-    config = entry.config().override({**variant.model, **changes_of(changes, entry.name)}, entry.name)
+    config = entry.config().override({**variant.model, **own}, entry.name)
     unused = origin.settings({**declared, **asked}).idle(word_vectors=_has_word_vectors(config))
     data_changes = {name: value for name, value in asked.items() if name not in unused}
     data = origin.settings({**declared, **data_changes})
@@ -80,7 +80,7 @@ def resolve(
 
     small = _for_small_data(entry, variant, len(corpus.splits["train"]))
     default_config = entry.config().override({**small[entry.name], **variant.model}, entry.name)
-    config = default_config.override(changes_of(changes, entry.name), entry.name)
+    config = default_config.override(own, entry.name)
     of_origin = {name: value for name, value in origin.train.items() if name not in variant.train}
     of_data_set = {**small["train"], **of_origin}
     default_train = TrainSpec().override({**entry.train, **variant.train, **of_data_set}, "train")
@@ -124,6 +124,22 @@ def resolve(
     }
     idle = {f"data.{name}" for name in unused} | {f"train.{name}" for name in unused_train}
     return Resolved(Planned(spec, changed, adapted), corpus, layers, frozenset(idle & changes.keys()))
+
+
+def _with_encoder(entry: Entry, variant: Variant, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the user changes of the model, and what the model declares of the data.
+
+    An encoder that it needs is named by its content, and its tokeniser is declared. Raises SpecError, DataError.
+    """
+    own, declared = changes_of(changes, entry.name), {**entry.data, **variant.data}
+    if encoders.FIELD not in entry.needs:
+        return own, declared
+    config = entry.config().override({**variant.model, **own}, entry.name)
+    encoder = encoders.keep(getattr(config, encoders.FIELD), entry.name)
+    asked = encoders.tokenizer_by_content(changes_of(changes, "data"))
+    if (asked.get("tokens", "subwords"), asked.get("tokenizer", encoder.tokenizer)) != ("subwords", encoder.tokenizer):
+        raise SpecError(f"{entry.name} reads the subwords of its encoder; leave data.tokens and data.tokenizer out")
+    return {**own, encoders.FIELD: encoder.name}, {**declared, "tokenizer": encoder.tokenizer}
 
 
 def _for_small_data(entry: Entry, variant: Variant, documents: int) -> dict[str, dict[str, Any]]:

@@ -104,6 +104,12 @@ class DataSpec(Settings):
         "train", description="texts that word2vec is trained on; only 'all' lets it see validation and test texts"
     )
     words: Rule = Field("not-numeric", description="which tokens count as words (icdbench.data.tokens)")
+    tokens: Literal["words", "subwords"] = Field(
+        "words", description="what documents are split into; subwords: by a tokeniser whose vocabulary is fixed"
+    )
+    tokenizer: str = Field(
+        "", description="the folder of the encoder that subwords are of; a model with an encoder has its own"
+    )
 
     @classmethod
     def task_fields(cls) -> dict[str, bool]:
@@ -122,13 +128,22 @@ class DataSpec(Settings):
             "code_terms": not self.code_terms,
             "fraction": self.fraction == 1,
             "fraction_seed": self.fraction == 1,
+            "tokens": self.tokens == "words",
+            "tokenizer": self.tokens == "words",
         }
         return {name for name, is_usual in usual.items() if is_usual}
 
+    @property
+    def of_words(self) -> set[str]:
+        """The fields without effect on subwords, whose vocabulary is fixed."""
+        return {"words", "min_documents"} if self.tokens == "subwords" else set()
+
     def idle(self, *, word_vectors: bool) -> set[str]:
-        """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, word vectors of
-        a model that has none, their training if they are not trained."""
-        choice = ({"fraction_seed"} & self.unchosen) | ({"label_set"} if self.top_codes is not None else set())
+        """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, the tokeniser
+        of words, which words are known beside subwords, word vectors of a model that has none, their training if they are
+        not trained."""
+        choice = ({"fraction_seed", "tokenizer"} & self.unchosen) | self.of_words
+        choice |= {"label_set"} if self.top_codes is not None else set()
         if not word_vectors:
             return choice | {"embeddings", "unit_vectors", "embedding_corpus"}
         idle = {"random": {"unit_vectors", "embedding_corpus"}, "word2vec": set[str]()}

@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -58,10 +59,14 @@ class Document:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words and codes by index. Token 0 is padding, 1 stands for unknown words."""
+    """Words and codes by index. Token 0 is padding, 1 stands for unknown words.
+
+    Where tokens are subwords, `tokenizer` says how texts become them: the text of a tokenizer.json.
+    """
 
     tokens: tuple[str, ...]
     codes: tuple[str, ...]
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +157,23 @@ class Corpus:
 
 
 @dataclass(frozen=True, eq=False)
+class Encoder:
+    """A pretrained transformer encoder: `config` as its config.json has it, and the folder of its `weights`.
+
+    `ids` [V] are its own numbers of the tokens, -1 for one that it does not have. Without weights it starts at random, as in
+    a bundle, whose weights replace what is drawn.
+    """
+
+    config: Mapping[str, Any]
+    ids: IntArray | None = None
+    weights: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree, the codes
-    as the data spell them, and, with `data.code_terms`, all names of the codes."""
+    as the data spell them, with `data.code_terms` all names of the codes, and the pretrained encoder of a model that needs one.
+    """
 
     num_tokens: int
     num_codes: int
@@ -163,6 +182,7 @@ class Task:
     hierarchy: Hierarchy | None = None
     names: Names | None = None
     codes: tuple[str, ...] = ()
+    encoder: Encoder | None = None
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds it field by field

@@ -17,6 +17,7 @@ from icdbench.inference.explain import Pass, methods
 from icdbench.inference.predict import Predictor
 from icdbench.models.knn import NearestNeighbours
 from icdbench.nn.ngrams import NGramModel
+from icdbench.nn.pretrained import ChunkedEncoder
 from icdbench.types import FloatArray
 
 WORD = 14  # the word that drives the codes, by its number
@@ -70,13 +71,26 @@ def plant(predictor: Predictor) -> None:
             model.coefficients_LV = coefficients_LV
         return
     pooled = "attention" not in methods(Pass(predictor, "w20"))
+    encoders = [each for each in model.modules() if isinstance(each, ChunkedEncoder)]
+    inside = {module for each in encoders for module in each.modules()}
     with torch.no_grad():
         for module in model.modules():
-            _plant(module, pooled=pooled)
+            if isinstance(module, nn.LayerNorm):  # it would level a vector of equal numbers
+                module.register_forward_hook(lambda _module, given, _found: given[0])
+            elif module in inside:
+                _add_nothing(module)
+            else:
+                _plant(module, pooled=pooled)
         for name, titles in model.named_buffers():
             if name.startswith("title_"):
                 titles.fill_(1 if "lengths" in name else WORD)
     model.eval()  # nothing that was computed of other weights is kept
+
+
+def _add_nothing(module: nn.Module) -> None:
+    """What layers of a transformer add to their input is nothing: each word stays what it was."""
+    for parameter in module.parameters(recurse=False):
+        parameter.zero_()
 
 
 def _plant(module: nn.Module, *, pooled: bool) -> None:

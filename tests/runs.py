@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import encoders
 import numpy as np
 from corpora import Row, write
 from places import ROOT
@@ -191,6 +192,7 @@ def train(
     sizes = {name: size for name, size in SMALL.items() if name in registry.entry(base).config.model_fields}
     settings: dict[str, Any] = {f"{base}.{name}": size for name, size in sizes.items()}
     settings |= {"train.max_epochs": 1, "data.embeddings": "random", "data.code_system": "icd9cm"}
+    settings |= encoders.settings(base, registry.entry(base).needs)
     settings |= {**(UNSURE if base == "caml" else {}), **(changes or {})}
     request = runner.Request([system], str(path), changes=settings, results=folder / "results", device="cpu")
     (planned,) = runner.expand(request)

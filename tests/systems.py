@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from encoders import RANDOM, SMALL_ENCODER
 from numpy.typing import NDArray
 from torch import nn
 
@@ -72,7 +73,7 @@ def small_task(width: int | None = None, *, described: bool = True) -> Task:
     parents = np.array([2, 2, 7, 7, 7, 8, 9, 8, -1, -1], np.int32)
     tree = Hierarchy(parents, ("heading", "(root)", "(other)"), (np.array([50, 51], np.int32), none, none))
     descriptions = (*titles, none) if described else None
-    return Task(NUM_TOKENS, NUM_CODES, vectors, descriptions, tree, names(titles), CODES)
+    return Task(NUM_TOKENS, NUM_CODES, vectors, descriptions, tree, names(titles), CODES, RANDOM)
 
 
 def names(bags: Sequence[Sequence[int] | NDArray[np.int32]], codes: Sequence[int] | None = None) -> Names:
@@ -140,6 +141,7 @@ def predictor(system: str, max_tokens: int = 100) -> Predictor:
         codes=task.codes, titles=("<b>title</b>",) * task.num_codes,
         descriptions=tuple(tuple(title.tolist()) for title in titles),
         hierarchy=bundle.StoredTree(parents=tuple(tree.parents.tolist()), ancestors=tree.ancestors, descriptions=tuple(tuple(title.tolist()) for title in tree.descriptions)),
+        encoder=SMALL_ENCODER if "encoder" in entry.needs else None,
     )  # fmt: skip
     fitted = model.state_dict() if isinstance(model, nn.Module) else model.weights()
     return Predictor(bundle.Bundle(contents, {name: np.asarray(value) for name, value in fitted.items()}))

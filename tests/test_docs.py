@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import encoders
 import pytest
 from conftest import Call
 from finished import TABLES, run_of
@@ -130,6 +131,7 @@ def desk(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (finished / "notes" / "one.txt").write_text((finished / "note.txt").read_text())
     (finished / "gpt.csv").write_text("id,codes\n" + "".join(f"{number},038.9\n" for number in range(30, 40)))
     (finished / "vectors.bin").write_text(f"1 100\nfever{' 0.5' * 100}\n")
+    (finished / "encoder").symlink_to(encoders.folder())
     (finished / "DIR").mkdir()
     small().write(finished / "DIR" / "mimic3")
     for place, systems in (("ours", ("caml", "jlan", "lr")), ("theirs", ("caml", "cnn"))):

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from icdbench.benchmarks.speed import train
-from icdbench.benchmarks.speed.plain import PLAIN
+from icdbench.benchmarks.speed.plain import TIMED
 from icdbench.data.batches import Loader
 from icdbench.host.tuning import ENVIRONMENT
 from icdbench.training.accelerator import fabric
@@ -210,7 +210,7 @@ def child(case: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=train.names, default=list(PLAIN))
+    parser.add_argument("--models", type=train.names, default=TIMED)
     parser.add_argument("--codes", type=lambda text: [int(count) for count in text.split(",")], default=[50, 8921])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

@@ -400,6 +400,37 @@ class MsattKg(Embedded):
         return logits_BL
 
 
+class PlmIcd(nn.Module):
+    def __init__(self, config: Any, task: Task) -> None:
+        from transformers import AutoConfig, AutoModel
+
+        super().__init__()
+        assert task.encoder is not None
+        model = AutoModel.from_config(AutoConfig.for_model(**task.encoder.config))  # type: ignore[no-untyped-call]
+        width = model.config.hidden_size
+        self.chunk_size = config.chunk_size
+        self.embedding = nn.Embedding(task.num_tokens, width, padding_idx=0)
+        model.set_input_embeddings(nn.Identity())
+        model.pooler = None
+        self.encoder = nn.ModuleDict({"model": model})
+        self.decoder = nn.ModuleDict(
+            {
+                "W": nn.Linear(width, config.attention_size, bias=False),
+                "U": nn.Linear(config.attention_size, task.num_codes, bias=False),
+                "output": Output(width, task.num_codes),
+            }
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        chunks = self.embedding(batch.tokens_BT).split(self.chunk_size, dim=1)
+        states = [self.encoder["model"](inputs_embeds=chunk).last_hidden_state for chunk in chunks]
+        hidden_BHT = torch.cat(states, dim=1).transpose(1, 2)
+        keys_BFT = self.decoder["W"](hidden_BHT.transpose(1, 2)).tanh().transpose(1, 2)
+        queries_LF = self.decoder.get_parameter("U.weight")
+        logits_BL: Tensor = self.decoder["output"](attention(queries_LF, keys_BFT, hidden_BHT))
+        return logits_BL
+
+
 PLAIN: dict[str, Callable[[Any, Task], nn.Module]] = {
     "bigru": BiGru,
     "caml": Caml,
@@ -413,4 +444,6 @@ PLAIN: dict[str, Callable[[Any, Task], nn.Module]] = {
     "msatt-kg": MsattKg,
     "msmn": Msmn,
     "multirescnn": MultiResCnn,
+    "plm-icd": PlmIcd,
 }
+TIMED = [name for name in PLAIN if name != "plm-icd"]  # whose time is that of its encoder, another library's

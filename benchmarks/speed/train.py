@@ -52,7 +52,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from icdbench import registry
-from icdbench.benchmarks.speed.plain import PLAIN, load
+from icdbench.benchmarks.speed.plain import PLAIN, TIMED, load
 from icdbench.data.batches import Loader, training_order
 from icdbench.host import tune_process
 from icdbench.host.tuning import ENVIRONMENT
@@ -467,7 +467,7 @@ def names(text: str) -> list[str]:
 
 
 def main() -> None:
-    neural = [name for name, entry in registry.entries().items() if name in PLAIN and issubclass(entry.cls, nn.Module)]  # type: ignore[arg-type]
+    neural = [name for name, entry in registry.entries().items() if name in TIMED and issubclass(entry.cls, nn.Module)]  # type: ignore[arg-type]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=names, default=neural)
     parser.add_argument("--codes", type=lambda text: [int(count) for count in text.split(",")], default=[50, 8921])

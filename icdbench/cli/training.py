@@ -53,6 +53,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("icdbench")
 app = typer.Typer()
+_NEEDS = {
+    "titles": "titles of the codes",
+    "hierarchy": "a hierarchy of the codes",
+    "encoder": "a pretrained encoder (--set {}.encoder=FOLDER; pip install 'icdbench[plm]')",
+}
 CONTINUES = "stopped; the same command continues where it was"
 
 
@@ -269,6 +274,8 @@ def show_models(
     variant = entry.variant(variant_name)
     count = None if dataset is None else runner.parameters(name, dataset, data)
     fields = entry.config().override(variant.model, base).model_dump()
+    if entry.needs:
+        echo(f"Needs: {', '.join(_NEEDS[each].format(entry.name) for each in entry.needs)}\n")
     echo(f"{entry.about}\n")
     _print_fields(f"{entry.name}.", fields, entry.config.ranges(), wide=wide)
     trained = TrainSpec().override({**entry.train, **variant.train}, "train")

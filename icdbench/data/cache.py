@@ -30,9 +30,12 @@ KINDS = {  # what the cache keeps, a folder each, and the names of its entries t
     "vectors": re.compile(r"(?P<name>.+)-[0-9a-f]{24}-([a-z+]+|file-[0-9a-f]{16})-\d+-(unit|raw)-\d+-gensim[\w.+]+"),
     "digests": re.compile(r"[0-9a-f]{24}"),
     "left-out": re.compile(r"(?P<name>.+)-[0-9a-f]{24}\.csv"),
+    "encoders": re.compile(r"[0-9a-f]{16}"),
+    "tokenizers": re.compile(r"[0-9a-f]{16}"),
+    "places": re.compile(r"[0-9a-f]{16}"),  # of the folders of encoders
 }
 
-FLAT = {"digests", "left-out"}  # whose entries are files
+FLAT = {"digests", "left-out", "places"}  # whose entries are files
 
 CONTENT = re.compile(r"[a-z_.]+\.(npy|json)")  # names of the files in an entry
 

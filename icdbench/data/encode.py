@@ -14,16 +14,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from unicodedata import unidata_version
 
 import numpy as np
 
 from icdbench.codes import Tree
-from icdbench.data import code_names, label_set, quality
+from icdbench.data import code_names, encoders, label_set, quality
 from icdbench.data.cache import cache_root, cached, kept
 from icdbench.data.source import Source, check_codes, divide
-from icdbench.data.tokens import Lexicon, Ragged, document_counts, tokenize
+from icdbench.data.subwords import Subwords
+from icdbench.data.tokens import Lexicon, Ragged, document_counts, spans, tokenize
 from icdbench.files import regular
 from icdbench.settings import DataError, Settings, SpecError
 from icdbench.spec import DataSpec, Rule
@@ -73,15 +74,46 @@ def remembered(opened: Source, raw_content: str) -> Corpus | None:
     return found and _cut(found, opened.data.max_tokens)
 
 
-def notes(texts: Sequence[str], index: Mapping[str, int], rule: Rule, num_codes: int, max_tokens: int) -> Encoded:
-    """Texts without codes as a model reads them, by the position of each known word; plain Python is fast enough."""
-    tokens = Ragged.of([[index.get(word, UNKNOWN) for word in tokenize(text, rule)] or [UNKNOWN] for text in texts])
+class Reader(Protocol):
+    """How single texts become tokens."""
+
+    def read(self, texts: Sequence[str]) -> Ragged:
+        """The positions of each text's tokens in the vocabulary."""
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token stands in the text: its first character, and one past its last."""
+
+
+class Words:
+    """A reader of words, by the position of each known one; plain Python is fast enough."""
+
+    def __init__(self, tokens: Sequence[str], rule: Rule) -> None:
+        self.index, self.rule = {token: position for position, token in enumerate(tokens)}, rule
+
+    def read(self, texts: Sequence[str]) -> Ragged:
+        """The positions of each text's words, that of the unknown one for others."""
+        return Ragged.of([[self.index.get(word, UNKNOWN) for word in tokenize(text, self.rule)] for text in texts])
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each word stands in the text."""
+        return spans(text, self.rule)
+
+
+def reader(vocabulary: Vocabulary, rule: Rule) -> Reader:
+    """How texts become the tokens of a vocabulary. Raises DataError, SpecError."""
+    return Subwords(vocabulary.tokenizer) if vocabulary.tokenizer else Words(vocabulary.tokens, rule)
+
+
+def notes(texts: Sequence[str], by: Reader, num_codes: int, max_tokens: int) -> Encoded:
+    """Texts without codes as a model reads them."""
+    tokens = _none_empty(by.read(texts))
     codes, unseen = Ragged.of([[]] * len(texts)), np.zeros(len(texts), np.int32)
     return Encoded(("",) * len(texts), *tokens, *codes, unseen, num_codes, max_tokens)
 
 
 def _key(opened: Source, raw_content: str) -> str:
-    settings = opened.data.model_dump(mode="json", exclude=LATER_FIELDS | opened.data.unchosen)
+    data = opened.data
+    settings = data.model_dump(mode="json", exclude=LATER_FIELDS | data.unchosen | data.of_words)
     rules = [code_names.VERSION] if opened.data.code_terms else []
     content = [VERSION, unidata_version, *opened.title_versions(), *rules, opened.name, raw_content, settings]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
@@ -106,7 +138,8 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     codes = label_set.of_system(usual, opened) if whole_system else usual
     listed = quality.document_frequencies(each.codes for documents in by_split.values() for each in documents)
     by_split["train"] = _share(by_split["train"], data)
-    lexicon = Lexicon(data.words)
+    tokenizer = _tokenizer(data)
+    lexicon = Subwords(tokenizer) if tokenizer else Lexicon(data.words)
     words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
     background = lexicon.read(raw.background, report)
     # The texts are as large as all that is made of them: they go before more is made.
@@ -123,10 +156,13 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     named = code_names.read(codes, titles, opened) if data.code_terms else []
     anyhow = {word for each in named for word in each.words}
     documents = sum(len(texts.lengths) for texts in counted)
-    tokens, positions = _known_words(lexicon.words, counts, documents, data, anyhow)
+    tokens, positions = tuple(lexicon.words), Ragged.of([range(len(lexicon.words))]).values
+    if not tokenizer:
+        tokens, positions = _known_words(lexicon.words, counts, documents, data, anyhow)
     tree = opened.tree(codes)
     wrong = quality.about_codes({code: listed[code] for code in usual}, alike, titles, tree.outside if tree else ())
-    index = {token: position for position, token in enumerate(tokens)}
+    vocabulary = Vocabulary(tokens, codes, tokenizer)
+    by = reader(vocabulary, data.words)
     facts = {
         **raw.facts,
         "distinct_words": int((counts > 0).sum()),
@@ -137,38 +173,44 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     }
     return Corpus(
         name=opened.name,
-        vocabulary=Vocabulary(tokens, codes),
+        vocabulary=vocabulary,
         splits={
             split: _encode(labelled[split], words.pop(split), positions, codes, data, by_length=opened.by_length)
             for split in SPLITS
         },
         background=_encode([], background, positions, codes, data),
-        descriptions=_titles(codes, titles, index, data),
+        descriptions=_titles(codes, titles, by),
         fingerprint=raw_content,
         key=key,
         synthetic=opened.synthetic,
         facts=facts,
-        hierarchy=_hierarchy(codes, tree, index, data) if tree else None,
+        hierarchy=_hierarchy(codes, tree, by) if tree else None,
         titles=tuple(titles.get(code, "") for code in codes),
         names=code_names.encode(named, tokens) if data.code_terms else None,
         notices=(*raw.notices, *(finding.line for finding in wrong if finding.kind not in opened.expected)),
     )
 
 
-def _titles(
-    names: Sequence[str], titles: Mapping[str, str], index: Mapping[str, int], data: DataSpec
-) -> tuple[IntArray, ...]:
+def _tokenizer(data: DataSpec) -> str:
+    """The text of the tokeniser of subwords; empty for words. Raises SpecError."""
+    if data.tokens == "words":
+        return ""
+    if data.code_terms:
+        raise SpecError("data.code_terms=true reads names of codes word by word; leave it out, or data.tokens=subwords")
+    return encoders.tokenizer(data.tokenizer)
+
+
+def _titles(names: Sequence[str], titles: Mapping[str, str], by: Reader) -> tuple[IntArray, ...]:
     """The title of each name as token indices."""
-    words = (tokenize(titles.get(name, ""), data.words) for name in names)
-    return tuple(np.array([index.get(word, UNKNOWN) for word in title], np.int32) for title in words)
+    return tuple(by.read([titles.get(name, "") for name in names]).rows())
 
 
-def _hierarchy(codes: Sequence[str], tree: Tree, index: Mapping[str, int], data: DataSpec) -> Hierarchy:
+def _hierarchy(codes: Sequence[str], tree: Tree, by: Reader) -> Hierarchy:
     nodes = tuple(dict.fromkeys((*codes, *tree.parents, *tree.parents.values())))
     number = {name: position for position, name in enumerate(nodes)}
     parents = np.array([number[tree.parents[name]] if name in tree.parents else -1 for name in nodes], np.int32)
     ancestors = nodes[len(codes) :]
-    return Hierarchy(parents, ancestors, _titles(ancestors, tree.titles, index, data))
+    return Hierarchy(parents, ancestors, _titles(ancestors, tree.titles, by))
 
 
 def _known_words(
@@ -254,6 +296,7 @@ def _save(built: Corpus, folder: Path) -> None:
         _save_titles(folder, "hierarchy", built.hierarchy.descriptions)
     text = {
         "tokens": built.vocabulary.tokens,
+        **({"tokenizer": built.vocabulary.tokenizer} if built.vocabulary.tokenizer else {}),
         "codes": built.vocabulary.codes,
         "titles": built.titles,
         "notices": built.notices,
@@ -284,6 +327,7 @@ class _Lists(Settings):
     """The lists of a cached data set."""
 
     tokens: tuple[str, ...]
+    tokenizer: str = ""
     codes: tuple[str, ...]
     titles: tuple[str, ...]
     notices: tuple[str, ...]
@@ -295,7 +339,7 @@ class _Lists(Settings):
 def _load(folder: Path) -> Corpus:
     with regular(folder / "corpus.json", MOST_LISTS) as file:
         lists = _Lists.model_validate_json(file.read())
-    vocabulary = Vocabulary(lists.tokens, lists.codes)
+    vocabulary = Vocabulary(lists.tokens, lists.codes, lists.tokenizer)
 
     def array(name: str) -> IntArray:
         loaded: IntArray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from icdbench.codes import CodingSystem, Tree
+from icdbench.data import encoders
 from icdbench.data.cache import raw_digest
 from icdbench.files import MOST_TEXT, regular
 from icdbench.settings import DataError, SpecError, shown
@@ -145,7 +146,8 @@ class Source(ABC):
 
     def settings(self, changes: Mapping[str, Any] | None = None) -> DataSpec:
         """The data set's settings with some of them changed. Raises SpecError."""
-        own = {name: value for name, value in (changes or {}).items() if not self._is_foreign(name, value)}
+        given = encoders.tokenizer_by_content(changes or {})
+        own = {name: value for name, value in given.items() if not self._is_foreign(name, value)}
         base = type(self.data)().override(self.defaults, "data")
         return base.override({**self.implied(base.override(own, "data")), **own}, "data")
 

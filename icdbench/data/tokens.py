@@ -132,7 +132,7 @@ class Lexicon:
         """The numbers of each text's words."""
         parts: list[IntArray] = []
         lengths: list[IntArray] = []
-        chunks = list(_chunks(texts))
+        chunks = list(in_chunks(texts, CHUNK))
         with ThreadPoolExecutor(THREADS) as pool:
             for done, (places, distinct) in enumerate(pool.map(self._split, chunks), start=1):
                 numbers = self._number(distinct)[places]
@@ -181,14 +181,14 @@ def document_counts(numbers: IntArray, offsets: IntArray, num_words: int) -> Int
     return counts
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in order, at least one and about CHUNK characters at a time."""
+def in_chunks(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
+    """Texts in order, at least one and about so many characters at a time."""
     chunk: list[str] = []
     size = 0
     for text in texts:
         chunk.append(text)
         size += len(text)
-        if size >= CHUNK:
+        if size >= characters:
             yield chunk
             chunk, size = [], 0
     if chunk:

@@ -22,15 +22,27 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 
 from icdbench import registry
-from icdbench.data import batches, datasets, encode
+from icdbench.data import batches, datasets, encode, encoders
 from icdbench.files import regular
 from icdbench.records import RunRecord, store
 from icdbench.settings import DataError, Settings, SpecError, nearest
 from icdbench.spec import Rule
 from icdbench.training import score
-from icdbench.types import Corpus, Count, FloatArray, Hierarchy, IntArray, Number, Report, Task, quiet
+from icdbench.types import (
+    Corpus,
+    Count,
+    Encoder,
+    FloatArray,
+    Hierarchy,
+    IntArray,
+    Number,
+    Report,
+    Task,
+    Vocabulary,
+    quiet,
+)
 
-FORMAT = 1  # of the file; a reader refuses a higher one
+FORMAT = 2  # of the file, 1 where it has no subwords; a reader refuses a higher one
 
 
 class StoredTree(Settings):
@@ -63,6 +75,8 @@ class Contents(Settings):
     descriptions: tuple[tuple[Count, ...], ...]
     hierarchy: StoredTree | None
     code_source: str = ""
+    tokenizer: str = ""
+    encoder: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -134,6 +148,8 @@ def of_run(
         descriptions=_listed(corpus.descriptions),
         hierarchy=tree and StoredTree(parents=_listed([tree.parents])[0], ancestors=tree.ancestors, descriptions=_listed(tree.descriptions)),
         code_source=record.code_source,
+        tokenizer=corpus.vocabulary.tokenizer,
+        encoder=encoders.architecture(spec.config.get(encoders.FIELD)),
     )  # fmt: skip
     with _whole(folder / store.WEIGHTS):
         return Bundle(contents, store.load_weights(folder, record))
@@ -190,8 +206,13 @@ def write(bundle: Bundle, path: Path) -> None:
     """The bundle as one file, readable by its owner alone. Raises OSError."""
     from safetensors.numpy import save_file
 
-    text = bundle.contents.model_dump_json()
-    header = {"format": str(FORMAT), "icdbench": text, "sha256": store.array_digest(text, bundle.weights)}
+    of_subwords = bundle.contents.tokenizer or bundle.contents.encoder
+    text = bundle.contents.model_dump_json(exclude=set() if of_subwords else {"tokenizer", "encoder"})
+    header = {
+        "format": str(FORMAT if of_subwords else 1),
+        "icdbench": text,
+        "sha256": store.array_digest(text, bundle.weights),
+    }
     with store.writing_tensors(path, private=True) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, temporary, header)
 
@@ -228,7 +249,7 @@ def model(bundle: Bundle, device: torch.device) -> registry.Model:
     _check_sizes(bundle)
     with torch.random.fork_rng(devices=[]):  # weights replace what is drawn, so nobody's random numbers are used up
         built = registry.build(entry.name, _task(contents), **contents.config)
-    empty = encode.notes([""], {}, contents.words, len(contents.codes), contents.max_tokens)
+    empty = encode.notes([""], encode.Words((), contents.words), len(contents.codes), contents.max_tokens)
     try:
         score.restore(built, bundle.weights, batches.Loader(empty, device))
     except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
@@ -238,10 +259,16 @@ def model(bundle: Bundle, device: torch.device) -> registry.Model:
     return built
 
 
+def reader(bundle: Bundle) -> encode.Reader:
+    """How the model reads texts. Raises DataError, SpecError."""
+    contents = bundle.contents
+    return encode.reader(Vocabulary(contents.tokens, contents.codes, contents.tokenizer), contents.words)
+
+
 def _check_sizes(bundle: Bundle) -> None:
     """Raises DataError for a width that no weight of the bundle has: building the model might take all memory there is."""
     most = max(1000, *(value.size for value in bundle.weights.values())) if bundle.weights else 1000
-    for name, value in bundle.contents.config.items():
+    for name, value in {**(bundle.contents.encoder or {}), **bundle.contents.config}.items():
         if isinstance(value, int) and value > most:
             raise DataError(f"the weights of '{bundle.contents.run}' do not fit its model ({name[:40]}={value})")
 
@@ -257,6 +284,7 @@ def _task(contents: Contents) -> Task:
         if tree is None
         else Hierarchy(np.array(tree.parents, np.int32), tree.ancestors, _arrays(tree.descriptions)),
         codes=contents.codes,
+        encoder=None if contents.encoder is None else Encoder(contents.encoder),
     )
 
 

@@ -28,7 +28,7 @@ import torch
 from rich.text import Text
 from torch import Tensor, nn
 
-from icdbench.data import batches, tokens
+from icdbench.data import batches
 from icdbench.files import replacing
 from icdbench.host import output
 from icdbench.inference.predict import Predictor, Reading
@@ -69,7 +69,7 @@ class Pass:
     def __init__(self, predictor: Predictor, text: str) -> None:
         contents = predictor.bundle.contents
         self.predictor = predictor
-        self.spans = tuple(tokens.spans(text, contents.words)[: contents.max_tokens])
+        self.spans = tuple(predictor.reader.spans(text)[: contents.max_tokens])
         if not self.spans:
             raise DataError("the note has no words that could be explained")
         self.encoded, self.num_words = predictor.encode([text]), len(self.spans)

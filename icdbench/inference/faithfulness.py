@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icdbench.data import datasets, tokens
+from icdbench.data import datasets
 from icdbench.evaluation import bootstrap
 from icdbench.files import remove_abandoned
 from icdbench.inference import bundle
@@ -223,7 +223,7 @@ def evaluate(
     `documents` are those of all splits. Without evidence the figures are those of faithfulness.
     """
     contents, index = predictor.bundle.contents, {code: position for position, code in enumerate(predictor.codes)}
-    readable = [document for document in documents if tokens.spans(document.text, contents.words)]
+    readable = [document for document in documents if predictor.reader.spans(document.text)]
     chosen = {split: drawn(readable, split, index, count, seed) for split in ("validation", "test")}
     if not chosen["test"]:
         raise DataError(f"no test document of '{contents.dataset}' has words and a code that the model knows")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from icdbench import registry
-from icdbench.data import batches, encode, tokens
+from icdbench.data import batches, encode
 from icdbench.host import output
 from icdbench.inference import bundle
 from icdbench.inference.bundle import Bundle
@@ -62,7 +62,7 @@ class Predictor:
         self.bundle = trained
         self.device = accelerator.torch_device(device)
         self.model = bundle.model(trained, self.device)
-        self.index = {token: position for position, token in enumerate(trained.contents.tokens)}
+        self.reader = bundle.reader(trained)
         self.codes = trained.contents.codes
 
     def for_codes(self, titles: Mapping[str, str]) -> Predictor:
@@ -80,8 +80,7 @@ class Predictor:
             )
         if not titles:
             raise SpecError("no codes are given; give at least one, with its title")
-        words = (tokens.tokenize(title, contents.words) for title in titles.values())
-        described = tuple(tuple(self.index.get(word, UNKNOWN) for word in title) for title in words)
+        described = tuple(tuple(title.tolist()) for title in self.reader.read(list(titles.values())).rows())
         named = {"codes": tuple(titles), "titles": tuple(titles.values()), "descriptions": described, "hierarchy": None}
         return Predictor(Bundle(contents.model_copy(update=named), self.bundle.weights), str(self.device))
 
@@ -123,7 +122,7 @@ class Predictor:
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The texts as the model reads them."""
         contents = self.bundle.contents
-        return encode.notes(texts, self.index, contents.words, len(self.codes), contents.max_tokens)
+        return encode.notes(texts, self.reader, len(self.codes), contents.max_tokens)
 
     def scores(self, encoded: Encoded) -> FloatArray:
         """Logits [N, L], in 32 bits."""

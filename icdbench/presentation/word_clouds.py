@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from icdbench.data import tokens
 from icdbench.files import replacing
 from icdbench.inference import explain, predict
 from icdbench.presentation.figures import FORMATS
@@ -64,7 +63,7 @@ def of_titles(predictor: predict.Predictor, text: str, method: str = "") -> dict
     total: dict[str, float] = defaultdict(float)
     named: Counter[str] = Counter()  # how many titles have the word
     for code in [code for code in codes if code.above] or codes[:1]:
-        words = tokens.tokenize(code.title, predictor.bundle.contents.words)
+        words = [_word(code.title, span) for span in predictor.reader.spans(code.title)]
         counts.update(words)
         _, weights = _sums(explain.explain(predictor, text, code.code, method), text)
         for word in set(words):
@@ -79,11 +78,15 @@ def _sums(found: explain.Explanation, text: str) -> tuple[Counter[str], dict[str
     """How often each word of the note occurs, and the sum of its positive weights; zero for other words."""
     counts: Counter[str] = Counter()
     total: dict[str, float] = defaultdict(float)
-    for (start, end), weight in zip(found.spans, found.weights.tolist(), strict=True):
-        word = composed(text[start:end]).lower()
+    for span, weight in zip(found.spans, found.weights.tolist(), strict=True):
+        word = _word(text, span)
         counts[word] += 1
         total[word] += max(weight, 0.0)
     return counts, total
+
+
+def _word(text: str, span: tuple[int, int]) -> str:
+    return composed(text[slice(*span)]).lower()
 
 
 def checked(path: Path | None) -> None:

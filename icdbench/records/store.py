@@ -139,6 +139,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     ):  # cross-entropy, whole or truncated, was the only objective; the codes of training could be predicted
         record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
         record["spec"]["data"] = {"label_set": "train", "code_terms": False, **record["spec"]["data"]}
+    if schema < 6:  # tokens were words
+        record["spec"]["data"] = {"tokens": "words", "tokenizer": "", **record["spec"]["data"]}
     return record
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import encoders
 import pytest
 from conftest import Call
 from corpora import prepared
@@ -313,7 +314,10 @@ def _figures(table: str) -> list[str]:
 
 
 def test_all_means_every_registered_model(notes: Path) -> None:
-    planned = runner.expand(runner.Request(["all", "lr@tfidf"], str(notes), changes={"data.code_system": "icd9cm"}))
+    changes = {"data.code_system": "icd9cm"}
+    for name, entry in registry.entries().items():
+        changes |= encoders.settings(name, entry.needs)
+    planned = runner.expand(runner.Request(["all", "lr@tfidf"], str(notes), changes=changes))
     assert [each.spec.system for each in planned] == [*registry.entries(), "lr@tfidf"]
 
 
@@ -323,11 +327,11 @@ def test_of_all_models_those_that_the_data_do_not_suit_are_left_out(
 ) -> None:
     planned = runner.expand(runner.Request(["all"], str(notes)))
     needing = {name for name, entry in registry.entries().items() if entry.needs}
-    assert {"dr-caml", "msatt-kg"} <= needing
+    assert {"dr-caml", "msatt-kg", "plm-icd"} <= needing
     assert {each.spec.system for each in planned} == registry.entries().keys() - needing
     assert all(any(name in message and "left out" in message for message in caplog.messages) for name in needing)
     for name in needing:
-        with pytest.raises(SpecError, match=f"{name} needs the codes'"):
+        with pytest.raises(SpecError, match=f"{name} needs (the codes'|a pretrained encoder)"):
             runner.expand(runner.Request(["caml", name], str(notes)))
 
 

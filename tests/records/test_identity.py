@@ -76,6 +76,7 @@ def another(cls: type[Settings], name: str) -> Any:
             "code_separator": ",",
             "monitor": "map",
             "embeddings": "random",
+            "tokenizer": "tokenizer-0123456789abcdef",
         }
         return texts[name]
     return (

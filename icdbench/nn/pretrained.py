@@ -1,0 +1,149 @@
+"""A pretrained transformer over long documents, a chunk of subwords at a time (Huang et al. 2022).
+
+The transformers library builds the encoder and reads its weights, from safetensors only. Its word embedding becomes the model's
+own, in the order of the suite's vocabulary, so that gradients by word vectors explain such a model like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from icdbench.nn.layers import mask
+from icdbench.settings import DataError, SpecError
+from icdbench.types import PADDING, UNKNOWN, Encoder, Task
+
+CHUNKS_AT_ONCE = 16  # whose inner states are in memory together while gradients are computed
+
+
+class ChunkedEncoder(nn.Module):
+    """A transformer encoder that reads each document in chunks of `chunk_size` subwords, without special tokens.
+
+    Chunks do not see each other. With `checkpointing` what gradients need is not kept but computed again, CHUNKS_AT_ONCE
+    chunks at a time, so that memory hardly grows with the number of documents and their lengths.
+    """
+
+    def __init__(self, model: nn.Module, chunk_size: int, *, checkpointing: bool) -> None:
+        super().__init__()
+        self.model, self.chunk_size = model, chunk_size
+        if (most := _positions(model)) < chunk_size:
+            raise SpecError(f"chunks of {chunk_size} subwords are longer than the {most} positions of the encoder")
+        self.checkpointing = checkpointing
+
+    @property
+    def width(self) -> int:
+        """Features H of each position."""
+        return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+        """Hidden states [B, T, H], of no meaning where there is padding; chunks of padding alone are not computed."""
+        documents, tokens, _ = embedded_BTE.shape
+        size = min(self.chunk_size, tokens)
+        chunks = -(-tokens // size)
+        padded_BSE = functional.pad(embedded_BTE, (0, 0, 0, chunks * size - tokens))
+        mask_NC = mask(lengths_B, chunks * size).view(documents * chunks, size)
+        filled_F = mask_NC[:, 0].nonzero()[:, 0]
+        found_FCH = self._states(padded_BSE.view(documents * chunks, size, -1)[filled_F], mask_NC[filled_F])
+        hidden_NCH = found_FCH.new_zeros(documents * chunks, *found_FCH.shape[1:]).index_copy(0, filled_F, found_FCH)
+        return hidden_NCH.view(documents, chunks * size, -1)[:, :tokens]
+
+    def _states(self, chunks_FCE: Tensor, mask_FC: Tensor) -> Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return self._of_chunks(chunks_FCE, mask_FC)
+        parts = zip(torch.split(chunks_FCE, CHUNKS_AT_ONCE), torch.split(mask_FC, CHUNKS_AT_ONCE), strict=True)
+        return torch.cat([checkpoint(self._of_chunks, *part, use_reentrant=False) for part in parts])
+
+    def _of_chunks(self, chunks_FCE: Tensor, mask_FC: Tensor) -> Tensor:
+        states_FCH: Tensor = self.model(inputs_embeds=chunks_FCE, attention_mask=mask_FC.long()).last_hidden_state
+        return states_FCH
+
+
+def pretrained(task: Task, chunk_size: int, *, checkpointing: bool) -> tuple[nn.Embedding, ChunkedEncoder]:
+    """The task's encoder: its word embedding [V, E] in the order of the vocabulary, and what reads the embedded documents.
+
+    Padding is row 0, zero, and stays so. A token that the encoder does not have starts as the mean of all. Raises SpecError
+    for chunks that are too long, DataError for weights that are not the encoder's.
+    """
+    assert task.encoder is not None
+    model = _model(task.encoder)
+    words = model.get_input_embeddings()
+    embedding = nn.Embedding(task.num_tokens, words.embedding_dim, padding_idx=PADDING)
+    with torch.no_grad():
+        if task.encoder.ids is None:
+            embedding.weight.normal_(std=float(getattr(model.config, "initializer_range", 0.02)))
+        else:
+            ids_V = torch.from_numpy(task.encoder.ids).to(words.weight.device)
+            assert len(ids_V) == task.num_tokens, (len(ids_V), task.num_tokens)
+            embedding.weight.copy_(words.weight[ids_V.clamp(min=0)])
+            if task.encoder.ids[UNKNOWN] < 0:
+                embedding.weight[UNKNOWN] = words.weight.mean(0)
+        embedding.weight[PADDING] = 0
+    model.set_input_embeddings(nn.Identity())  # it is given vectors, never words
+    return embedding, ChunkedEncoder(model, chunk_size, checkpointing=checkpointing)
+
+
+def _model(encoder: Encoder) -> Any:
+    """The transformer: with its weights, or at random where there are none, or where nothing is to be allocated."""
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.for_model(**encoder.config)
+    if encoder.weights is None or torch.get_default_device().type == "meta":
+        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    else:
+        model = _with_weights(encoder, config)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # summarises a text by its first token, which nothing here reads
+    return model
+
+
+def _with_weights(encoder: Encoder, config: Any) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    try:
+        with _silent():
+            model, report = AutoModel.from_pretrained(
+                str(encoder.weights),
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"the weights in {encoder.weights} cannot be read ({reason})") from None
+    if lacking := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
+        raise DataError(f"the weights in {encoder.weights} lack {len(lacking)} of the encoder's, such as {lacking[0]}")
+    return model
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """In the block transformers shows no progress, nor that the head which the encoder was trained with is not used."""
+    from transformers.utils import logging
+
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _positions(model: nn.Module) -> int:
+    """How many positions the encoder can tell apart; RoBERTa and its kin count from past the number of their padding."""
+    most = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+    tables = [each for each in model.modules() if isinstance(each, nn.Embedding) and each.num_embeddings == most]
+    offsets = [each.padding_idx + 1 for each in tables if each.padding_idx is not None]
+    return most - max(offsets, default=0)
