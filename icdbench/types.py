@@ -172,7 +172,8 @@ class Encoder:
 @dataclass(frozen=True, eq=False)
 class Task:
     """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree, the codes
-    as the data spell them, with `data.code_terms` all names of the codes, and the pretrained encoder of a model that needs one.
+    as the data spell them, with `data.code_terms` all names of the codes, the pretrained encoder of a model that needs one,
+    and the words (`tokens`).
     """
 
     num_tokens: int
@@ -183,6 +184,7 @@ class Task:
     names: Names | None = None
     codes: tuple[str, ...] = ()
     encoder: Encoder | None = None
+    tokens: tuple[str, ...] | None = None
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds it field by field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from icdbench.data import batches
 from icdbench.inference.explain import Pass, methods
 from icdbench.inference.predict import Predictor
 from icdbench.models.knn import NearestNeighbours
+from icdbench.models.stacked import Stacked
 from icdbench.nn.ngrams import NGramModel
 from icdbench.nn.pretrained import ChunkedEncoder
 from icdbench.types import FloatArray
@@ -65,6 +67,8 @@ def plant(predictor: Predictor) -> None:
             model.axes_VD[np.searchsorted(model.ngrams.numbers[0], WORD)] = 1
             model.trained_ND = np.ones((1, 1))
             model.labels_NL = csr_matrix(np.ones((1, model.task.num_codes)))
+        elif isinstance(model, Stacked):
+            _plant_members(model)
         elif isinstance(model, NGramModel):
             coefficients_LV = np.zeros(model.coefficients_LV.shape)
             coefficients_LV[:, np.searchsorted(model.ngrams.numbers[0], WORD)] = 1
@@ -91,6 +95,18 @@ def _add_nothing(module: nn.Module) -> None:
     """What layers of a transformer add to their input is nothing: each word stays what it was."""
     for parameter in module.parameters(recurse=False):
         parameter.zero_()
+
+
+def _plant_members(model: Stacked) -> None:
+    """Let every member know one feature, the word, and let nothing judge what the members say."""
+    model.pooled, model.base.parts = (), dataclasses.replace(model.base.parts, names=False)
+    codes = model.base.codes
+    for reading, reader in codes.readers.items():
+        found = reader.all_occurrences(np.zeros(1, np.int64), np.array([WORD]))
+        codes.readers[reading] = dataclasses.replace(reader, known=found.features[:1])
+    for member, (reading, _) in zip(codes.members, codes.plan, strict=True):  # the plan has its readings in a row
+        known = len(codes.readers[reading].known)
+        member.coefficients_LV = csr_matrix(np.ones((model.task.num_codes, known)))
 
 
 def _plant(module: nn.Module, *, pooled: bool) -> None:

@@ -1,0 +1,150 @@
+"""Words, phrases, pairs of words and parts of words as features of documents, and where in a document they stand.
+
+A feature is a number of 64 bits that is computed from its words, so the known features are one sorted array, from which any may
+be left out. Documents are read in parts.
+
+Shapes in names: N documents, T positions, O occurrences of features, V known features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix, vstack
+
+from icdbench.nn.ngrams import in_parts
+from icdbench.nn.words import Readings
+from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray
+
+Reading = Literal["words", "forms", "stems", "letters"]
+
+LONGEST = {"words": 4, "forms": 3, "stems": 3}  # words of a phrase
+APART = 3  # from the first word of a pair to its second, at most
+FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, so that multiplying by it loses nothing; products are modulo 2^64
+PAIR, SKIPPED = 0x5851F42D4C957F2D, 0x14057B7EF767814F
+
+
+class Occurrences(NamedTuple):
+    """O occurrences in some documents: document, feature, and the positions of its first word and its last.
+
+    A pair of words is these two, a phrase what stands between them, too (`whole`).
+    """
+
+    documents: IntArray
+    features: IntArray
+    first: IntArray
+    last: IntArray
+    whole: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads documents for the known features [V], ascending, in words, their forms, their stems or the letters in them."""
+
+    reading: Reading
+    readings: Readings
+    known: IntArray
+
+    @classmethod
+    def of(cls, reading: Reading, readings: Readings, encoded: Encoded, least: int) -> Reader:
+        """Find the features that at least `least` documents have."""
+        numbers, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        reader = cls(reading, readings, numbers)
+        for _, documents_T, tokens_T in in_parts(encoded):
+            found = reader.all_occurrences(documents_T, tokens_T)
+            order = np.lexsort((found.documents, found.features))
+            features, documents = found.features[order], found.documents[order]
+            new = np.ones(len(order), bool)
+            new[1:] = (features[1:] != features[:-1]) | (documents[1:] != documents[:-1])
+            here, times = np.unique(features[new], return_counts=True)
+            numbers, where = np.unique(np.concatenate([numbers, here]), return_inverse=True)
+            counts = np.bincount(where, np.concatenate([counts, times]), minlength=len(numbers)).astype(np.int64)
+        return replace(reader, known=numbers[counts >= least])
+
+    def only(self, kept_V: IntArray) -> Reader:
+        """Return a reader that knows some of the features, by ascending position."""
+        return replace(self, known=self.known[kept_V])
+
+    def presence(self, encoded: Encoded) -> csr_matrix:
+        """Return which documents have which features, as 1 [N, V]."""
+        parts = [csr_matrix((0, len(self.known)), dtype=np.float32)]
+        for size, documents_T, tokens_T in in_parts(encoded):
+            found = self.occurrences(documents_T, tokens_T)
+            ones, cells = np.ones(len(found.features), np.float32), (found.documents, found.features)
+            part = csr_matrix((ones, cells), shape=(size, len(self.known)))  # sums what is at one place
+            part.data[:] = 1
+            parts.append(part)
+        return vstack(parts, format="csr")
+
+    def occurrences(self, documents_T: IntArray, tokens_T: IntArray) -> Occurrences:
+        """Find the known features at positions of documents; features are given by their place among the known ones."""
+        found = self.all_occurrences(documents_T, tokens_T)
+        if not len(self.known):
+            return Occurrences(*(column[:0] for column in found))
+        places = np.minimum(np.searchsorted(self.known, found.features), len(self.known) - 1)
+        hit = self.known[places] == found.features
+        return Occurrences(*(column[hit] for column in found._replace(features=places)))
+
+    def all_occurrences(self, documents_T: IntArray, tokens_T: IntArray) -> Occurrences:
+        """Find all features, known or not, by their numbers."""
+        if self.reading == "letters":
+            return self._letters(documents_T, tokens_T)
+        forms = tokens_T - UNKNOWN
+        if self.reading != "words":
+            forms = (self.readings.forms if self.reading == "forms" else self.readings.stems)[tokens_T]
+        places = np.flatnonzero(forms >= 0)
+        documents, forms = documents_T[places], forms[places]
+        found = [*self._phrases(documents, forms)]
+        if self.reading != "words":
+            found += [*self._pairs(documents, forms)]
+        features, first, last, whole = map(np.concatenate, zip(*found, strict=True))
+        return Occurrences(documents[first], features, places[first], places[last], whole)
+
+    def _phrases(self, documents: IntArray, forms: IntArray) -> Iterator[tuple[IntArray, ...]]:
+        numbers, first = np.zeros(len(forms), np.int64), np.arange(len(forms))
+        for more in range(LONGEST[self.reading]):  # words beside the first
+            first = first[first + more < len(forms)]
+            first = first[(forms[first + more] > 0) & (documents[first + more] == documents[first])]
+            numbers[first] = _mixed(numbers[first] + forms[first + more])
+            yield numbers[first], first, first + more, np.ones_like(first)
+
+    def _pairs(self, documents: IntArray, forms: IntArray) -> Iterator[tuple[IntArray, ...]]:
+        for apart in range(1, APART + 1):
+            first = np.arange(max(0, len(forms) - apart))
+            one, other = forms[first], forms[first + apart]
+            first = first[(one > 0) & (other > 0) & (one != other) & (documents[first] == documents[first + apart])]
+            numbers = _mixed(forms[first] * np.int64(PAIR) + forms[first + apart] + np.int64(SKIPPED))
+            yield numbers, first, first + apart, np.zeros_like(first)
+
+    def _letters(self, documents_T: IntArray, tokens_T: IntArray) -> Occurrences:
+        offsets = self.readings.part_offsets
+        counts = (offsets[1:] - offsets[:-1])[tokens_T]
+        at = np.repeat(np.arange(len(tokens_T)), counts)
+        within = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+        features = self.readings.parts[offsets[tokens_T[at]] + within]
+        return Occurrences(documents_T[at], features, at, at, np.ones_like(at))
+
+    def spread(self, encoded: Encoded, each_V: FloatArray) -> FloatArray:
+        """Share what each feature of a single document adds among the words of all its occurrences, alike [T]."""
+        added_T = np.zeros(int(encoded.lengths.sum()))
+        for _, documents_T, tokens_T in in_parts(encoded):
+            found = self.occurrences(documents_T, tokens_T)
+            times_V = np.maximum(np.bincount(found.features, minlength=len(each_V)), 1)
+            words_O = np.where(found.whole > 0, found.last - found.first + 1, 2)
+            share_O = each_V[found.features] / times_V[found.features] / words_O
+            for offset in range(int((found.last - found.first).max(initial=0)) + 1):
+                inside = found.first + offset <= found.last
+                inside &= (found.whole > 0) | (offset == 0) | (found.first + offset == found.last)
+                np.add.at(added_T, found.first[inside] + offset, share_O[inside])
+        return added_T
+
+
+def _mixed(numbers: IntArray) -> IntArray:
+    """Return numbers of 64 bits that differ wherever the given ones do, and look drawn."""
+    with np.errstate(over="ignore"):
+        numbers = numbers * np.int64(FACTOR)
+        numbers = numbers ^ (numbers >> np.int64(29))
+        return numbers * np.int64(PAIR) + np.int64(SKIPPED)

@@ -1,0 +1,116 @@
+"""One classifier of all pairs of a document and a code: a logistic regression and boosted trees, averaged.
+
+Both are fitted by scikit-learn and kept as arrays.
+
+Shapes in names: P pairs, F features, R trees, J nodes of the largest tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from icdbench.nn.selected import log_odds
+from icdbench.types import FloatArray, IntArray, Weights
+
+TREES, DEPTH, RATE = 150, 3, 0.08
+LEAST = 20  # pairs of a leaf
+
+
+@dataclass(eq=False)
+class Pooled:
+    """The logits of pairs by their features. With no trees the logistic regression stands alone."""
+
+    coefficients_F: FloatArray
+    intercept: FloatArray  # [1]
+    features_RJ: IntArray  # that a node asks for; -1 for a leaf
+    thresholds_RJ: FloatArray
+    children_RJ2: IntArray
+    values_RJ: FloatArray
+    start: FloatArray  # [1], what trees add to
+
+    @classmethod
+    def of(cls, features_PF: FloatArray, labels_P: IntArray, *, trees: bool) -> Pooled:
+        """Fit; pairs that are all right, or all wrong, get their smoothed log-odds."""
+        width = features_PF.shape[1]
+        none = (
+            np.zeros((0, 0), np.int64),
+            np.zeros((0, 0)),
+            np.zeros((0, 0, 2), np.int64),
+            np.zeros((0, 0)),
+            np.zeros(1),
+        )
+        if len(np.unique(labels_P)) < 2:
+            constant = np.array([log_odds(int(labels_P.sum()), len(labels_P))])
+            return cls(np.zeros(width), constant, *none)
+        coefficients_F, intercept = _regression(features_PF, labels_P)
+        return cls(coefficients_F, intercept, *(_forest(features_PF, labels_P) if trees else none))
+
+    def logits(self, features_PF: FloatArray) -> FloatArray:
+        """Return the logits of pairs [P]."""
+        linear_P: FloatArray = np.einsum("pf,f->p", features_PF, self.coefficients_F) + self.intercept
+        if not len(self.features_RJ):
+            return linear_P
+        return (linear_P + self.boosted(features_PF)) / 2
+
+    def boosted(self, features_PF: FloatArray) -> FloatArray:
+        """Return the logits of the trees alone [P]."""
+        total_P, rows = np.full(len(features_PF), self.start[0]), np.arange(len(features_PF))
+        rounded_PF = features_PF.astype(np.float32)  # as scikit-learn compares them
+        for features, thresholds, children, values in zip(
+            self.features_RJ, self.thresholds_RJ, self.children_RJ2, self.values_RJ, strict=True
+        ):
+            nodes = np.zeros(len(rows), np.int64)
+            for _ in range(DEPTH):
+                asked = features[nodes]
+                right = rounded_PF[rows, asked] > thresholds[nodes]
+                nodes = np.where(asked >= 0, children[nodes, right.astype(np.int64)], nodes)
+            total_P += values[nodes]
+        return total_P
+
+    def weights(self, prefix: str) -> Weights:
+        """Return everything that was fitted, by name."""
+        return {f"{prefix}.{name}": value for name, value in vars(self).items()}
+
+    @classmethod
+    def restored(cls, weights: Weights, prefix: str) -> Pooled:
+        """Load the return value of `weights`."""
+        start = f"{prefix}."
+        return cls(**{name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)})
+
+
+def _regression(features_PF: FloatArray, labels_P: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Fit an L2-penalised regression of standardised features: coefficients [F] and intercept [1]."""
+    from sklearn.linear_model import LogisticRegression
+
+    center_F, scale_F = features_PF.mean(0), features_PF.std(0)
+    scale_F[scale_F == 0] = 1
+    solver = LogisticRegression(max_iter=1000).fit((features_PF - center_F) / scale_F, labels_P)
+    coefficients_F = solver.coef_[0] / scale_F
+    return coefficients_F, np.array([solver.intercept_[0] - coefficients_F @ center_F])
+
+
+def _forest(
+    features_PF: FloatArray, labels_P: IntArray
+) -> tuple[IntArray, FloatArray, IntArray, FloatArray, FloatArray]:
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    solver = GradientBoostingClassifier(
+        n_estimators=TREES, max_depth=DEPTH, learning_rate=RATE, subsample=0.5, max_features=0.5,
+        min_samples_leaf=LEAST, random_state=0,
+    ).fit(features_PF, labels_P)  # fmt: skip
+    grown = [each.tree_ for each in solver.estimators_[:, 0]]
+    most = max(each.node_count for each in grown)
+    features_RJ, thresholds_RJ = np.full((TREES, most), -1), np.zeros((TREES, most))
+    children_RJ2, values_RJ = np.zeros((TREES, most, 2), np.int64), np.zeros((TREES, most))
+    for row, each in enumerate(grown):
+        inner = each.children_left >= 0
+        features_RJ[row, : each.node_count] = np.where(inner, each.feature, -1)
+        thresholds_RJ[row, : each.node_count] = each.threshold
+        children_RJ2[row, : each.node_count] = np.stack([each.children_left, each.children_right], axis=1)
+        values_RJ[row, : each.node_count] = RATE * each.value[:, 0, 0]
+    arrays = features_RJ, thresholds_RJ, children_RJ2, values_RJ
+    fitted = Pooled(np.zeros(features_PF.shape[1]), np.zeros(1), *arrays, np.zeros(1))
+    start = solver.decision_function(features_PF[:1]) - fitted.boosted(features_PF[:1])
+    return *arrays, start

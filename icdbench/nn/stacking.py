@@ -1,0 +1,309 @@
+"""A committee, the tree of codes, and mentions of their names, put together by one classifier of pairs of a document and a code.
+
+The pooled classifier learns from documents that its parts did not see: the training documents are dealt into FOLDS, the parts are
+fitted on all folds but one and read that one. Then they are fitted on all documents. So nothing is fitted twice on a label.
+
+Shapes in names: N documents, L codes, K codes that training documents have, M members, P pairs, F features, T positions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from icdbench.nn.members import SURROUNDINGS, Committee, Plan
+from icdbench.nn.mentions import FEATURES as OF_MENTIONS
+from icdbench.nn.mentions import MentionModel, noisy_or
+from icdbench.nn.pooled import Pooled
+from icdbench.nn.selected import log_odds
+from icdbench.nn.words import Readings
+from icdbench.types import Encoded, FloatArray, IntArray, Task, Weights
+
+FOLDS = 5
+AT_ONCE = 250  # documents whose logits of all members are in memory
+MOST_POOLED = 20_000  # documents that the pooled classifier learns from
+FLOOR, FIRST = 0.005, 20  # pairs of a lower mean probability are left out, but for the first so many of a document
+FURTHEST = 10.0  # that a logit is from 0 as a feature
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts there are, and their settings."""
+
+    plan: Plan
+    number: int
+    C: float
+    context: bool
+    document: bool
+    hierarchy: bool
+    pooled: bool
+    trees: bool
+    names: bool
+
+
+class Candidates(NamedTuple):
+    """P pairs of a document and a code that the pooled classifier judges, and their features [P, F]."""
+
+    documents: IntArray
+    codes: IntArray
+    features_PF: FloatArray
+
+
+class Opinions(NamedTuple):
+    """What the parts say of some documents: scores without the pooled classifier [N, L], pairs of codes with training documents, and of others."""
+
+    scores_NL: FloatArray
+    seen: Candidates
+    new: Candidates
+
+
+def chosen(encoded: Encoded, rows: IntArray) -> Encoded:
+    """Return some of the documents, in the given order."""
+    tokens, token_offsets = _rows(encoded.tokens, encoded.token_offsets, rows)
+    codes, code_offsets = _rows(encoded.codes, encoded.code_offsets, rows)
+    ids = tuple(encoded.ids[row] for row in rows)
+    return Encoded(
+        ids, tokens, token_offsets, codes, code_offsets, encoded.unseen[rows], encoded.num_codes, encoded.max_tokens
+    )
+
+
+def _rows(values: IntArray, offsets: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
+    starts, sizes = np.asarray(offsets)[rows], np.diff(offsets)[rows]
+    ends = np.cumsum(sizes)
+    at = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes - starts, sizes)
+    return np.asarray(values)[at], np.concatenate([[0], ends]).astype(np.int64)
+
+
+@dataclass(eq=False)
+class Base:
+    """The parts below the pooled classifier, fitted on some documents."""
+
+    parts: Parts
+    task: Task
+    readings: Readings
+    known_K: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    counts_L: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self.codes = Committee(self.parts.plan, self.readings)
+        self.parents = Committee((("forms", "chi2"),), self.readings)
+        self.mentioned = MentionModel(self.task.num_codes)
+        tree = self.task.hierarchy if self.parts.hierarchy else None
+        none = np.full(self.task.num_codes, -1)
+        self.parent_L: IntArray = none if tree is None else np.asarray(tree.parents[: self.task.num_codes], np.int64)
+        self.families: IntArray = np.zeros(0, np.int64)  # parents with training documents, ascending
+
+    def fit(self, encoded: Encoded) -> None:
+        """Fit all parts."""
+        labels_NL = encoded.labels()
+        self.size = len(encoded)
+        self.counts_L = np.bincount(labels_NL.indices, minlength=self.task.num_codes)
+        self.known_K = np.flatnonzero(self.counts_L)
+        settings = self.parts.number, self.parts.C
+        labels_NK = labels_NL[:, self.known_K].tocsc()
+        if len(self.known_K):
+            self.codes.fit(encoded, labels_NK, *settings)
+        parent_K = self.parent_L[self.known_K]
+        self.families = np.unique(parent_K[parent_K >= 0])
+        if len(self.families):
+            at = np.flatnonzero(parent_K >= 0)
+            cells = np.ones(len(at)), (at, np.searchsorted(self.families, parent_K[at]))
+            labels_NF = labels_NK @ csr_matrix(cells, shape=(len(parent_K), len(self.families)))
+            labels_NF.data[:] = 1
+            self.parents.fit(encoded, labels_NF.tocsc(), *settings)
+        if self.parts.names and self.task.names is not None:
+            self.mentioned.fit(encoded, self.task.names)
+
+    def read(self, encoded: Encoded) -> Opinions:
+        """Compute what the parts say of at most AT_ONCE documents."""
+        size, num_codes = len(encoded), self.task.num_codes
+        scores_NL = np.full((size, num_codes), log_odds(0, self.size))
+        logits_NKM = self.codes.logits(encoded) if len(self.known_K) else np.zeros((size, 0, len(self.parts.plan)))
+        chances_NK = (1 / (1 + np.exp(-logits_NKM))).mean(-1)
+        scores_NL[:, self.known_K] = _logit(chances_NK)
+        mentions_NL = csr_matrix((size, num_codes))
+        flags = np.zeros((0, 0))
+        if self.parts.names:
+            found = self.mentioned.pairs(encoded)
+            logits_P = self.mentioned.logits(found)
+            place = np.arange(1, len(logits_P) + 1)  # 0 is no mention
+            mentions_NL = csr_matrix((place, (found.documents, found.codes)), shape=(size, num_codes))
+            before = scores_NL[found.documents, found.codes]
+            scores_NL[found.documents, found.codes] = noisy_or(before, logits_P)
+            flags = np.concatenate(
+                [np.full((1, 3), [-FURTHEST, 0, 0]), np.stack([logits_P, *_flags(found.features_PF)], 1)]
+            )
+        family_NF = self.parents.logits(encoded)[:, :, 0] if len(self.families) else np.zeros((size, 0))
+        seen = self._seen(encoded, logits_NKM, chances_NK, family_NF, (mentions_NL, flags))
+        return Opinions(scores_NL, seen, self._new(chances_NK, family_NF, (mentions_NL, flags)))
+
+    def _seen(
+        self, encoded: Encoded, logits_NKM: FloatArray, chances_NK: FloatArray, family_NF: FloatArray,
+        mentioned: tuple[csr_matrix, FloatArray],
+    ) -> Candidates:  # fmt: skip
+        """Return the pairs of codes with training documents that anything speaks for, and their features."""
+        mentions_NL, flags = mentioned
+        ranks_NK = (-chances_NK).argsort(1, kind="stable").argsort(1, kind="stable")
+        place_NK = mentions_NL[:, self.known_K].toarray()
+        documents, at = np.nonzero((chances_NK >= FLOOR) | (ranks_NK < FIRST) | (place_NK > 0))
+        codes, chances = self.known_K[at], chances_NK[documents, at]
+        counts = self.counts_L[codes]
+        columns = [*np.clip(logits_NKM[documents, at], -FURTHEST, FURTHEST).T, _logit(chances)]
+        columns.append(np.log((counts + 0.5) / (self.size - counts + 0.5)))
+        if self.parts.document:
+            columns += [chances_NK.sum(1)[documents] - chances, np.log1p(ranks_NK[documents, at])]
+            columns.append(np.log1p(encoded.lengths)[documents])
+        if self.parts.context:
+            columns += [*self._surroundings(encoded, documents, at).T]
+        if self.parts.hierarchy:
+            columns += [
+                self._family(family_NF, documents, codes),
+                self._siblings(chances_NK, documents, codes, chances),
+            ]
+        if self.parts.names:
+            columns += [*flags[place_NK[documents, at]].T]
+        return Candidates(documents, codes, np.stack(columns, axis=1))
+
+    def _new(
+        self, chances_NK: FloatArray, family_NF: FloatArray, mentioned: tuple[csr_matrix, FloatArray]
+    ) -> Candidates:
+        """Return the pairs of other codes that documents mention, and their features."""
+        mentions_NL, flags = mentioned
+        cells = mentions_NL.tocoo()
+        new = self.counts_L[cells.col] == 0
+        documents, codes = cells.row[new].astype(np.int64), cells.col[new].astype(np.int64)
+        if not len(codes):
+            return Candidates(documents, codes, np.zeros((0, 3 + 2 * self.parts.hierarchy)))
+        columns = [*flags[cells.data[new]].T]
+        if self.parts.hierarchy:
+            none = np.zeros(len(codes))
+            columns += [self._family(family_NF, documents, codes), self._siblings(chances_NK, documents, codes, none)]
+        return Candidates(documents, codes, np.stack(columns, axis=1))
+
+    def _surroundings(self, encoded: Encoded, documents: IntArray, at: IntArray) -> FloatArray:
+        """Return how each pair's code is mentioned [P, F]."""
+        values = np.zeros((len(documents), len(SURROUNDINGS)))
+        values[:, 1] = 1
+        if not len(documents):
+            return values
+        found = self.codes.surroundings(encoded)
+        if not len(found.documents):
+            return values
+        width = max(1, len(self.known_K))
+        known, wanted = found.documents * width + found.codes, documents * width + at
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        there = known[place] == wanted
+        values[there] = found.values_PF[place[there]]
+        return values
+
+    def _family(self, family_NF: FloatArray, documents: IntArray, codes: IntArray) -> FloatArray:
+        """Return the logits of the codes' parents [P], the lowest for a parent without training documents."""
+        if not len(self.families):
+            return np.full(len(codes), -FURTHEST)
+        place = np.minimum(np.searchsorted(self.families, self.parent_L[codes]), len(self.families) - 1)
+        there = self.families[place] == self.parent_L[codes]
+        logits: FloatArray = np.where(there, np.clip(family_NF[documents, place], -FURTHEST, FURTHEST), -FURTHEST)
+        return logits
+
+    def _siblings(
+        self, chances_NK: FloatArray, documents: IntArray, codes: IntArray, chances: FloatArray
+    ) -> FloatArray:
+        """Return the largest probability of another code of the same parent [P], 0 if there is none."""
+        best: FloatArray = np.zeros(len(codes))
+        if not len(self.families):
+            return best
+        parent_K = self.parent_L[self.known_K]
+        largest = np.zeros((len(chances_NK), len(self.families), 2))  # the largest two of each family
+        for number, family in enumerate(self.families):
+            of_NC = np.sort(chances_NK[:, parent_K == family], axis=1)[:, ::-1][:, :2]
+            largest[:, number, : of_NC.shape[1]] = of_NC
+        place = np.minimum(np.searchsorted(self.families, self.parent_L[codes]), len(self.families) - 1)
+        there = self.families[place] == self.parent_L[codes]
+        first, second = largest[documents, place].T
+        best[there] = np.where(chances >= first, second, first)[there]
+        return best
+
+    def intercepts(self) -> FloatArray:
+        """Return the scores of a document without any feature [L]."""
+        own_L = np.full(self.task.num_codes, log_odds(0, self.size))
+        if len(self.known_K):
+            members_KM = np.stack([member.intercepts_L for member in self.codes.members], axis=1)
+            own_L[self.known_K] = _logit((1 / (1 + np.exp(-members_KM))).mean(-1))
+        return own_L
+
+    def contributions(self, encoded: Encoded, code: int) -> FloatArray:
+        """Compute how much each word of a single document speaks for a code [T]: by the members, and by its names."""
+        added_T = np.zeros(int(encoded.lengths.sum()))
+        own = self.intercepts()[code]
+        if self.counts_L[code]:
+            added_T += self.codes.contributions(encoded, int(np.searchsorted(self.known_K, code)))
+        if self.parts.names:
+            added_T += self.mentioned.contributions(encoded, code, float(own + added_T.sum()))
+        return added_T
+
+    def weights(self) -> Weights:
+        """Return everything that was fitted, by name."""
+        own = {"known_K": self.known_K, "counts_L": self.counts_L, "size": np.array([self.size])}
+        own |= {"parent_L": self.parent_L, "families": self.families}
+        names = self.mentioned.weights() if self.parts.names else {}
+        parents = self.parents.weights("parents") if len(self.families) else {}
+        codes = self.codes.weights("codes") if len(self.known_K) else {}
+        return {**{f"base.{name}": value for name, value in own.items()}, **codes, **parents, **names}
+
+    def restore(self, weights: Weights) -> None:
+        """Load the return value of `weights`."""
+        self.known_K, self.counts_L = weights["base.known_K"], weights["base.counts_L"]
+        self.size = int(weights["base.size"][0])
+        self.parent_L, self.families = weights["base.parent_L"], weights["base.families"]
+        if len(self.known_K):
+            self.codes.restore(weights, "codes")
+        if len(self.families):
+            self.parents.restore(weights, "parents")
+        if self.parts.names:
+            self.mentioned.restore(weights)
+
+
+def blocks(encoded: Encoded) -> Iterator[tuple[IntArray, Encoded]]:
+    """Yield AT_ONCE documents at a time, with their rows."""
+    for first in range(0, len(encoded), AT_ONCE):
+        rows = np.arange(first, min(first + AT_ONCE, len(encoded)))
+        yield rows, chosen(encoded, rows)
+
+
+def pool(parts: Parts, task: Task, readings: Readings, encoded: Encoded) -> tuple[Pooled, Pooled]:
+    """Fit the pooled classifiers, of codes with training documents and of others, on documents that the parts did not see."""
+    fold_N = np.random.default_rng(0).permutation(len(encoded)) % FOLDS
+    judged_N = np.arange(len(encoded)) % -(-len(encoded) // MOST_POOLED) == 0
+    features: tuple[list[FloatArray], list[FloatArray]] = ([], [])
+    labels: tuple[list[IntArray], list[IntArray]] = ([], [])
+    for fold in range(FOLDS):
+        base = Base(parts, task, readings)
+        base.fit(chosen(encoded, np.flatnonzero(fold_N != fold)))
+        for _, documents in blocks(chosen(encoded, np.flatnonzero((fold_N == fold) & judged_N))):
+            found, gold_NL = base.read(documents), documents.labels().toarray()
+            for number, pairs in enumerate((found.seen, found.new)):
+                features[number].append(pairs.features_PF)
+                labels[number].append(gold_NL[pairs.documents, pairs.codes].astype(np.int64))
+    seen, new = (
+        Pooled.of(np.concatenate(values), np.concatenate(gold), trees=parts.trees)
+        for values, gold in zip(features, labels, strict=True)
+    )
+    return seen, new
+
+
+def _flags(features_PF: FloatArray) -> FloatArray:
+    return features_PF[:, [OF_MENTIONS.index("inside"), OF_MENTIONS.index("negated")]].T
+
+
+def _logit(chances: FloatArray) -> FloatArray:
+    """Return log-odds, at most those of what 64 bits can tell from 0 and 1."""
+    least = sys.float_info.epsilon
+    inside = np.clip(chances, least, 1 - least)
+    logits: FloatArray = np.log(inside) - np.log1p(-inside)
+    return logits

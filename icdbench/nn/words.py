@@ -1,0 +1,97 @@
+"""Normal forms of words, and the words that change what is said after them, by the rules of words.toml.
+
+A form is a word without accents and plural, in one spelling; a stem is its first six letters. Both are numbers: 0 stands for an
+unknown word, -1 for a word that is left out. Rules are of English and Spanish at once, and only have to agree between texts.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from icdbench.types import UNKNOWN, IntArray
+
+STEM = 6  # letters
+SHORTEST, LONGEST = 3, 5  # letters of the parts of words, their ends marked
+CUES = ("negation", "family", "history", "doubt")
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What each of V tokens is: its form and its stem [V], its cues [V, K], and G parts of words.
+
+    The parts of token v are those from `part_offsets[v]` to `part_offsets[v + 1]` of `parts` [G], by number.
+    """
+
+    forms: IntArray
+    stems: IntArray
+    cues: IntArray
+    parts: IntArray
+    part_offsets: IntArray
+
+    @classmethod
+    def of(cls, tokens: Sequence[str] | None, num_tokens: int) -> Readings:
+        """Read a vocabulary; of one whose words are not told every word is its own form, and without cues."""
+        if tokens is None:
+            own = np.arange(num_tokens) - UNKNOWN
+            none, offsets = np.zeros(0, np.int64), np.zeros(num_tokens + 1, np.int64)
+            return cls(own, own, np.zeros((num_tokens, len(CUES)), np.int64), none, offsets)
+        rules = _rules()
+        ignored = frozenset(rules["ignored"].split())
+        cues = [frozenset(rules["cues"][cue].split()) for cue in CUES]
+        plain = [_without_accents(token) for token in tokens]
+        forms = ["" if word in ignored else form(word, rules["spellings"]) for word in plain]
+        parts = [_parts(word) if index > UNKNOWN else [] for index, word in enumerate(plain)]
+        return cls(
+            _numbered(forms),
+            _numbered([each[:STEM] for each in forms]),
+            np.array([[word in cue for cue in cues] for word in plain], np.int64).reshape(-1, len(CUES)),
+            _all_numbered(parts),
+            np.cumsum([0, *map(len, parts)]),
+        )
+
+
+def form(word: str, spellings: Sequence[Sequence[str]]) -> str:
+    """Return the normal form of a word without accents: no plural, no final e, one spelling."""
+    if len(word) > 4 and word.endswith("ies"):
+        word = word[:-3] + "y"
+    elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    if len(word) > 3 and word.endswith("e"):
+        word = word[:-1]
+    for written, instead in spellings:
+        word = word.replace(written, instead)
+    return word
+
+
+def _rules() -> dict[str, Any]:
+    return tomllib.loads(resources.files("icdbench.nn").joinpath("words.toml").read_text(encoding="utf-8"))
+
+
+def _without_accents(word: str) -> str:
+    return "".join(letter for letter in unicodedata.normalize("NFD", word) if not unicodedata.combining(letter))
+
+
+def _numbered(words: Sequence[str]) -> IntArray:
+    numbers: dict[str, int] = {"": -1}
+    found = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.int64)
+    found[:UNKNOWN] = -1
+    found[UNKNOWN] = 0
+    return found
+
+
+def _parts(word: str) -> list[str]:
+    marked = f"_{word}_"
+    lengths = range(SHORTEST, LONGEST + 1)
+    return sorted({marked[at : at + length] for length in lengths for at in range(len(marked) - length + 1)})
+
+
+def _all_numbered(rows: Sequence[Sequence[str]]) -> IntArray:
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(part, len(numbers)) for row in rows for part in row], np.int64)

@@ -1,0 +1,156 @@
+"""Stacked: sparse logistic regressions on several readings of a note, put together by one classifier of all notes and codes.
+
+A baseline of this suite, for data sets of a few hundred notes. Its parts can be switched off one by one:
+
+- Members, each a logistic regression per code on whether features are present: the `number` words and phrases of largest χ²
+  as in `phrases`, or as many as an L1 penalty leaves, as in `lr@l1` (for codes with ten notes; the rarer ones have chosen
+  features there, too). `words` reads words as they are written; `forms` their
+  normal forms (no plural, accents or words such as "of", one spelling: icdbench/nn/words.toml), also pairs of words up to three
+  apart; `stems` the same of six letters; `letters` three to five neighbouring letters of a word.
+- `context`: where the phrases stand that speak for a code, how often, and what share of them has a negation, family history, a
+  past or a doubt before it.
+- `document`: how many codes the note has by the members, this code's rank among them, the note's length.
+- `hierarchy`: what phrases say of the code's parent, and the most probable sibling.
+- `pooled`: one classifier of all pairs of a note and a code (logistic regression, and boosted `trees`), which learns from notes
+  that the members did not see (five folds). It gives rare codes what frequent ones teach, and calibrates.
+  Without it the mean of the members' probabilities is the score.
+- `names`: mentions of titles and inclusion terms, also of codes that training never shows (the variant `titles`), as in
+  `phrases@titles`; codes without training notes have a classifier of their own, which learns from codes that are in one fold
+  alone.
+
+A word's contribution is what it adds to the members' logits and to that of the names. What the classifier adds to these or takes
+away is shared among the words in proportion, so contributions and intercept sum to the logit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from icdbench.nn import stacking
+from icdbench.nn.members import Plan
+from icdbench.nn.pooled import Pooled
+from icdbench.nn.words import Readings
+from icdbench.registry import register
+from icdbench.spec import Positive, PositiveFloat, Settings, SpecError, Variant, tunable
+from icdbench.types import Encoded, FloatArray, Task, Weights
+
+
+class Config(Settings):
+    number: Positive = tunable(20, 5, 50, log=True, about="phrases per code")
+    C: PositiveFloat = tunable(1.0, 0.1, 10.0, log=True, about="inverse strength of the L1 penalty")
+    words: bool = Field(True, description="phrases of words as they are written")
+    forms: bool = Field(True, description="phrases and L1 on normal forms of words and pairs of them")
+    stems: bool = Field(True, description="phrases on the first six letters of words")
+    letters: bool = Field(True, description="L1 on parts of words")
+    context: bool = Field(True, description="how and where phrases stand")
+    document: bool = Field(True, description="what the note's other codes are like")
+    hierarchy: bool = Field(True, description="parents and siblings of codes")
+    pooled: bool = Field(True, description="one classifier of all pairs; else the mean of the members")
+    trees: bool = Field(True, description="boosted trees beside the logistic regression of pairs")
+    names: bool = Field(False, description="look for the names of the codes; needs data.code_terms=true")
+
+    @model_validator(mode="after")
+    def _has_members(self) -> Config:
+        if not (self.words or self.forms or self.stems or self.letters):
+            raise ValueError("one of 'words', 'forms', 'stems' and 'letters' has to be true")
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """The members."""
+        plan: list[tuple[bool, Plan]] = [
+            (self.forms, (("forms", "chi2"), ("forms", "l1"))),
+            (self.words, (("words", "chi2"),)),
+            (self.stems, (("stems", "chi2"),)),
+            (self.letters, (("letters", "l1"),)),
+        ]
+        return tuple(member for there, members in plan if there for member in members)
+
+
+def _without(part: str, about: str) -> Variant:
+    return Variant(name=f"no-{part}", about=about, model={part: False})
+
+
+@register(
+    "stacked",
+    config=Config,
+    paper="baseline of this suite",
+    variants=[
+        Variant(
+            name="titles",
+            about="also codes that training never shows, by their titles and inclusion terms",
+            model={"names": True},
+            data={"label_set": "system", "code_terms": True},
+            needs=("titles",),
+        ),
+        _without("words", "no phrases of words as they are written"),
+        _without("forms", "no members on normal forms"),
+        _without("stems", "no phrases of stems"),
+        _without("letters", "no parts of words"),
+        _without("context", "not how and where phrases stand"),
+        _without("document", "not what the note's other codes are like"),
+        _without("hierarchy", "no parents and siblings"),
+        _without("trees", "a logistic regression of pairs alone"),
+        _without("pooled", "the mean of the members"),
+    ],
+    data={"min_documents": 1},
+    version="1",
+)
+class Stacked:
+    def __init__(self, config: Config, task: Task) -> None:
+        self.config, self.task = config, task
+        self.parts = stacking.Parts(
+            config.plan, config.number, config.C, config.context, config.document, config.hierarchy, config.pooled,
+            config.trees, config.names,
+        )  # fmt: skip
+        self.readings = Readings.of(task.tokens, task.num_tokens)
+        self.base = stacking.Base(self.parts, task, self.readings)
+        self.pooled: tuple[Pooled, ...] = ()
+        self.intercepts_L: FloatArray = np.zeros(task.num_codes)
+
+    def fit(self, encoded: Encoded) -> None:
+        """Fit the pooled classifier on notes that the parts did not see, then the parts on all notes."""
+        if self.config.names and self.task.names is None:
+            raise SpecError("stacked.names=true needs the names of the codes: set data.code_terms=true, too")
+        if self.config.pooled and len(encoded) >= stacking.FOLDS:
+            self.pooled = stacking.pool(self.parts, self.task, self.readings, encoded)
+        self.base.fit(encoded)
+        self.intercepts_L = self.base.intercepts()
+
+    def scores(self, encoded: Encoded) -> FloatArray:
+        """Compute logits [N, L]."""
+        scores_NL = np.zeros((len(encoded), self.task.num_codes))
+        for rows, documents in stacking.blocks(encoded):
+            found = self.base.read(documents)
+            scores_NL[rows] = found.scores_NL
+            for pooled, pairs in zip(self.pooled, (found.seen, found.new), strict=False):
+                scores_NL[rows[pairs.documents], pairs.codes] = pooled.logits(pairs.features_PF)
+        return scores_NL
+
+    def contributions(self, encoded: Encoded, code: int) -> FloatArray:
+        """Compute what each position of a single document adds to a code's logit; with the intercept they sum to it."""
+        added_T = self.base.contributions(encoded, code)
+        more = float(self.scores(encoded)[0, code] - self.intercepts_L[code] - added_T.sum())
+        sizes_T = np.abs(added_T)
+        if not sizes_T.any():
+            sizes_T = np.ones_like(added_T)
+        shared_T: FloatArray = added_T + more * sizes_T / sizes_T.sum()
+        return shared_T
+
+    def weights(self) -> Weights:
+        """Return everything that was fitted, by name."""
+        readings = {f"words.{name}": value for name, value in vars(self.readings).items()}
+        pooled = [classifier.weights(f"pooled.{number}") for number, classifier in enumerate(self.pooled)]
+        fitted = {name: value for each in pooled for name, value in each.items()}
+        return {**self.base.weights(), **readings, **fitted, "intercepts": self.intercepts_L}
+
+    def restore(self, weights: Weights) -> None:
+        """Load the return value of `weights`."""
+        read = {name.removeprefix("words."): value for name, value in weights.items() if name.startswith("words.")}
+        self.readings = Readings(**read)
+        self.base = stacking.Base(self.parts, self.task, self.readings)
+        self.base.restore(weights)
+        numbers = range(2) if any(name.startswith("pooled.") for name in weights) else ()
+        self.pooled = tuple(Pooled.restored(weights, f"pooled.{number}") for number in numbers)
+        self.intercepts_L = weights["intercepts"]

@@ -1,0 +1,38 @@
+"""The pooled classifier is what scikit-learn fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from icdbench.nn import pooled
+from icdbench.nn.pooled import Pooled
+
+
+def drawn() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    features_PF = generator.normal(size=(400, 4)) * [1, 5, 0.1, 0] + [0, 3, 0, 2]
+    return features_PF, (features_PF[:, 0] * features_PF[:, 1] + generator.normal(size=400) > 0).astype(np.int64)
+
+
+def test_trees_and_regression_are_those_of_scikit_learn() -> None:
+    features_PF, labels_P = drawn()
+    alone = Pooled.of(features_PF, labels_P, trees=False)
+    scaled_PF = (features_PF - features_PF.mean(0)) / np.where(features_PF.std(0) > 0, features_PF.std(0), 1)
+    linear_P = LogisticRegression(max_iter=1000).fit(scaled_PF, labels_P).decision_function(scaled_PF)
+    np.testing.assert_allclose(alone.logits(features_PF), linear_P, atol=1e-8)
+    trees = GradientBoostingClassifier(
+        n_estimators=pooled.TREES, max_depth=pooled.DEPTH, learning_rate=pooled.RATE, subsample=0.5, max_features=0.5,
+        min_samples_leaf=pooled.LEAST, random_state=0,
+    ).fit(features_PF, labels_P)  # fmt: skip
+    both = Pooled.of(features_PF, labels_P, trees=True)
+    wanted_P = (linear_P + trees.decision_function(features_PF)) / 2
+    np.testing.assert_allclose(both.logits(features_PF), wanted_P, atol=1e-8)
+    restored = Pooled.restored({"other.x": np.zeros(1), **both.weights("p")}, "p")
+    assert (restored.logits(features_PF) == both.logits(features_PF)).all()
+
+
+def test_pairs_of_one_kind_get_their_log_odds() -> None:
+    found = Pooled.of(np.ones((9, 2)), np.zeros(9, np.int64), trees=True)
+    np.testing.assert_allclose(found.logits(np.ones((1, 2))), np.log(0.5 / 9.5))

@@ -1,0 +1,72 @@
+"""What is stacked: nothing is fitted twice on a label, and what the parts say is what can be counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from systems import NUM_CODES, encoded, learnable, small_task
+
+from icdbench.nn import stacking
+from icdbench.nn.members import Committee, Plan
+from icdbench.nn.words import Readings
+from icdbench.types import Encoded
+
+PLAN: Plan = (("forms", "chi2"),)
+PARTS = stacking.Parts(
+    plan=PLAN, number=5, C=1.0, context=True, document=True, hierarchy=True, pooled=True, trees=False, names=False
+)  # fmt: skip
+
+
+def test_chosen_documents_keep_their_words_and_codes() -> None:
+    found = stacking.chosen(encoded([[5, 6], [7], [8, 9, 10]], [[0], [1, 2], []]), np.array([2, 1]))
+    assert found.tokens.tolist() == [8, 9, 10, 7]
+    assert found.token_offsets.tolist() == [0, 3, 4]
+    assert found.codes.tolist() == [1, 2]
+    assert found.code_offsets.tolist() == [0, 0, 2]
+    assert found.ids == ("2", "1")
+
+
+def test_the_pooled_classifier_learns_from_documents_that_the_parts_did_not_see(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted: list[set[str]] = []
+    read: list[set[str]] = []
+
+    class Watched(stacking.Base):
+        def fit(self, documents: Encoded) -> None:
+            fitted.append(set(documents.ids))
+            super().fit(documents)
+
+        def read(self, documents: Encoded) -> stacking.Opinions:
+            read.append(set(documents.ids))
+            return super().read(documents)
+
+    monkeypatch.setattr(stacking, "Base", Watched)
+    task, documents = small_task(), learnable(40, shortest=8)
+    stacking.pool(PARTS, task, Readings.of(None, task.num_tokens), documents)
+    assert len(fitted) == len(read) == stacking.FOLDS
+    assert all(not one & other and one | other == set(documents.ids) for one, other in zip(fitted, read, strict=True))
+    assert set.union(*read) == set(documents.ids)
+
+
+def test_surroundings_are_counted_in_the_document() -> None:
+    tokens = ("", "?", "no", "pain", "fever", "x", "y", "z", "u", "v")
+    committee = Committee(PLAN, Readings.of(tokens, len(tokens)))
+    texts = [[3, 5], [3, 6], [3, 7], [4, 5], [4, 6], [7, 8]]
+    documents = encoded(texts, [[0], [0], [0], [], [], []])
+    committee.fit(documents, documents.labels().tocsc()[:, :1], 1, 1.0)
+    found = committee.surroundings(encoded([[5, 2, 3, 6, 7, 8, 9, 6, 5, 3], [5, 6]], [[], []]))
+    assert found.documents.tolist() == [0]
+    assert found.values_PF[0, :3].tolist() == pytest.approx([np.log(3), 0.2, 0.5])
+    assert not found.values_PF[0, 3:].any()
+
+
+def test_siblings_are_the_best_other_code_of_the_parent() -> None:
+    task = small_task()
+    base = stacking.Base(PARTS, task, Readings.of(None, task.num_tokens))
+    base.fit(learnable(40, shortest=8))
+    assert base.known_K.tolist() == list(range(NUM_CODES))
+    chances_NK = np.array([[0.1, 0.2, 0.3, 0.9, 0.4, 0.5, 0.6]])
+    codes = np.array([0, 1, 2, 3, 5])
+    best = base._siblings(chances_NK, np.zeros(5, np.int64), codes, chances_NK[0, codes])
+    assert best.tolist() == [0.2, 0.1, 0.9, 0.4, 0]  # codes 0, 1 under 2; 2, 3, 4 under a heading; 5 alone below a root
