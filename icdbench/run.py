@@ -141,9 +141,7 @@ def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = qu
     wanted = width and data.embeddings != "random"
     vectors = word_vectors.word_vectors(corpus, data, width, prepare, own) if width and wanted else None
     words, codes = corpus.vocabulary.tokens, corpus.vocabulary.codes
-    return Task(
-        len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy, corpus.names, codes, tokens=words
-    )
+    return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy, corpus.names, codes, words)
 
 
 def parameters(system: str, dataset: str, root: Path | None, prepare: Report = quiet) -> int | None:

@@ -183,8 +183,8 @@ class Task:
     hierarchy: Hierarchy | None = None
     names: Names | None = None
     codes: tuple[str, ...] = ()
-    encoder: Encoder | None = None
     tokens: tuple[str, ...] | None = None
+    encoder: Encoder | None = None
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds it field by field

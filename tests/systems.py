@@ -73,7 +73,7 @@ def small_task(width: int | None = None, *, described: bool = True) -> Task:
     parents = np.array([2, 2, 7, 7, 7, 8, 9, 8, -1, -1], np.int32)
     tree = Hierarchy(parents, ("heading", "(root)", "(other)"), (np.array([50, 51], np.int32), none, none))
     descriptions = (*titles, none) if described else None
-    return Task(NUM_TOKENS, NUM_CODES, vectors, descriptions, tree, names(titles), CODES, RANDOM)
+    return Task(NUM_TOKENS, NUM_CODES, vectors, descriptions, tree, names(titles), CODES, encoder=RANDOM)
 
 
 def names(bags: Sequence[Sequence[int] | NDArray[np.int32]], codes: Sequence[int] | None = None) -> Names:
