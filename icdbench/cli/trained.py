@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from icdbench.settings import DataError, SpecError, nearest
 if TYPE_CHECKING:
     from icdbench.inference import explain, predict
 
+log = logging.getLogger("icdbench")
 app = typer.Typer()
 
 
@@ -281,16 +283,13 @@ def serve_page(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,  # noqa: FBT002
 ) -> None:
     """Show a page to try trained models: paste a note, see its codes, and the words behind one; compare two runs."""
-    if not (runs or bundles):
-        raise SpecError(
-            "name a trained model: --run ID ('icdbench runs' lists them) or --bundle FILE; several to compare"
-        )
     limit_threads(threads)
     from icdbench.serving import app as pages
     from icdbench.serving import web
 
     named: list[tuple[str | None, Path | None]] = [(run, None) for run in runs or []]
     named += [(None, file) for file in bundles or []]
+    named = named or [(None, None)]
     predictors = [_loaded(*each, results, data, dataset, models, device) for each in named]
     alone = web.is_loopback(host)
     warning = "" if alone else f"Whoever reaches {host} can use this page; notes cross the network unencrypted."
@@ -307,11 +306,15 @@ def _loaded(
     models: list[str] | None,
     device: str,
 ) -> predict.Predictor:
-    """The model that a user names, as a run or as a bundle."""
+    """The model that a user names, as a run or as a bundle; the packaged one if none is named."""
     from icdbench import api
+    from icdbench.inference import bundle
 
-    trained = run_id if file is None else file
-    if trained is None or (run_id is not None and file is not None):
-        raise SpecError("name a trained model: either --run ID ('icdbench runs' lists them) or --bundle FILE")
+    if run_id is not None and file is not None:
+        raise SpecError("name one trained model: either --run ID ('icdbench runs' lists them) or --bundle FILE")
+    trained = run_id or file
+    if trained is None:
+        trained = bundle.PACKAGED
+        log.warning("%s", bundle.ABOUT_PACKAGED)
     with stoppable():
         return api.load(trained, device, models=models or (), results=results, data=data, dataset=dataset)

@@ -42,6 +42,11 @@ from icdbench.types import (
     quiet,
 )
 
+PACKAGED = Path(__file__).parent / "packaged" / "codiesp.icdbench"
+ABOUT_PACKAGED = (
+    "no model is named: the packaged one is used, which knows the 50 most frequent diagnoses of 500 case reports (CodiEsp, CC BY "
+    "4.0; icdbench/inference/packaged/NOTICE.md); name your own with --run ID or --bundle FILE"
+)
 FORMAT = 2  # of the file, 1 where it has no subwords; a reader refuses a higher one
 
 

@@ -218,7 +218,6 @@ def test_bad_input_is_one_line(trained: Path, icdbench: Call, tmp_path: Path) ->
         (("fine.txt", *model, "--format", "jason"), "no format 'jason'; did you mean 'jsonl'?"),
         (("fine.txt", *model, "--threshold", "tune"), "no threshold 'tune'; did you mean 'tuned'?"),
         (("fine.txt", *model, "--device", "gpu"), "no device 'gpu'"),
-        (("fine.txt",), "either --run ID"),
         (("fine.txt", *model, "--run", run_id), "either --run ID"),
         (("fine.txt", "--run", run_id[:-1], *found), f"did you mean '{run_id}'?"),
         (("fine.txt", "--run", run_id), "no runs in 'results'"),

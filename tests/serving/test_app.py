@@ -343,7 +343,6 @@ def test_what_cannot_be_served_is_one_line(icdbench: Call, models: list[Predicto
     shutil.copy(ROOT / "results" / committed / store.RECORD, tmp_path / "weightless" / committed)
     good = ("--bundle", "model.icdbench")
     for words, said in (
-        ((), "name a trained model: --run ID"),
         (("--run", committed, "--results", "weightless"), "has no weights"),
         (("--run", "demo/caml/1-none"), "no runs in 'results'"),
         (("--bundle", "newer.icdbench"), "is a bundle of format 9, and this icdbench reads format 1"),
