@@ -53,8 +53,11 @@ class NearestNeighbours(ngrams.NGramModel):
         positives_L = np.diff(self.labels_NL.tocsc().indptr)
         self.intercepts_L = np.array([selected.log_odds(int(positives), len(encoded)) for positives in positives_L])
         self.axes_VD = np.zeros((features_NV.shape[1], 1))
-        if size := min(self.config.size, *features_NV.shape):
-            self.axes_VD = _stored(TruncatedSVD(size, random_state=0).fit(features_NV).components_.T)
+        if features_NV.shape[1] == 1:
+            self.axes_VD = np.ones((1, 1))  # scikit-learn wants two features
+        elif size := min(self.config.size, *features_NV.shape):
+            with np.errstate(invalid="ignore"):  # of documents that are all alike it divides by a variance of 0
+                self.axes_VD = _stored(TruncatedSVD(size, random_state=0).fit(features_NV).components_.T)
         self.trained_ND = _stored(self._placed(features_NV))
 
     def scores(self, encoded: Encoded) -> FloatArray:

@@ -14,7 +14,7 @@ from corpora import RULES, TRICKY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import note
-from systems import BLIND, LINEAR, NAMES, NEURAL, TEXT, neural, padded, predictor
+from systems import BLIND, LINEAR, NAMES, NEURAL, READ, TEXT, neural, padded, predictor
 from torch import nn
 
 import icdbench.inference.explain as explaining
@@ -67,7 +67,7 @@ def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", [*NEURAL, *LINEAR])
+@pytest.mark.parametrize("system", READ)
 def test_every_model_is_explained_by_every_method_it_has(system: str) -> None:
     model = predictor(system)
     offered = list(explaining.methods(Pass(model, TEXT)))

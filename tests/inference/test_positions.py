@@ -12,7 +12,7 @@ import pytest
 import torch
 from places import ROOT
 from planted import note
-from systems import BLIND, LINEAR, NEURAL, NUM_CODES, NUM_TOKENS, predictor
+from systems import BLIND, NUM_CODES, NUM_TOKENS, READ, predictor
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,11 +28,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
 MAX_TOKENS = 310
 SHORT, ROUNDED, LONG = (1, 2, 5), (63, 64, 65, 66), (130, 300, MAX_TOKENS + 1)  # beyond 64 words widths are rounded
 LENGTHS = (*SHORT, *ROUNDED, *LONG)
-SYSTEMS = [*NEURAL, *LINEAR]
 # Every system at a length of each kind; and every method, which several systems have, at every length.
 CASES = [
     (system, kind[number // (3 if kind is LONG else 1) % len(kind)])
-    for number, system in enumerate(SYSTEMS)
+    for number, system in enumerate(READ)
     for kind in (SHORT, ROUNDED, LONG)
 ]
 
@@ -103,7 +102,7 @@ def test_the_script_counts_nothing() -> None:
 # --- One pass ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", READ)
 def test_a_pass_gives_what_predict_says_to_the_bit(system: str) -> None:
     model = model_of(system)
     for length in (1, 3, 65, 300):

@@ -26,7 +26,7 @@ from planted import note
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 from starlette.datastructures import Headers
-from systems import BLIND, LINEAR, NAMES, NEURAL, TEXT, predictor
+from systems import BLIND, LINEAR, NAMES, NEURAL, READ, TEXT, predictor
 
 from icdbench import registry
 from icdbench.inference import bundle
@@ -103,7 +103,7 @@ def test_two_models_are_compared_code_by_code(models: list[Predictor]) -> None:
 
 @pytest.mark.uncounted
 @pytest.mark.slow
-@pytest.mark.parametrize("system", [*NEURAL, *LINEAR])
+@pytest.mark.parametrize("system", READ)
 def test_every_model_shows_the_whole_note(system: str) -> None:
     site = Site([predictor(system)], alone=True)
     for method in ("", site.models[0].methods[-1]):
