@@ -1,7 +1,7 @@
 """Plans the studies of a model: which runs each needs, and the table or figure that shows them.
 
 A study is a file of `icdbench.benchmarks`: systems, what is set for them, metrics, published values. A model without a study
-is compared with all its variants.
+is compared with all its variants that predict the same codes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def plan(
     """The chosen studies of the request's model, each with the request for its runs. Raises SpecError.
 
     `studies` has a model's studies by name, each as its tables for several data sets (`presentation.catalog.studies`). If it
-    is empty, the plan is one comparison with all variants, which has no table (None).
+    is empty, the plan is one comparison with all variants of the same codes, which has no table (None).
     """
     (model,) = request.models
     base, variant = registry.split(model)
@@ -33,9 +33,11 @@ def plan(
     if not studies:
         if study != ALL:
             raise SpecError(f"model '{model}' has no study '{study}'; leave --study out to compare all its variants")
-        if not entry.variants:
-            raise SpecError(f"model '{model}' has no variants to compare; see 'icdbench models'")
-        return [(None, replace(request, models=[model, *(f"{model}@{name}" for name in entry.variants)]))]
+        same = [name for name, each in entry.variants.items() if "label_set" not in each.data]
+        if not same:
+            codes = " of the same codes" if entry.variants else ""
+            raise SpecError(f"model '{model}' has no variants{codes} to compare; see 'icdbench models'")
+        return [(None, replace(request, models=[model, *(f"{model}@{name}" for name in same)]))]
     if study not in {ALL, *studies}:
         raise SpecError(f"model '{model}' has no study '{study}'{nearest(study, {ALL, *studies})}")
     planned: list[tuple[Benchmark | None, Request]] = []

@@ -233,6 +233,14 @@ def test_the_validation_loss_is_the_whole_cross_entropy(icdbench: Call, few_note
         assert (each.history[0].dropped > 0) == (each.spec.variant == "")
 
 
+def test_variants_that_predict_other_codes_are_no_part_of_a_comparison() -> None:
+    ((_, request),) = ablate.plan(Request(["stacked"]), {})
+    assert {"stacked", "stacked@no-pooled"} <= set(request.models)
+    assert "stacked@titles" not in request.models
+    with pytest.raises(SpecError, match="'phrases' has no variants of the same codes"):
+        ablate.plan(Request(["phrases"]), {})
+
+
 @pytest.mark.slow
 def test_a_model_without_studies_is_compared_with_all_its_variants(
     icdbench: Call, few_notes: Path, monkeypatch: pytest.MonkeyPatch
