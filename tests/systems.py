@@ -155,4 +155,4 @@ def predictor(system: str, max_tokens: int = 100) -> Predictor:
         encoder=SMALL_ENCODER if "encoder" in entry.needs else None,
     )  # fmt: skip
     fitted = model.state_dict() if isinstance(model, nn.Module) else fitted_weights(system)
-    return Predictor(bundle.Bundle(contents, {name: np.array(value) for name, value in fitted.items()}))
+    return Predictor(bundle.Bundle(contents, {name: np.asarray(value).copy() for name, value in fitted.items()}))
