@@ -41,7 +41,7 @@ class Occurrences(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class FeatureReader:
     """Reads documents for the known features [V], ascending, in words, their forms, their stems or the letters in them."""
 
     reading: Reading
@@ -49,7 +49,7 @@ class Reader:
     known: IntArray
 
     @classmethod
-    def of(cls, reading: Reading, readings: Readings, encoded: Encoded, least: int) -> Reader:
+    def of(cls, reading: Reading, readings: Readings, encoded: Encoded, least: int) -> FeatureReader:
         """Find the features that at least `least` documents have."""
         numbers, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
         reader = cls(reading, readings, numbers)
@@ -64,7 +64,7 @@ class Reader:
             counts = np.bincount(where, np.concatenate([counts, times]), minlength=len(numbers)).astype(np.int64)
         return replace(reader, known=numbers[counts >= least])
 
-    def only(self, kept_V: IntArray) -> Reader:
+    def only(self, kept_V: IntArray) -> FeatureReader:
         """Return a reader that knows some of the features, by ascending position."""
         return replace(self, known=self.known[kept_V])
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix, vstack
 
 from icdbench.nn import ngrams, selected
-from icdbench.nn.evidence import Reader, Reading
+from icdbench.nn.evidence import FeatureReader, Reading
 from icdbench.nn.ngrams import in_parts
 from icdbench.nn.words import CUES, Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Weights
@@ -74,14 +74,14 @@ class Committee:
 
     def __init__(self, plan: Plan, readings: Readings) -> None:
         self.plan, self.readings = plan, readings
-        self.readers: dict[Reading, Reader] = {}
+        self.readers: dict[Reading, FeatureReader] = {}
         self.members: list[Member] = []
 
     def fit(self, encoded: Encoded, labels_NL: csc_matrix, number: int, C: float) -> None:
         """Fit all members: `number` features per code where these are chosen; C of the L1 penalty."""
         self.members = []
         for reading in dict.fromkeys(reading for reading, _ in self.plan):
-            reader = Reader.of(reading, self.readings, encoded, ngrams.least_documents(encoded))
+            reader = FeatureReader.of(reading, self.readings, encoded, ngrams.least_documents(encoded))
             features_NV = reader.presence(encoded)
             fitted = []
             for choice in (choice for each, choice in self.plan if each == reading):
@@ -125,7 +125,7 @@ class Committee:
         return Surroundings(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
 
     def _surroundings(
-        self, reader: Reader, coefficients_VL: csr_matrix, documents_T: IntArray, tokens_T: IntArray
+        self, reader: FeatureReader, coefficients_VL: csr_matrix, documents_T: IntArray, tokens_T: IntArray
     ) -> Surroundings:
         found, codes = reader.occurrences(documents_T, tokens_T), coefficients_VL.shape[1]
         counts = np.diff(coefficients_VL.indptr)[found.features]
@@ -171,7 +171,7 @@ class Committee:
     def restore(self, weights: Weights, prefix: str) -> None:
         """Load the return value of `weights`."""
         self.readers = {
-            reading: Reader(reading, self.readings, weights[f"{prefix}.{reading}.known"])
+            reading: FeatureReader(reading, self.readings, weights[f"{prefix}.{reading}.known"])
             for reading, _ in self._order()
         }
         self.members = []

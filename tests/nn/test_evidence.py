@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from systems import NUM_TOKENS, encoded, learnable
 
-from icdbench.nn.evidence import Reader, Reading
+from icdbench.nn.evidence import FeatureReader, Reading
 from icdbench.nn.words import Readings
 
 WORDS = Readings.of(None, NUM_TOKENS)
 LETTERS = Readings.of(("", "?", "tos", "os", "ab"), 5)
 
 
-def reader(reading: Reading, texts: list[list[int]], least: int = 1) -> Reader:
-    return Reader.of(reading, WORDS, encoded(texts, [[]] * len(texts)), least)
+def reader(reading: Reading, texts: list[list[int]], least: int = 1) -> FeatureReader:
+    return FeatureReader.of(reading, WORDS, encoded(texts, [[]] * len(texts)), least)
 
 
 def test_words_are_phrases_of_one_to_four_without_unknown_ones() -> None:
@@ -39,7 +39,7 @@ def test_presence_is_of_known_features_alone() -> None:
 
 def test_letters_are_shared_by_words() -> None:
     documents = encoded([[2], [3], [4]], [[]] * 3)
-    found = Reader.of("letters", LETTERS, documents, 2)
+    found = FeatureReader.of("letters", LETTERS, documents, 2)
     assert found.presence(documents).toarray().tolist() == [[1], [1], [0]]
 
 
@@ -66,7 +66,7 @@ def test_a_pair_is_its_two_words() -> None:
 @pytest.mark.parametrize("reading", ["words", "forms", "stems"])
 def test_all_of_what_is_added_is_shared(reading: Reading) -> None:
     texts = learnable(20, shortest=8)
-    found = Reader.of(reading, WORDS, texts, 2)
+    found = FeatureReader.of(reading, WORDS, texts, 2)
     each_V = np.random.default_rng(0).normal(size=len(found.known))
     alone = encoded([[2, 5, 8, 2, 5, 40, 41]], [[]])
     expected = float((found.presence(alone) @ each_V)[0])
