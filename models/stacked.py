@@ -68,10 +68,6 @@ class Config(Settings):
         return tuple(member for there, members in plan if there for member in members)
 
 
-def _without(part: str, about: str) -> Variant:
-    return Variant(name=f"no-{part}", about=about, model={part: False})
-
-
 @register(
     "stacked",
     config=Config,
@@ -84,15 +80,15 @@ def _without(part: str, about: str) -> Variant:
             data={"label_set": "system", "code_terms": True},
             needs=("titles",),
         ),
-        _without("words", "no phrases of words as they are written"),
-        _without("forms", "no members on normal forms"),
-        _without("stems", "no phrases of stems"),
-        _without("letters", "no parts of words"),
-        _without("context", "not how and where phrases stand"),
-        _without("document", "not what the note's other codes are like"),
-        _without("hierarchy", "no parents and siblings"),
-        _without("trees", "a logistic regression of pairs alone"),
-        _without("pooled", "the mean of the members"),
+        Variant(name="no-words", about="no phrases of words as they are written", model={"words": False}),
+        Variant(name="no-forms", about="no members on normal forms", model={"forms": False}),
+        Variant(name="no-stems", about="no phrases of stems", model={"stems": False}),
+        Variant(name="no-letters", about="no parts of words", model={"letters": False}),
+        Variant(name="no-context", about="not how and where phrases stand", model={"context": False}),
+        Variant(name="no-document", about="not what the note's other codes are like", model={"document": False}),
+        Variant(name="no-hierarchy", about="no parents and siblings", model={"hierarchy": False}),
+        Variant(name="no-trees", about="a logistic regression of pairs alone", model={"trees": False}),
+        Variant(name="no-pooled", about="the mean of the members", model={"pooled": False}),
     ],
     data={"min_documents": 1},
     version="1",

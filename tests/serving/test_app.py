@@ -345,7 +345,7 @@ def test_what_cannot_be_served_is_one_line(icdbench: Call, models: list[Predicto
     for words, said in (
         (("--run", committed, "--results", "weightless"), "has no weights"),
         (("--run", "demo/caml/1-none"), "no runs in 'results'"),
-        (("--bundle", "newer.icdbench"), "is a bundle of format 9, and this icdbench reads format 1"),
+        (("--bundle", "newer.icdbench"), f"is a bundle of format 9, and this icdbench reads format {bundle.FORMAT}"),
         ((*good, *good), "run 'small/run' is named twice"),
         ((*good, "--port", port), f"--port {port} cannot be used on 127.0.0.1"),
         ((*good, "--port", "70000"), "--port 70000"),
