@@ -62,7 +62,8 @@ def _columns(path: Path, names: Sequence[str]) -> dict[str, int]:
     if "code" in names:
         return {"code": names.index("code"), "title": names.index("title") if "title" in names else -1, "header": 1}
     if len(names) > 1:
-        said = nearest("code", [name for name in names if len(name) <= len("description")])
+        alike = [name for name in names if name.startswith("cod") and len(name) <= len("description")]
+        said = nearest("code", alike) if alike else ""  # other names may be text of a file that is no list
         raise DataError(f"{path}, line 1: no column 'code'{said}; expected a header with {' and '.join(COLUMNS)}")
     return {"code": 0, "title": -1, "header": 0}
 

@@ -60,6 +60,17 @@ def test_what_is_no_list_of_codes_is_refused_in_one_line(tmp_path: Path, text: s
     assert "\n" not in str(error.value)
 
 
+def test_a_note_in_place_of_a_list_is_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "note.txt"
+    path.write_text("Fever, no asthma.\nDischarged.\n")
+    with pytest.raises(DataError, match="line 1: no column 'code'; expected a header") as error:
+        datasets.code_list(path, TRAINED)
+    assert "asthma" not in str(error.value)
+    path.write_text("codes,title\nI10,a\n")
+    with pytest.raises(DataError, match="no column 'code'; did you mean 'codes'"):
+        datasets.code_list(path, TRAINED)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing\.csv is no file of codes; give a CSV file"):
         datasets.code_list(tmp_path / "missing.csv", TRAINED)
