@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -116,9 +116,21 @@ def tunable(
 
 
 class Settings(BaseModel):
-    """The base of everything a user can set: frozen, and unknown fields are rejected by name."""
+    """The base of everything a user can set: frozen, and unknown fields are rejected by name.
+
+    `belonging` has, for each field that chooses, the fields that only take effect beside some of its values. Tuning leaves
+    out those that the chosen value has no use for.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    belonging: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {}
+
+    def idle(self) -> set[str]:
+        """The fields without effect beside the values of the others, as `belonging` tells."""
+        idle = set[str]()
+        for chooser, of in self.belonging.items():
+            idle |= {name for names in of.values() for name in names} - set(of.get(getattr(self, chooser), ()))
+        return idle
 
     @classmethod
     def ranges(cls) -> dict[str, Range]:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -138,7 +138,7 @@ class DataSpec(Settings):
         """The fields without effect on subwords, whose vocabulary is fixed."""
         return {"words", "min_documents"} if self.tokens == "subwords" else set()
 
-    def idle(self, *, word_vectors: bool) -> set[str]:
+    def idle(self, *, word_vectors: bool = True) -> set[str]:
         """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, the tokeniser
         of words, which words are known beside subwords, word vectors of a model that has none, their training if they are
         not trained."""
@@ -200,24 +200,23 @@ LATER_FIELDS: Mapping[str, JsonValue] = {
     "r_drop": 0.0,
 }
 
-# Fields that have an effect only beside one value of another field.
-BELONGING: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "objective": {
-        "truncated": ("t_loss", "ramp_epochs", "stop_epoch"),
-        "focal": ("focal_gamma", "focal_alpha"),
-        "asymmetric": ("asl_gamma_pos", "asl_gamma_neg", "asl_clip"),
-        "class-balanced": ("cb_beta",),
-        "distribution-balanced": ("db_alpha", "db_beta", "db_mu", "db_kappa", "db_lambda"),
-    },
-    "scheduler": {"plateau": ("plateau_factor", "plateau_patience", "plateau_floor"), "linear": ("warmup",)},
-}
-
 
 class TrainSpec(Settings):
     """How a neural model is trained. Defaults are the suite's; a model declares where its paper differs.
 
-    Defaults of an objective are those of its paper (docs/losses.md); fields of the others have no effect (`BELONGING`).
+    Defaults of an objective are those of its paper (docs/losses.md).
     """
+
+    belonging: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+        "objective": {
+            "truncated": ("t_loss", "ramp_epochs", "stop_epoch"),
+            "focal": ("focal_gamma", "focal_alpha"),
+            "asymmetric": ("asl_gamma_pos", "asl_gamma_neg", "asl_clip"),
+            "class-balanced": ("cb_beta",),
+            "distribution-balanced": ("db_alpha", "db_beta", "db_mu", "db_kappa", "db_lambda"),
+        },
+        "scheduler": {"plateau": ("plateau_factor", "plateau_patience", "plateau_floor"), "linear": ("warmup",)},
+    }
 
     learning_rate: Annotated[float, Field(gt=0, le=1000)] = tunable(1e-3, 1e-4, 1e-2, log=True)
     weight_decay: NotNegative = tunable(0.0, choices=(0.0, 1e-6, 1e-5, 1e-4, 1e-3))
@@ -256,16 +255,6 @@ class TrainSpec(Settings):
         0.1, 0.0, 0.2, about="share of all steps in which the learning rate rises from 0"
     )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where the GPU has it")
-
-    def idle(self) -> set[str]:
-        """The fields without effect beside the others: those of an objective or a scheduler that is not chosen."""
-        return {
-            name
-            for chooser, of in BELONGING.items()
-            for value, names in of.items()
-            if value != getattr(self, chooser)
-            for name in names
-        }
 
     @property
     def unchosen(self) -> set[str]:

@@ -30,7 +30,7 @@ In evaluation titles are encoded once, without a gradient, until the model is tr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -49,6 +49,8 @@ CODES = 4096  # codes that are scored at a time
 
 
 class Config(Settings):
+    belonging: ClassVar = {"encoder": {"lstm": ("hidden_size",), "cnn": ("kernel_size", "filters")}}
+
     encoder: Literal["lstm", "cnn"] = "lstm"
     embedding_size: Positive = 100
     hidden_size: Positive = tunable(128, 64, 512, log=True, about="recurrent width per direction")

@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -69,6 +69,7 @@ from icdbench.types import Batch, Task
 
 
 class Config(Settings):
+    belonging: ClassVar = {"attention": dict.fromkeys(("joint", "sum", "self"), ("attention_size",))}
     embedding_size: Positive = 256
     blocks: Layers = tunable(1, 1, 3, about="residual blocks (P of Table 4)")
     kernel_size: Odd = tunable(9, choices=(3, 5, 9, 15, 25))
@@ -134,8 +135,7 @@ class Jlan(nn.Module):
             self.gates = GateShares(normalise=config.normalise_gates)
         joined = 2 * both if config.attention == "joint" and config.splice == "concat" else both
         if config.output == "mlp-sum":
-            self.hidden = Linear(joined, width)
-            self.pooled = Linear(width, width)
+            self.hidden, self.pooled = Linear(joined, width), Linear(width, width)
         else:
             self.output = LabelwiseLinear(joined, task.num_codes)
 

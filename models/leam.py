@@ -28,7 +28,7 @@ vector.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,8 @@ MOST_CODES = 2000  # for the variant: 220 million weights
 
 
 class Config(Settings):
+    belonging: ClassVar = {"attention": {"codes": ("kernel_size",), "ngram": ("ngram", "hidden_size")}}
+
     embedding_size: Positive = 300
     kernel_size: Positive = tunable(10, 3, 25, log=True)
     dropout: Rate = tunable(0.5, 0.0, 0.8)

@@ -41,7 +41,7 @@ trains on up to 6,000 subwords, PLM-ICD's on 3,072.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -56,6 +56,8 @@ DEVIATION = 0.03  # standard deviation of the initial weights
 
 
 class Config(Settings):
+    belonging: ClassVar = {"decoder": {"laat": ("attention_size",)}}
+
     encoder: str = Field("", description="the folder of a pretrained encoder; in a stored run, its content")
     decoder: Literal["laat", "cross"] = "laat"
     chunk_size: Positive = Field(128, description="subwords that see each other")

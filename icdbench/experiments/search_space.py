@@ -10,8 +10,8 @@ import optuna
 from torch import nn
 
 from icdbench.registry import Entry
-from icdbench.settings import Range, SpecError
-from icdbench.spec import RunSpec, TrainSpec
+from icdbench.settings import Range, Settings, SpecError
+from icdbench.spec import RunSpec
 from icdbench.training import TrainingError
 
 
@@ -44,17 +44,18 @@ class Parameter:
 
 
 def parameters(entry: Entry, base: RunSpec, fixed: Mapping[str, Any]) -> list[Parameter]:
-    """The fields with a range that are not fixed, with the base run's values; training has none for a model fitted whole."""
+    """The fields with a range that take effect and are not fixed, with the base run's values.
+
+    Training has none for a model fitted whole.
+    """
+    config = entry.config().override(base.config, entry.name)
+    settings: dict[str, Settings] = {entry.name: config} | ({"train": base.train} if has_epochs(entry) else {})
     found = [
-        Parameter(f"{entry.name}.{field}", each, base.config[field]) for field, each in entry.config.ranges().items()
+        Parameter(f"{target}.{field}", each, getattr(of, field))
+        for target, of in settings.items()
+        for field, each in type(of).ranges().items()
+        if field not in of.idle()
     ]
-    if has_epochs(entry):
-        idle = base.train.idle()
-        found += [
-            Parameter(f"train.{field}", each, getattr(base.train, field))
-            for field, each in TrainSpec.ranges().items()
-            if field not in idle
-        ]
     return [each for each in found if each.name not in fixed]
 
 

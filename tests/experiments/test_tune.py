@@ -16,7 +16,9 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import torch
 from conftest import Call
+from systems import NEURAL, TEXTS, neural, padded, small
 
 import icdbench.run as runner
 from icdbench import registry, train
@@ -80,6 +82,26 @@ def test_all_fields_with_a_range_are_searched_but_those_that_are_set(few_notes: 
     assert names("jlan") >= training | {"jlan.blocks", "train.t_loss"}
     assert "train.t_loss" not in names("jlan", train__objective="bce")
     assert names("lr") == {"lr.C", "lr.features", "lr.longest", "lr.penalty"}  # it is fitted as a whole
+
+
+@pytest.mark.parametrize("system", NEURAL)
+def test_what_is_searched_has_an_effect_and_what_is_left_out_has_none(system: str) -> None:
+    """Models that differ in one field alone have other weights, or compute something else from the same ones."""
+    config = small(system).config
+    for field, each in config.ranges().items():
+        values = (each.choices[0], each.choices[-1]) if each.choices else (each.low, each.high)
+        if isinstance(getattr(config, field), int) and not each.choices:
+            values = (4, 16)
+        first, second = (_trained_mode_outcome(system, field, value) for value in values)
+        same = first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+        assert same == (field in config.idle()), field
+
+
+def _trained_mode_outcome(system: str, field: str, value: Any) -> dict[str, torch.Tensor]:
+    """The weights of a new model of these settings, and its logits with dropout."""
+    model = neural(system, **{field: value})
+    torch.manual_seed(1)
+    return {**model.state_dict(), "logits": model(padded(TEXTS)).detach()}
 
 
 def test_every_range_can_be_drawn_from_and_gives_valid_settings() -> None:

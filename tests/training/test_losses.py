@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from icdbench import registry, train
 from icdbench.data.batches import Loader
 from icdbench.records import store
-from icdbench.spec import BELONGING, LATER_FIELDS, TrainSpec
+from icdbench.spec import LATER_FIELDS, TrainSpec
 from icdbench.training.accelerator import fabric, seed_everything
 from icdbench.training.losses import divergence, each_loss, effective_weights, of_each_pair, rebalanced_weights
 from icdbench.training.objectives import Objective, objective_for, objective_of, schedule
@@ -161,7 +161,7 @@ def test_frequencies_are_those_of_the_training_split() -> None:
 
 
 def test_every_setting_of_an_objective_changes_it_alone() -> None:
-    for objective, names in BELONGING["objective"].items():
+    for objective, names in TrainSpec.belonging["objective"].items():
         for name in set(names) & LATER_FIELDS.keys():
             changed: dict[str, Any] = {name: getattr(TrainSpec(), name) / 2 or 0.5}
             assert not torch.equal(
@@ -190,8 +190,8 @@ def test_eight_documents_can_be_overfitted_by_every_objective(name: str, objecti
     documents = learnable(8, shortest=8)
     batch = next(Loader(documents).batches([np.arange(8)]))
     chosen = objective_for(TrainSpec(objective=objective), documents)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for step in range(300):
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for step in range(800):  # most need 100 to 200; twice that depends on the processor's rounding
         optimizer.zero_grad()
         chosen(model(batch), batch.labels_BL).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
