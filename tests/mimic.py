@@ -93,6 +93,15 @@ def write_splits(path: Path, rows: Sequence[tuple[int, str]]) -> Path:
     return path
 
 
+def write_nguyen(root: Path, version: str, **lists: Sequence[int]) -> Path:
+    """Lists of admissions such as `train_full`, in the folder that they are published in."""
+    folder = root / "mimicdata" / f"mimic4_icd{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, admissions in lists.items():
+        (folder / f"{name}_hadm_ids.csv").write_text("".join(f"{admission}\n" for admission in admissions))
+    return root
+
+
 @dataclass
 class Mimic4:
     """Rows of MIMIC-IV's tables: notes (admission, text), codes (admission, code, version), titles (code, version, title)."""

@@ -114,7 +114,7 @@ def download(name: str, root: Path | None = None) -> str:
     known = scan()
     fetch = DOWNLOADS.get(known[name].download if name in known else name)
     if fetch is None and name in known:
-        raise SpecError(f"data set '{name}' needs no download")
+        raise SpecError(f"there is no download of '{name}'; 'icdbench data check {name}' says what it lacks")
     if fetch is None:
         raise SpecError(f"no download '{name}'{nearest(name, DOWNLOADS)}")
     return fetch(data_root(root))

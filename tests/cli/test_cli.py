@@ -181,7 +181,7 @@ BAD = [
     (("runs",), "no runs in 'results'"),
     (("data", "describe", "nothing"), "no data set 'nothing'"),
     (("data", "get", "codiespp"), "no download 'codiespp'; did you mean 'codiesp"),
-    (("data", "get", "demo"), "needs no download"),
+    (("data", "get", "demo"), "there is no download of 'demo'"),
     (("data", "check", "demo", "--set", "train.patience=1"), "only data.FIELD=VALUE"),
 ]
 

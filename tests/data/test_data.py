@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from codiesp import small as small_codiesp
 from corpora import Row, prepared, rows, same, tree, words, write
-from mimic import SUMMARY, Mimic3, small4, write_splits
+from mimic import SUMMARY, Mimic3, small4, write_nguyen, write_splits
 from places import SHARED
 from pyarrow import parquet
 
@@ -59,8 +59,11 @@ def every(small: Path) -> Path:
         tables.write(small / place)
     (small / "synth" / MARKER).write_text("{}")
     write_splits(small / "mimic3" / "mimiciii_clean_splits.feather", rows)
-    small4().write(small)
+    later = small4()
+    later.diagnoses += [(admission, "486", 9) for admission, _ in rows]
+    later.write(small)
     for version in ("9", "10"):
+        write_nguyen(small, version, **tables.lists)
         write_splits(small / "mimic4_splits" / f"mimiciv_icd{version}_split.feather", rows)
     return small
 

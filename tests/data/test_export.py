@@ -136,7 +136,7 @@ def test_published_counts_give_no_line(tmp_path: Path) -> None:
     [
         ("documents", (4, 1, 1), "train documents: 3, published 4 (5 in the JLAN paper"),
         ("codes", (8921, 8930), "codes: 3; reported are 8,921–8,930; 0 procedure codes lost leading zeros"),
-        ("vocabulary", 51_917, "vocabulary: 3, published 51,917; another version of NOTEEVENTS than 1.4"),
+        ("vocabulary", 51_917, "vocabulary: 3, published 51,917; another version of the notes than 1.4"),
         ("distinct_words", 140_795, "distinct words: 9, published 140,795"),
         (
             "label_set",

@@ -40,6 +40,7 @@ class Published:
     vocabulary: int | None = None  # words known to models
     distinct_words: int | None = None  # before rare ones are dropped
     label_set: frozenset[str] | None = None
+    version: str = "1.4"  # of the notes
 
 
 # As usually reported for what CAML's code prepares from version 1.4.
@@ -129,14 +130,14 @@ class Mimic(Source):
             causes = [f"{what}: {corpus.facts[name]}" for name, what in CAUSES.items() if corpus.facts.get(name)]
             why = "; ".join(causes) or "the list of this split is not the published one"
             in_paper = f" ({expected + 1:,} in the JLAN paper, whose counts are one too high)"
-            yield f"{split} documents: {found:,}, published {expected:,}{in_paper if known.codes else ''}; {why}"
+            yield f"{split} documents: {found:,}, published {expected:,}{in_paper if known.codes_with_zeros else ''}; {why}"
 
     def _unlike_label_set(self, corpus: Corpus, known: Published) -> Iterator[str]:
         found, expected = set(corpus.vocabulary.codes), known.label_set
         if expected is None or found == expected:
             return
         gone, new = sorted(expected - found), sorted(found - expected)
-        counted = self.data.top_codes == len(expected)
+        counted = self.data.top_codes in {None, len(expected)}
         why = "the counts of label rows differ" if counted else f"top_codes={self.data.top_codes}"
         if self._corrected:
             why = "protocol corrected counts training documents alone"
@@ -165,7 +166,7 @@ class Mimic(Source):
     def _unlike_words(self, corpus: Corpus, known: Published) -> Iterator[str]:
         settings = {name: getattr(self.data, name) for name in COUNTING}
         changed = [f"{name}={value}" for name, value in settings.items() if value != getattr(DataSpec(), name)]
-        why = ", ".join(changed) or "another version of NOTEEVENTS than 1.4"
+        why = ", ".join(changed) or f"another version of the notes than {known.version}"
         if not changed and len(corpus.splits["train"]) != known.documents[0]:
             why = "the training documents are not the published ones"
         for name, found, expected in (

@@ -2,18 +2,21 @@
 
 Two projects of PhysioNet: https://physionet.org/content/mimic-iv-note/ (discharge.csv.gz) and
 https://physionet.org/content/mimiciv/ (hosp: diagnoses_icd, procedures_icd, d_icd_diagnoses, d_icd_procedures), anywhere
-below the data root. Splits of Edin et al. 2023.
+below the data root. Splits of Edin et al. 2023 (those of Nguyen et al. 2023: icdbench.data.sources.mimic4_nguyen).
 
 An admission's summaries, equal ones once, are joined in file order. Its codes are those of one version of ICD, as text, each
 once, and left out where fewer than ten admissions with a summary have them; admissions without any are left out. Tokens as in
 `mimic-clean`. ICD-9-CM takes its dots as in MIMIC-III, ICD-10-CM after three characters if more follow (Edin's own
 files have `I10.`), ICD-10-PCS none.
+
+Social history was removed from the notes (https://github.com/MIT-LCP/mimic-code/issues/1663), so that they often do not show
+what codes of smoking were assigned for. A fact of the data set says how many documents have these codes (`data describe`).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,6 +31,8 @@ from icdbench.types import Document, Report, quiet
 
 Version = Literal["9", "10"]
 HOSP = [name.lower() for name in mimic.CODED]
+# Codes of smoking, now or in the past: those that the report on the removed section names, and their equals in ICD-9-CM.
+NOT_SHOWN = {"9": ("305.1", "V15.82"), "10": ("F17.210", "Z87.891")}
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,15 @@ class Mimic4(mimic.Mimic):
     def lists(self) -> dict[str, Path]:
         return {"all": splits.required(f"mimiciv_icd{self.icd}_split.feather", self.folders[0], self.root)}
 
+    def split_of(self) -> dict[int, str]:
+        """The split of each listed hadm_id."""
+        return splits.feather(self.lists()["all"])
+
+    def counting(self, codes: Mapping[int, Sequence[str]]) -> Collection[str]:
+        """The codes that are kept, given those of each admission with a summary."""
+        counts = Counter(code for listed in codes.values() for code in listed)
+        return {code for code, count in counts.items() if count >= mimic.RARE}
+
     def headings_file(self) -> Path | None:
         """CAML's file of titles, if the user has it."""
         return splits.find(splits.TITLES, self.folders[0], self.root) if self.icd == "9" else None
@@ -58,21 +72,24 @@ class Mimic4(mimic.Mimic):
     def read(self, report: Report) -> Raw:
         """Documents sorted by their hadm_id. Raises DataError for damaged tables and for splits that do not fit."""
         path = csv_tables.required(self.folders[0], "discharge")
-        split_of = splits.feather(self.lists()["all"])
+        split_of = self.split_of()
         notes, patients = _notes(path, split_of, report)
         codes = self._codes(notes, report)
-        counts = Counter(code for listed in codes.values() for code in listed)
+        counting = self.counting(codes)
         facts: dict[str, object] = {"admissions": len(notes), "admissions_with_codes": len(codes)}
         missing = self.without_summary(split_of, notes, path)
         facts |= {"listed_without_summary": missing} if missing else {}
         documents = []
         for admission in sorted(set(codes) & set(split_of)):
-            known = tuple(code for code in codes[admission] if counts[code] >= mimic.RARE)
+            known = tuple(code for code in codes[admission] if code in counting)
             if known:
                 split, patient = split_of[admission], patients[admission]
                 documents.append(Document(str(admission), notes[admission], known, split, patient))
         facts["listed_without_label"] = len(set(notes) & set(split_of)) - len(documents)
-        labels = sorted({code for document in documents for code in document.codes})
+        counts = Counter(code for document in documents for code in document.codes)
+        shown_rarely = [f"{code} ({counts[code]:,})" for code in NOT_SHOWN[self.icd] if counts[code]]
+        facts |= {"documents_with_codes_of_the_removed_social_history": ", ".join(shown_rarely)} if shown_rarely else {}
+        labels = sorted(counts)
         chosen = labels if self.data.top_codes is None else None
         return Raw(documents, facts=facts, codes=chosen, notices=mimic.about_unmatched(missing))
 
