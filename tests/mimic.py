@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,40 @@ def write_nguyen(root: Path, version: str, **lists: Sequence[int]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, admissions in lists.items():
         (folder / f"{name}_hadm_ids.csv").write_text("".join(f"{admission}\n" for admission in admissions))
+    return root
+
+
+def write_mdace(
+    root: Path,
+    charts: Mapping[int, Sequence[tuple[int, str, Sequence[tuple[int, int, str, str]]]]],
+    splits: Mapping[str, Sequence[int]],
+    *,
+    kind: str = "Inpatient",
+    version: str = "9",
+) -> Path:
+    """MDACE's files: of each admission its notes (ROW_ID, category, annotations of begin, end, code, code system)."""
+    place, lists = root / "MDACE" / "data" / kind / f"ICD-{version}" / "1.0", root / "MDACE" / "splits" / kind
+    place.mkdir(parents=True, exist_ok=True)
+    lists.mkdir(parents=True, exist_ok=True)
+    names = ("begin", "end", "code", "code_system")
+    for admission, notes in charts.items():
+        listed = [
+            {
+                "note_id": row,
+                "category": category,
+                "description": "Report",
+                "annotations": [
+                    {**dict(zip(names, each, strict=True)), "description": f"title of {each[2]}", "type": "Human"}
+                    for each in of
+                ],
+            }
+            for row, category, of in notes
+        ]
+        chart = {"hadm_id": admission, "comment": "", "notes": listed}
+        (place / f"{admission}-ICD-{version}.json").write_text(json.dumps(chart))
+    for split, admissions in splits.items():
+        for experiment in ("ev", "code-ev"):
+            (lists / f"MDace-{experiment}-{split}.csv").write_text("".join(f"{each}\n" for each in admissions))
     return root
 
 

@@ -22,7 +22,7 @@ import pytest
 from conftest import Call
 from finished import TABLES, run_of
 from markdown_it import MarkdownIt
-from mimic import small
+from mimic import SUMMARY, small, write_mdace
 from places import ROOT
 
 from icdbench.cli import results, trained
@@ -134,6 +134,8 @@ def desk(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (finished / "encoder").symlink_to(encoders.folder())
     (finished / "DIR").mkdir()
     small().write(finished / "DIR" / "mimic3")
+    marked = {hadm: [(hadm - 101, SUMMARY, [(0, 6, "401.9", "ICD-9-CM")])] for hadm in (104, 105)}
+    write_mdace(finished / "DIR", marked, {"train": [101, 102, 103], "val": [104], "test": [105]})
     for place, systems in (("ours", ("caml", "jlan", "lr")), ("theirs", ("caml", "cnn"))):
         (finished / place / "codiesp-d50").mkdir(parents=True)
         for system in systems:

@@ -14,7 +14,10 @@ Agreement with evidence, for each gold code of which a person (or the generator 
 reads: a word that overlaps a span is positive. A method chooses the words whose share of the note's positive weight reaches
 a boundary, which is the one of highest F1 on as many validation documents (so do Edin et al. 2024,
 https://aclanthology.org/2024.emnlp-main.280/). Precision, recall and F1 count the words of all notes and codes together;
-AUPRC (average precision) and hit@1 (the first word is evidence) are means over notes and codes.
+AUPRC (average precision) and hit@1 (the first word is evidence) are means over notes and codes, and so is IoU: of the chosen
+words and those of the evidence, the share that are both. Span F1 counts spans, which are runs of words without another
+between: one is found if the same words are chosen, from first to last, as MDACE counts after it has merged what is adjacent
+(Cheng et al. 2023, https://aclanthology.org/2023.acl-long.416/).
 
 Intervals are those of icdbench.evaluation.bootstrap: the drawn documents are drawn again, with replacement. `random` is the floor.
 """
@@ -42,7 +45,7 @@ from icdbench.settings import DataError, SpecError
 from icdbench.training import score
 from icdbench.types import SPLITS, UNKNOWN, Document, FloatArray, Report, quiet
 
-VERSION = "2"  # changes when the same run and request would give other figures
+VERSION = "3"  # changes when the same run and request would give other figures
 DOCUMENTS, SEED = (
     50,
     0,
@@ -50,7 +53,15 @@ DOCUMENTS, SEED = (
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 
 FAITHFULNESS = {"comprehensiveness": "comprehensiveness ↑", "sufficiency": "sufficiency ↓"}
-AGREEMENT = {"precision": "precision", "recall": "recall", "f1": "F1", "auprc": "AUPRC", "hit@1": "hit@1"}
+AGREEMENT = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "span_f1": "span F1",
+    "iou": "IoU",
+    "auprc": "AUPRC",
+    "hit@1": "hit@1",
+}
 FALLING = {"sufficiency"}  # figures of which the lowest is best
 HALVES = {"precision", "recall"}  # neither is a merit without the other
 
@@ -147,6 +158,12 @@ def measure(
     return dict(measured)
 
 
+def runs(marked_T: BoolArray) -> set[tuple[int, int]]:
+    """Where marked words follow each other: the first, and one past the last, of each run."""
+    edges = np.flatnonzero(np.diff(np.pad(marked_T.astype(np.int8), 1)))
+    return set(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
 # --- All notes -----------------------------------------------------------------------------------------------------------
 
 
@@ -177,12 +194,17 @@ def figures(measured: Measured, at: float | None, weights_RN: FloatArray) -> dic
             sums["chosen"][note] += chosen_T.sum()
             sums["evidence"][note] += evidence_T.sum()
             sums["hits"][note] += (chosen_T & evidence_T).sum()
+            sums["iou"][note] += (chosen_T & evidence_T).sum() / (chosen_T | evidence_T).sum()
+            chosen, marked = runs(chosen_T), runs(evidence_T)
+            sums["spans"][note] += len(chosen) + len(marked)
+            sums["found"][note] += len(chosen & marked)
             sums["auprc"][note] += average_precision(shares_T, evidence_T)
             sums["hit@1"][note] += evidence_T[shares_T.argmax()] and shares_T.max() > 0
         parts["precision"] = sums["hits"], sums["chosen"]
         parts["recall"] = sums["hits"], sums["evidence"]
         parts["f1"] = 2 * sums["hits"], sums["chosen"] + sums["evidence"]
-        parts |= {key: (sums[key], sums["pairs"]) for key in ("auprc", "hit@1")}
+        parts["span_f1"] = 2 * sums["found"], sums["spans"]
+        parts |= {key: (sums[key], sums["pairs"]) for key in ("iou", "auprc", "hit@1")}
     found = {}
     for key, (part_N, whole_N) in parts.items():
         part_R, whole_R = weights_RN @ part_N, weights_RN @ whole_N
@@ -220,10 +242,12 @@ def evaluate(
 ) -> tuple[dict[str, Trust], dict[str, int]]:
     """Every method of the model by name, and how many documents, codes with evidence and predicted codes there were.
 
-    `documents` are those of all splits. Without evidence the figures are those of faithfulness.
+    `documents` are those of all splits, of which some may have no evidence: these are left out. Without any evidence the
+    figures are those of faithfulness.
     """
     contents, index = predictor.bundle.contents, {code: position for position, code in enumerate(predictor.codes)}
-    readable = [document for document in documents if predictor.reader.spans(document.text)]
+    asked = [document for document in documents if evidence is None or document.id in evidence]
+    readable = [document for document in asked if predictor.reader.spans(document.text)]
     chosen = {split: drawn(readable, split, index, count, seed) for split in ("validation", "test")}
     if not chosen["test"]:
         raise DataError(f"no test document of '{contents.dataset}' has words and a code that the model knows")

@@ -71,9 +71,10 @@ def _about(records: Sequence[RunRecord], found: Sequence[Explained]) -> list[str
         f"nothing but them; means over {fractions} % of the words. Codes above the run's tuned threshold, else the most "
         f"probable one ({predicted} in all). To compare methods of one system, not systems."
     )
+    means = "IoU, " if any("iou" in trusted.figures for trusted in found[0].methods.values()) else ""
     agreeing = (
         f"Precision, recall, F1: words that are evidence of gold codes ({pairs} in all), and words of a method from that share of "
-        f"weight that is best on {counts['validation documents']:,} validation documents. AUPRC, hit@1: means over codes."
+        f"weight that is best on {counts['validation documents']:,} validation documents. {means}AUPRC, hit@1: means over codes."
     )
     none = "These data come without evidence, so agreement with it is not measured."
     return [*about_data(records), drawn_again, faithful, agreeing if counts["codes with evidence"] else none]

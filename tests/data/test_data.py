@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from codiesp import small as small_codiesp
 from corpora import Row, prepared, rows, same, tree, words, write
-from mimic import SUMMARY, Mimic3, small4, write_nguyen, write_splits
+from mimic import SUMMARY, Mimic3, small4, write_mdace, write_nguyen, write_splits
 from places import SHARED
 from pyarrow import parquet
 
@@ -62,7 +62,11 @@ def every(small: Path) -> Path:
     later = small4()
     later.diagnoses += [(admission, "486", 9) for admission, _ in rows]
     later.write(small)
-    for version in ("9", "10"):
+    split = {"train": [*range(1, 9)], "val": [9, 10], "test": [11, 12]}
+    for version, codes in (("9", ("401.9", "486")), ("10", ("I10", "E11.9"))):
+        marked = [(0, 3, codes[0], f"ICD-{version}-CM"), (4, 11, codes[1], f"ICD-{version}-CM")]
+        charts = {admission: [(row, SUMMARY, marked)] for row, (admission, _) in enumerate(rows)}
+        write_mdace(small, charts, split, version=version)
         write_nguyen(small, version, **tables.lists)
         write_splits(small / "mimic4_splits" / f"mimiciv_icd{version}_split.feather", rows)
     return small

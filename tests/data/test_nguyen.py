@@ -90,9 +90,7 @@ def test_lists_are_found_where_they_are_cloned_or_copied(tmp_path: Path, below: 
 
 
 def test_lists_that_overlap_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="admission 9 is listed also in dev_full_hadm_ids"
-    ):
+    with pytest.raises(DataError, match="admission 9 is listed also in dev_full_hadm_ids"):
         prepared("mimic4-icd10-nguyen", laid(tmp_path, test_full=(9, 11)))
 
 

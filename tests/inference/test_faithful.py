@@ -87,12 +87,24 @@ def test_figures_are_those_counted_by_hand() -> None:
         "precision": [2 / 4, 1 / 2],
         "recall": [2 / 4, 1 / 2],
         "f1": [4 / 8, 2 / 4],
+        "span_f1": [0, 0],
+        "iou": [(1 / 3 + 1 / 2) / 3, 1 / 2 / 2],
         "auprc": [(5 / 6 + 1 / 2 + 1 / 4) / 3, (1 / 2 + 1 / 4) / 2],
         "hit@1": [1 / 3, 0],
     }.items():
         np.testing.assert_allclose(found[key][:2], values, atol=1e-12, err_msg=key)
         assert np.isnan(found[key][2])
     assert set(faithful.figures(measured, None, weights_RN)) == set(faithful.FAITHFULNESS)
+
+
+def test_a_span_is_found_if_its_words_are_chosen_from_first_to_last() -> None:
+    assert faithful.runs(np.array([1, 1, 0, 1, 0, 1], np.bool_)) == {(0, 2), (3, 4), (5, 6)}
+    assert faithful.runs(np.zeros(3, np.bool_)) == set()
+    # Chosen are words 0 and 1, and 3 to 5; of the spans 0 to 1 and 4 to 5 the first is found.
+    pairs = [agreement(0, [0.2, 0.2, 0, 0.2, 0.2, 0.2], [1, 1, 0, 0, 1, 1])]
+    found = faithful.figures(Measured(pairs, []), 0.2, np.ones((1, 1)))
+    assert found["span_f1"][0] == 2 * 1 / (2 + 2)
+    assert found["iou"][0] == 4 / 5
 
 
 def test_words_are_taken_away_in_the_order_of_their_weights() -> None:
@@ -181,6 +193,13 @@ def test_documents_are_drawn_by_the_seed_alone_and_are_readable_and_coded() -> N
     assert counts["test documents"] == 10
     with pytest.raises(DataError, match="no test document of 'small' has words and a code that the model knows"):
         evaluate(predictor("lr"), documents[-2:], None)
+
+
+def test_documents_whose_evidence_nobody_marked_are_not_drawn() -> None:
+    documents, evidence = planted(20)
+    few = {id_: of for number, (id_, of) in enumerate(evidence.items()) if number < 4}
+    _, counts = evaluate(predictor("lr"), documents, few)
+    assert (counts["test documents"], counts["validation documents"]) == (2, 2)
 
 
 def test_evidence_that_the_model_does_not_read_counts_for_nothing() -> None:

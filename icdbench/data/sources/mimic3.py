@@ -155,16 +155,21 @@ class Mimic3(mimic.Mimic):
     def tree(self, codes: Sequence[str]) -> Tree:
         return replace(self.coding, headings=self.titles).tree(codes)
 
-    def evidence(self) -> Evidence | None:
-        """Of synthetic tables, the phrases that mention a code (`truth/evidence.csv`), where the joined summaries have them."""
-        if not self.synthetic:
-            return None
-        begins: dict[str, int] = {}  # of each summary in its document
+    def begins(self) -> dict[str, int]:
+        """Where each summary, by its ROW_ID, begins in its document."""
+        begins: dict[str, int] = {}
         lengths: Counter[str] = Counter()
         notes = csv_tables.required(self.folder, "NOTEEVENTS")
         for row, admission, text in csv_tables.rows(notes, ["ROW_ID", "HADM_ID", "TEXT"], where=SUMMARY):
             begins[row] = lengths[admission]
             lengths[admission] += len(text) + 1
+        return begins
+
+    def evidence(self) -> Evidence | None:
+        """Of synthetic tables, the phrases that mention a code (`truth/evidence.csv`), where the joined summaries have them."""
+        if not self.synthetic:
+            return None
+        begins = self.begins()
         found: dict[str, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
         path = self.folder / "truth" / "evidence.csv"
         for admission, row, code, begin, end in csv_tables.rows(path, ["HADM_ID", "ROW_ID", "CODE", "BEGIN", "END"]):

@@ -115,7 +115,7 @@ class Mimic4(mimic.Mimic):
         """Headings of ICD-9-CM have the titles of CAML's file; of ICD-10 only diagnoses have titles."""
         if self.icd == "9":
             return replace(systems.ICD9CM, headings=lambda _: splits.titles(self.headings_file()))
-        return replace(systems.ICD10, titles=_diagnosis_titles)
+        return ICD10
 
     def listed_titles(self) -> Iterator[tuple[str, str]]:
         for kind, _, (code, title) in self._rows(mimic.TITLES, ["icd_code", "long_title"]):
@@ -131,6 +131,9 @@ def dotted(code: str, kind: str, version: Version) -> str:
 
 def _diagnosis_titles(codes: Sequence[str]) -> Mapping[str, str]:
     return icd10.icd10cm_titles([code for code in codes if "." in code or len(code) == 3])
+
+
+ICD10 = replace(systems.ICD10, titles=_diagnosis_titles)  # of codes as they are written here
 
 
 def tables_folders(root: Path) -> tuple[Path, Path]:

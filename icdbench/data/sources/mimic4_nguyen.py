@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from icdbench.data.source import Source, register
+from icdbench.data.source import register
 from icdbench.data.sources import mimic
 from icdbench.data.sources import mimic_splits as splits
 from icdbench.data.sources.mimic4 import Mimic4, Version
@@ -36,6 +36,7 @@ class Nguyen(Mimic4):
     """Admissions in the published lists, with all codes or with the fixed set of what is published (`known.label_set`)."""
 
     download: str = ""
+    pinned = False
 
     @property
     def fixed(self) -> frozenset[str] | None:
@@ -61,10 +62,6 @@ class Nguyen(Mimic4):
 
     def counting(self, codes: Mapping[int, Sequence[str]]) -> Collection[str]:
         return self.fixed or {code for listed in codes.values() for code in listed}
-
-    def check(self) -> Sequence[str]:
-        """What is missing: the lists have no published checksums to compare with."""
-        return Source.check(self)
 
 
 FIFTY_9 = frozenset(
