@@ -25,7 +25,7 @@ from torch import nn
 
 from icdbench.data import encoders
 from icdbench.plugins import listing, loading
-from icdbench.settings import Settings, SpecError, UnsuitableError, nearest
+from icdbench.settings import Range, Settings, SpecError, UnsuitableError, nearest
 from icdbench.spec import Study, TrainSpec, Variant
 from icdbench.types import Corpus, Encoded, FloatArray, Task, Weights
 
@@ -87,6 +87,12 @@ class Entry:
         of_model = {name: value for name, value in self.small.items() if name in self.config.model_fields}
         of_training = {name: value for name, value in self.small.items() if name not in of_model}
         return {self.name: of_model, "train": of_training}
+
+    @property
+    def train_ranges(self) -> dict[str, Range]:
+        """The tuning ranges of training, each of which holds what the model declares."""
+        ranges = TrainSpec.ranges()
+        return {**ranges, **{field: ranges[field].holding(self.train[field]) for field in ranges.keys() & self.train}}
 
     @property
     def any_codes(self) -> bool:
@@ -183,21 +189,8 @@ def register(
         named = {variant.name: variant for variant in [*variants, *_published(config, train or {}, small or {})]}
         doc = sys.modules[cls.__module__].__doc__ or ""
         code = code_digest(*_sources(cls, name))
-        _ENTRIES[name] = Entry(
-            name,
-            cls,
-            config,
-            paper,
-            doc.strip(),
-            named,
-            data or {},
-            train or {},
-            small or {},
-            study,
-            needs,
-            version or f"code-{code}",
-            code,
-        )
+        changed, named_by = (data or {}, train or {}, small or {}), version or f"code-{code}"
+        _ENTRIES[name] = Entry(name, cls, config, paper, doc.strip(), named, *changed, study, needs, named_by, code)
         return cls
 
     return add

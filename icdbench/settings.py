@@ -7,8 +7,9 @@ value, the nearest known one and what to do. A field's tuning range is declared 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -100,6 +101,22 @@ class Range:
         if self.choices:
             return "{" + ", ".join(map(str, self.choices)) + "}"
         return f"[{self.low:g}, {self.high:g}]" + (" log" if self.log else "")
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value can be drawn at all."""
+        if self.low is None or self.high is None:
+            return value in self.choices
+        return bool(self.low <= value <= self.high)
+
+    def holding(self, value: Any) -> Range:
+        """The range, if it does not hold the value one that does: on a logarithmic scale moved, with the value in the middle."""
+        if self.holds(value):
+            return self
+        if self.low is None or self.high is None:
+            return replace(self, choices=tuple(sorted((*self.choices, value))))
+        half = math.sqrt(self.high / self.low) if self.log else 1
+        low, high = (value / half, value * half) if self.log else (min(self.low, value), max(self.high, value))
+        return replace(self, low=low, high=high)
 
 
 def tunable(

@@ -198,6 +198,9 @@ LATER_FIELDS: Mapping[str, JsonValue] = {
     "db_lambda": 2.0,
     "warmup": 0.1,
     "r_drop": 0.0,
+    "guidance": 0.0,
+    "guidance_similarity": 0.0,
+    "clip_norm": 0.0,
 }
 
 
@@ -244,6 +247,9 @@ class TrainSpec(Settings):
     db_kappa: NotNegative = tunable(0.05, 0.0, 0.2, about="how much lower the logits of rare codes are set")
     db_lambda: PositiveFloat = tunable(2.0, 1.0, 5.0, about="how much less easy negative pairs count")
     r_drop: NotNegative = Field(0.0, description="weight of R-Drop, which reads documents twice; 0: none")
+    guidance: NotNegative = Field(0.0, description="weight of the loss on names of the gold codes; 0: none are read")
+    guidance_similarity: NotNegative = Field(0.0, description="how much notes and names should be alike to the model")
+    clip_norm: NotNegative = Field(0.0, description="gradients of a larger norm are scaled down to it; 0: none are")
 
     scheduler: Literal["none", "plateau", "linear"] = Field(
         "none", description="plateau: a smaller learning rate once the monitored metric no longer rises; linear: to 0"
@@ -256,10 +262,15 @@ class TrainSpec(Settings):
     )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where the GPU has it")
 
+    def idle(self) -> set[str]:
+        """The fields without effect beside the others: those of an objective or a scheduler that is not chosen, or of no guidance."""
+        return super().idle() | (set() if self.guidance else {"guidance_similarity"})
+
     @property
     def unchosen(self) -> set[str]:
         """The fields that enter no id, as before there was a choice: those without effect of LATER_FIELDS."""
-        return LATER_FIELDS.keys() & (self.idle() | (set() if self.r_drop else {"r_drop"}))
+        off = {name for name in ("r_drop", "guidance", "clip_norm") if not getattr(self, name)}
+        return LATER_FIELDS.keys() & (self.idle() | off)
 
 
 def _folder_name(name: str) -> str:

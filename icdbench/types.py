@@ -76,6 +76,7 @@ class Encoded:
     Models read its first `lengths[i]` tokens, at most `max_tokens`; word vectors are trained on all. `codes` holds
     positions among the `num_codes` of Vocabulary.codes in the same way. `unseen` [N] counts each document's gold codes
     outside the label set, which never occur in training: no model can predict them, and metrics count them as missed.
+    Training documents know the names of the codes as tokens: `descriptions` and `names` are those of `Corpus`.
     """
 
     ids: tuple[str, ...]
@@ -86,6 +87,8 @@ class Encoded:
     unseen: IntArray
     num_codes: int
     max_tokens: int = sys.maxsize
+    descriptions: tuple[IntArray, ...] | None = None
+    names: Names | None = None
 
     def __len__(self) -> int:
         return len(self.token_offsets) - 1

@@ -29,14 +29,14 @@ hub may stand for the folder where the machine is online. docs/data.md says more
 
 W, W_k and U have no bias; W, U, the output weights of `laat` and the queries q_l start normally distributed with standard
 deviation .03, as in the published code. Training uses AdamW without decay, learning rate 5e-5 that rises over 10 % of the
-steps and then falls linearly to 0, batches of 16, at most 20 epochs, and stops after 6 without a better MAP.
+steps and then falls linearly to 0, gradients clipped to norm 1, batches of 16, at most 20 epochs, and stops after 6 without
+a better MAP.
 
 With `gradient_checkpointing` the encoder's inner states are computed again for the gradient, 16 chunks at a time, instead
 of being kept: a third more time, and memory that hardly grows with batches and documents.
 
-Deviations: the published code gives attention to padding in the last chunk; here it gets none. It clips gradients to norm 1
-and computes in fp16; here they are not clipped, and `train.precision` is bf16 on a GPU that has it. PLM-CA's paper
-trains on up to 6,000 subwords, PLM-ICD's on 3,072.
+Deviations: the published code gives attention to padding in the last chunk; here it gets none. It computes in fp16;
+here `train.precision` is bf16 on a GPU that has it. PLM-CA's paper trains on up to 6,000 subwords, PLM-ICD's on 3,072.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Config(Settings):
         "optimizer": "adamw",
         "learning_rate": 5e-5,
         "scheduler": "linear",
+        "clip_norm": 1.0,
         "batch_size": 16,
         "max_epochs": 20,
         "patience": 6,

@@ -280,7 +280,7 @@ def show_models(
     _print_fields(f"{entry.name}.", fields, entry.config.ranges(), wide=wide)
     trained = TrainSpec().override({**entry.train, **variant.train}, "train")
     echo()
-    _print_fields("train.", trained.model_dump(), trained.ranges(), wide=wide)
+    _print_fields("train.", trained.model_dump(), entry.train_ranges, wide=wide)
     if entry.small:
         small = listed(
             {f"{target}.{field}": value for target, of in entry.small_by_target.items() for field, value in of.items()}

@@ -56,7 +56,9 @@ def corpus(opened: Source, report: Report = quiet) -> Corpus:
 
 def _cut(corpus: Corpus, max_tokens: int) -> Corpus:
     """The data set with documents cut to so many tokens for the models; the cache holds all of them."""
-    return replace(corpus, splits={name: replace(part, max_tokens=max_tokens) for name, part in corpus.splits.items()})
+    splits = {name: replace(part, max_tokens=max_tokens) for name, part in corpus.splits.items()}
+    splits["train"] = replace(splits["train"], descriptions=corpus.descriptions, names=corpus.names)
+    return replace(corpus, splits=splits)
 
 
 def tell(corpus: Corpus, told: set[str] | None = None) -> None:

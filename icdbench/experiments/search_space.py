@@ -39,8 +39,7 @@ class Parameter:
 
     def holds(self, value: Any) -> bool:
         """Whether the value can be drawn at all."""
-        low, high = self.range.low, self.range.high
-        return value in self.range.choices if low is None or high is None else bool(low <= value <= high)
+        return self.range.holds(value)
 
 
 def parameters(entry: Entry, base: RunSpec, fixed: Mapping[str, Any]) -> list[Parameter]:
@@ -49,11 +48,13 @@ def parameters(entry: Entry, base: RunSpec, fixed: Mapping[str, Any]) -> list[Pa
     Training has none for a model fitted whole.
     """
     config = entry.config().override(base.config, entry.name)
-    settings: dict[str, Settings] = {entry.name: config} | ({"train": base.train} if has_epochs(entry) else {})
+    settings: list[tuple[str, Settings, Mapping[str, Range]]] = [(entry.name, config, config.ranges())]
+    if has_epochs(entry):
+        settings.append(("train", base.train, entry.train_ranges))
     found = [
         Parameter(f"{target}.{field}", each, getattr(of, field))
-        for target, of in settings.items()
-        for field, each in type(of).ranges().items()
+        for target, of, ranges in settings
+        for field, each in ranges.items()
         if field not in of.idle()
     ]
     return [each for each in found if each.name not in fixed]

@@ -47,6 +47,7 @@ __all__ = [
     "description_means",
     "embedding",
     "kernels",
+    "label_texts",
     "lengths",
     "linear",
     "mask",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from icdbench.types import PADDING, UNKNOWN, IntArray, Task
+from icdbench.types import PADDING, UNKNOWN, Encoded, IntArray, Task
 
 BLOCK = 512  # texts that are encoded at a time
 
@@ -37,7 +37,7 @@ def groups_of(tokens_NW: Tensor) -> Tensor:
     return groups_N
 
 
-def synonyms_of(task: Task, each: int, most: int) -> Tensor:
+def synonyms_of(task: Task | Encoded, each: int, most: int) -> Tensor:
     """For each code `each` texts of at most `most` tokens, padded: [L, K, W]: its title, then its other names, again and again.
 
     Other names are those of `task.names`, each once, as the words that stand for their normal forms: the first of the
@@ -53,7 +53,7 @@ def synonyms_of(task: Task, each: int, most: int) -> Tensor:
     return tokens_LKW
 
 
-def _other_names(task: Task) -> list[list[IntArray]]:
+def _other_names(task: Task | Encoded) -> list[list[IntArray]]:
     """The other names of each code as tokens."""
     found: list[list[IntArray]] = [[] for _ in range(task.num_codes)]
     if task.names is None:

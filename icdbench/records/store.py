@@ -134,13 +134,14 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         record |= {name: record["spec"].pop(name) for name in ("changed", "adapted")}
     if schema < 4:  # all training documents were used
         record["spec"]["data"] = {"fraction": 1.0, "fraction_seed": 0, **record["spec"]["data"]}
-    if (
-        schema < 5
-    ):  # cross-entropy, whole or truncated, was the only objective; the codes of training could be predicted
-        record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
+    if schema < 5:  # the codes of training could be predicted
         record["spec"]["data"] = {"label_set": "train", "code_terms": False, **record["spec"]["data"]}
     if schema < 6:  # tokens were words
         record["spec"]["data"] = {"tokens": "words", "tokenizer": "", **record["spec"]["data"]}
+    if (
+        schema < 7
+    ):  # before 5 cross-entropy, whole or truncated, was the only objective; then neither guided nor clipped
+        record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
     return record
 
 

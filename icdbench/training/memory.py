@@ -22,7 +22,7 @@ from icdbench import registry
 from icdbench.spec import RunSpec
 from icdbench.training import score
 from icdbench.training.errors import TrainingError
-from icdbench.training.objectives import Objective, logits, objective_of, own_count, with_penalty
+from icdbench.training.objectives import Objective, objective_of, own_count, read, with_penalty
 from icdbench.training.state import State
 from icdbench.types import Batch, Task
 
@@ -164,9 +164,10 @@ def _share_backward(
     world = on.world_size
     counting = (whole - on.global_rank + world - 1) // world  # 0: a document is computed and does not count
     batch, count = objective.repeated(batch), count * objective.readings
-    logits_BL = logits(module, batch)
-    own = own_count(logits_BL.detach(), batch.labels_BL, count, on, counting=counting > 0) if count else 0
-    loss = with_penalty(module, batch, logits_BL, objective, own) * (counting / whole)
+    logits_BL, added = read(module, batch, objective)
+    of_documents = objective.documents(logits_BL.detach()), objective.documents(batch.labels_BL)
+    own = own_count(*of_documents, count, on, counting=counting > 0) if count else 0
+    loss = (with_penalty(module, batch, logits_BL, objective, own) + added) * (counting / whole)
     optimizer.zero_grad(set_to_none=True)
     on.backward(loss * world)
     value: float = on.all_reduce(loss.detach(), reduce_op="sum").item()  # type: ignore[union-attr]

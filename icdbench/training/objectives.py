@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from icdbench.spec import TrainSpec
 from icdbench.training.accelerator import all_rows
 from icdbench.training.errors import TrainingError
+from icdbench.training.guidance import Guide, distance, guide_for, seen, wide
 from icdbench.training.losses import PairLoss, divergence, each_loss, of_each_pair
 from icdbench.types import Batch, Encoded
 
@@ -51,11 +52,14 @@ class Objective:
     batch is repeated, [x; x], and the loss is the mean of both readings' losses plus `r_drop` times their symmetric
     Kullback–Leibler divergence. Codes are no alternatives to each other, so that is the mean over pairs of the divergence
     of two Bernoulli distributions; GKI-ICD, which has R-Drop too, takes the softmax of a document's logits over all codes.
+
+    With a `guide` texts of names of the gold codes are read beside the documents (icdbench.training.guidance).
     """
 
     name: str
     each: PairLoss = each_loss
     r_drop: float = 0.0
+    guide: Guide | None = None
 
     @property
     def readings(self) -> int:
@@ -63,13 +67,32 @@ class Objective:
         return 2 if self.r_drop else 1
 
     def repeated(self, batch: Batch) -> Batch:
-        """The batch as the model reads it: as it is, or twice in a row."""
-        if self.readings == 1:
+        """The batch as the model reads it: as it is, or twice in a row, then in the same way what guides it."""
+        if self.guide is None:
+            parts = [batch] * self.readings
+        else:
+            guides = self.guide.texts(batch)
+            parts = [each for each in (batch, guides) for _ in range(self.readings)]
+        if len(parts) == 1:
             return batch
-        return Batch(*(torch.cat([value] * self.readings) for value in vars(batch).values()))
+        width = max(part.tokens_BT.shape[1] for part in parts)
+        columns = zip(
+            *(vars(replace(part, tokens_BT=wide(part.tokens_BT, width))).values() for part in parts), strict=True
+        )
+        return Batch(*map(torch.cat, columns))
+
+    def documents(self, each_B: Tensor) -> Tensor:
+        """The rows of a batch as `repeated` gives it that are documents, and not what guides them."""
+        return each_B if self.guide is None else each_B.chunk(2)[0]
 
     def __call__(self, logits_BL: Tensor, labels_BL: Tensor, count: int = 0) -> Tensor:
-        """The objective of a batch as `repeated` gives it, without the `count` positive pairs of largest loss."""
+        """The objective of a batch as `repeated` gives it, without the `count` positive pairs of documents of largest loss."""
+        value = self._of_readings(self.documents(logits_BL), self.documents(labels_BL), count)
+        if self.guide is None:
+            return value
+        return value + self.guide.weight * self._of_readings(logits_BL.chunk(2)[1], labels_BL.chunk(2)[1], 0)
+
+    def _of_readings(self, logits_BL: Tensor, labels_BL: Tensor, count: int) -> Tensor:
         value = loss(logits_BL, labels_BL, count, self.each)
         return value + self.r_drop * divergence(*logits_BL.chunk(2)) if self.r_drop else value
 
@@ -80,7 +103,7 @@ BCE = Objective("bce")
 def objective_for(spec: TrainSpec, train: Encoded, device: torch.device | str = "cpu") -> Objective:
     """The objective of a run, with the frequencies of codes in its training documents where it needs them."""
     counts_L = torch.from_numpy(np.bincount(train.codes, minlength=train.num_codes)).to(device, torch.float32)
-    return Objective(spec.objective, of_each_pair(spec, counts_L, len(train)), spec.r_drop)
+    return Objective(spec.objective, of_each_pair(spec, counts_L, len(train)), spec.r_drop, guide_for(spec, train))
 
 
 def loss(logits_BL: Tensor, labels_BL: Tensor, count: int = 0, each: PairLoss = each_loss) -> Tensor:
@@ -168,10 +191,20 @@ def logits(network: nn.Module, batch: Batch) -> Tensor:
     return found
 
 
+def read(module: nn.Module, batch: Batch, objective: Objective) -> tuple[Tensor, Tensor | float]:
+    """Logits of a batch as `Objective.repeated` gives it, and what is added to its loss for guides that are read otherwise."""
+    if objective.guide is None or not objective.guide.similarity:
+        return logits(module, batch), 0.0
+    with seen(module) as collected:
+        logits_BL = logits(module, batch)
+    return logits_BL, objective.guide.similarity * distance(collected, batch.labels_BL)
+
+
 def objective_of(module: nn.Module, batch: Batch, objective: Objective = BCE, count: int = 0) -> Tensor:
     """The loss of a batch without its `count` worst positive pairs, plus the model's own penalty if it has one."""
-    read = objective.repeated(batch)
-    return with_penalty(module, read, logits(module, read), objective, count * objective.readings)
+    batch = objective.repeated(batch)
+    logits_BL, added = read(module, batch, objective)
+    return with_penalty(module, batch, logits_BL, objective, count * objective.readings) + added
 
 
 def with_penalty(module: nn.Module, batch: Batch, logits_BL: Tensor, objective: Objective, count: int) -> Tensor:
@@ -201,6 +234,16 @@ def own_count(logits_BL: Tensor, labels_BL: Tensor, count: int, on: Fabric, *, c
 
 
 def optimizer_of(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused on every device: one pass over memory per parameter, of which word vectors alone are millions."""
+    """Adam or AdamW, fused on every device: one pass over memory per parameter, of which word vectors alone are millions.
+
+    With `clip_norm` c each step takes the gradients g times min(1, c / |g|), |g| being their norm over all parameters.
+    """
     kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
+    optimizer = kind(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
+
+    def clip(*_: object) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm)
+
+    if spec.clip_norm:
+        optimizer.register_step_pre_hook(clip)
+    return optimizer

@@ -117,6 +117,17 @@ def test_every_range_can_be_drawn_from_and_gives_valid_settings() -> None:
                 config.override({field: value}, name)
 
 
+def test_a_range_of_training_holds_what_the_model_declares() -> None:
+    for entry in registry.entries().values():
+        ranges = entry.train_ranges
+        assert all(ranges[field].holds(value) for field, value in entry.train.items() if field in ranges)
+    assert registry.entry("caml").train_ranges == TrainSpec.ranges()
+    slow = registry.entry("plm-icd").train_ranges["learning_rate"]
+    assert (slow.low, slow.high, slow.log) == (pytest.approx(5e-6), pytest.approx(5e-4), True)
+    assert Range(0.0, 0.3).holding(0.5) == Range(0.0, 0.5)
+    assert Range(choices=(4, 16)).holding(10) == Range(choices=(4, 10, 16))
+
+
 def test_a_value_outside_its_range_cannot_be_drawn() -> None:
     assert not Parameter("train.t_loss", Range(0.0, 0.3), 0.15).holds(0.31)
     assert not Parameter("jlan.kernel_size", Range(choices=(3, 5)), 3).holds(4)
