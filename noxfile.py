@@ -1,10 +1,10 @@
-"""The checks, by name: `nox -s lint types tests build` is what CI runs; `audit` asks the network, `bench` measures."""
+"""The checks, by name: `nox -s lint types tests build docs` is what CI runs; `audit` asks the network, `bench` measures."""
 
 import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "build"]
+nox.options.sessions = ["lint", "types", "tests", "build", "docs"]
 
 FOLDERS = ("icdbench", "models", "benchmarks", "tests", "docs", "results", "noxfile.py")
 CONSTRAINED = ("--constraint", "constraints.txt")
@@ -64,6 +64,13 @@ def build(session: nox.Session) -> None:
     session.run("icdbench", "tables", silent=True)
     session.run("icdbench", "run", "--models", "lr", "--results", "results")
     session.run("icdbench", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation's site, into build/site; a warning, such as a link that leads nowhere, is an error."""
+    session.install("--editable", ".[docs]", *CONSTRAINED)
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session

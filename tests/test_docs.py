@@ -30,7 +30,7 @@ from icdbench.data import source
 
 pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What a command says, and the reason why it is not run.
 NOT_RUN = {
     "--launcher ray": "starts a Ray cluster, as tests/experiments/test_launch.py does",

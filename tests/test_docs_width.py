@@ -10,7 +10,7 @@ import pytest
 from places import ROOT
 
 MOST_CHARACTERS, MOST_COLUMNS = 100, 8
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,84 @@
+"""The documentation's site: what its pages are made from; `nox -s docs` builds it, with warnings as errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from types import ModuleType
+
+import pytest
+from conftest import Call
+from places import ROOT
+
+import icdbench
+from icdbench import api, registry
+from icdbench.settings import typed
+
+pytest.importorskip("mkdocs", reason="pip install 'icdbench[docs]'")
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    """The hook of mkdocs.yml."""
+    spec = importlib.util.spec_from_file_location("pages_of_the_site", ROOT / "docs" / "pages.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", registry.entries())
+def test_a_model_card_has_what_the_registry_has(name: str, pages: ModuleType, icdbench: Call) -> None:
+    entry, card = registry.entry(name), pages.card(registry.entry(name))
+    assert entry.paper in card
+    assert all(line in card for line in entry.about.splitlines())
+    for field, value in entry.config().model_dump().items():
+        assert f"| `{name}.{field}` | {typed(value)} | {entry.config.ranges().get(field, '')} |".replace("  ", " ") in (
+            card.replace("  ", " ")
+        )
+    assert all(f"`{name}@{variant}`" in card for variant in entry.variants)
+    _, usage, _ = icdbench("run", "--help")
+    commands = re.findall(r"(?m)^    icdbench (run .*)$", card)
+    assert commands
+    for words in map(shlex.split, commands):
+        assert words[words.index("--models") + 1].partition("@")[0] == name
+        assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", usage))
+
+
+def test_published_figures_are_found_by_a_models_name(pages: ModuleType) -> None:
+    card = pages.published("dr-caml")
+    assert "| mimic50 | DR–CAML | AUC macro 88.4, AUC micro 91.6, F1 macro 57.6" in card  # Table 5
+    assert "caml-mimic, README" in card  # benchmarks/literature.py
+
+
+def test_measured_figures_are_those_of_the_committed_table(pages: ModuleType) -> None:
+    row = next(line for line in pages.measured("stacked").splitlines() if line.startswith("| codiesp-d50 | `stacked`"))
+    table = (ROOT / "results" / "codiesp-d50.md").read_text(encoding="utf-8")
+    printed = next(line for line in table.splitlines() if line.startswith("| stacked "))
+    assert {cell for cell in row.split(" | ") if "±" in cell} <= set(re.findall(r"[\d.]+ ± [\d.]+", printed))
+
+
+@pytest.mark.parametrize(
+    ("place", "page"),
+    [
+        ("README.md", "start.md"),
+        ("docs/api.md", "api.md"),
+        ("results/codiesp.md", "results/codiesp.md"),
+        ("results", "results/index.md"),
+        ("models/jlan.py", "source/models/jlan.py.md"),
+        ("icdbench/presentation/page", ""),
+        ("no/such.py", ""),
+    ],
+)
+def test_a_link_of_the_repository_is_one_of_the_site(place: str, page: str, pages: ModuleType) -> None:
+    assert pages.site_path(place) == page
+
+
+def test_the_reference_has_all_that_is_offered() -> None:
+    text = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    members = {name for found in re.findall(r"members: \[(.*)\]", text) for name in found.split(", ")}
+    assert members == set(api.__all__)
+    named = {name.rpartition(".")[2] for name in re.findall(r"(?m)^::: (.*)$", text)}
+    assert set(icdbench.__all__) - {"tune_process"} <= members | named
