@@ -125,10 +125,9 @@ def run(
     >>> runs[0].predictions()["probability"].shape  # test documents × codes
     (160, 5)
     """
-    planned = plan(
+    return carry_out(plan(
         models, dataset, benchmark=benchmark, seeds=seeds, settings=settings, data=data, results=results, device=device, force=force
-    )  # fmt: skip
-    return carry_out(planned, execution)
+    ), execution)  # fmt: skip
 
 
 def plan(
@@ -187,6 +186,7 @@ def carry_out(planned: Sequence[tuple[Benchmark | None, Request]], execution: Ex
     }
     cluster = launch.Cluster(execution.task_cpus, execution.task_gpus) if execution.launcher == "ray" else None
     records, failures = {}, []
+    launch.tell_stored(list(asked.values()), console)
     with bars.display(len(asked), console) as shown:
         for name, outcome in launch.carry_out(list(asked.values()), execution.jobs, shown, cluster):
             if isinstance(outcome, TrainingError):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from icdbench.data import datasets, encoders, word_vectors
-from icdbench.settings import Settings, SpecError, nearest
+from icdbench.settings import Settings, SpecError, closest, nearest
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec, Variant
 from icdbench.training import accelerator, objectives
 from icdbench.types import Corpus
@@ -155,13 +155,17 @@ def _for_small_data(entry: Entry, variant: Variant, documents: int) -> dict[str,
 def check_changes(changes: Mapping[str, Any], models: Sequence[str]) -> None:
     """Raises SpecError for a change that is not of the data, the training or one of these models."""
     known = {"data", "train", *models}
+    fields = {"data": DataSpec.model_fields, "train": TrainSpec.model_fields}
+    full = {name: f"{part}.{name}" for part, names in fields.items() for name in names}
     for key in changes:
         target, dot, name = key.partition(".")
         if "@" in target:
             model = target.partition("@")[0]
             raise SpecError(f"--set {key}: settings hold for a model and all its variants; write {model}.…")
         if not dot or not name:
-            raise SpecError(f"--set {key}: write it as train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE")
+            like = full.get(closest(key, full))
+            hint = f"; did you mean '{like}'?" if like else ""
+            raise SpecError(f"--set {key}: write it as train.FIELD=VALUE, data.FIELD=VALUE or MODEL.FIELD=VALUE{hint}")
         if target not in known:
             raise SpecError(
                 f"--set {key}: '{target}' is neither data, train nor a chosen model{nearest(target, known)}"

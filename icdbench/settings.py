@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -58,10 +58,26 @@ class DataError(ValueError):
 def nearest(value: str, known: Iterable[str], most: int = 40) -> str:
     """Return `; did you mean 'caml'? (known: …)`, the end of an error line, listing at most `most` known names."""
     names = sorted(known)
-    close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(value, names)
+    hint = f"; did you mean '{close}'?" if close else ""
     shown = ", ".join(names[:most]) + (", …" if len(names) > most else "")
     return f"{hint} (known: {shown})"
+
+
+def closest(value: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like the value, in whatever case it was typed; nothing if none is."""
+    folded = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(value.casefold(), folded, n=1, cutoff=0.5)
+    return folded[found[0]] if found else ""
+
+
+def unknown(what: str, wrong: Sequence[str], known: Iterable[str]) -> str:
+    """Return `no model 'camll'; did you mean 'caml'? (known: …)`, or all wrong names at once, each with what it is like."""
+    names = sorted(known)
+    if len(wrong) == 1:
+        return f"no {what} '{wrong[0]}'{nearest(wrong[0], names)}"
+    each = [f"'{name}'" + (f" (did you mean '{like}'?)" if (like := closest(name, names)) else "") for name in wrong]
+    return f"no {what}s {', '.join(each)}; known: {', '.join(names)}"
 
 
 def shown(cell: object) -> str:
@@ -160,11 +176,16 @@ class Settings(BaseModel):
 
         `where` names the settings in errors, such as `jlan` or `train`. Raises SpecError for an unknown field or an impossible value.
         """
-        for field in changes:
-            if field not in type(self).model_fields:
-                raise SpecError(f"'{where}' has no field '{field}'{nearest(field, type(self).model_fields)}")
+        fields = type(self).model_fields
+        if wrong := [field for field in changes if field not in fields]:
+            raise SpecError(f"'{where}' has {unknown('field', wrong, fields)}")
+        # The command line hands `none` over as None, which is a choice of some fields.
+        asked = {
+            name: "none" if value is None and "none" in get_args(fields[name].annotation) else value
+            for name, value in changes.items()
+        }
         try:
-            return type(self).model_validate(self.model_dump() | dict(changes))
+            return type(self).model_validate(self.model_dump() | asked)
         except ValidationError as error:
             raise SpecError(f"{where}.{first_of(error)}") from None
 

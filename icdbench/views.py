@@ -68,6 +68,10 @@ class Run:
         """Such as `demo/lr/1-3f9c2d1a`."""
         return self.record.id
 
+    def show(self) -> View[RunRecord]:
+        """All that is known of the run: data, figures with intervals, settings and where each comes from."""
+        return View(self.record, lambda fmt: tables.one_run(self.record, fmt))
+
     def metrics(self, rule: str = "fixed", split: str = "test") -> dict[str, float]:
         """All figures of a split by their keys, as fractions. `rule`: the threshold is `fixed` (0.5) or `tuned`."""
         found = self.record.metrics.get(split, {}).get(rule)

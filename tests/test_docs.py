@@ -27,6 +27,8 @@ from places import ROOT
 
 from icdbench.cli import results, trained
 from icdbench.data import source
+from icdbench.presentation import tables
+from icdbench.records import store
 
 pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
 
@@ -96,7 +98,7 @@ def words_of(command: str, folder: Path) -> list[str]:
     for number, (option, value) in enumerate(itertools.pairwise(words)):
         if option in SHORT:
             words[number + 1] = SHORT[option]
-        elif option == "--run" or (words[0] == "bundle" and number == 0):
+        elif option == "--run" or (words[0] in {"bundle", "show", "delete"} and number == 0):
             words[number + 1] = run_of(folder, "jlan" if "jlan" in value or value == "OTHER" else "caml")
         elif option == "--code":
             words[number + 1] = "428.0"
@@ -130,6 +132,8 @@ def desk(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (finished / "notes").mkdir()
     (finished / "notes" / "one.txt").write_text((finished / "note.txt").read_text())
     (finished / "gpt.csv").write_text("id,codes\n" + "".join(f"{number},038.9\n" for number in range(30, 40)))
+    record = store.read_record(finished / "results" / run_of(finished, "caml"))
+    (finished / "run.yaml").write_text(tables.config(record))
     (finished / "vectors.bin").write_text(f"1 100\nfever{' 0.5' * 100}\n")
     (finished / "encoder").symlink_to(encoders.folder())
     (finished / "DIR").mkdir()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from icdbench.host import output
-from icdbench.settings import SpecError, nearest
+from icdbench.settings import SpecError, nearest, typed, unknown
 
 if TYPE_CHECKING:  # it imports numpy
     from icdbench.types import Report
@@ -84,6 +84,15 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out rows of your own file that cannot be read, and list them.")
 ]
 
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=lambda context, path: options_from(context, path),  # noqa: PLW0108  defined below
+        is_eager=True,
+        help="A YAML file of this command's options, such as 'models: jlan'; those typed here come first.",
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Compute finished runs again; their records are kept as record.old.json.")
 ]
@@ -207,6 +216,36 @@ def with_reading(
         "skip_bad": "true" if skip_bad else "",
     }
     return [*(settings or []), *(f"data.{name}={value}" for name, value in said.items() if value)]
+
+
+def options_from(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the defaults of a command from a YAML file that names its options. Raises SpecError for what it does not have."""
+    if path is None:
+        return None
+    import yaml
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
+        raise SpecError(f"--config {path}: cannot be read as YAML: {reason}") from None
+    if not isinstance(given, dict):
+        raise SpecError(f"--config {path}: expected options of 'icdbench {context.info_name}', such as 'models: jlan'")
+    names = {option.lstrip("-"): each.name for each in context.command.params for option in each.opts}
+    del names["config"]
+    if wrong := [str(key) for key in given if key not in names]:
+        raise SpecError(f"--config {path}: {unknown('option', wrong, names)}")
+    context.default_map = {str(names[key]): _as_typed(value) for key, value in given.items() if value is not None}
+    return path
+
+
+def _as_typed(value: Any) -> Any:
+    """A value of YAML as one would type it: settings as NAME=VALUE, a list with commas."""
+    if isinstance(value, dict):
+        return [f"{key}={typed(each)}" for key, each in value.items()]
+    if isinstance(value, list):
+        return typed(value) + "," * (len(value) == 1)
+    return value if isinstance(value, bool) else typed(value)
 
 
 def listed(values: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""Commands that read stored runs: `runs`, `compare`, `tables`, `figures`, `export`, `report`; and `score`, which stores one."""
+"""Commands that read stored runs: `runs`, `show`, `delete`, `compare`, `tables`, `figures`, `export`, `report`; and `score`, which stores one."""
 
 from __future__ import annotations
 
@@ -78,6 +78,48 @@ def _row(record: RunRecord, records: Sequence[RunRecord]) -> list[object]:
         *(f"{100 * test[key]:.1f}" if key in test else "–" for key in ("f1_micro", "p@5")),
         record.created[:10],
     ]
+
+
+@app.command("show")
+def show_run(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as 'icdbench runs' lists it, or its folder.")],
+    as_config: Annotated[  # noqa: FBT002
+        bool, typer.Option("--config", help="Print a file for 'icdbench run --config', which computes this run.")
+    ] = False,
+    results: Results = Path("results"),
+    fmt: Format = "auto",
+    wide: Wide = False,  # noqa: FBT002
+) -> None:
+    """Show one run: its data, figures with intervals, time, and each setting with where it comes from."""
+    fmt = table_format(fmt, wide=wide)
+    from icdbench.inference import bundle
+    from icdbench.presentation import tables
+
+    _, record = bundle.finished(name, results)
+    if as_config:
+        echo(tables.config(record), nl=False)
+    else:
+        print_tables(tables.one_run(record, fmt))
+
+
+@app.command("delete")
+def delete_runs(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Ids of runs, finished or not, or their folders.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,  # noqa: FBT002
+    results: Results = Path("results"),
+) -> None:
+    """Delete runs: records, predictions, weights and checkpoints. Each is removed whole or not at all."""
+    from icdbench.records import store
+
+    places = list(dict.fromkeys(store.named(name, results) for name in names))
+    if not yes:
+        echo("\n".join(map(str, places)), err=True)
+        typer.confirm(f"Delete {len(places)} run{'s' * (len(places) > 1)} for good?", abort=True, err=True)
+    for place in places:
+        store.remove(place)
+        echo(f"deleted {place}")
 
 
 @app.command("score")

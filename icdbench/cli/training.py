@@ -11,6 +11,7 @@ import typer
 
 from icdbench.cli.options import (
     Columns,
+    Config,
     DataFolder,
     Dataset,
     Device,
@@ -97,6 +98,7 @@ def run(
     mix: MixVersions = False,  # noqa: FBT002
     floors: Floors = True,  # noqa: FBT002
     explain: ExplainSettings = False,  # noqa: FBT002
+    _config: Config = None,
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
     names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]

@@ -18,17 +18,20 @@ import torch
 import icdbench.run as runner
 from icdbench.experiments import cluster, pool
 from icdbench.experiments.cluster import Cluster
+from icdbench.records import store
 from icdbench.settings import SpecError
 from icdbench.training import TrainingError, accelerator
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from icdbench.records import RunRecord
     from icdbench.run import Request
     from icdbench.spec import Planned, RunSpec
     from icdbench.training import Progress
     from icdbench.types import Report
 
-__all__ = ["Cluster", "carry_out", "join", "shows"]
+__all__ = ["Cluster", "carry_out", "join", "shows", "tell_stored"]
 
 
 class RunProgress(Protocol):
@@ -45,6 +48,13 @@ def shows() -> bool:
     """Whether this process shows progress and prints results: the first of those that compute a run together."""
     ranks = ("RANK", "LOCAL_RANK")  # of torchrun, Fabric
     return os.environ.get(next((name for name in ranks if name in os.environ), ""), "0") == "0"
+
+
+def tell_stored(asked: Sequence[tuple[Planned, Request]], console: Console) -> None:
+    """Say how many of the runs are stored already, and are therefore not computed."""
+    known = sum(not request.force and store.find(request.results, each.spec) is not None for each, request in asked)
+    if known:
+        console.print(f"{known} of {len(asked)} runs: already stored, not computed (--force computes them)")
 
 
 def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from icdbench import registry
 from icdbench.data import batches, datasets, encode, encoders
 from icdbench.files import regular
 from icdbench.records import RunRecord, store
-from icdbench.settings import DataError, Settings, SpecError, nearest
+from icdbench.settings import DataError, Settings, SpecError
 from icdbench.spec import Rule
 from icdbench.training import score
 from icdbench.types import (
@@ -162,25 +162,15 @@ def of_run(
 
 def finished(name: str, results: Path) -> tuple[Path, RunRecord]:
     """The folder and the record of a finished run, given by its id or its folder. Raises SpecError."""
-    folder = _folder(name, results)
+    folder = store.named(name, results)
+    if not (folder / store.RECORD).exists():
+        raise SpecError(f"run '{name}' is unfinished; the command that began it continues it")
     try:
         return folder, store.read_record(folder)
     except DataError as error:
         raise SpecError(
             f"{folder / store.RECORD} is damaged, or of another version of icdbench ({error}); run it again"
         ) from None
-
-
-def _folder(name: str, results: Path) -> Path:
-    for folder in (results / name, Path(name)):
-        if (folder / store.RECORD).exists():
-            return folder
-    finished = sorted(str(path.parent.relative_to(results)) for path in results.glob(f"*/*/*/{store.RECORD}"))
-    if name in store.unfinished(results):
-        raise SpecError(f"run '{name}' is unfinished; the command that began it continues it")
-    if not finished:
-        raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
-    raise SpecError(f"no run '{name}' in '{results}'{nearest(name, finished)}; 'icdbench runs' lists them")
 
 
 def _corpus(record: RunRecord, root: Path | None, dataset: str | None, report: Report) -> Corpus:

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from icdbench.settings import SpecError, nearest
+from icdbench.settings import SpecError, unknown
 
 VARIANT = re.compile(r"(?!tuned$)[A-Za-z0-9][A-Za-z0-9._-]*")
 PUBLISHED = "published"  # the variant that the registry adds to a model with settings for small data
@@ -52,11 +52,9 @@ def check_names(systems: Iterable[str]) -> None:
     """Raises SpecError if a system, such as `jlan` or `jlan@no-joint`, is certainly of no known model."""
     found = listed_models()
     known = [each.name for each in found or ()]
-    for name in (system.partition("@")[0] for system in systems):
-        if known and name not in {*known, "all"} and ".py" not in name:
-            raise SpecError(
-                f"no model '{name}'{nearest(name, known)}; one of your own is named by its file, as ./mine.py"
-            )
+    names = [system.partition("@")[0] for system in systems]
+    if known and (wrong := [name for name in names if name not in {*known, "all"} and ".py" not in name]):
+        raise SpecError(f"{unknown('model', wrong, known)}; one of your own is named by its file, as ./mine.py")
 
 
 def _registered(text: str) -> list[ListedModel]:

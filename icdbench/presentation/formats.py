@@ -17,7 +17,19 @@ from icdbench.host import output
 from icdbench.settings import SpecError, nearest
 
 LEFT = {  # headings of columns that begin at the left
-    *("model", "system", "method", "figures", "data set", "codes, to scale", "config", "parameter"),
+    *(
+        "model",
+        "system",
+        "method",
+        "figures",
+        "data set",
+        "codes, to scale",
+        "config",
+        "parameter",
+        "what",
+        "value",
+        "from",
+    ),
 }
 TIED = "≈"  # beside a number that cannot be told from the best of its column
 

@@ -21,6 +21,7 @@ from icdbench.presentation.formats import Cell, Grid, Value, write
 from icdbench.presentation.headings import heading
 from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
 from icdbench.presentation.notes import about_file, no_better_than_popularity, told_apart
+from icdbench.presentation.one_run import config, one_run
 from icdbench.presentation.reported import literature
 from icdbench.presentation.tuning_table import cost, tuned
 from icdbench.records import RunRecord, comparable
@@ -36,9 +37,11 @@ __all__ = [
     "at_popularity",
     "chosen_analyses",
     "comparison",
+    "config",
     "cost",
     "listed",
     "literature",
+    "one_run",
     "printed",
     "scored_file",
     "table",

@@ -30,7 +30,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from icdbench.files import digest, remove_abandoned, replacing
+from icdbench.files import digest, remove_abandoned, replacing, workspace
 from icdbench.records.artifacts import (
     EXPLAINED,
     PREDICTIONS,
@@ -55,7 +55,7 @@ from icdbench.records.artifacts import (
 from icdbench.records.checkpoints import CHECKPOINT, PREVIOUS, load_checkpoint, remove_checkpoints, save_checkpoint
 from icdbench.records.record import SCHEMA, RunRecord
 from icdbench.records.tuned import TUNED, TUNING, load_tuned, save_tuned, tuning_folder
-from icdbench.settings import SpecError
+from icdbench.settings import SpecError, nearest
 from icdbench.spec import LATER_FIELDS, RunSpec
 from icdbench.types import LabelSet, Predictions
 
@@ -63,7 +63,7 @@ __all__ = [
     "CHECKPOINT", "EXPLAINED", "LOCK", "PREDICTIONS", "PREVIOUS", "RECORD", "RUN", "TUNED", "WEIGHTS", "alone",
     "array_digest", "check_numbers", "find", "find_older", "folder", "load_checkpoint", "load_explained",
     "load_label_set", "load_predictions", "load_record", "load_records", "load_train_counts", "load_tuned",
-    "load_weights", "opened_predictions", "prepare", "remove_checkpoints", "save_checkpoint", "save_explained",
+    "load_weights", "named", "opened_predictions", "prepare", "remove", "remove_checkpoints", "save_checkpoint", "save_explained",
     "save_predictions", "save_record", "save_run", "save_tuned", "set_aside", "sign", "tidy", "tuning_folder",
     "unfinished", "upgrade", "write_record", "writing_tensors",
 ]  # fmt: skip
@@ -248,6 +248,27 @@ def unfinished(results: Path) -> list[str]:
     """Ids of runs that have a checkpoint and no record."""
     folders = sorted({path.parent for name in (CHECKPOINT, PREVIOUS) for path in results.glob(f"*/*/*/{name}")})
     return [str(folder.relative_to(results)) for folder in folders if not (folder / RECORD).exists()]
+
+
+def named(name: str, results: Path) -> Path:
+    """The folder of a run, finished or not, by its id or its folder. Raises SpecError."""
+    for place in (results / name, Path(name)):
+        if any((place / file).is_file() for file in (RECORD, CHECKPOINT, PREVIOUS)):
+            return place
+    known = [path.parent.relative_to(results).as_posix() for path in results.glob(f"*/*/*/{RECORD}")]
+    known += unfinished(results)
+    if not known:
+        raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
+    raise SpecError(f"no run '{name}' in '{results}'{nearest(name, known)}; 'icdbench runs' lists them")
+
+
+def remove(place: Path) -> None:
+    """Remove a run's folder, all or nothing. Raises SpecError while a process works on the run."""
+    try:
+        with FileLock(place / LOCK, timeout=0), workspace(place.parent) as gone:
+            place.replace(gone / place.name)
+    except Timeout:
+        raise SpecError(f"a process is working on '{place}'; stop it before the run is deleted") from None
 
 
 # --- Finishing a run -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""One run: what it was made on, its figures with their intervals, its settings and where each comes from; and as a file
+for `icdbench run --config`, which computes the same run wherever the same data are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from icdbench.presentation.formats import Cell, Grid, duration, write
+from icdbench.presentation.headings import heading
+from icdbench.records import RunRecord
+from icdbench.settings import typed
+from icdbench.types import SPLITS
+
+COUNTS = ("auc_labels",)  # figures that are no fractions
+AGAIN = "'icdbench show RUN --config' prints a file with which 'icdbench run --config FILE' computes this run."
+
+
+def one_run(record: RunRecord, fmt: str = "md") -> str:
+    """Three tables: facts, figures in percent, settings. Raises SpecError for an unknown format."""
+    facts = [[name, value] for name, value in _facts(record) if value]
+    marks = [f"{rule} threshold: {what}" for rule, what in record.collapse.items()]
+    values = [[name, typed(value), _layer(record, name)] for name, value in settings(record).items()]
+    grids = [
+        Grid(record.id, ["figures", "what"], facts, [*marks, *record.notes, *record.data.notices, AGAIN]),
+        Grid("Figures", *_figures(record)),
+        Grid("Settings", ["parameter", "value", "from"], values, ["Settings without effect on this run are left out."]),
+    ]
+    return write(grids, fmt)
+
+
+def settings(record: RunRecord) -> dict[str, Any]:
+    """Every setting that has an effect, by the name that --set has for it."""
+    content = record.spec.identity()
+    parts = {"data": content["data"], "train": content["train"], record.spec.model: content["config"]}
+    own = {f"data.{name}" for name in record.spec.data.model_dump()}
+    named = {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
+    return {name: value for name, value in named.items() if name in own or not name.startswith("data.")}
+
+
+def config(record: RunRecord) -> str:
+    """The run as YAML for `icdbench run --config FILE`."""
+    import yaml
+
+    spec = record.spec
+    asked = {
+        "models": spec.system,
+        "dataset": spec.dataset,
+        "seeds": [spec.seed],
+        "floors": False,
+        "set": settings(record),
+    }
+    lines = [f"# {record.id}: icdbench run --config FILE"]
+    if record.code_source:
+        lines.append(f"# The model is in {record.code_source}: give its path, as ./mine.py:{spec.system}")
+    return "\n".join([*lines, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)])
+
+
+def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
+    data, timing, best = record.data, record.timing, record.best_epoch
+    sizes = ", ".join(f"{data.documents[split]:,} {split}" for split in SPLITS)
+    yield "data", f"{data.name}{' (synthetic)' * data.synthetic}, fingerprint {data.fingerprint}"
+    yield "documents", f"{sizes}; {data.num_codes:,} codes"
+    if record.scored:
+        yield "scored", f"{record.scored.file}: {record.scored.kind}"
+    else:
+        yield "time", f"{duration(timing.train)} training, {duration(timing.predict)} prediction"
+        yield "parameters", f"{record.parameters:,}"
+    if best:
+        yield "epochs", f"{len(record.history)}, best {best.epoch:g}"
+    yield "made", f"{record.created} on {record.device}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    yield "commit", record.commit
+    yield "code", record.code_source
+    yield "record", "" if record.signed else "unsigned"
+
+
+def _figures(record: RunRecord) -> tuple[list[str], list[list[Any]], list[str]]:
+    """Header, rows and notes: test figures by each rule with intervals, and those of validation."""
+    rules = list(record.metrics["test"])
+    columns = [(split, rule) for split in ("test", "validation") if split in record.metrics for rule in rules]
+    keys = list(
+        dict.fromkeys(
+            key for split, rule in columns for key in record.metrics[split].get(rule, {}) if key not in COUNTS
+        )
+    )
+
+    def cell(key: str, split: str, rule: str) -> Cell | str:
+        value = record.metrics[split].get(rule, {}).get(key)
+        if value is None:
+            return "–"
+        between = record.intervals.get(rule, {}).get(key) if split == "test" else None
+        return Cell(100 * value, interval=(100 * between[0], 100 * between[1]) if between else None)
+
+    rows = [[heading(key), *(cell(key, *column) for column in columns)] for key in keys]
+    thresholds = ", ".join(f"{rule} {value:.3f}" for rule, value in record.threshold.items())
+    notes = [f"Percent; 95 % intervals over test documents in brackets. Threshold: {thresholds or 'fixed 0.5'}."]
+    return ["figures", *(f"{split}, {rule}" for split, rule in columns)], rows, notes
+
+
+def _layer(record: RunRecord, name: str) -> str:
+    if name in record.changed:
+        return "user"
+    if name not in record.adapted:
+        return "default"
+    return f"small data ({record.study})" if record.study else "small data"
