@@ -7,14 +7,15 @@ decides what runs: where the text of a file does not say everything, there is no
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
+from icdbench.plugins.loading import installed
 from icdbench.settings import SpecError, unknown
 
 VARIANT = re.compile(r"(?!tuned$)[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -36,7 +37,7 @@ class _UnclearError(Exception):
 
 def listed_models() -> list[ListedModel] | None:
     """The models by name, or None where the text of a file leaves something open, or installed packages add models."""
-    if entry_points(group="icdbench.models"):
+    if installed("icdbench.models"):
         return None
     folders = importlib.import_module("icdbench.models").__path__
     files = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
@@ -57,15 +58,16 @@ def check_names(systems: Iterable[str]) -> None:
         raise SpecError(f"{unknown('model', wrong, known)}; one of your own is named by its file, as ./mine.py")
 
 
-def _registered(text: str) -> list[ListedModel]:
-    """The models that a file registers. Raises _UnclearError, SyntaxError."""
+@functools.cache
+def _registered(text: str) -> tuple[ListedModel, ...]:
+    """The models that a file of this text registers. Raises _UnclearError, SyntaxError."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             _check_import(node)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "register":
             found.append(_listed(node))
-    return found
+    return tuple(found)
 
 
 def _check_import(node: ast.Import | ast.ImportFrom) -> None:
