@@ -102,7 +102,7 @@ def resolve(
         model=entry.name,
         variant=variant.name,
         data=data,
-        train=train.override({"precision": accelerator.resolved(train.precision, on)}, "train"),
+        train=train.override({"precision": accelerator.resolved(train.precision, on.device)}, "train"),
         version=entry.version,
         uses_trainer=entry.uses_trainer,
         config=config.model_dump(mode="json"),

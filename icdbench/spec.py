@@ -204,6 +204,9 @@ LATER_FIELDS: Mapping[str, JsonValue] = {
 }
 
 
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+
 class TrainSpec(Settings):
     """How a neural model is trained. Defaults are the suite's; a model declares where its paper differs.
 
@@ -260,7 +263,7 @@ class TrainSpec(Settings):
     warmup: Annotated[float, Field(ge=0, le=1)] = tunable(
         0.1, 0.0, 0.2, about="share of all steps in which the learning rate rises from 0"
     )
-    precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: bf16 where the GPU has it")
+    precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
 
     def idle(self) -> set[str]:
         """The fields without effect beside the others: those of an objective or a scheduler that is not chosen, or of no guidance."""

@@ -177,10 +177,10 @@ class Jlan(nn.Module):
         codes_BLK = codes_BLK * self.config.scale
         if self.config.output == "label-linear":
             logits_BL: Tensor = self.output(codes_BLK)
-        else:
-            # Sum-pooling a linear layer's k' outputs is a dot product with the sum of its rows.
-            logits_BL = self.hidden(codes_BLK).relu() @ self.pooled.weight.sum(0) + self.pooled.bias.sum()
-        return logits_BL
+            return logits_BL
+        # Sum-pooling a linear layer's k' outputs is a dot product with the sum of its rows; `mv` stays in 32 bits.
+        logits_X = self.hidden(codes_BLK).relu().flatten(0, 1).mv(self.pooled.weight.sum(0)) + self.pooled.bias.sum()
+        return logits_X.unflatten(0, codes_BLK.shape[:2])
 
     @staticmethod
     def notices(config: Config, task: Task) -> list[str]:

@@ -201,5 +201,6 @@ def _scores(
         attended_BCH = kernels.attention(queries_CA, keys_BTA, hidden_BTH, mask_BT)
         largest_BCH = attended_BCH if largest_BCH is None else torch.maximum(largest_BCH, attended_BCH)
     assert largest_BCH is not None
-    scores_BC: Tensor = torch.einsum("bch,ch->bc", largest_BCH, weights_CH.to(largest_BCH.dtype)) + bias_C
-    return scores_BC
+    with torch.autocast(largest_BCH.device.type, enabled=False):  # logits of 16 bits would tie
+        scores_BC: Tensor = torch.einsum("bch,ch->bc", largest_BCH.float(), weights_CH.float())
+    return scores_BC + bias_C

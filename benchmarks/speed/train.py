@@ -152,8 +152,9 @@ class Timed:
 
     @torch.no_grad()
     def infer(self, batch: Batch) -> Tensor:
-        logits_BL: Tensor = self.model.eval()(batch).float().cpu()
-        return logits_BL
+        with self.on.autocast():
+            logits_BL: Tensor = self.model.eval()(batch)
+        return logits_BL.float().cpu()
 
     def products(self, batch: Batch, *, training: bool) -> int:
         """Count the floating-point operations of its matrix products and convolutions."""

@@ -26,7 +26,7 @@ from icdbench.data import batches, datasets, encode, encoders
 from icdbench.files import regular
 from icdbench.records import RunRecord, store
 from icdbench.settings import DataError, Settings, SpecError
-from icdbench.spec import Rule
+from icdbench.spec import Precision, Rule
 from icdbench.training import score
 from icdbench.types import (
     Corpus,
@@ -47,7 +47,7 @@ ABOUT_PACKAGED = (
     "no model is named: the packaged one is used, which knows the 50 most frequent diagnoses of 500 case reports (CodiEsp, CC BY "
     "4.0; icdbench/inference/packaged/NOTICE.md); name your own with --run ID or --bundle FILE"
 )
-FORMAT = 2  # of the file, 1 where it has no subwords; a reader refuses a higher one
+FORMAT = 3  # of the file; 2 without bf16, 1 without subwords either; a reader refuses a higher one
 
 
 class StoredTree(Settings):
@@ -82,6 +82,7 @@ class Contents(Settings):
     code_source: str = ""
     tokenizer: str = ""
     encoder: dict[str, Any] | None = None
+    precision: Precision = "32-true"
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -155,6 +156,7 @@ def of_run(
         code_source=record.code_source,
         tokenizer=corpus.vocabulary.tokenizer,
         encoder=encoders.architecture(spec.config.get(encoders.FIELD)),
+        precision=spec.train.precision if spec.uses_trainer else "32-true",
     )  # fmt: skip
     with _whole(folder / store.WEIGHTS):
         return Bundle(contents, store.load_weights(folder, record))
@@ -201,10 +203,12 @@ def write(bundle: Bundle, path: Path) -> None:
     """The bundle as one file, readable by its owner alone. Raises OSError."""
     from safetensors.numpy import save_file
 
-    of_subwords = bundle.contents.tokenizer or bundle.contents.encoder
-    text = bundle.contents.model_dump_json(exclude=set() if of_subwords else {"tokenizer", "encoder"})
+    contents, low = bundle.contents, bundle.contents.precision != "32-true"
+    of_subwords = contents.tokenizer or contents.encoder
+    unused = set() if of_subwords else {"tokenizer", "encoder"}  # which an older reader does not know
+    text = contents.model_dump_json(exclude=unused if low else {*unused, "precision"})
     header = {
-        "format": str(FORMAT if of_subwords else 1),
+        "format": str(FORMAT if low else 2 if of_subwords else 1),
         "icdbench": text,
         "sha256": store.array_digest(text, bundle.weights),
     }

@@ -1,7 +1,8 @@
 """A trained run on new notes: codes with titles and probabilities, equal to those of the run's own evaluation.
 
 Notes are read in windows of bounded size, so any number of them can be streamed. A window is batched as in evaluation: a
-split that fits into one window gets the same bits as there, a longer one the same up to rounding in 32 bits.
+split that fits into one window gets the same bits as there, a longer one the same up to rounding in the run's precision.
+A run in bf16 is computed in 32 bits where there are no instructions for bf16.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Predictor:
     def __init__(self, trained: Bundle, device: str = "cpu") -> None:
         self.bundle = trained
         self.device = accelerator.torch_device(device)
+        low = trained.contents.precision if accelerator.multiplies_bf16(self.device) else None
+        self.precision = low or "32-true"
         self.model = bundle.model(trained, self.device)
         self.reader = bundle.reader(trained)
         self.codes = trained.contents.codes
@@ -126,7 +129,7 @@ class Predictor:
 
     def scores(self, encoded: Encoded) -> FloatArray:
         """Logits [N, L], in 32 bits."""
-        return score.scores(self.model, batches.Loader(encoded, self.device))
+        return score.scores(self.model, batches.Loader(encoded, self.device), precision=self.precision)
 
     def _ranked(self, scores_NL: FloatArray, top: int | None, at: float) -> Iterator[tuple[Code, ...]]:
         contents = self.bundle.contents

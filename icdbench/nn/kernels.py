@@ -2,6 +2,9 @@
 
 Shapes in names as in nn.py. Each function computes what torch's own layer computes, up to rounding, with torch's own where
 that is fastest; which way that is was measured on a CPU (docs/performance.md). On other devices all are torch's.
+
+In mixed precision (torch.autocast) products multiply numbers of 16 bits and add them up in 32. Their results are of 32 bits
+on a CPU, where whatever lies between products would be slower in 16; on a GPU they stay in 16.
 """
 
 from __future__ import annotations
@@ -52,10 +55,19 @@ def _dense(matrix_MN: Tensor) -> Tensor:
 
 _ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 SMALL = 1 << 22  # multiplications up to which torch's own way costs less than the way to oneDNN's
+FEW = 32  # rows or columns below which reading the other factor costs more than multiplying
 
 
 def linear(hidden_XK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
-    """`hidden · weightᵀ + bias` over the last axis: [..., K] to [..., N]."""
+    """`hidden · weightᵀ + bias` over the last axis: [..., K] to [..., N].
+
+    With few rows, one for a document, or few columns always in 32 bits: logits of 16 bits would tie in masses.
+    """
+    if _mixed(hidden_XK):
+        if min(hidden_XK.shape[:-1].numel(), len(weight_NK)) >= FEW:
+            return _widened(functional.linear(hidden_XK, weight_NK, bias_N))
+        with torch.autocast(hidden_XK.device.type, enabled=False):
+            return functional.linear(hidden_XK.to(weight_NK), weight_NK, bias_N)
     if hidden_XK.numel() * len(weight_NK) <= SMALL or not _plain(hidden_XK, weight_NK):
         return functional.linear(hidden_XK, weight_NK, bias_N)
     mapped_MN: Tensor = _Linear.apply(hidden_XK.flatten(0, -2), weight_NK)  # type: ignore[no-untyped-call]
@@ -86,7 +98,7 @@ def dropout(hidden_X: Tensor, rate: float) -> Tensor:
     On a CPU torch draws a number at a time; here a fast generator, seeded by torch's, draws them all. `rate` is rounded to
     1/65,536.
     """
-    if rate == 0 or not _plain(hidden_X):
+    if rate == 0 or hidden_X.device.type != "cpu":
         return functional.dropout(hidden_X, rate)
     dropped_X: Tensor = _Dropout.apply(hidden_X, rate)  # type: ignore[no-untyped-call]
     return dropped_X
@@ -122,11 +134,27 @@ def attention(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP:
     if _in_blocks(queries_LF, keys_BPF, values_BPH):
         attended_BLH: Tensor = _BlockedAttention.apply(queries_LF, keys_BPF, values_BPH, mask_BP)  # type: ignore[no-untyped-call]
         return attended_BLH
-    queries_B1LF = queries_LF.expand(len(keys_BPF), 1, -1, -1)
+    width = values_BPH.shape[2]
+    if not _plain(keys_BPF):
+        queries_LF, keys_BPF, values_BPH = _for_fused_kernels(queries_LF, keys_BPF, values_BPH)
+    tensors = queries_LF.expand(len(keys_BPF), 1, -1, -1), keys_BPF[:, None], values_BPH[:, None]
     mask_B11P = None if mask_BP is None else mask_BP[:, None, None]
-    return functional.scaled_dot_product_attention(
-        queries_B1LF, keys_BPF[:, None], values_BPH[:, None], mask_B11P, scale=1.0
-    )[:, 0]
+    attended_B1LH = functional.scaled_dot_product_attention(*tensors, mask_B11P, scale=1.0)
+    return _widened(attended_B1LH[:, 0, :, :width])
+
+
+def _for_fused_kernels(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one type and width, on a GPU a multiple of 8; else torch makes all weights. Zeros at the end change no product."""
+    device = keys_BPF.device.type
+    kind = torch.get_autocast_dtype(device) if _mixed(keys_BPF) else keys_BPF.dtype
+    width = max(keys_BPF.shape[2], values_BPH.shape[2])
+    width += -width % (1 if device == "cpu" else 8)
+
+    def fitted(tensor_XF: Tensor) -> Tensor:
+        return functional.pad(tensor_XF.to(kind), (0, width - tensor_XF.shape[-1]))
+
+    keys_BPX = fitted(keys_BPF)
+    return fitted(queries_LF), keys_BPX, keys_BPX if keys_BPF is values_BPH else fitted(values_BPH)
 
 
 BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a core's cache
@@ -193,17 +221,24 @@ def convolve(layer: nn.Conv1d, hidden_BTE: Tensor) -> Tensor:
     """`layer` over positions, with features last: [B, T, E] to [B, P, F]. The same sums by the way that is fastest."""
     kernel, padding = layer.kernel_size[0], layer.padding[0]
     assert isinstance(padding, int), padding
+    if hidden_BTE.device.type == "cpu" and _mixed(hidden_BTE):
+        return _widened(_convolve_image(layer, hidden_BTE.bfloat16(), padding))  # cast before its layout is changed
     plain = _plain(hidden_BTE, layer.weight) and hidden_BTE.dtype == torch.float32
     few = max(layer.in_channels, layer.out_channels) <= NARROW
     if plain and kernel >= (LONG if few else LONG_OF_MANY):
         convolved_BPF: Tensor = _SpectralConvolution.apply(hidden_BTE, layer.weight, padding)  # type: ignore[no-untyped-call]
         return convolved_BPF if layer.bias is None else convolved_BPF + layer.bias
     if plain and few:
-        image_BE1T, filters_FE1K = hidden_BTE.contiguous().transpose(1, 2)[:, :, None], layer.weight[:, :, None]
-        convolved_BF1P = functional.conv2d(image_BE1T, filters_FE1K, layer.bias, padding=(0, padding))
-        return convolved_BF1P[:, :, 0].transpose(1, 2)
+        return _convolve_image(layer, hidden_BTE, padding)
     convolved_BFP: Tensor = layer(hidden_BTE.transpose(1, 2))
     return convolved_BFP.transpose(1, 2)
+
+
+def _convolve_image(layer: nn.Conv1d, hidden_BTE: Tensor, padding: int) -> Tensor:
+    """`layer` with features side by side in memory, [B, T, E] to [B, P, F]."""
+    image_BE1T, filters_FE1K = hidden_BTE.contiguous().transpose(1, 2)[:, :, None], layer.weight[:, :, None]
+    convolved_BF1P = functional.conv2d(image_BE1T, filters_FE1K, layer.bias, padding=(0, padding))
+    return convolved_BF1P[:, :, 0].transpose(1, 2)
 
 
 class _SpectralConvolution(torch.autograd.Function):
@@ -264,9 +299,9 @@ def _filters(weight_FEK: Tensor, N: int) -> Tensor:
 
 def recur(layers: Sequence[nn.LSTM | nn.GRU], sequences_BTF: Sequence[Tensor]) -> Sequence[Tensor]:
     """The states [B, T, H] of layers of one kind and size, each over its own batch of sequences."""
-    if isinstance(layers[0], nn.GRU) and _plain(*sequences_BTF, *layers[0].parameters()):
+    if isinstance(layers[0], nn.GRU) and _alike(*sequences_BTF, *layers[0].parameters()):
         return _gru(layers, torch.stack(tuple(sequences_BTF))).unbind()
-    return [layer(hidden_BTF)[0] for layer, hidden_BTF in zip(layers, sequences_BTF, strict=True)]
+    return [_widened(layer(hidden_BTF)[0]) for layer, hidden_BTF in zip(layers, sequences_BTF, strict=True)]
 
 
 def _gru(layers: Sequence[nn.LSTM | nn.GRU], hidden_DBTF: Tensor) -> Tensor:
@@ -281,7 +316,8 @@ def _gru(layers: Sequence[nn.LSTM | nn.GRU], hidden_DBTF: Tensor) -> Tensor:
     rows_DXF = hidden_DBTF.transpose(1, 2).flatten(1, 2)  # X = T · B
     given_DXG = torch.stack([linear(*each) for each in zip(rows_DXF, input_DGF, input_bias_DG, strict=True)])
     given_DTBG = given_DXG.reshape(len(layers), T, B, -1)
-    states_DTBH: Tensor = _GatedSteps.apply(given_DTBG, state_DGH, state_bias_DG)  # type: ignore[no-untyped-call]
+    with torch.autocast("cpu", enabled=False):  # of the few rows of a step
+        states_DTBH: Tensor = _GatedSteps.apply(given_DTBG, state_DGH, state_bias_DG)  # type: ignore[no-untyped-call]
     return states_DTBH.transpose(1, 2)
 
 
@@ -347,5 +383,17 @@ class _GatedSteps(torch.autograd.Function):
 
 def _plain(*tensors: Tensor) -> bool:
     """Whether all are of one type on a CPU, with no mixed precision."""
-    on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == tensors[0].dtype for tensor in tensors)
-    return on_cpu and not torch.is_autocast_enabled("cpu")
+    return _alike(*tensors) and not _mixed(tensors[0])
+
+
+def _alike(*tensors: Tensor) -> bool:
+    return all(tensor.device.type == "cpu" and tensor.dtype == tensors[0].dtype for tensor in tensors)
+
+
+def _mixed(tensor: Tensor) -> bool:
+    device = tensor.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _widened(product_X: Tensor) -> Tensor:
+    return product_X.float() if product_X.device.type == "cpu" and _mixed(product_X) else product_X

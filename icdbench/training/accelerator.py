@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,15 +29,13 @@ def torch_device(name: str) -> torch.device:
 
 
 def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Fabric on `auto`, `cpu`, `cuda` or `mps`; `auto` precision is bf16 where a GPU has it. Raises SpecError.
+    """Fabric on `auto`, `cpu`, `cuda` or `mps`, in a precision as `resolved` gives it. Raises SpecError.
 
     With several devices or nodes this process joins the others that icdbench.experiments.launch started.
     """
     from lightning_fabric import Fabric  # which takes a second to load
 
-    torch_device(device)
-    if precision == "auto":
-        precision = resolved(precision, Fabric(accelerator=device, devices=1))
+    precision = resolved(precision, torch_device(device))
     if devices * nodes == 1:
         return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
     on = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp", precision=precision)  # type: ignore[arg-type]
@@ -44,11 +43,28 @@ def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 
     return on
 
 
-def resolved(precision: str, on: Fabric) -> str:
-    """The precision that `auto` stands for on this device; any other is itself. Runs of different precision are different runs."""
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if on.device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+def resolved(precision: str, device: torch.device) -> str:
+    """The precision that `auto` stands for on this device, bf16 where a GPU has it; any other is itself.
+
+    Runs of different precision are different runs. Raises SpecError for bf16 on a processor without instructions for it.
+    """
+    if precision == "auto":
+        return "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    if precision == "bf16-mixed" and not multiplies_bf16(device):
+        raise SpecError(
+            f"train.precision={precision}: this processor has no instructions for bfloat16 that torch {torch.__version__} "
+            f"knows of ({', '.join(BF16)}), and would compute more slowly than in 32 bits; use 32-true"
+        )
+    return precision
+
+
+BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # torch's names for them, on x86 and on ARM
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for it; of a CPU an older torch, without `get_capabilities`, does not know."""
+    capabilities: Callable[[], Mapping[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
+    return device.type != "cpu" or (capabilities is not None and any(capabilities().get(each) for each in BF16))
 
 
 def seed_everything(seed: int) -> None:

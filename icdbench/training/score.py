@@ -5,8 +5,10 @@ This is the one place that tells the two apart; everybody else asks here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,11 +32,13 @@ def is_network(model: Model) -> TypeIs[nn.Module]:
 
 
 @torch.no_grad()
-def scores(model: Model, documents: batches.Loader, on: Fabric | None = None) -> FloatArray:
+def scores(model: Model, documents: batches.Loader, on: Fabric | None = None, precision: str = "32-true") -> FloatArray:
     """Logits [N, L] of all documents, in their order.
 
-    Always in 32 bits: among thousands of codes, logits of bf16 tie in masses, and ties distort every ranking. Each of
-    several processes computes its share of a network's, every document in exactly one, and has all in the end.
+    On a CPU products are of the precision of `on`, or of `precision` without it; logits are of 32 bits: among thousands of
+    codes those of bf16 tie in masses, and ties distort every ranking. A model whose own layers give logits of bf16 is
+    computed in 32 bits, and so is every model on a GPU. Each of several processes computes its share of a network's, every
+    document in exactly one, and has all in the end.
     """
     if not is_network(model):
         return _checked(model.scores(documents.encoded), documents).astype(np.float32)
@@ -42,8 +46,17 @@ def scores(model: Model, documents: batches.Loader, on: Fabric | None = None) ->
     encoded = documents.encoded
     scores_NL = np.zeros((len(encoded), encoded.num_codes), np.float32)
     model.eval()
+    lower: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    if documents.device.type == "cpu":
+        mixed = precision == "bf16-mixed"
+        lower = on.autocast if on else partial(torch.autocast, "cpu", torch.bfloat16, enabled=mixed)
     for batch in documents.batches(batches.evaluation_order(encoded.lengths)[rank::world]):
-        scores_NL[batch.index_B.cpu().numpy()] = logits(model, batch).cpu().numpy()
+        with lower():
+            logits_BL = logits(model, batch)
+        if logits_BL.dtype == torch.bfloat16:
+            lower = contextlib.nullcontext
+            logits_BL = logits(model, batch)
+        scores_NL[batch.index_B.cpu().numpy()] = logits_BL.cpu().numpy()
     if on and world > 1:
         scores_NL = on.all_reduce(torch.from_numpy(scores_NL).to(on.device), reduce_op="sum").cpu().numpy()  # type: ignore[union-attr]
     return scores_NL

@@ -419,8 +419,8 @@ def test_a_bundle_for_which_there_is_no_room_leaves_nothing(trained: Path, tmp_p
 
 def test_a_bundle_of_a_newer_format_or_of_another_model_version_is_refused(trained: Path, tmp_path: Path) -> None:
     made, path = bundle.read(trained / "caml.icdbench"), tmp_path / "model.icdbench"
-    save_file({}, path, {"format": "3", "icdbench": "", "sha256": ""})
-    with pytest.raises(DataError, match=r"format 3, and this icdbench reads format 2; use a newer"):
+    save_file({}, path, {"format": "4", "icdbench": "", "sha256": ""})
+    with pytest.raises(DataError, match=r"format 4, and this icdbench reads format 3; use a newer"):
         package.load(path)
     for change, said in (
         ({"version": "0"}, "version 0 of model 'caml'"),
