@@ -113,7 +113,8 @@ class Mdace(mimic.Mimic):
 
     def read(self, report: Report) -> Raw:
         """Documents in the order of their HADM_IDs. Raises DataError for damaged files, and for other notes than annotated."""
-        split_of, read, documents = splits.admission_lists(self.lists()), 0, []
+        split_of, read = splits.admission_lists(self.lists()), 0
+        documents: list[Document] = []
         for chart, patient, text, spans in self._joined(report):
             read += 1
             if spans and chart.hadm_id in split_of:
@@ -133,7 +134,10 @@ class Mdace(mimic.Mimic):
         }
         texts = self._texts({str(note.note_id) for of in notes.values() for note in of}, report)
         for chart in found:
-            patients, parts, spans, begin = [], [], defaultdict(list), 0
+            patients: list[str] = []
+            parts: list[str] = []
+            spans: Spans = defaultdict(list)
+            begin = 0
             for note in notes[chart.hadm_id]:
                 patient, text = texts[str(note.note_id)]
                 for each in filter(lambda annotation: annotation.is_icd, note.annotations):
