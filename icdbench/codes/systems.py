@@ -29,6 +29,7 @@ class CodingSystem:
     assigned, None if they are not known; `terms` the names that the list gives codes beside their titles.
     """
 
+    name: str
     path: hierarchy.CodePath
     titles: Titles = no_titles
     headings: Titles = no_titles
@@ -43,9 +44,10 @@ class CodingSystem:
 
 
 ICD9CM = CodingSystem(
-    hierarchy.icd9cm_path, icd9.icd9cm_titles, no_titles, icd9.listed, icd9.titles_digest, icd9.icd9cm_codes
+    "ICD-9-CM", hierarchy.icd9cm_path, icd9.icd9cm_titles, no_titles, icd9.listed, icd9.titles_digest, icd9.icd9cm_codes
 )
 ICD10 = CodingSystem(  # diagnoses and procedures; `codes` are diagnoses alone
+    "ICD-10",
     hierarchy.icd10_path,
     icd10.icd10cm_titles,
     icd10.icd10cm_headings,
@@ -54,5 +56,5 @@ ICD10 = CodingSystem(  # diagnoses and procedures; `codes` are diagnoses alone
     icd10.icd10cm_codes,
     icd10.icd10cm_terms,
 )
-ICD10CM = replace(ICD10, path=hierarchy.icd10cm_path)
-ICD10PCS = CodingSystem(hierarchy.icd10pcs_path)
+ICD10CM = replace(ICD10, name="ICD-10-CM", path=hierarchy.icd10cm_path)
+ICD10PCS = CodingSystem("ICD-10-PCS", hierarchy.icd10pcs_path)

@@ -13,7 +13,9 @@ import os
 import pkgutil
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from icdbench.data import sources
@@ -143,17 +145,34 @@ def _of_file(path: Path, wanted: str) -> Source:
     return SOURCES[name]
 
 
-@functools.cache
 def _import_file(path: Path) -> list[str]:
-    """The names of the data sets that a Python file registers; it is executed once. Raises SpecError."""
+    """The names of the data sets that a Python file registers; it is executed again once it was edited. Raises SpecError."""
+    file = _user_file(path)
+    for name in file.sources:
+        SOURCES.pop(name, None)
     before = set(SOURCES)
     try:
-        loading.import_file(path)
-    except SpecError:
-        for registered in set(SOURCES) - before:
-            del SOURCES[registered]
-        raise
-    return [registered for registered in SOURCES if registered not in before]
+        module = loading.import_file(path)
+        if module is not file.module:
+            file.module, file.sources = module, {name: SOURCES[name] for name in SOURCES if name not in before}
+    finally:
+        for name in set(SOURCES) - before:
+            del SOURCES[name]
+        SOURCES.update(file.sources)
+    return list(file.sources)
+
+
+@dataclass
+class _UserFile:
+    """What a user's own Python file registered when it was last executed without an error."""
+
+    module: ModuleType | None = None
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+
+@functools.cache
+def _user_file(_path: Path) -> _UserFile:
+    return _UserFile()
 
 
 # --- The settings of stored runs -----------------------------------------------------------------------------------------

@@ -103,8 +103,11 @@ class Source(ABC):
     def system_codes(self) -> Sequence[str]:
         """Every code of the coding system that may be assigned, spelled as it lists them. Raises SpecError if they are not known."""
         if self.coding is None or self.coding.codes is None:
+            what = f"the coding system of '{self.name}' is"
+            if self.coding:
+                what = f"'{self.name}' is coded in {self.coding.name}, whose codes are"
             raise SpecError(
-                f"data.label_set=system: the codes of the code system of '{self.name}' are not known; leave it at train"
+                f"data.label_set=system: {what} not known; leave it at train"
                 + (", or say data.code_system" if "code_system" in type(self.data).model_fields else "")
             )
         return self.coding.codes()

@@ -83,9 +83,14 @@ def test_nothing_changes_by_default_and_nothing_beside_the_most_frequent_codes(n
 
 
 def test_a_system_whose_codes_are_not_known_is_told_in_a_line(few_notes: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"of 'notes\.csv' are not known; leave it at train, or say data\.code_system$"):
+    with pytest.raises(
+        SpecError,
+        match=r": the coding system of 'notes\.csv' is not known; leave it at train, or say data\.code_system$",
+    ):
         prepared(few_notes, label_set="system")
-    with pytest.raises(SpecError, match=r"of 'codiesp-p' are not known; leave it at train$"):
+    with pytest.raises(
+        SpecError, match=r": 'codiesp-p' is coded in ICD-10-PCS, whose codes are not known; leave it at train$"
+    ):
         prepared("codiesp-p", codiesp.small(tmp_path / "codiesp"), label_set="system", min_documents=1)
 
 

@@ -69,7 +69,7 @@ def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for module in [name for name in sys.modules if name.startswith("ward_")]:
         del sys.modules[module]
     datasets._load_sources.cache_clear()
-    datasets._import_file.cache_clear()
+    datasets._user_file.cache_clear()
 
 
 def install(folder: Path, module: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +152,26 @@ def test_a_data_set_of_a_users_own_file(ward: Path) -> None:
     assert record.spec.data.options == {"upper": True, "shout": 1}
     assert datasets.source("ward").name == "ward", "and from then on by its name"
     assert runner.execute(spec, request) == record
+
+
+def test_an_edited_file_is_read_again(ward: Path) -> None:
+    path = ward / "mine.py"
+    for text, about in (
+        (SOURCE, "notes of a ward"),
+        (SOURCE, "notes of a ward"),
+        (SOURCE.replace("notes of a ward", "of two wards"), "of two wards"),
+        (SOURCE, "notes of a ward"),
+    ):
+        path.write_text(text)
+        assert datasets.source(str(path)) is datasets.source("ward")
+        assert datasets.source("ward").about == about
+    path.write_text(SOURCE.replace('Ward("ward"', 'Ward("clinic"') + "1 / 0")
+    with pytest.raises(SpecError, match="ZeroDivisionError"):
+        datasets.source(str(path))
+    assert datasets.source("ward").about == "notes of a ward", "an edit that cannot be read changes nothing"
+    path.write_text(SOURCE.replace('Ward("ward"', 'Ward("clinic"'))
+    assert datasets.source(str(path)).name == "clinic"
+    assert "ward" not in datasets.scan()
 
 
 def test_a_users_own_file_that_does_not_fit_is_one_line(ward: Path, monkeypatch: pytest.MonkeyPatch) -> None:
