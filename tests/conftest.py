@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import importlib.metadata
@@ -24,6 +25,8 @@ import typer.main
 
 from icdbench import registry
 from icdbench.cli import main as cli
+from icdbench.records import provenance
+from icdbench.synthetic import documents
 
 # For the commands that tests start: two processes of two threads each are many times as slow on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,7 +39,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
-# Lightning asks what all installed packages declare whenever it chooses a device: a tenth of the time of a small run.
+# Lightning asks what all installed packages declare whenever it chooses a device. Test modules import it, so not in a fixture.
 mock.patch("importlib.metadata.entry_points", functools.cache(importlib.metadata.entry_points)).start()
 
 Call = Callable[..., tuple[int, str, str]]
@@ -65,11 +68,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.fixture(autouse=True)
 def _no_models_of_other_tests() -> Iterator[None]:
     """Models that a test registers from a user's file are forgotten at its end."""
+    last = next(reversed(sys.modules))
     yield
     for name in [name for name, entry in registry._ENTRIES.items() if entry.source]:
         del registry._ENTRIES[name]
-    for name in [name for name in sys.modules if name.startswith("icdbench_user_file_")]:
-        del sys.modules[name]
+    if next(reversed(sys.modules)) != last:
+        for name in [name for name in sys.modules if name.startswith("icdbench_user_file_")]:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
@@ -105,10 +110,20 @@ def _nothing_waits_for_the_disk() -> Iterator[None]:
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", relax)
 
 
+ANSWERS = (
+    (typer.main, "get_command"),
+    (importlib.metadata, "version"),
+    (provenance, "commit"),
+    (documents, "document_with_evidence"),
+)
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _commands_are_built_once() -> Iterator[None]:
-    """Of one process only: it takes a fifth of the time of a command on a few documents."""
-    with mock.patch.object(typer.main, "get_command", functools.cache(typer.main.get_command)):
+def _what_stays_the_same_is_computed_once() -> Iterator[None]:
+    """Per process: these take half of the time of a command on a few documents, or on the demo data."""
+    with contextlib.ExitStack() as stack:
+        for module, name in ANSWERS:
+            stack.enter_context(mock.patch.object(module, name, functools.cache(getattr(module, name))))
         yield
 
 

@@ -51,14 +51,14 @@ def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
     check_spans(text, rule)
 
 
-ODD = [chr(i) for i in range(0x110000) if chr(i).lower() != chr(i)]  # in another case another character, or two
-
-
 @pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
-    check_spans("".join(f"a{character}b {character} " for character in ODD), rule)
+    odd = [
+        each for each in map(chr, range(0x110000)) if each.lower() != each
+    ]  # in another case another character, or two
+    check_spans("".join(f"a{character}b {character} " for character in odd), rule)
     for document in datasets.open("demo").documents().documents[::20]:
         check_spans(document.text, rule)
 
@@ -68,7 +68,9 @@ def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", READ)
-def test_every_model_is_explained_by_every_method_it_has(system: str) -> None:
+def test_every_model_is_explained_by_every_method_it_has(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "STEPS", 4)
+    monkeypatch.setattr(explaining, "WINDOWS", 20)
     model = predictor(system)
     offered = list(explaining.methods(Pass(model, TEXT)))
     assert {"occlusion", "random"} <= set(offered)
@@ -126,6 +128,8 @@ def logit(model: Predictor, text: str, code: int) -> float:
     return float(model.scores(model.encode([text]))[0, code])
 
 
+@pytest.mark.uncounted
+@pytest.mark.slow
 @pytest.mark.parametrize("system", LINEAR)
 def test_coefficients_sum_to_the_logit(system: str) -> None:
     model = predictor(system)

@@ -11,7 +11,22 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.numpy import load, save
 from sklearn.metrics import roc_auc_score
-from systems import BLIND, LESS, LINEAR, NEURAL, NUM_CODES, TEXTS, encoded, learnable, neural, padded, small, small_task
+from systems import (
+    BLIND,
+    FEW,
+    LESS,
+    LINEAR,
+    NEURAL,
+    NUM_CODES,
+    TEXTS,
+    encoded,
+    fitted,
+    learnable,
+    neural,
+    padded,
+    small,
+    small_task,
+)
 from torch import nn
 from torch.nn import functional
 
@@ -94,9 +109,7 @@ def test_eight_documents_can_be_overfitted(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear_model_fits_and_its_scores_do_not_depend_on_other_documents(name: str) -> None:
-    documents = learnable(80, shortest=8)
-    model = small(name)
-    model.fit(documents)
+    documents, model = FEW, fitted(name)
     scores_NL = model.scores(documents)
     labels_NL = documents.labels().toarray()
     assert scores_NL.shape == labels_NL.shape

@@ -39,6 +39,7 @@ def shown(results: Path, *, fmt: str = "md") -> str:
     return tables.comparison(store.load_records(results), fmt, results=[results])
 
 
+@pytest.mark.slow
 def test_the_marks_are_those_of_compare() -> None:
     """On the committed runs: each system against the best of a column, as `icdbench compare` has it."""
     names = ["jlan", "jlan-released", "laat", "msatt-kg", "lr", "lr@tfidf"]
