@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,21 +92,12 @@ def names(bags: Sequence[Sequence[int] | NDArray[np.int32]], codes: Sequence[int
 
 # --- Every system ------------------------------------------------------------------------------------------------------
 
+SYSTEMS = [  # a variant that sets nothing of the model computes what the model does
+    f"{entry.name}@{variant}" if variant else entry.name
+    for entry in registry.entries().values()
+    for variant in ("", *(variant.name for variant in entry.variants.values() if variant.model))
+]
 SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5, "neighbours": 5}
-
-
-def distinct(entry: registry.Entry) -> dict[str, str]:
-    """The systems of a model by what they compute at the small size: a variant that differs in nothing else is left out."""
-    sizes = {field: value for field, value in SMALL.items() if field in entry.config.model_fields}
-    found: dict[str, str] = {}
-    changes: dict[str, Mapping[str, Any]] = {"": {}, **{name: each.model for name, each in entry.variants.items()}}
-    for name, changed in changes.items():
-        config = entry.config(**{**changed, **sizes}).model_dump_json()
-        found.setdefault(config, f"{entry.name}@{name}" if name else entry.name)
-    return found
-
-
-SYSTEMS = [system for entry in registry.entries().values() for system in distinct(entry).values()]
 NEURAL = [name for name in SYSTEMS if issubclass(registry.entry(name.partition("@")[0]).cls, nn.Module)]  # type: ignore[arg-type]
 LINEAR = [name for name in SYSTEMS if name not in NEURAL]
 # What only leaves out a part of a linear model is fitted once, and its contributions are summed; it is not read at all lengths.
