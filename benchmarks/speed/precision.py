@@ -29,7 +29,7 @@ from icdbench.benchmarks.speed import train
 from icdbench.benchmarks.speed.plain import TIMED
 from icdbench.data.batches import Loader
 from icdbench.host.tuning import ENVIRONMENT
-from icdbench.training.accelerator import fabric
+from icdbench.training.accelerator import fabric, multiplies_bf16
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -47,7 +47,7 @@ def measured(model: str, codes: int, rounds: int) -> dict[str, Any]:
         for work in works:
             work()
         seconds = [[train.fastest(work, 1, on[0].device) for work in works] for _ in range(rounds)]
-        found[kind] = list(map(min, *seconds)) if rounds > 1 else seconds[0]
+        found[kind] = [min(each) for each in zip(*seconds, strict=True)]
     return found
 
 
@@ -82,6 +82,8 @@ def main() -> None:
     if chosen.case:
         print(json.dumps(measured(**chosen.case)))
         return
+    if not multiplies_bf16(torch.device("cpu")):
+        sys.exit("precision.py: this processor has no instructions for bfloat16 that torch knows of")
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
     print(
         f"{processor()}, {os.cpu_count()} cores, threads: {threads}, load before: {load:.1f}; torch {torch.__version__}\n"

@@ -41,6 +41,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,9 @@ from icdbench.data.batches import Loader, training_order
 from icdbench.host import tune_process
 from icdbench.host.tuning import ENVIRONMENT
 from icdbench.spec import TrainSpec
+from icdbench.training import memory
 from icdbench.training.accelerator import fabric, seed_everything
-from icdbench.training.objectives import objective_of, optimizer_of
+from icdbench.training.objectives import BCE, objective_of, optimizer_of
 from icdbench.types import Batch, Encoded, Hierarchy, IntArray, Task
 
 WORDS, DOCUMENTS, TOKENS, CODES_EACH = 52_000, 8, 2_500, 15
@@ -144,15 +146,12 @@ class Timed:
 
     def step(self, batch: Batch) -> None:
         self.module.train()
-        objective = objective_of(self.module, batch)
-        objective.item()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.on.backward(objective)
+        memory.backward(self.module, self.optimizer, batch, BCE, 0, len(batch.index_B), self.on)
         self.optimizer.step()
 
     @torch.no_grad()
     def infer(self, batch: Batch) -> Tensor:
-        with self.on.autocast():
+        with self.on.autocast() if self.on.device.type == "cpu" else contextlib.nullcontext():
             logits_BL: Tensor = self.model.eval()(batch)
         return logits_BL.float().cpu()
 
@@ -258,6 +257,10 @@ def steps(case: Row) -> Row:
     found["train"] = fastest(lambda: timed.step(batch), case["steps"], on.device)
     found["train_peak"] = peak(on.device) - before
     found["parameters"] = sum(value.numel() for value in timed.model.parameters())
+    found["busy"], found["waits"] = (
+        busy(lambda: timed.step(batch), on.device),
+        waits(lambda: timed.step(batch), on.device),
+    )
     if case["way"] == "plain":
         found["train_products"] = timed.products(batch, training=True)
         found["infer_products"] = timed.products(batch, training=False)
@@ -337,6 +340,18 @@ def busy(work: Callable[[], object], device: torch.device) -> float:
         seconds = fastest(work, 1, device)
     microseconds: float = sum(event.self_device_time_total for event in profiler.key_averages())
     return microseconds / 1e6 / seconds
+
+
+def waits(work: Callable[[], object], device: torch.device) -> int:
+    """Return how often `work` waits for the GPU, as torch warns of it; 0 for a CPU."""
+    if device.type != "cuda":
+        return 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        work()
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing" in str(each.message) for each in caught)
 
 
 MEASURES = {"rates": rates, "steps": steps, "epoch": epoch, "grown": grown}

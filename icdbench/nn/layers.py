@@ -120,6 +120,8 @@ class BatchNorm(nn.BatchNorm1d):
         if not self.training:
             normed_BTF: Tensor = super().forward(hidden_XF).view_as(hidden_BTF) * mask_BT[:, :, None]
             return normed_BTF
+        if hidden_BTF.device.type != "cpu":
+            return self._without_waiting(hidden_BTF, mask_BT[:, :, None])
         inside_N = mask_BT.flatten().nonzero()[:, 0]
         whole = len(inside_N) == len(hidden_XF)
         inside_NF = hidden_XF if whole else hidden_XF.index_select(0, inside_N)
@@ -131,6 +133,26 @@ class BatchNorm(nn.BatchNorm1d):
             )
         normed_XF = inside_NF if whole else torch.zeros_like(hidden_XF).index_copy(0, inside_N, inside_NF)
         return normed_XF.view_as(hidden_BTF)
+
+    def _without_waiting(self, hidden_BTF: Tensor, mask_BT1: Tensor) -> Tensor:
+        """The same by sums over all positions: how many are inside need not be known before a GPU goes on."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        size, wide_BTF = mask_BT1.sum(), hidden_BTF.float()
+        mean_F = (wide_BTF * mask_BT1).sum((0, 1)) / size
+        variance_F = ((wide_BTF - mean_F).square() * mask_BT1).sum((0, 1)) / size
+        several = size > 1
+        with torch.no_grad():
+            rate = self.momentum * several
+            self.running_mean.lerp_(mean_F, rate)
+            self.running_var.lerp_(variance_F * (size / (size - 1).clamp(min=1)), rate)
+            self.num_batches_tracked += several
+        mean_F = torch.where(several, mean_F, self.running_mean)
+        variance_F = torch.where(several, variance_F, self.running_var)
+        normed_BTF = (wide_BTF - mean_F) * (variance_F + self.eps).rsqrt() * self.weight + self.bias
+        return (normed_BTF * mask_BT1).to(hidden_BTF.dtype)
 
 
 class MultiFilterEncoder(nn.Module):

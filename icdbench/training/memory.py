@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from icdbench import registry
@@ -138,8 +138,9 @@ def backward(
             for part, left_out in _parts(batch, count, parts):
                 share = len(part.index_B) / whole
                 loss = objective_of(module, part, objective, left_out)
+                read = _without_waiting(loss.detach())
                 on.backward(loss * share if parts > 1 else loss)
-                value += loss.item() * share
+                value += read() * share
         except (RuntimeError, MemoryError) as error:
             if parts >= whole or not out_of_memory(error):
                 raise
@@ -149,6 +150,21 @@ def backward(
         # Out of the except block nothing refers to the failed attempt any more.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _without_waiting(number: Tensor) -> Callable[[], float]:
+    """A function that gives the number. On a GPU it waits for what was computed so far, not for what is computed next."""
+    if number.device.type != "cuda":
+        return number.item
+    here, ready = torch.empty((), dtype=number.dtype, pin_memory=True), torch.cuda.Event()
+    here.copy_(number, non_blocking=True)
+    ready.record()
+
+    def read() -> float:
+        ready.synchronize()
+        return here.item()
+
+    return read
 
 
 def _share_backward(
