@@ -179,8 +179,8 @@ class Jlan(nn.Module):
             logits_BL: Tensor = self.output(codes_BLK)
             return logits_BL
         # Sum-pooling a linear layer's k' outputs is a dot product with the sum of its rows; `mv` stays in 32 bits.
-        logits_X = self.hidden(codes_BLK).relu().flatten(0, 1).mv(self.pooled.weight.sum(0)) + self.pooled.bias.sum()
-        return logits_X.unflatten(0, codes_BLK.shape[:2])
+        sums_X: Tensor = self.hidden(codes_BLK).relu().flatten(0, 1).mv(self.pooled.weight.sum(0))
+        return sums_X.view(codes_BLK.shape[:2]) + self.pooled.bias.sum()
 
     @staticmethod
     def notices(config: Config, task: Task) -> list[str]:
