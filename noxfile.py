@@ -1,5 +1,7 @@
 """The checks, by name: `nox -s lint types tests build docs` is what CI runs; `audit` asks the network, `bench` measures."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -7,6 +9,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests", "build", "docs"]
 
 FOLDERS = ("icdbench", "models", "benchmarks", "tests", "docs", "results", "noxfile.py")
+LARGEST_WHEEL = 8_000_000  # bytes
 CONSTRAINED = ("--constraint", "constraints.txt")
 
 
@@ -52,10 +55,14 @@ def audit(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """The wheel, installed into an environment of its own, away from the sources, answers and trains."""
-    session.install("build", *CONSTRAINED)
+    """The sdist and the wheel, which is installed into an environment of its own, away from the sources, answers and trains."""
+    session.install("build", "twine", *CONSTRAINED)
     wheels = session.create_tmp()
-    session.run("python", "-m", "build", "--wheel", "--outdir", wheels)
+    session.run("python", "-m", "build", "--outdir", wheels)  # the wheel from the sdist
+    built = sorted(path for path in Path(wheels).iterdir() if path.suffix in {".whl", ".gz"})
+    session.run("twine", "check", "--strict", *map(str, built))
+    if large := [path.name for path in built if path.suffix == ".whl" and path.stat().st_size > LARGEST_WHEEL]:
+        session.error(f"{large}: larger than {LARGEST_WHEEL:,} bytes")
     session.install("--force-reinstall", "--no-deps", f"--find-links={wheels}", "--no-index", "icdbench")
     session.install("icdbench", *CONSTRAINED)
     session.cd(wheels)
