@@ -80,7 +80,7 @@ def predict_notes(
     ],
     run_id: RunOption = None,
     bundle_file: BundleOption = None,
-    fmt: Annotated[str, typer.Option("--format", help="table, jsonl or csv.")] = "table",
+    fmt: Annotated[str, typer.Option("--format", help="table, jsonl, csv or fhir.")] = "table",
     top: Annotated[
         int | None,
         typer.Option(min=1, help="So many codes of each note; else those above the threshold, and at least 10."),
@@ -110,9 +110,10 @@ def predict_notes(
 
     from icdbench.data import datasets
     from icdbench.experiments import progress
-    from icdbench.inference import notes, predict
+    from icdbench.inference import fhir, notes, predict
 
-    for value, known, what in ((fmt, predict.FORMATS, "format"), (threshold, predict.THRESHOLDS, "threshold")):
+    formats = (*predict.FORMATS, "fhir")
+    for value, known, what in ((fmt, formats, "format"), (threshold, predict.THRESHOLDS, "threshold")):
         if value not in known:
             raise SpecError(f"no {what} '{value}'{nearest(value, known)}")
     found = notes.every(sources, datasets.reading(parsed_changes(with_reading(None, columns, encoding), only="data")))
@@ -130,7 +131,9 @@ def predict_notes(
     with stoppable(), progress.counting(Console(stderr=True)) as count:
         answers = watched(count(predict.named(predictor, found, top, threshold)))
         write = typer.echo if fmt == "csv" and not sys.stdout.isatty() else echo  # a file keeps each cell as it is
-        for piece in predict.FORMATS[fmt](answers):
+        named = predictor.bundle.contents.run
+        pieces = fhir.as_fhir(answers, predictor.codes, named) if fmt == "fhir" else predict.FORMATS[fmt](answers)
+        for piece in pieces:
             write(piece, nl=False)
     if failed:
         fail(f"not predicted: {failed:,} of {total:,} notes; each says why in its place", 1)

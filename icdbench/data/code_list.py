@@ -68,13 +68,19 @@ def _columns(path: Path, names: Sequence[str]) -> dict[str, int]:
     return {"code": 0, "title": -1, "header": 0}
 
 
+def system_of(codes: Sequence[str]) -> str:
+    """The code system that lists most of the codes, such as `ICD-10-CM`; nothing if none lists any."""
+    counts = {name: len(system.titles(codes)) for name, system in SYSTEMS.items()}
+    return max(counts, key=lambda name: counts[name]) if any(counts.values()) else ""
+
+
 def _titled(path: Path, given: Mapping[str, tuple[int, str]], trained: Sequence[str]) -> dict[str, str]:
     """The codes with titles, those that the list lacks by the code system."""
     without = [code for code, (_, title) in given.items() if not title]
     if not without:
         return {code: title for code, (_, title) in given.items()}
-    name, system = max(SYSTEMS.items(), key=lambda each: len(each[1].titles(trained)))
-    found = system.titles(without)
+    name = system_of(trained) or next(iter(SYSTEMS))
+    found = SYSTEMS[name].titles(without)
     if missing := next((code for code in without if code not in found), None):
         raise DataError(
             f"{path}, line {given[missing][0]}: code {shown(missing)} has no title, and {name} lists none for it; "

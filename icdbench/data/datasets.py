@@ -20,6 +20,7 @@ from typing import Any
 
 from icdbench.data import sources
 from icdbench.data.code_list import read as code_list
+from icdbench.data.code_list import system_of as code_system
 from icdbench.data.quality import respelled
 from icdbench.data.source import DOWNLOADS, SOURCES, Evidence, Source
 from icdbench.data.sources import own, own_predictions
@@ -37,6 +38,7 @@ __all__ = [
     "Source",
     "changes_task",
     "code_list",
+    "code_system",
     "completed",
     "data_root",
     "default",
