@@ -95,6 +95,9 @@ class DataSpec(Settings):
     code_terms: bool = Field(
         False, description="read all names of the codes (inclusion terms); their words are known whatever min_documents"
     )
+    spans: bool = Field(
+        False, description="read the words that a person marked for each code, of training documents alone"
+    )
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
     embeddings: Annotated[str, AfterValidator(_vectors)] = Field(
         "word2vec", description="initial word vectors: word2vec, random, or a file of one's own in word2vec's formats"
@@ -126,6 +129,7 @@ class DataSpec(Settings):
         usual = {
             "label_set": self.label_set == "train" or self.top_codes is not None,
             "code_terms": not self.code_terms,
+            "spans": not self.spans,
             "fraction": self.fraction == 1,
             "fraction_seed": self.fraction == 1,
             "tokens": self.tokens == "words",

@@ -70,6 +70,20 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, eq=False)
+class Marks:
+    """The words that a person marked as the reason for a code: M marks in N documents, each of some words, also with gaps.
+
+    Mark m is of the code `codes[m]`; its words stand at the positions, in its document, from `word_offsets[m]` to
+    `word_offsets[m + 1]` of `words`, ascending. The marks of document i are those from `offsets[i]` to `offsets[i + 1]`.
+    """
+
+    words: IntArray
+    word_offsets: IntArray
+    codes: IntArray
+    offsets: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """N documents as flat integer arrays: document i has the tokens from `token_offsets[i]` to `token_offsets[i + 1]`.
 
@@ -77,6 +91,7 @@ class Encoded:
     positions among the `num_codes` of Vocabulary.codes in the same way. `unseen` [N] counts each document's gold codes
     outside the label set, which never occur in training: no model can predict them, and metrics count them as missed.
     Training documents know the names of the codes as tokens: `descriptions` and `names` are those of `Corpus`.
+    Training documents have `marks` if `data.spans` asks for them, other documents never.
     """
 
     ids: tuple[str, ...]
@@ -89,6 +104,7 @@ class Encoded:
     max_tokens: int = sys.maxsize
     descriptions: tuple[IntArray, ...] | None = None
     names: Names | None = None
+    marks: Marks | None = None
 
     def __len__(self) -> int:
         return len(self.token_offsets) - 1

@@ -17,6 +17,9 @@ A baseline of this suite, for data sets of a few hundred notes. Its parts can be
 - `names`: mentions of titles and inclusion terms, also of codes that training never shows (the variant `titles`), as in
   `phrases@titles`; codes without training notes have a classifier of their own, which learns from codes that are in one fold
   alone.
+- `spans`: a lexicon of the words that a person marked for the codes of training documents, where the data have them (the variant
+  `evidence`, which has seen more than rows of document labels): how often documents with a key have its code, how close its
+  words stand, what longer key they are part of, and how much of the most similar key is there.
 
 A word's contribution is what it adds to the members' logits and to that of the names. What the classifier adds to these or takes
 away is shared among the words in proportion, so contributions and intercept sum to the logit.
@@ -50,6 +53,8 @@ class Config(Settings):
     trees: bool = Field(True, description="boosted trees beside the logistic regression of pairs")
     names: bool = Field(False, description="look for the names of the codes; needs data.code_terms=true")
 
+    spans: bool = Field(False, description="a lexicon of the words marked for codes; needs data.spans=true")
+
     @model_validator(mode="after")
     def _has_members(self) -> Config:
         if not (self.words or self.forms or self.stems or self.letters):
@@ -80,6 +85,12 @@ class Config(Settings):
             data={"label_set": "system", "code_terms": True},
             needs=("titles",),
         ),
+        Variant(
+            name="evidence",
+            about="also learns from the words that a person marked for codes of training documents",
+            model={"spans": True},
+            data={"spans": True},
+        ),
         Variant(name="no-words", about="no phrases of words as they are written", model={"words": False}),
         Variant(name="no-forms", about="no members on normal forms", model={"forms": False}),
         Variant(name="no-stems", about="no phrases of stems", model={"stems": False}),
@@ -98,7 +109,7 @@ class Stacked:
         self.config, self.task = config, task
         self.parts = stacking.Parts(
             config.plan, config.number, config.C, config.context, config.document, config.hierarchy, config.pooled,
-            config.trees, config.names,
+            config.trees, config.names, config.spans,
         )  # fmt: skip
         self.readings = Readings.of(task.tokens, task.num_tokens)
         self.base = stacking.Base(self.parts, task, self.readings)
@@ -109,6 +120,8 @@ class Stacked:
         """Fit the pooled classifier on notes that the parts did not see, then the parts on all notes."""
         if self.config.names and self.task.names is None:
             raise SpecError("stacked.names=true needs the names of the codes: set data.code_terms=true, too")
+        if self.config.spans and encoded.marks is None:
+            raise SpecError("stacked.spans=true needs the words that were marked for codes: set data.spans=true, too")
         if self.config.pooled and len(encoded) >= stacking.FOLDS:
             self.pooled = stacking.pool(self.parts, self.task, self.readings, encoded)
         self.base.fit(encoded)

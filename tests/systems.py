@@ -15,14 +15,19 @@ from torch import nn
 from icdbench import registry
 from icdbench.inference import bundle
 from icdbench.inference.predict import Predictor
-from icdbench.types import UNKNOWN, Batch, Encoded, Hierarchy, Names, Task, Weights
+from icdbench.types import UNKNOWN, Batch, Encoded, Hierarchy, Marks, Names, Task, Weights
 
 NUM_TOKENS, NUM_CODES, WIDEST = 60, 7, 256
 CODES = tuple(f"{number}.0" for number in range(NUM_CODES))
 
 
 def encoded(texts: Sequence[Sequence[int]], codes: Sequence[Sequence[int]], max_tokens: int = 100) -> Encoded:
-    """Documents given as token and code indices."""
+    """Documents given as token and code indices; each code is marked at token 2 + 3·l if that is there, else at the first."""
+    marked = [
+        (code, text.index(2 + 3 * code) if 2 + 3 * code in text else 0)
+        for text, row in zip(texts, codes, strict=True)
+        for code in row
+    ]
     return Encoded(
         ids=tuple(str(number) for number in range(len(texts))),
         tokens=np.array([token for text in texts for token in text], dtype=np.int32),
@@ -32,7 +37,11 @@ def encoded(texts: Sequence[Sequence[int]], codes: Sequence[Sequence[int]], max_
         unseen=np.zeros(len(texts), np.int32),
         num_codes=NUM_CODES,
         max_tokens=max_tokens,
-    )
+        marks=Marks(
+            np.array([at for _, at in marked], np.int32), np.arange(len(marked) + 1),
+            np.array([code for code, _ in marked], np.int32), np.cumsum([0, *map(len, codes)]),
+        ),
+    )  # fmt: skip
 
 
 def learnable(documents: int, seed: int = 0, shortest: int = 1, longest: int = 30) -> Encoded:

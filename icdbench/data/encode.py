@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from unicodedata import unidata_version
@@ -20,7 +21,7 @@ from unicodedata import unidata_version
 import numpy as np
 
 from icdbench.codes import Tree
-from icdbench.data import code_names, encoders, label_set, quality
+from icdbench.data import code_names, encoders, label_set, marks, quality
 from icdbench.data.cache import cache_root, cached, kept
 from icdbench.data.source import Source, check_codes, divide
 from icdbench.data.subwords import Subwords
@@ -130,6 +131,7 @@ class _Labelled(NamedTuple):
 
     id: str
     codes: tuple[str, ...]
+    marked: marks.Marked | None = None
 
 
 def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus:
@@ -146,6 +148,10 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     background = lexicon.read(raw.background, report)
     # The texts are as large as all that is made of them: they go before more is made.
     labelled = {split: [_Labelled(each.id, each.codes) for each in by_split[split]] for split in SPLITS}
+    if data.spans:
+        places = lexicon.spans if isinstance(lexicon, Subwords) else partial(spans, rule=data.words)
+        found = marks.read(opened, by_split["train"], places)
+        labelled["train"] = [each._replace(marked=row) for each, row in zip(labelled["train"], found, strict=True)]
     del by_split
     raw = replace(raw, documents=(), background=())
     counted = [words["train"], Ragged(background.values, background.offsets[: raw.counted_background + 1])]
@@ -172,6 +178,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         "codes_without_title": sum(code not in titles for code in codes),
         **({"codes_outside_hierarchy": len(tree.outside)} if tree and tree.outside else {}),
         **(label_set.facts(usual, labelled) if whole_system else {}),
+        **({"fingerprint_without_spans": opened.without_spans().fingerprint()} if data.spans else {}),
     }
     return Corpus(
         name=opened.name,
@@ -273,7 +280,9 @@ def _encode(
     unseen = [len(every) - len(row) for every, row in zip(total, known, strict=True)]
     ids = tuple(document.id for document in documents)
     tokens = _none_empty(Ragged(positions[words.values], words.offsets))
-    return Encoded(ids, *tokens, *Ragged.of(known), np.array(unseen, np.int32), num_codes=len(codes))
+    marked = [each.marked for each in documents if each.marked is not None]
+    found = marks.encode(marked, code_index) if marked else None
+    return Encoded(ids, *tokens, *Ragged.of(known), np.array(unseen, np.int32), num_codes=len(codes), marks=found)
 
 
 def _none_empty(tokens: Ragged) -> Ragged:
@@ -293,6 +302,8 @@ def _save(built: Corpus, folder: Path) -> None:
     _save_titles(folder, "descriptions", built.descriptions)
     if built.names is not None:
         code_names.save(built.names, folder)
+    if (marked := built.splits["train"].marks) is not None:
+        marks.save(marked, folder)
     if built.hierarchy is not None:
         np.save(folder / "hierarchy.parents.npy", built.hierarchy.parents)
         _save_titles(folder, "hierarchy", built.hierarchy.descriptions)
@@ -357,7 +368,9 @@ def _load(folder: Path) -> Corpus:
         count = None if name == "background" else len(ids)  # background texts have no ids and no codes
         tokens = rows(f"{name}.tokens", f"{name}.token_offsets", len(vocabulary.tokens), count)
         codes = rows(f"{name}.codes", f"{name}.code_offsets", len(vocabulary.codes), len(ids))
-        return Encoded(ids, *tokens, *codes, array(f"{name}.unseen"), num_codes=len(vocabulary.codes))
+        marked = marks.load(folder) if name == "train" else None
+        unseen = array(f"{name}.unseen")
+        return Encoded(ids, *tokens, *codes, unseen, num_codes=len(vocabulary.codes), marks=marked)
 
     def titles(name: str) -> tuple[IntArray, ...]:
         return tuple(rows(f"{name}.tokens", f"{name}.offsets", len(vocabulary.tokens)).rows())

@@ -32,6 +32,8 @@ LONGEST_CODE = 100  # characters
 # What a person would show as the reason for a code: by document id and code, spans of the document's text (first
 # character, and one past the last).
 Evidence = Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]
+# The same, with the spans together that a person marked together, as "pain" and "abdominal" for one code.
+MarkedSpans = Mapping[str, Mapping[str, Sequence[Sequence[tuple[int, int]]]]]
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,17 @@ class Source(ABC):
         """The characters that support codes, where the data come with them."""
         return None
 
+    def marks(self) -> MarkedSpans | None:
+        """The same by mark; each span is one of its own unless the source knows better."""
+        found = self.evidence()
+        return found and {
+            name: {code: [[span] for span in spans] for code, spans in codes.items()} for name, codes in found.items()
+        }
+
+    def mark_files(self) -> Sequence[Path]:
+        """The raw files beside `files` that decide the marks of the training documents. Raises DataError."""
+        return []
+
     def check(self) -> Sequence[str]:
         """What is missing or altered, a line each."""
         try:
@@ -170,14 +183,21 @@ class Source(ABC):
         return replace(self, root=root, data=type(self.data)().override(own, "data"))
 
     def fingerprint(self) -> str:
-        """16 hex digits of the raw content: bytes and names, below their common folder, of all files of the data set."""
-        paths = self.files()
+        """16 hex digits of the raw content: bytes and names, below their common folder, of all files of the data set.
+
+        With `data.spans` the files of the marks count too.
+        """
+        paths = [*self.files(), *(self.mark_files() if self.data.spans else ())]
         common = os.path.commonpath([path.parent for path in paths])
         content = hashlib.sha256(self.version.encode())
         for path in paths:
             with readable(path):
                 content.update(f"{path.relative_to(common).as_posix()}\0{raw_digest(path)}\n".encode())
         return content.hexdigest()[:16]
+
+    def without_spans(self) -> Self:
+        """The data set without the marks of training documents."""
+        return replace(self, data=self.data.override({"spans": False}, "data"))
 
     def documents(self, report: Report = quiet) -> Raw:
         """What the source reads, with ids, codes and groups composed (Unicode's normal form C), as tokens are.

@@ -1,7 +1,7 @@
 """Plans the studies of a model: which runs each needs, and the table or figure that shows them.
 
 A study is a file of `icdbench.benchmarks`: systems, what is set for them, metrics, published values. A model without a study
-is compared with all its variants that predict the same codes.
+is compared with all its variants that predict the same codes and learn from nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def plan(
     """The chosen studies of the request's model, each with the request for its runs. Raises SpecError.
 
     `studies` has a model's studies by name, each as its tables for several data sets (`presentation.catalog.studies`). If it
-    is empty, the plan is one comparison with all variants of the same codes, which has no table (None).
+    is empty, the plan is one comparison with all variants on the same data, which has no table (None).
     """
     (model,) = request.models
     base, variant = registry.split(model)
@@ -33,7 +33,7 @@ def plan(
     if not studies:
         if study != ALL:
             raise SpecError(f"model '{model}' has no study '{study}'; leave --study out to compare all its variants")
-        same = [name for name, each in entry.variants.items() if "label_set" not in each.data]
+        same = [name for name, each in entry.variants.items() if not {"label_set", "spans"} & each.data.keys()]
         if not same:
             codes = " of the same codes" if entry.variants else ""
             raise SpecError(f"model '{model}' has no variants{codes} to compare; see 'icdbench models'")

@@ -16,18 +16,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from icdbench.nn.marked import MarkedModel
 from icdbench.nn.members import SURROUNDINGS, Committee, Plan
 from icdbench.nn.mentions import FEATURES as OF_MENTIONS
 from icdbench.nn.mentions import MentionModel, noisy_or
 from icdbench.nn.pooled import Pooled
 from icdbench.nn.selected import log_odds
 from icdbench.nn.words import Readings
-from icdbench.types import Encoded, FloatArray, IntArray, Task, Weights
+from icdbench.types import Encoded, FloatArray, IntArray, Marks, Task, Weights
 
 FOLDS = 5
 AT_ONCE = 250  # documents whose logits of all members are in memory
 MOST_POOLED = 20_000  # documents that the pooled classifier learns from
 FLOOR, FIRST = 0.005, 20  # pairs of a lower mean probability are left out, but for the first so many of a document
+FLOOR_BESIDE_SPANS = 0.03  # the lower one leaves hardly any pair out where most codes are rare
 FURTHEST = 10.0  # that a logit is from 0 as a feature
 
 
@@ -44,6 +46,7 @@ class Parts:
     pooled: bool
     trees: bool
     names: bool
+    spans: bool = False
 
 
 class Candidates(NamedTuple):
@@ -68,8 +71,15 @@ def chosen(encoded: Encoded, rows: IntArray) -> Encoded:
     codes, code_offsets = _rows(encoded.codes, encoded.code_offsets, rows)
     ids = tuple(encoded.ids[row] for row in rows)
     return Encoded(
-        ids, tokens, token_offsets, codes, code_offsets, encoded.unseen[rows], encoded.num_codes, encoded.max_tokens
-    )
+        ids, tokens, token_offsets, codes, code_offsets, encoded.unseen[rows], encoded.num_codes, encoded.max_tokens,
+        encoded.marks and _marks(encoded.marks, rows),
+    )  # fmt: skip
+
+
+def _marks(marks: Marks, rows: IntArray) -> Marks:
+    numbers, offsets = _rows(np.arange(len(marks.codes)), marks.offsets, rows)
+    words, word_offsets = _rows(marks.words, marks.word_offsets, numbers)
+    return Marks(words, word_offsets, np.asarray(marks.codes)[numbers], offsets)
 
 
 def _rows(values: IntArray, offsets: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
@@ -94,6 +104,7 @@ class Base:
         self.codes = Committee(self.parts.plan, self.readings)
         self.parents = Committee((("forms", "chi2"),), self.readings)
         self.mentioned = MentionModel(self.task.num_codes)
+        self.marked = MarkedModel(self.task.num_codes, self.readings)
         tree = self.task.hierarchy if self.parts.hierarchy else None
         none = np.full(self.task.num_codes, -1)
         self.parent_L: IntArray = none if tree is None else np.asarray(tree.parents[: self.task.num_codes], np.int64)
@@ -119,6 +130,8 @@ class Base:
             self.parents.fit(encoded, labels_NF.tocsc(), *settings)
         if self.parts.names and self.task.names is not None:
             self.mentioned.fit(encoded, self.task.names)
+        if self.parts.spans:
+            self.marked.fit(encoded)
 
     def read(self, encoded: Encoded) -> Opinions:
         """Compute what the parts say of at most AT_ONCE documents."""
@@ -139,19 +152,26 @@ class Base:
             flags = np.concatenate(
                 [np.full((1, 3), [-FURTHEST, 0, 0]), np.stack([logits_P, *_flags(found.features_PF)], 1)]
             )
+        marked = csr_matrix((size, num_codes)), np.zeros((1, 0))
+        if self.parts.spans:
+            marked = self.marked.read(encoded)
+            cells = marked[0].tocoo()
+            before = scores_NL[cells.row, cells.col]
+            scores_NL[cells.row, cells.col] = noisy_or(before, marked[1][cells.data, 0])
         family_NF = self.parents.logits(encoded)[:, :, 0] if len(self.families) else np.zeros((size, 0))
-        seen = self._seen(encoded, logits_NKM, chances_NK, family_NF, (mentions_NL, flags))
+        seen = self._seen(encoded, logits_NKM, chances_NK, family_NF, (mentions_NL, flags), marked)
         return Opinions(scores_NL, seen, self._new(chances_NK, family_NF, (mentions_NL, flags)))
 
     def _seen(
         self, encoded: Encoded, logits_NKM: FloatArray, chances_NK: FloatArray, family_NF: FloatArray,
-        mentioned: tuple[csr_matrix, FloatArray],
+        mentioned: tuple[csr_matrix, FloatArray], marked: tuple[csr_matrix, FloatArray],
     ) -> Candidates:  # fmt: skip
         """Return the pairs of codes with training documents that anything speaks for, and their features."""
         mentions_NL, flags = mentioned
         ranks_NK = (-chances_NK).argsort(1, kind="stable").argsort(1, kind="stable")
-        place_NK = mentions_NL[:, self.known_K].toarray()
-        documents, at = np.nonzero((chances_NK >= FLOOR) | (ranks_NK < FIRST) | (place_NK > 0))
+        place_NK, marked_NK = (each[:, self.known_K].toarray() for each in (mentions_NL, marked[0]))
+        floor = FLOOR_BESIDE_SPANS if self.parts.spans else FLOOR
+        documents, at = np.nonzero((chances_NK >= floor) | (ranks_NK < FIRST) | (place_NK > 0) | (marked_NK > 0))
         codes, chances = self.known_K[at], chances_NK[documents, at]
         counts = self.counts_L[codes]
         columns = [*np.clip(logits_NKM[documents, at], -FURTHEST, FURTHEST).T, _logit(chances)]
@@ -168,6 +188,8 @@ class Base:
             ]
         if self.parts.names:
             columns += [*flags[place_NK[documents, at]].T]
+        if self.parts.spans:
+            columns += [*marked[1][marked_NK[documents, at]].T]
         return Candidates(documents, codes, np.stack(columns, axis=1))
 
     def _new(
@@ -245,6 +267,8 @@ class Base:
             added_T += self.codes.contributions(encoded, int(np.searchsorted(self.known_K, code)))
         if self.parts.names:
             added_T += self.mentioned.contributions(encoded, code, float(own + added_T.sum()))
+        if self.parts.spans:
+            added_T += self.marked.contributions(encoded, code, float(own + added_T.sum()))
         return added_T
 
     def weights(self) -> Weights:
@@ -252,9 +276,10 @@ class Base:
         own = {"known_K": self.known_K, "counts_L": self.counts_L, "size": np.array([self.size])}
         own |= {"parent_L": self.parent_L, "families": self.families}
         names = self.mentioned.weights() if self.parts.names else {}
+        marked = self.marked.weights() if self.parts.spans else {}
         parents = self.parents.weights("parents") if len(self.families) else {}
         codes = self.codes.weights("codes") if len(self.known_K) else {}
-        return {**{f"base.{name}": value for name, value in own.items()}, **codes, **parents, **names}
+        return {**{f"base.{name}": value for name, value in own.items()}, **codes, **parents, **names, **marked}
 
     def restore(self, weights: Weights) -> None:
         """Load the return value of `weights`."""
@@ -267,6 +292,8 @@ class Base:
             self.parents.restore(weights, "parents")
         if self.parts.names:
             self.mentioned.restore(weights)
+        if self.parts.spans:
+            self.marked.restore(weights)
 
 
 def blocks(encoded: Encoded) -> Iterator[tuple[IntArray, Encoded]]:

@@ -138,9 +138,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         record["spec"]["data"] = {"label_set": "train", "code_terms": False, **record["spec"]["data"]}
     if schema < 6:  # tokens were words
         record["spec"]["data"] = {"tokens": "words", "tokenizer": "", **record["spec"]["data"]}
-    if (
-        schema < 7
-    ):  # before 5 cross-entropy, whole or truncated, was the only objective; then neither guided nor clipped
+    if schema < 7:  # no model read marked words; LATER_FIELDS are those of training since then, or since before
+        record["spec"]["data"] = {"spans": False, **record["spec"]["data"]}
         record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
     return record
 

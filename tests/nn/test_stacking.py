@@ -24,6 +24,9 @@ def test_chosen_documents_keep_their_words_and_codes() -> None:
     assert found.codes.tolist() == [1, 2]
     assert found.code_offsets.tolist() == [0, 0, 2]
     assert found.ids == ("2", "1")
+    assert found.marks is not None
+    assert [found.marks.codes.tolist(), found.marks.offsets.tolist()] == [[1, 2], [0, 0, 2]]
+    assert [found.marks.words.tolist(), found.marks.word_offsets.tolist()] == [[0, 0], [0, 1, 2]]
 
 
 def test_the_pooled_classifier_learns_from_documents_that_the_parts_did_not_see(

@@ -16,11 +16,12 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from icdbench.codes import CodingSystem, systems
-from icdbench.data.source import DOWNLOADS, Evidence, Raw, Source, fetch, read_text, readable, register
+from icdbench.data.source import DOWNLOADS, Evidence, MarkedSpans, Raw, Source, fetch, read_text, readable, register
 from icdbench.files import digest, replacing_folder, workspace
 from icdbench.settings import DataError, shown
 from icdbench.spec import DataSpec, option
@@ -216,16 +217,31 @@ class Codiesp(Source):
 
     def evidence(self) -> Evidence | None:
         """The words that the coders marked, which are Spanish: none for the English texts. Raises DataError."""
+        found = self.marks()
+        return found and {
+            document: {code: list(chain.from_iterable(marks)) for code, marks in codes.items()}
+            for document, codes in found.items()
+        }
+
+    def marks(self) -> MarkedSpans | None:
+        """The same by mark: a row of the tables."""
         if self.data.language != "es":
             return None
-        found: dict[str, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+        found: dict[str, dict[str, list[list[tuple[int, int]]]]] = defaultdict(lambda: defaultdict(list))
         for part in SPLITS.values():
             path = self.folder / part / f"{part}X.tsv"
             for document, kind, code, _, spans in self.rows(path, EVIDENCE_LAYOUT, EVIDENCE_ROW):
                 if kind == NAMES[self.kind]:
                     numbers = [int(each) for each in re.split("[ ;]", spans)]
-                    found[document][self.code(code)] += zip(numbers[::2], numbers[1::2], strict=True)
+                    found[document][self.code(code)].append(list(zip(numbers[::2], numbers[1::2], strict=True)))
         return found
+
+    def mark_files(self) -> Sequence[Path]:
+        """The table of the training split."""
+        table = self.folder / "train" / "trainX.tsv"
+        if self.data.language == "es" and not table.is_file():
+            raise DataError(f"{table} is missing; {self._advice()}")
+        return [table] if self.data.language == "es" else []
 
     def check(self) -> Sequence[str]:
         """What is missing or differs from version 1.4, a line each, with what to do."""

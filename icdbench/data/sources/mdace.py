@@ -175,6 +175,9 @@ class MimicMdace(mimic3.CamlFull):
     def lists(self) -> dict[str, Path]:
         return split_lists(self.root, FOLDERS["inpatient"], "code-ev")
 
+    def mark_files(self) -> Sequence[Path]:
+        return chart_files(self.root, FOLDERS["inpatient"], "9")
+
     def evidence(self) -> Evidence:
         """What is marked in discharge summaries, of codes as the protocol writes them."""
         begins = self.begins()

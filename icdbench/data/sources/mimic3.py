@@ -155,6 +155,9 @@ class Mimic3(mimic.Mimic):
     def tree(self, codes: Sequence[str]) -> Tree:
         return replace(self.coding, headings=self.titles).tree(codes)
 
+    def mark_files(self) -> Sequence[Path]:
+        return [self.folder / "truth" / "evidence.csv"] if self.synthetic else []
+
     def begins(self) -> dict[str, int]:
         """Where each summary, by its ROW_ID, begins in its document."""
         begins: dict[str, int] = {}
