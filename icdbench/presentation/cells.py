@@ -35,9 +35,10 @@ class SystemRow(NamedTuple):
 
     @property
     def marked(self) -> str:
-        """The label, which tells if the system is a floor or scored from a file, and if any run has collapsed."""
+        """The label, which tells if the system is a floor, scored from a file or saw marked words, and if any run has collapsed."""
         label = f"{self.label} (floor)" if self.system in FLOORS else self.label
         label = f"{label} (scored)" if self.runs[0].scored else label
+        label = f"{label} (spans)" if self.runs[0].spec.data.spans else label
         return f"{label} {COLLAPSED}" if any(run.collapse for run in self.runs) else label
 
 

@@ -13,7 +13,7 @@ from icdbench.presentation.cells import COLLAPSED, mean_of
 from icdbench.presentation.formats import Cell, Grid, Value, count, write
 from icdbench.presentation.headings import heading
 from icdbench.presentation.layouts import columns_for
-from icdbench.presentation.notes import about_ceilings, about_scored
+from icdbench.presentation.notes import about_ceilings, about_scored, about_spans
 from icdbench.records import RunRecord, comparable
 from icdbench.settings import DataError, SpecError
 from icdbench.types import FloatArray
@@ -132,6 +132,7 @@ def _about(systems: Sequence[compare.System], found: compare.Comparison) -> list
             for by, of in made.items()
         )
         notes.append(f"The runs are of different versions: {which}.")
+    notes += about_spans([run for system in systems for run in system.runs])
     notes += about_scored(run for system in systems for run in system.runs)
     notes += comparable.about_unsigned([run for system in systems for run in system.runs])
     for system in systems:

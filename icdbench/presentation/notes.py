@@ -96,7 +96,12 @@ def about_data(records: Sequence[RunRecord]) -> list[str]:
             f"{share} are codes that training never shows; they count as missed, so micro-F1 cannot exceed {most:.2f}."
         )
     notices = dict.fromkeys(notice for record in records for notice in record.data.notices)
-    return [*notes, *about_label_sets(records), *(f"About the data: {notice}." for notice in notices)]
+    return [
+        *notes,
+        *about_label_sets(records),
+        *about_spans(records),
+        *(f"About the data: {notice}." for notice in notices),
+    ]
 
 
 def about_label_sets(records: Sequence[RunRecord]) -> list[str]:
@@ -110,6 +115,15 @@ def about_label_sets(records: Sequence[RunRecord]) -> list[str]:
         "over codes, and AUC, do not and are left out. Bounds stated here are those of the codes of training."
     )
     return [what]
+
+
+def about_spans(records: Sequence[RunRecord]) -> list[str]:
+    """Which runs learned from more than the codes of training documents."""
+    systems = dict.fromkeys(record.spec.system for record in records if record.spec.data.spans)
+    said = (
+        "(spans): trained with the words that people marked for each code (data.spans), which other rows have not seen"
+    )
+    return [f"{said}: {', '.join(systems)}."] if systems else []
 
 
 def about_ceilings(records: Sequence[RunRecord], columns: Sequence[Column]) -> list[str]:

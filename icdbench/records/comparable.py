@@ -37,27 +37,31 @@ def task(record: RunRecord, *, any_label_set: bool = False) -> dict[str, Any]:
     """What must be equal for two runs to be comparable (raw data, documents, codes), by the name that a message gives it.
 
     With `any_label_set` a run that predicts the codes of a whole code system has the task of those that predict the codes
-    of training: only the metrics of `over_label_sets` compare.
+    of training: only the metrics of `over_label_sets` compare. Marks of training documents (`data.spans`) are no other task:
+    their files do not count here.
     """
     spec = record.spec
+    raw = record.data.facts.get("fingerprint_without_spans", spec.fingerprint)
     settings = {f"data.{name}": value for name, value in datasets.changes_task(spec.dataset, spec.data).items()}
     sizes = {name: getattr(record.data, name) for name in SIZES}
     if any_label_set and training_codes(record):
         settings["data.label_set"] = "train"
         sizes |= {"num_codes": training_codes(record), "unseen": record.data.facts["unseen_in_training"]}
-    return {"data set": spec.dataset, "fingerprint of the raw data": spec.fingerprint, **settings, **sizes}
+    return {"data set": spec.dataset, "fingerprint of the raw data": raw, **settings, **sizes}
 
 
 def blocks(records: Iterable[RunRecord], *, any_label_set: bool = False) -> list[list[RunRecord]]:
     """Groups of runs with equal `task`, which may share a table; each by id. A run that is given twice counts once.
 
-    With `any_label_set`, runs on a whole code system come last in theirs.
+    Runs that saw marked words come last in theirs, and with `any_label_set` those on a whole code system.
     """
     blocks: dict[str, list[RunRecord]] = {}
     for record in {record.id: record for record in sorted(records, key=lambda each: (each.id, each.created))}.values():
         key = json.dumps(task(record, any_label_set=any_label_set), sort_keys=True)
         blocks.setdefault(key, []).append(record)
-    return [sorted(block, key=lambda each: bool(training_codes(each))) for block in blocks.values()]
+    return [
+        sorted(block, key=lambda each: (bool(training_codes(each)), each.spec.data.spans)) for block in blocks.values()
+    ]
 
 
 def beyond_training(records: Sequence[RunRecord]) -> list[RunRecord]:
