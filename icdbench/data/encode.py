@@ -13,7 +13,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from unicodedata import unidata_version
@@ -149,8 +148,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     # The texts are as large as all that is made of them: they go before more is made.
     labelled = {split: [_Labelled(each.id, each.codes) for each in by_split[split]] for split in SPLITS}
     if data.spans:
-        places = lexicon.spans if isinstance(lexicon, Subwords) else partial(spans, rule=data.words)
-        found = marks.read(opened, by_split["train"], places)
+        found = marks.read(opened, by_split["train"], lexicon)
         labelled["train"] = [each._replace(marked=row) for each, row in zip(labelled["train"], found, strict=True)]
     del by_split
     raw = replace(raw, documents=(), background=())

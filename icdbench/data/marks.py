@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from icdbench.data.source import Source
-from icdbench.data.tokens import Ragged
+from icdbench.data.subwords import Subwords
+from icdbench.data.tokens import Lexicon, Ragged, spans
 from icdbench.settings import UnsuitableError
 from icdbench.types import Document, IntArray, Marks, composed
 
@@ -17,8 +19,8 @@ ARRAYS = tuple(Marks.__dataclass_fields__)
 Marked = Sequence[tuple[str, Sequence[int]]]  # of a document: codes, and positions of words
 
 
-def read(opened: Source, train: Sequence[Document], places: Callable[[str], Sequence[tuple[int, int]]]) -> list[Marked]:
-    """The marks of each training document, by the words that they touch; `places` says where the words of a text stand.
+def read(opened: Source, train: Sequence[Document], lexicon: Lexicon | Subwords) -> list[Marked]:
+    """The marks of each training document, by those of the lexicon's words, or subwords, that they touch.
 
     Marks of other documents are not looked at. Raises UnsuitableError for data without marks.
     """
@@ -29,6 +31,9 @@ def read(opened: Source, train: Sequence[Document], places: Callable[[str], Sequ
             + (" in this language; set data.language=es" if "language" in type(opened.data).model_fields else "")
             + "; leave data.spans and systems that need it out"
         )
+    places: Callable[[str], list[tuple[int, int]]] = partial(spans, rule=opened.data.words)
+    if isinstance(lexicon, Subwords):
+        places = lexicon.spans
     by_id = {composed(name): codes for name, codes in found.items()}
     return [_of_document(document, by_id.get(document.id, {}), places) for document in train]
 
@@ -43,9 +48,9 @@ def _of_document(
     starts, ends = np.array(places(document.text), np.int64).reshape(-1, 2).T
     rows = []
     for code, marks in ((composed(code), marks) for code, marks in marked.items()):
-        for spans in marks if code in document.codes else ():
+        for mark in marks if code in document.codes else ():
             touched = np.zeros(len(starts), np.bool_)
-            for begin, end in spans:
+            for begin, end in mark:
                 touched |= (starts < end) & (ends > begin)
             rows.append((code, np.flatnonzero(touched).tolist()))
     return [(code, words) for code, words in rows if words]

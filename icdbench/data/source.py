@@ -134,7 +134,9 @@ class Source(ABC):
     def marks(self) -> MarkedSpans | None:
         """The same by mark; each span is one of its own unless the source knows better."""
         found = self.evidence()
-        return found and {
+        if found is None:
+            return None
+        return {
             name: {code: [[span] for span in spans] for code, spans in codes.items()} for name, codes in found.items()
         }
 

@@ -8,7 +8,7 @@ from systems import encoded
 
 from icdbench.nn.marked import FEATURES, MarkedModel, SpanLexicon
 from icdbench.nn.words import Readings
-from icdbench.types import Encoded, Marks
+from icdbench.types import Encoded, FloatArray, Marks
 
 TOKENS = ("", "?", "no", "pain", "belly", "fever", "x", "w", "z", "pains", "the")
 PAIN, BELLY, FEVER, X, Y, Z, PAINS, THE = range(3, 11)
@@ -34,7 +34,7 @@ TRAIN = marked(
 )
 
 
-def feature(name: str, values_F: np.ndarray) -> float:
+def feature(name: str, values_F: FloatArray) -> float:
     return float(values_F[FEATURES.index(name)])
 
 

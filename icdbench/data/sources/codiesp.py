@@ -218,7 +218,9 @@ class Codiesp(Source):
     def evidence(self) -> Evidence | None:
         """The words that the coders marked, which are Spanish: none for the English texts. Raises DataError."""
         found = self.marks()
-        return found and {
+        if found is None:
+            return None
+        return {
             document: {code: list(chain.from_iterable(marks)) for code, marks in codes.items()}
             for document, codes in found.items()
         }
