@@ -156,7 +156,7 @@ def _without_waiting(number: Tensor) -> Callable[[], float]:
     """A function that gives the number. On a GPU it waits for what was computed so far, not for what is computed next."""
     if number.device.type != "cuda":
         return number.item
-    here, ready = torch.empty((), dtype=number.dtype, pin_memory=True), torch.cuda.Event()
+    here, ready = torch.empty((), dtype=number.dtype, pin_memory=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
     here.copy_(number, non_blocking=True)
     ready.record()
 

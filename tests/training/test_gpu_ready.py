@@ -25,12 +25,12 @@ def test_a_step_reads_no_number_and_attention_takes_fused_kernels(name: str, mon
 
     def seen(*tensors: Tensor, scale: float) -> Tensor:
         calls.append(tensors)
-        return attend(*tensors, scale=scale)
+        return attend(*tensors, scale=scale)  # type: ignore[misc, arg-type]
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", seen)
     model = neural(name).train().to("meta")
     batch = Batch(*(value.to("meta") for value in vars(padded(TEXTS)).values()))
-    loss(model(batch), batch.labels_BL).backward()
+    loss(model(batch), batch.labels_BL).backward()  # type: ignore[no-untyped-call]
     for queries, keys, values, mask in calls:
         assert {each.ndim for each in (queries, keys, values, mask)} == {4}
         (width,) = {each.shape[3] for each in (queries, keys, values)}
