@@ -54,7 +54,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry._ENTRIES.update(before[0])
     source.SOURCES.clear()
     source.SOURCES.update(before[1])
-    datasets._import_file.cache_clear()
+    datasets._user_file.cache_clear()
 
 
 def test_each_example_is_short() -> None:

@@ -72,7 +72,7 @@ def chosen(encoded: Encoded, rows: IntArray) -> Encoded:
     ids = tuple(encoded.ids[row] for row in rows)
     return Encoded(
         ids, tokens, token_offsets, codes, code_offsets, encoded.unseen[rows], encoded.num_codes, encoded.max_tokens,
-        encoded.marks and _marks(encoded.marks, rows),
+        marks=encoded.marks and _marks(encoded.marks, rows),
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ class Base:
             flags = np.concatenate(
                 [np.full((1, 3), [-FURTHEST, 0, 0]), np.stack([logits_P, *_flags(found.features_PF)], 1)]
             )
-        marked = csr_matrix((size, num_codes)), np.zeros((1, 0))
+        marked: tuple[csr_matrix, FloatArray] = csr_matrix((size, num_codes)), np.zeros((1, 0))
         if self.parts.spans:
             marked = self.marked.read(encoded)
             cells = marked[0].tocoo()

@@ -64,10 +64,10 @@ def test_marks_of_validation_and_test_documents_change_nothing(small: Path, monk
     monkeypatch.setenv("ICDBENCH_CACHE", str(small / "another cache"))  # nothing is remembered
     after = corpus(small)
     assert (after.key, after.fingerprint, after.facts) == (before.key, before.fingerprint, before.facts)
-    for split, part in after.splits.items():
+    for split, encoded in after.splits.items():
         known = vars(before.splits[split])
-        assert all(np.array_equal(array, known[name]) for name, array in vars(part).items() if name != "marks")
-        assert (part.marks is not None) == (split == "train")
+        assert all(np.array_equal(array, known[name]) for name, array in vars(encoded).items() if name != "marks")
+        assert (encoded.marks is not None) == (split == "train")
     one, other = before.splits["train"].marks, after.splits["train"].marks
     assert all(np.array_equal(array, getattr(other, name)) for name, array in vars(one).items())
 

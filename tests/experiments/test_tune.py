@@ -123,7 +123,8 @@ def test_a_range_of_training_holds_what_the_model_declares() -> None:
         assert all(ranges[field].holds(value) for field, value in entry.train.items() if field in ranges)
     assert registry.entry("caml").train_ranges == TrainSpec.ranges()
     slow = registry.entry("plm-icd").train_ranges["learning_rate"]
-    assert (slow.low, slow.high, slow.log) == (pytest.approx(5e-6), pytest.approx(5e-4), True)
+    assert slow.log
+    assert [slow.low, slow.high] == pytest.approx([5e-6, 5e-4])
     assert Range(0.0, 0.3).holding(0.5) == Range(0.0, 0.5)
     assert Range(choices=(4, 16)).holding(10) == Range(choices=(4, 10, 16))
 

@@ -87,7 +87,7 @@ def test_figures_are_those_counted_by_hand() -> None:
         "precision": [2 / 4, 1 / 2],
         "recall": [2 / 4, 1 / 2],
         "f1": [4 / 8, 2 / 4],
-        "span_f1": [0, 0],
+        "span_f1": [0.0, 0.0],
         "iou": [(1 / 3 + 1 / 2) / 3, 1 / 2 / 2],
         "auprc": [(5 / 6 + 1 / 2 + 1 / 4) / 3, (1 / 2 + 1 / 4) / 2],
         "hit@1": [1 / 3, 0],

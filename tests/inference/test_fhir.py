@@ -31,7 +31,10 @@ def test_the_packaged_coder_gives_conditions(icdbench: Call, tmp_path: Path) -> 
     from fhir.resources.R4B.operationoutcome import OperationOutcome
 
     for each in conditions:
-        assert Condition.model_validate(each).verificationStatus.coding[0].code == "provisional"
+        verified = Condition.model_validate(each).verificationStatus
+        assert verified is not None
+        assert verified.coding is not None
+        assert verified.coding[0].code == "provisional"
     OperationOutcome.model_validate(outcome)
 
 

@@ -23,9 +23,9 @@ CHOOSING = ("duallaat", "msmn", "plm-icd")
 def test_a_step_reads_no_number_and_attention_takes_fused_kernels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     attend, calls = functional.scaled_dot_product_attention, list[tuple[Tensor, ...]]()
 
-    def seen(*tensors: Tensor, scale: float) -> Tensor:
-        calls.append(tensors)
-        return attend(*tensors, scale=scale)  # type: ignore[misc, arg-type]
+    def seen(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, scale: float) -> Tensor:
+        calls.append((queries, keys, values, mask))
+        return attend(queries, keys, values, mask, scale=scale)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", seen)
     model = neural(name).train().to("meta")

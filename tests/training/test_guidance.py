@@ -159,7 +159,7 @@ def fitted(path: Path, model: str = "caml", **settings: Any) -> tuple[nn.Module,
 
 
 def test_a_guided_run_that_is_continued_has_the_same_bits(tmp_path: Path) -> None:
-    settings = {"guidance": 1.0, "guidance_similarity": 0.5, "r_drop": 1.0, "clip_norm": 0.5}
+    settings: dict[str, Any] = {"guidance": 1.0, "guidance_similarity": 0.5, "r_drop": 1.0, "clip_norm": 0.5}
     whole, _ = fitted(tmp_path / "whole", max_epochs=4, **settings)
     fitted(tmp_path / "parts", max_epochs=2, **settings)
     parts, state = fitted(tmp_path / "parts", max_epochs=4, **settings)

@@ -184,8 +184,9 @@ class MimicMdace(mimic3.CamlFull):
         found: dict[str, Spans] = defaultdict(lambda: defaultdict(list))
         for chart in charts(self.root, FOLDERS["inpatient"], "9"):
             for note in chart.notes:
-                begin = begins.get(str(note.note_id))
-                for each in note.annotations if begin is not None else ():
+                if (begin := begins.get(str(note.note_id))) is None:
+                    continue
+                for each in note.annotations:
                     kind = icd9.PROCEDURE if each.code_system.endswith("PCS") else icd9.DIAGNOSIS
                     code = self._dotted(mimic.undotted(each.code), kind)
                     found[str(chart.hadm_id)][code].append((begin + each.begin, begin + each.end))
