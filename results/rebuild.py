@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REAL = "codiesp-d50"  # whose runs the paper's tables and figures show; demo's documents are made up
 PRINTED_TABLES = {f"results/{name}.md": name for name in ("table2", "table3", "table4", "table5", "table6")}
 # A newcomer's own runs may lie beside those of codiesp-d50; the first of them are on demo, and must not be there already.
-CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3")
+CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3", "codiesp-p")
 FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
 PLACES = (FOLDERS["demo"], ROOT / "results")  # in this order: a newcomer's run on demo may have the id of one of ours
 EARLIER_KERNEL = 9
@@ -109,15 +109,23 @@ def _selected(lines: list[str], columns: tuple[str, ...]) -> str:
 def asked(
     models: str, dataset: str, seeds: str, stored: list[RunRecord], changes: Mapping[str, Any] | None = None
 ) -> list[RunRecord]:
-    """The committed runs that a command on a page asks for."""
+    """The committed runs that a command on a page asks for, on the data that it sets and no other."""
     systems = [name for model in models.split(",") for name in (registry.entries() if model == ALL else [model])]
     numbers = options.parsed_seeds(seeds)
     chosen = [r for r in stored if r.spec.dataset == dataset and r.spec.system in systems and r.spec.seed in numbers]
-    chosen = [each for each in chosen if all(_has(each, *change) for change in (changes or {}).items())]
+    of_data = _of_data(changes or {})
+    others = {name: value for name, value in (changes or {}).items() if name not in of_data}
+    chosen = [each for each in chosen if _of_data(each.changed) == of_data]
+    chosen = [each for each in chosen if all(_has(each, *change) for change in others.items())]
     assert len(chosen) == len(systems) * len(numbers), (
         f"--models {models} --seeds {seeds}: {len(chosen)} runs are committed"
     )
     return chosen
+
+
+def _of_data(changes: Mapping[str, Any]) -> dict[str, str]:
+    """What is set for the data."""
+    return {name: typed(value) for name, value in changes.items() if name.startswith("data.")}
 
 
 def _has(record: RunRecord, name: str, value: object) -> bool:
