@@ -18,6 +18,7 @@ import torch
 import icdbench.run as runner
 from icdbench.experiments import cluster, pool
 from icdbench.experiments.cluster import Cluster
+from icdbench.host import output
 from icdbench.records import store
 from icdbench.settings import SpecError
 from icdbench.training import TrainingError, accelerator
@@ -54,7 +55,8 @@ def tell_stored(asked: Sequence[tuple[Planned, Request]], console: Console) -> N
     """Say how many of the runs are stored already, and are therefore not computed."""
     known = sum(not request.force and store.find(request.results, each.spec) is not None for each, request in asked)
     if known:
-        console.print(f"{known} of {len(asked)} runs: already stored, not computed (--force computes them)")
+        told = f"{known} of {len(asked)} runs: already stored, not computed (--force computes them)"
+        console.print(output.printable(told), markup=False, highlight=False, soft_wrap=True)
 
 
 def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]:
