@@ -203,6 +203,7 @@ def test_no_model_file_of_the_suite_is_left_out() -> None:
     assert set(done.stdout.split()) == {path.name for path in (ROOT / "models").glob("*.py")} - {"__init__.py"}
 
 
+@pytest.mark.slow
 def test_tests_import_nothing_of_a_file_of_tests() -> None:
     """What several files of tests need is in a module beside conftest.py, so that each file can be run, and moved, alone."""
     tests = ROOT / "tests"

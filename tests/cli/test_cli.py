@@ -313,6 +313,7 @@ def _figures(table: str) -> list[str]:
     return next(line for line in table.splitlines() if line.startswith("| caml")).split("|")[2:9]
 
 
+@pytest.mark.slow
 def test_all_means_every_registered_model(notes: Path) -> None:
     changes = {"data.code_system": "icd9cm"}
     for name, entry in registry.entries().items():

@@ -179,6 +179,7 @@ def test_texts_of_codes_are_encoded_in_their_own_order() -> None:
     assert sums_N.tolist() == [312, 101, 107, 217, 408]
 
 
+@pytest.mark.slow
 def test_learnable_documents_are_learnt_from_few_drawn_codes() -> None:
     """Negatives drawn at random, four codes a batch, are enough to rank all of them."""
     model = built("duallaat", label_space=4).train()

@@ -141,6 +141,7 @@ def test_linear_model_of_one_word_documents(name: str) -> None:
     assert (model.scores(documents).argmax(1) == np.arange(20) % 5).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [[3], [3, 4, 5]], ids=["one word", "three words"])
 @pytest.mark.parametrize("name", sorted(set(LINEAR) - LESS))
 def test_linear_model_of_documents_that_are_all_alike(name: str, text: list[int]) -> None:

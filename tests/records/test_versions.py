@@ -117,6 +117,7 @@ def test_the_rows_of_figure_5_are_those_of_the_tables() -> None:
     assert sorted(labels) == ["caml [torch 2.12]", "caml [torch 2.13]"]
 
 
+@pytest.mark.slow
 def test_compare_refuses_to_average_them_unless_asked(icdbench: Call, tmp_path: Path) -> None:
     results = tmp_path / "results"
     for model, seed, torch in (

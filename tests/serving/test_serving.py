@@ -184,6 +184,7 @@ def test_bytes_after_an_answer_has_begun_end_the_connection_alone(
 # --- Many and slow ones ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: 1\r\n"])
 def test_a_head_that_does_not_end_is_not_waited_for(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though a byte of it comes every now and then; also of a connection's second request."""
@@ -218,6 +219,7 @@ def test_more_connections_than_can_be_had_are_closed(monkeypatch: pytest.MonkeyP
         until(lambda: b"yes" in answered(url, whole))
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_taken_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "STALLED_SECONDS", 0.5)
     ended = threading.Event()
