@@ -160,11 +160,11 @@ def _without_waiting(number: Tensor) -> Callable[[], float]:
     here.copy_(number, non_blocking=True)
     ready.record()
 
-    def read() -> float:
+    def waited() -> float:
         ready.synchronize()
         return here.item()
 
-    return read
+    return waited
 
 
 def _share_backward(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from corpora import codes, prepared
 from mimic import SUMMARY, Mimic3, write_mdace
@@ -81,6 +82,27 @@ def test_mimic_mdace_has_codes_of_mimic_and_evidence_of_mdace(tmp_path: Path) ->
     as_text = datasets.open("mimic-mdace", tmp_path, {"protocol": "corrected"}).evidence()
     assert set((as_text or {})["1"]) == {"401.9", "03.31"}
     assert opened.check() == []
+
+
+@pytest.mark.parametrize("name", ["mimic-mdace", "mdace-icd9"])
+def test_models_can_learn_from_the_marked_words_of_training_documents(name: str, tmp_path: Path) -> None:
+    root = laid(tmp_path)
+    corpus = prepared(name, root, min_documents=1, spans=True)
+    train = corpus.splits["train"]
+    assert train.marks is not None
+    words, known = train.tokens[: train.token_offsets[1]], corpus.vocabulary
+    marked = {
+        known.codes[code]: [known.tokens[words[place]] for place in places]
+        for code, places in zip(
+            train.marks.codes[:2], np.split(train.marks.words, train.marks.word_offsets[1:-1])[:2], strict=True
+        )
+    }
+    tap = "33.1" if name == "mimic-mdace" else "03.31"
+    assert marked == {"401.9": ["hypertension"], tap: ["tap"]}
+    assert all(corpus.splits[split].marks is None for split in ("validation", "test"))
+    chart = root / "MDACE" / "data" / "Inpatient" / "ICD-9" / "1.0" / "1-ICD-9.json"
+    chart.write_text(chart.read_text().replace('"begin": 6', '"begin": 7'))
+    assert datasets.open(name, root, {"spans": True}).fingerprint() != corpus.fingerprint
 
 
 def test_what_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
