@@ -439,6 +439,20 @@ def test_codiesp_evidence_stands_in_the_spanish_texts(small: Path) -> None:
         evidence(small, "codiesp-d", language="es")
 
 
+def test_codiesp_reads_the_languages_of_a_document_after_each_other(small: Path) -> None:
+    spanish, english, both = (documents(small, language=language) for language in ("es", "en", "both"))
+    assert {name: document.text for name, document in both.items()} == {
+        name: f"{spanish[name].text}\n\n{english[name].text}" for name in spanish
+    }
+    assert both.keys() == english.keys()
+    assert evidence(small, "codiesp-d", language="both") == evidence(small, "codiesp-d", language="es")
+    assert datasets.open("codiesp-d", small, {"language": "both"}).titles(["r55"]) == {"r55": "Syncope and collapse"}
+    fewer = small / codiesp.FOLDER / "train" / "text_files_en" / "S2-1.txt"
+    fewer.unlink()
+    with pytest.raises(DataError, match=r"train/text_files_en has no text of 'S2-1', another language has; unless"):
+        documents(small, language="both")
+
+
 def test_codiesp_is_found_in_or_below_the_data_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = prepared("codiesp-d", small, **TINY)
     (small / "codiesp").mkdir()
@@ -536,7 +550,7 @@ def test_check_tells_missing_from_altered_and_looks_at_what_is_used_only(sealed:
     def check(name: str = "codiesp-d", **changes: object) -> Sequence[str]:
         return datasets.open(name, sealed, changes).check()
 
-    assert check() == check(language="es") == []
+    assert check() == check(language="es") == check(language="both") == []
     place = sealed / codiesp.FOLDER
     (place / "dev" / "devD.tsv").unlink()
     cut(place / "test" / "text_files_en" / "S4-1.txt")
@@ -551,9 +565,10 @@ def test_check_tells_missing_from_altered_and_looks_at_what_is_used_only(sealed:
     assert check(embedding_corpus="train") == [missing, altered]
     assert ["trainP.tsv is missing" in line for line in check("codiesp-p")] == [True, False, False]
     assert ["train/text_files differs" in line for line in check(language="es")] == [False, True]
+    assert sum("text_files" in line for line in check(language="both")) == 3
 
 
-@pytest.mark.parametrize(("language", "title"), [("en", "Fainting"), ("es", "Desmayo")])
+@pytest.mark.parametrize(("language", "title"), [("en", "Fainting"), ("es", "Desmayo"), ("both", "Fainting")])
 @pytest.mark.parametrize("place", [".", "codiesp_codes", "codiesp/codiesp_codes"])
 def test_titles_come_from_codiesps_own_list_where_it_is(place: str, language: str, title: str, small: Path) -> None:
     before = prepared("codiesp-d", small, **TINY, language=language)

@@ -29,6 +29,7 @@ from icdbench.types import Document, Report
 
 URL = "https://zenodo.org/records/3837305/files/codiesp.zip?download=1"
 FOLDER = "final_dataset_v4_to_publish"
+TEXTS = {"en": ("text_files_en",), "es": ("text_files",), "both": ("text_files", "text_files_en")}
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 NAMES = {"D": "DIAGNOSTICO", "P": "PROCEDIMIENTO"}  # of the kinds of codes, in the tables of evidence
 CODE_ROW = re.compile(r"[^\t]+\t[^\t]+\n")  # the last line ends with a line break too, or was cut off
@@ -69,7 +70,9 @@ WITHOUT_CODES = {"no codes": "every text of a split is a document, also one with
 class CodiespSettings(DataSpec):
     """The options of CodiEsp."""
 
-    language: Literal["en", "es"] = option("en", "language of the texts", task=True)
+    language: Literal["en", "es", "both"] = option(
+        "en", "language of the texts; both: Spanish, then English", task=True
+    )
     drop_overlap: bool = option(False, "leave out test cases whose article is also in train or validation", task=True)
 
 
@@ -91,8 +94,9 @@ class Codiesp(Source):
         return corpus_folder(self.root)
 
     @property
-    def text_folder(self) -> str:
-        return "text_files_en" if self.data.language == "en" else "text_files"
+    def text_folders(self) -> tuple[str, ...]:
+        """Of the languages that a document has; Spanish is first, so that marks count from the text's beginning."""
+        return TEXTS[self.data.language]
 
     def files(self) -> Sequence[Path]:
         """The background texts count even where they are not used: runs with and without them have the same raw content."""
@@ -103,17 +107,19 @@ class Codiesp(Source):
                     raise DataError(
                         f"{table} is missing; 'icdbench data check codiesp-{self.kind.lower()} --data {self.root}' says more"
                     )
-            paths = [path for part in SPLITS.values() for path in self.text_paths(part)]
-            background = _text_files(self.folder / "background" / self.text_folder)
+            paths = [
+                path for part in SPLITS.values() for name in self.text_folders for path in self.text_paths(part, name)
+            ]
+            background = [path for name in self.text_folders for path in _text_files(self.folder / "background" / name)]
             listing = self.titles_file()
         return [*tables, *paths, *background, *([listing] if listing else [])]
 
     def table(self, part: str) -> Path:
         return self.folder / part / f"{part}{self.kind}.tsv"
 
-    def text_paths(self, part: str) -> list[Path]:
-        """The text files of one part (train, dev, test, background), sorted by name. Raises DataError if there are none."""
-        place = self.folder / part / self.text_folder
+    def text_paths(self, part: str, name: str) -> list[Path]:
+        """The text files of one part (train, dev, test, background) in a folder, sorted. Raises DataError if there are none."""
+        place = self.folder / part / name
         if paths := _text_files(place):
             return paths
         without = ", or do without these texts: --set data.embedding_corpus=train" if part == "background" else ""
@@ -139,16 +145,16 @@ class Codiesp(Source):
         documents = []
         for split, part in SPLITS.items():
             codes = self._codes(self.table(part))
-            paths = self.text_paths(part)
-            if strays := sorted(set(codes) - {path.stem for path in paths}):
+            texts = self.texts(part)
+            if strays := sorted(set(codes) - set(texts)):
                 raise DataError(
-                    f"{part}{self.kind}.tsv codes {len(strays)} documents that have no text in {part}/{self.text_folder}, the "
+                    f"{part}{self.kind}.tsv codes {len(strays)} documents that have no text in {part}/{self.text_folders[0]}, the "
                     f"first {shown(strays[0])}; {self._advice()}"
                 )
-            for path in paths:
-                labels = tuple(dict.fromkeys(codes.get(path.stem, [])))
-                article = path.stem.rpartition("-")[0]  # the id up to the last hyphen
-                documents.append(Document(path.stem, self._text(path), labels, split, article))
+            for name, text in texts.items():
+                labels = tuple(dict.fromkeys(codes.get(name, [])))
+                article = name.rpartition("-")[0]  # the id up to the last hyphen
+                documents.append(Document(name, text, labels, split, article))
         facts: dict[str, object] = {"language": self.data.language}
         notices: list[str] = []
         if self.data.drop_overlap:
@@ -159,8 +165,18 @@ class Codiesp(Source):
         if altered := [name for name in self._parts() if _differs(self.folder, name)]:
             facts["differs_from_version_1.4"] = ", ".join(altered)
             notices.append(f"CodiEsp differs from version 1.4: {', '.join(altered)}; see 'icdbench data check'")
-        unlabelled = self.text_paths("background") if self.data.embedding_corpus != "train" else []
-        return Raw(documents, [self._text(path) for path in unlabelled], facts, notices=notices)
+        unlabelled = self.texts("background") if self.data.embedding_corpus != "train" else {}
+        return Raw(documents, list(unlabelled.values()), facts, notices=notices)
+
+    def texts(self, part: str) -> dict[str, str]:
+        """The texts of one part by document, languages after each other. Raises DataError for those not in every language."""
+        texts = [{path.stem: self._text(path) for path in self.text_paths(part, name)} for name in self.text_folders]
+        for name, here in zip(self.text_folders, texts, strict=True):
+            if lacking := sorted({document for each in texts for document in each} - set(here)):
+                raise DataError(
+                    f"{part}/{name} has no text of {shown(lacking[0])}, another language has; {self._advice()}"
+                )
+        return {document: "\n\n".join(each[document] for each in texts) for document in texts[0]}
 
     def _text(self, path: Path) -> str:
         text = read_text(path)
@@ -182,7 +198,7 @@ class Codiesp(Source):
         listing = self.titles_file()
         if listing is None:
             return self.coding.titles(codes)
-        column = 2 if self.data.language == "en" else 1  # code, Spanish title, English title
+        column = 1 if self.data.language == "es" else 2  # code, Spanish title, English title
         rows = (line.split("\t") for line in read_text(listing).splitlines())
         listed = {row[0].lower(): row[column] for row in rows if len(row) > column and row[column]}
         found = {code: listed[code] for code in codes if code in listed}
@@ -207,13 +223,13 @@ class Codiesp(Source):
 
     @property
     def coding(self) -> CodingSystem:
-        """Diagnoses have titles in English alone, procedures none."""
+        """Diagnoses have titles in English alone (so not with Spanish texts alone), procedures none."""
         if self.kind == "P":
             return systems.ICD10PCS
         in_spanish = replace(
             systems.ICD10CM, titles=systems.no_titles, headings=systems.no_titles, terms=systems.no_terms
         )
-        return systems.ICD10CM if self.data.language == "en" else in_spanish
+        return in_spanish if self.data.language == "es" else systems.ICD10CM
 
     def evidence(self) -> Evidence | None:
         """The words that the coders marked, which are Spanish: none for the English texts. Raises DataError."""
@@ -227,7 +243,7 @@ class Codiesp(Source):
 
     def marks(self) -> MarkedSpans | None:
         """The same by mark: a row of the tables."""
-        if self.data.language != "es":
+        if self.data.language == "en":
             return None
         found: dict[str, dict[str, list[list[tuple[int, int]]]]] = defaultdict(lambda: defaultdict(list))
         for part in SPLITS.values():
@@ -241,9 +257,9 @@ class Codiesp(Source):
     def mark_files(self) -> Sequence[Path]:
         """The table of the training split."""
         table = self.folder / "train" / "trainX.tsv"
-        if self.data.language == "es" and not table.is_file():
+        if self.data.language != "en" and not table.is_file():
             raise DataError(f"{table} is missing; {self._advice()}")
-        return [table] if self.data.language == "es" else []
+        return [table] if self.data.language != "en" else []
 
     def check(self) -> Sequence[str]:
         """What is missing or differs from version 1.4, a line each, with what to do."""
@@ -261,8 +277,8 @@ class Codiesp(Source):
     def _parts(self) -> list[str]:
         """The tables and text folders that the data set is read from."""
         used = [*SPLITS.values(), *(["background"] if self.data.embedding_corpus != "train" else [])]
-        marked = [f"{part}X.tsv" for part in used if self.data.language == "es"]
-        names = {f"{part}/{name}" for part in used for name in (f"{part}{self.kind}.tsv", *marked, self.text_folder)}
+        marked = [f"{part}X.tsv" for part in used if self.data.language != "en"]
+        names = {f"{part}/{name}" for part in used for name in (f"{part}{self.kind}.tsv", *marked, *self.text_folders)}
         return [name for name in CHECKSUMS if name in names]
 
     def _advice(self) -> str:
