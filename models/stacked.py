@@ -91,6 +91,13 @@ class Config(Settings):
             model={"spans": True},
             data={"spans": True},
         ),
+        Variant(
+            name="evidence-titles",
+            about="both of these: marked words, and the names of codes that training never shows",
+            model={"spans": True, "names": True},
+            data={"spans": True, "label_set": "system", "code_terms": True},
+            needs=("titles",),
+        ),
         Variant(name="no-words", about="no phrases of words as they are written", model={"words": False}),
         Variant(name="no-forms", about="no members on normal forms", model={"forms": False}),
         Variant(name="no-stems", about="no phrases of stems", model={"stems": False}),

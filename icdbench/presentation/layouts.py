@@ -78,7 +78,12 @@ def side_by_side(
     first = "map" if size <= 5 else precision_metric(size)  # with five codes P@5 is the same for every ranking
     columns = columns_for(size)
     order = [key for _, _, key in columns].index(first)
-    systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
+    common, labelled = common_settings(records)
+    own = {record.id: record for record in records}
+    rows_of = [
+        system._replace(runs=[own[run.id] for run in system.runs]) for system in systems_in(labelled, columns, mix=mix)
+    ]
+    systems, about_best = marked(rows_of, columns, results)
     systems.sort(key=lambda system: descending(system.cells[order]))
     rows: list[list[Value]] = [
         [each.marked, *each.cells, _settings(each.runs[0]), *_effort(each.runs)] for each in systems
@@ -92,6 +97,7 @@ def side_by_side(
         *about_small(systems),
         *about_tuned(systems),
         *about_origin(systems),
+        *common,
         "F1 macro (harmonic): 2PR/(P+R) of macro-averaged P and R, not the mean of per-code F1.",
     ]
     devices = "; ".join(sorted({record.device for record in records if not record.scored}))

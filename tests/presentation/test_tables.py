@@ -452,7 +452,20 @@ def test_hostile_names_stay_text(hostile: str) -> None:
 
 
 def test_markdown_keeps_names_readable() -> None:
-    assert "jlan (train.max_epochs=5)" in tables.comparison([record(changed={"train.max_epochs": 5})])
+    changed = record(changed={"train.max_epochs": 5})
+    assert "jlan (train.max_epochs=5)" in tables.comparison([changed, record("caml")])
+
+
+def test_what_is_set_for_all_runs_is_a_note_and_no_part_of_their_names() -> None:
+    alike = {"data.language": "es", "train.max_epochs": 5}
+    runs = [record(changed=alike), record("caml", changed={**alike, "caml.dropout": 0.3})]
+    text = tables.comparison(runs)
+    assert [row["system"] for row in rows(tables.comparison(runs, "csv"))] == [
+        "caml (caml.dropout=0.3)",
+        "jlan",
+        "popularity (floor)",
+    ]
+    assert "- Set for all runs: data.language=es, train.max_epochs=5." in text
 
 
 def test_latex_is_a_booktabs_table() -> None:
