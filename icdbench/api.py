@@ -6,10 +6,9 @@ a SpecError or a DataError, both ValueErrors, of one line. docs/api.md shows eac
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,12 @@ from rich.console import Console
 import icdbench.run as runner
 from icdbench import registry, views
 from icdbench.data import datasets
-from icdbench.experiments import launch
+from icdbench.experiments import Execution, launch, tracking
 from icdbench.experiments import progress as bars
 from icdbench.inference import bundle, predict
 from icdbench.presentation import catalog, tables
 from icdbench.run import FLOOR, Request
-from icdbench.settings import SpecError, nearest
+from icdbench.settings import SpecError
 from icdbench.spec import Benchmark
 from icdbench.training import TrainingError
 from icdbench.views import Dataset, Results, Run, View
@@ -44,39 +43,6 @@ __all__ = [
 ]  # fmt: skip
 
 MODELS = Request().models  # unless a user names some
-LAUNCHERS = ("local", "ray")
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How runs are carried out, in one of three ways: `jobs` runs side by side on this machine, each with its share of the
-    cores; each run by `devices` of this machine on `nodes` machines together (None: as torchrun started them, else 1);
-    each run a task of a Ray cluster (`launcher="ray"`) that needs so many CPU cores and GPUs. docs/scaling.md has more.
-
-    `progress` shows runs on stderr while they are in progress.
-    """
-
-    jobs: int = 1
-    devices: int | None = None
-    nodes: int | None = None
-    launcher: str = "local"
-    task_cpus: float = 1
-    task_gpus: float | None = None
-    progress: bool = True
-
-    def check(self) -> None:
-        """Raises SpecError for an unknown launcher, and for several ways at once."""
-        if self.launcher not in LAUNCHERS:
-            raise SpecError(f"no launcher '{self.launcher}'{nearest(self.launcher, LAUNCHERS)}")
-        together = (self.devices, self.nodes) != (None, None) or "TORCHELASTIC_RUN_ID" in os.environ
-        ways = {
-            "--jobs": self.jobs != 1,
-            "--devices and --nodes, or torchrun": together,
-            "--launcher ray": self.launcher == "ray",
-        }
-        if sum(ways.values()) > 1:
-            named = ", ".join(way for way, chosen in ways.items() if chosen)
-            raise SpecError(f"{named}: these are different ways to use many cores; choose one of them")
 
 
 LOCAL = Execution()
@@ -172,6 +138,8 @@ def resolved(planned: Sequence[tuple[Benchmark | None, Request]]) -> list[Resolv
 def carry_out(planned: Sequence[tuple[Benchmark | None, Request]], execution: Execution = LOCAL) -> Results:
     """The runs of all requests; what several ask for is run once. Raises as `run`."""
     execution.check()
+    track = execution.track if launch.shows() else ()
+    tracking.check(track)
     console = Console(stderr=True, quiet=not (execution.progress and launch.shows()))
     told: set[str] = set()
     with bars.preparing(console) as prepare:
@@ -186,9 +154,11 @@ def carry_out(planned: Sequence[tuple[Benchmark | None, Request]], execution: Ex
     }
     cluster = launch.Cluster(execution.task_cpus, execution.task_gpus) if execution.launcher == "ray" else None
     records, failures = {}, []
-    launch.tell_stored(list(asked.values()), console)
-    with bars.display(len(asked), console) as shown:
+    stored = launch.tell_stored(list(asked.values()), console)
+    with bars.display(len(asked), console) as display, tracking.tracked(display, track) as shown:
         for name, outcome in launch.carry_out(list(asked.values()), execution.jobs, shown, cluster):
+            if name not in stored:
+                shown.finish(outcome, name)
             if isinstance(outcome, TrainingError):
                 failures.append((f"{name}: {outcome}", outcome))
             else:

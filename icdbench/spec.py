@@ -327,6 +327,14 @@ class RunSpec(Settings):
         """The readable name of a run with these settings, and its folder below results: `codiesp-d50/jlan/1-3f9c2d1a`."""
         return f"{self.dataset}/{self.system}/{self.seed}-{_digest(self._complete())}"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that have an effect, by the names that --set has: `train.batch_size`, `caml.dropout`."""
+        complete, given = self.identity(), self.data.model_dump().keys()
+        complete["data"] = {name: value for name, value in complete["data"].items() if name in given}
+        parts = {self.model: "config", "train": "train", "data": "data"}
+        return {f"{target}.{name}": value for target, part in parts.items() for name, value in complete[part].items()}
+
     def identity(self, *without: str) -> dict[str, Any]:
         """All settings that have an effect, as JSON: runs of equal identity are the same run."""
         content = self._complete(*without)

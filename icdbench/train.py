@@ -144,7 +144,7 @@ def _progress(state: State, steps: int, value: float, monitor: str, documents: i
         best_epoch=state.best_epoch,
         seconds_per_epoch=documents / rate,
         dropped=state.dropped,
-        ended=ended,
+        figures=state.history[-1] if ended else {},
     )
 
 

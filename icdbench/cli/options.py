@@ -56,6 +56,9 @@ TaskCPUs = Annotated[float, typer.Option("--task-cpus", help="CPU cores that a t
 TaskGPUs = Annotated[
     float | None, typer.Option("--task-gpus", help="GPUs that a task of --launcher ray needs; 0.5: two share one.")
 ]
+Track = Annotated[
+    str, typer.Option(help="Trackers, separated by commas, that are told of each run: tensorboard, mlflow, wandb.")
+]
 ModelFiles = Annotated[
     list[str] | None, typer.Option("--models", help="Your own file with the code of the run's model; repeatable.")
 ]
@@ -63,6 +66,7 @@ RunOption = Annotated[
     str | None, typer.Option("--run", help="A trained run's id ('icdbench runs' lists them) or folder.")
 ]
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="A trained model's file, from 'icdbench bundle'.")]
+
 RunDataset = Annotated[
     str | None, typer.Option("--dataset", help="The run's own data file, if the cache has lost its words.")
 ]
@@ -186,6 +190,11 @@ def parsed_seeds(text: str) -> list[int]:
     raise SpecError(
         f"--seeds {text}: give a count such as 3 (at most 1000), or a list such as 1,2,3 (a single seed: 7,)"
     )
+
+
+def parsed_names(text: str) -> list[str]:
+    """`jlan,caml` as the names in it."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def parsed_changes(settings: list[str] | None, only: str | None = None) -> dict[str, Any]:

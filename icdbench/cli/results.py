@@ -21,6 +21,7 @@ from icdbench.cli.options import (
     fail,
     listed,
     parsed_changes,
+    parsed_names,
     parsed_seeds,
     print_list,
     print_tables,
@@ -196,7 +197,7 @@ def show_comparison(
     """
     fmt = table_format(fmt, wide=wide)
     numbers = None if seeds is None else parsed_seeds(seeds)
-    names = [*(systems or ()), *(name.strip() for name in models.split(",") if name.strip())]
+    names = [*(systems or ()), *parsed_names(models)]
     from icdbench.evaluation import compare
     from icdbench.presentation import comparison
 
@@ -302,7 +303,7 @@ def draw_figures(
     from icdbench.presentation import figures
 
     found = views.stored(*_existing(results))
-    chosen = [model.strip() for model in models.split(",") if model.strip()]
+    chosen = parsed_names(models)
     request = figures.DrawingRequest(found.records, found.train_counts, dataset, chosen, width, mix)
     echo("\n".join(map(str, figures.save(figures.draw(name, request), out))))
 

@@ -32,12 +32,14 @@ from icdbench.cli.options import (
     TaskCPUs,
     TaskGPUs,
     Threads,
+    Track,
     Wide,
     echo,
     fail,
     grid,
     listed,
     parsed_changes,
+    parsed_names,
     parsed_seeds,
     print_list,
     print_tables,
@@ -92,6 +94,7 @@ def run(
     launcher: Launcher = "local",
     task_cpus: TaskCPUs = 1,
     task_gpus: TaskGPUs = None,
+    track: Track = "",
     force: Force = False,  # noqa: FBT002
     fmt: Format = "auto",
     wide: Wide = False,  # noqa: FBT002
@@ -101,7 +104,7 @@ def run(
     _config: Config = None,
 ) -> None:
     """Train models on a data set and compare them on its test documents. Finished runs are not computed again."""
-    names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    names = None if models is None else parsed_names(models)
     if names == []:
         raise SpecError("--models names no model; see 'icdbench models'")
     listing.check_names(names or ())
@@ -118,7 +121,7 @@ def run(
             rows = [[name, typed(value), layer] for name, value, layer in each.rows]
             echo(f"{each.spec.system} on {each.spec.dataset}\n\n{grid(rows, ['setting', 'value', 'from'])}\n")
         return
-    execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus)
+    execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus, track=parsed_names(track))
     _print_runs(lambda: api.carry_out(planned, execution), fmt, mix=mix)
 
 
@@ -171,6 +174,7 @@ def run_ablation(
     launcher: Launcher = "local",
     task_cpus: TaskCPUs = 1,
     task_gpus: TaskGPUs = None,
+    track: Track = "",
     force: Force = False,  # noqa: FBT002
     fmt: Format = "auto",
     wide: Wide = False,  # noqa: FBT002
@@ -183,7 +187,7 @@ def run_ablation(
     _limit_threads(threads, devices, launcher)
     from icdbench import api
 
-    execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus)
+    execution = api.Execution(jobs, devices, nodes, launcher, task_cpus, task_gpus, track=parsed_names(track))
     _print_runs(
         lambda: api.ablate(
             model, dataset, study=study, seeds=numbers, settings=changes, data=data, results=results, device=device,
@@ -219,7 +223,7 @@ def run_tuning(
     wide: Wide = False,  # noqa: FBT002
 ) -> None:
     """Search the tuning ranges for the best validation metric; the setting found is run as MODEL@tuned."""
-    names = [name.strip() for name in models.split(",") if name.strip()]
+    names = parsed_names(models)
     listing.check_names(names)
     fmt = table_format(fmt, wide=wide)
     changes = parsed_changes(with_reading(settings, columns, encoding, skip_bad=skip_bad))

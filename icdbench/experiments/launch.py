@@ -51,12 +51,17 @@ def shows() -> bool:
     return os.environ.get(next((name for name in ranks if name in os.environ), ""), "0") == "0"
 
 
-def tell_stored(asked: Sequence[tuple[Planned, Request]], console: Console) -> None:
-    """Say how many of the runs are stored already, and are therefore not computed."""
-    known = sum(not request.force and store.find(request.results, each.spec) is not None for each, request in asked)
+def tell_stored(asked: Sequence[tuple[Planned, Request]], console: Console) -> set[str]:
+    """Say how many of the runs are stored already, and are therefore not computed. Returns their ids."""
+    known = {
+        each.spec.id
+        for each, request in asked
+        if not request.force and store.find(request.results, each.spec) is not None
+    }
     if known:
-        told = f"{known} of {len(asked)} runs: already stored, not computed (--force computes them)"
+        told = f"{len(known)} of {len(asked)} runs: already stored, not computed (--force computes them)"
         console.print(output.printable(told), markup=False, highlight=False, soft_wrap=True)
+    return known
 
 
 def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]:

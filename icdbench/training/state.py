@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from icdbench.spec import TrainSpec
@@ -29,7 +29,14 @@ class Progress:
     best_epoch: int
     seconds_per_epoch: float
     dropped: int  # positive pairs that this epoch has left out so far
-    ended: bool  # the epoch is over and evaluated; `loss` is its mean
+    figures: Mapping[
+        str, float
+    ]  # what the history has of the epoch once it is over and evaluated; `loss` is then its mean
+
+    @property
+    def ended(self) -> bool:
+        """Whether the epoch is over and evaluated."""
+        return bool(self.figures)
 
 
 @dataclass
