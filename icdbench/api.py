@@ -327,7 +327,7 @@ def load(
     data: str | Path | None = None,
     dataset: str | None = None,
 ) -> predict.Predictor:
-    """A trained model, ready for new notes: from a bundle's file, a run's id or folder, or a `Run`.
+    """A trained model, ready for new notes: from a bundle's file or folder, a run's id or folder, or a `Run`.
 
     `load(run).predict(texts, top=5)` gives for each text its codes, the most probable first: code, title, probability, and
     whether that is above the threshold. `models` are the Python files with the code of models of your own. A run's words
@@ -336,7 +336,7 @@ def load(
     """
     registry.load_files([models] if isinstance(models, str) else models)
     name = trained.folder if isinstance(trained, Run) else Path(trained)
-    if not name.is_dir() and (name.is_file() or name.suffix or isinstance(trained, Path)):
+    if bundle.is_folder(name) or (not name.is_dir() and (name.is_file() or name.suffix or isinstance(trained, Path))):
         return predict.Predictor(bundle.read(name), device)
     with bars.preparing(Console(stderr=True)) as report:
         found = bundle.of_run(str(name), Path(results), _path(data), dataset, report)

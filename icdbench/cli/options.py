@@ -65,8 +65,9 @@ ModelFiles = Annotated[
 RunOption = Annotated[
     str | None, typer.Option("--run", help="A trained run's id ('icdbench runs' lists them) or folder.")
 ]
-BundleOption = Annotated[Path | None, typer.Option("--bundle", help="A trained model's file, from 'icdbench bundle'.")]
-
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="A trained model's file or folder, from 'icdbench bundle'.")
+]
 RunDataset = Annotated[
     str | None, typer.Option("--dataset", help="The run's own data file, if the cache has lost its words.")
 ]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("icdbench")
 app = typer.Typer()
+BUNDLE_FORMATS = ("hf",)  # of `bundle --to`
 
 
 @app.command("bundle")
@@ -47,19 +48,40 @@ def write_bundle(
     run_id: Annotated[
         str, typer.Argument(metavar="RUN", help="A run's id, as 'icdbench runs' lists it, or its folder.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The file to write, such as model.icdbench.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write, such as model.icdbench.")] = None,
+    to: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="FORMAT PATH",
+            help="In place of --out. hf DIR: a folder for Hugging Face, with weights, configuration and model card.",
+        ),
+    ] = None,
+    public: Annotated[  # noqa: FBT002
+        bool, typer.Option("--public", help="With --to hf: say that it may be published. Refused where it may not be.")
+    ] = False,
     results: Results = Path("results"),
     data: DataFolder = None,
     dataset: RunDataset = None,
 ) -> None:
     """Write a trained model, its words, codes and thresholds to one file, for use elsewhere."""
+    if (out is None) == (to is None):
+        raise SpecError("say where to write: either --out FILE or --to hf DIR")
+    if to is not None and to[0] not in BUNDLE_FORMATS:
+        raise SpecError(f"--to: no format '{to[0]}'{nearest(to[0], BUNDLE_FORMATS)}")
+    if public and (to is None or to[0] != "hf"):
+        raise SpecError("--public belongs to --to hf, whose card says it")
     from icdbench.data import datasets
-    from icdbench.inference import bundle
+    from icdbench.inference import bundle, hub
 
     with shown_progress() as report:
         made = bundle.of_run(run_id, results, data, dataset, report)
-    bundle.write(made, out)
-    echo(f"{out}: {made.contents.run}, {out.stat().st_size / 1e6:.1f} MB")
+    if to is not None:
+        out = to[1]
+        hub.write(made, bundle.finished(run_id, results)[1], out, public=public)
+    else:
+        bundle.write(made, out)
+    size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
+    echo(f"{out}: {made.contents.run}, {size / 1e6:.1f} MB")
     known = datasets.scan().get(made.contents.dataset)
     covered = known.agreement if known else ""
     echo(

@@ -47,6 +47,7 @@ ABOUT_PACKAGED = (
     "no model is named: the packaged one is used, which knows the 50 most frequent diagnoses of 500 case reports (CodiEsp, CC BY "
     "4.0; icdbench/inference/packaged/NOTICE.md); name your own with --run ID or --bundle FILE"
 )
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # of a bundle that is a folder
 FORMAT = 3  # of the file; 2 without bf16, 1 without subwords either; a reader refuses a higher one
 
 
@@ -199,29 +200,44 @@ def _listed(rows: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row.tolist()) for row in rows)
 
 
-def write(bundle: Bundle, path: Path) -> None:
-    """The bundle as one file, readable by its owner alone. Raises OSError."""
+def write(bundle: Bundle, path: Path, *, apart: Path | None = None) -> None:
+    """The bundle as one file, readable by its owner alone; or its contents as JSON in a file `apart`. Raises OSError."""
     from safetensors.numpy import save_file
 
     contents, low = bundle.contents, bundle.contents.precision != "32-true"
     of_subwords = contents.tokenizer or contents.encoder
     unused = set() if of_subwords else {"tokenizer", "encoder"}  # which an older reader does not know
-    text = contents.model_dump_json(exclude=unused if low else {*unused, "precision"})
+    text = contents.model_dump_json(
+        exclude=unused if low else {*unused, "precision"}, indent=None if apart is None else 1
+    )
     header = {
         "format": str(FORMAT if low else 2 if of_subwords else 1),
-        "icdbench": text,
         "sha256": store.array_digest(text, bundle.weights),
     }
+    if apart is None:
+        header["icdbench"] = text
+    else:
+        apart.write_text(text, encoding="utf-8")
     with store.writing_tensors(path, private=True) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in bundle.weights.items()}, temporary, header)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether this is a bundle as a folder (icdbench.inference.hub), and not that of a run."""
+    return (path / CONFIG).is_file()
+
+
 def read(path: Path) -> Bundle:
-    """The bundle in a file. Raises DataError if it is damaged, of a newer format, or no bundle."""
+    """The bundle in a file or a folder. Raises DataError if it is damaged, of a newer format, or no bundle."""
     from safetensors.numpy import load_file
 
+    header = {}
+    if is_folder(path):
+        with _whole(path / CONFIG), regular(path / CONFIG) as file:
+            header["icdbench"] = file.read().decode()
+        path /= WEIGHTS
     with _whole(path):
-        header = _header(path)
+        header = {**_header(path), **header}
     if not {"format", "icdbench", "sha256"} <= header.keys() or not header["format"].isdecimal():
         raise DataError(f"{path} is no bundle; 'icdbench bundle RUN --out {path}' makes one of a run")
     if int(header["format"]) > FORMAT:

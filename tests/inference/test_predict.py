@@ -24,7 +24,7 @@ import icdbench as package
 from icdbench import registry
 from icdbench.data import datasets
 from icdbench.data.cache import clear
-from icdbench.inference import bundle, predict
+from icdbench.inference import bundle, hub, predict
 from icdbench.records import store
 from icdbench.settings import DataError, SpecError
 from icdbench.training.score import probabilities
@@ -52,8 +52,10 @@ def test_predictions_through_the_bundle_are_those_of_the_runs_own_evaluation(sys
     expected = store.load_predictions(folder, record)["test"].scores_NL
     assert len(expected) == len(TEXTS)
     path = tmp_path / "model.icdbench"
-    bundle.write(bundle.of_run(record.id, tmp_path / "results"), path)
-    for model in (package.load(path), package.load(folder)):
+    made = bundle.of_run(record.id, tmp_path / "results")
+    bundle.write(made, path)
+    hub.write(made, record, tmp_path / "hf")
+    for model in (package.load(path), package.load(tmp_path / "hf"), package.load(folder)):
         np.testing.assert_array_equal(model.scores(model.encode(TEXTS)), expected)
     model = package.load(path)
     probabilities_NL = probabilities(expected)

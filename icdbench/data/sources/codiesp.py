@@ -86,6 +86,8 @@ class DiagnosisSettings(CodiespSettings):
 class Codiesp(Source):
     """The diagnoses or the procedures, by the letter that their tables have in their names."""
 
+    licence: str = "cc-by-4.0"
+    credit: str = "CodiEsp 1.4, Miranda-Escalada, Gonzalez-Agirre, Krallinger, https://doi.org/10.5281/zenodo.3837305"
     data: CodiespSettings = field(default_factory=CodiespSettings)
     kind: Literal["D", "P"] = "P"
 

@@ -40,6 +40,7 @@ register(
         "synthetic discharge summaries with ICD-9-CM codes, made on the spot: to try things out, not for results",
         {"top_codes": 50},
         {"max_epochs": 20, "patience": 8},
+        licence="mit",
         synthetic=True,
     )
 )

@@ -359,4 +359,4 @@ for _data_set in (
     CamlFull("synth-full", "synthetic tables of 'icdbench data make', all codes"),
     CamlFifty("synth50", "synthetic tables of 'icdbench data make', the 50 most frequent codes", FIFTY),
 ):
-    register(replace(_data_set, synthetic=True, download="", agreement=""))
+    register(replace(_data_set, synthetic=True, download="", agreement="", licence="mit"))
