@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from icdbench.cli.options import (
+    FORMATS_OF_TABLES,
     Columns,
     DataFolder,
     Encoding,
-    Format,
     Settings,
     SkipBad,
     Wide,
@@ -99,18 +100,23 @@ def data_describe(
     encoding: Encoding = None,
     skip_bad: SkipBad = False,  # noqa: FBT002
     data: DataFolder = None,
-    fmt: Format = "auto",
+    fmt: Annotated[
+        str, typer.Option("--format", help=f"{FORMATS_OF_TABLES}; or croissant: JSON-LD about the data, without texts.")
+    ] = "auto",
     wide: Wide = False,  # noqa: FBT002
 ) -> None:
     """Print the paper's Table 2 for a data set (vocabulary, documents per split, codes, lengths) and its figure 2."""
-    fmt = table_format(fmt, wide=wide)
-    from icdbench.data import encode
+    fmt = table_format(fmt, wide=wide, beside=["croissant"])
+    from icdbench.data import describe, encode
     from icdbench.presentation import data_tables
 
     opened = _opened(name, with_reading(settings, columns, encoding, skip_bad=skip_bad), data)
     with shown_progress() as report:
         corpus = opened.corpus(report)
     encode.tell(corpus)
+    if fmt == "croissant":
+        echo(json.dumps(describe.as_croissant(opened, corpus), indent=2))
+        return
     print_tables(data_tables.statistics(corpus, fmt))
 
 

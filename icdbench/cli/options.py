@@ -27,10 +27,8 @@ Results = Annotated[Path, typer.Option("--results", help="Folder of run records.
 Folders = Annotated[
     list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable, to merge several groups'.")
 ]
-Format = Annotated[
-    str,
-    typer.Option("--format", help="md, latex, csv, html or terminal; auto: terminal on a terminal, else md."),
-]
+FORMATS_OF_TABLES = "md, latex, csv, html or terminal; auto: terminal on a terminal, else md"
+Format = Annotated[str, typer.Option("--format", help=f"{FORMATS_OF_TABLES}.")]
 Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table on a terminal, however wide.")]
 ExplainSettings = Annotated[
     bool,
@@ -158,15 +156,15 @@ def until_stopped(
         wait()
 
 
-def table_format(fmt: str, *, wide: bool = False) -> str:
-    """The format of tables that --format and --wide ask for.
+def table_format(fmt: str, *, wide: bool = False, beside: Sequence[str] = ()) -> str:
+    """The format of tables that --format and --wide ask for; `beside` are those of the command that are no tables.
 
     Raises SpecError for one that tables do not have: a typo must not cost a training run.
     """
     from icdbench.presentation import tables
 
-    if fmt not in {"auto", *tables.FORMATS}:
-        raise SpecError(f"no format '{fmt}'{nearest(fmt, ('auto', *tables.FORMATS))}")
+    if fmt not in (known := ("auto", *tables.FORMATS, *beside)):
+        raise SpecError(f"no format '{fmt}'{nearest(fmt, known)}")
     if fmt == "auto":
         fmt = "terminal" if sys.stdout.isatty() else "md"
     return "wide" if wide and fmt == "terminal" else fmt

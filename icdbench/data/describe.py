@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from icdbench.data import quality
+from icdbench.data import croissant, quality
 from icdbench.data.source import Source
 from icdbench.settings import DataError
 from icdbench.types import SPLITS, Corpus, Report, quiet
@@ -59,6 +59,19 @@ def code_frequencies(corpus: Corpus) -> list[FrequencySpan]:
         chosen_L = (counts_L >= low) & (counts_L < following)
         spans.append(FrequencySpan(low, following - 1, int(chosen_L.sum()), int(counts_L[chosen_L].sum())))
     return [span for span in spans if span.codes]
+
+
+def as_croissant(opened: Source, corpus: Corpus) -> dict[str, Any]:
+    """The data set in Croissant's JSON-LD: files, numbers of each split, codes; no texts and no ids. Raises DataError."""
+    found = sizes(corpus)
+    numbers = {
+        "documents": found.documents,
+        "gold_codes": found.gold,
+        "gold_codes_not_in_training": found.unseen,
+        "median_words": found.median_tokens,
+    }
+    splits = [{"split": split, **{name: of[split] for name, of in numbers.items()}} for split in SPLITS]
+    return croissant.described(opened, corpus, splits)
 
 
 class Checked(NamedTuple):

@@ -93,6 +93,11 @@ class Source(ABC):
         """The documents. Raises DataError for damaged files."""
 
     @property
+    def published(self) -> Mapping[str, str]:
+        """Where the data come from, by schema.org's names: url, license, version, datePublished, creator (names, with commas)."""
+        return {}
+
+    @property
     def coding(self) -> CodingSystem | None:
         """The coding system of the codes; None if it is not known: such codes are all equally far apart."""
         return None

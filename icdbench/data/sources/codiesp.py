@@ -31,6 +31,13 @@ URL = "https://zenodo.org/records/3837305/files/codiesp.zip?download=1"
 FOLDER = "final_dataset_v4_to_publish"
 TEXTS = {"en": ("text_files_en",), "es": ("text_files",), "both": ("text_files", "text_files_en")}
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}
+PUBLISHED = {
+    "url": "https://doi.org/10.5281/zenodo.3837305",
+    "license": "https://creativecommons.org/licenses/by/4.0/",
+    "version": "1.4",
+    "datePublished": "2020",
+    "creator": "Antonio Miranda-Escalada, Aitor Gonzalez-Agirre, Martin Krallinger",
+}
 NAMES = {"D": "DIAGNOSTICO", "P": "PROCEDIMIENTO"}  # of the kinds of codes, in the tables of evidence
 CODE_ROW = re.compile(r"[^\t]+\t[^\t]+\n")  # the last line ends with a line break too, or was cut off
 EVIDENCE_ROW = re.compile(r"([^\t]*\t){4}\d+ \d+(;\d+ \d+)*\n?")
@@ -90,6 +97,10 @@ class Codiesp(Source):
     credit: str = "CodiEsp 1.4, Miranda-Escalada, Gonzalez-Agirre, Krallinger, https://doi.org/10.5281/zenodo.3837305"
     data: CodiespSettings = field(default_factory=CodiespSettings)
     kind: Literal["D", "P"] = "P"
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        return PUBLISHED
 
     @property
     def folder(self) -> Path:

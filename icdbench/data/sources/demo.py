@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,10 @@ class Demo(Source):
     def read(self, _report: Report) -> Raw:
         made_by = f"generator version {documents.VERSION}, seed {documents.SEED}"
         return Raw(documents.documents(), facts={"synthetic": made_by})
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        return {"license": "https://spdx.org/licenses/MIT.html"}
 
     @property
     def coding(self) -> CodingSystem:

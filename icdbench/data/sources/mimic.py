@@ -23,6 +23,13 @@ TITLES = {icd9.DIAGNOSIS: "D_ICD_DIAGNOSES", icd9.PROCEDURE: "D_ICD_PROCEDURES"}
 CODED = (*CODES.values(), *TITLES.values())  # the tables of codes
 RARE = 10  # documents; Edin's preparations leave out codes that fewer have
 AGREEMENT = "MIMIC's data-use agreement"
+PUBLISHED = {
+    "url": "https://physionet.org/content/mimiciii/1.4/",
+    "license": "https://physionet.org/content/mimiciii/view-license/1.4/",
+    "version": "1.4",
+    "datePublished": "2016",
+    "creator": "Alistair Johnson, Tom Pollard, Roger Mark",
+}
 EDIN = {"words": "ascii", "max_tokens": 4000}  # settings of the preparations of Edin et al. 2023
 COUNTING = ("min_documents", "words")  # settings that decide how many words there are
 CAUSES = {  # facts that explain why documents are missing
@@ -65,6 +72,10 @@ class Mimic(Source):
     known: Published | None = None
     by_length = True
     pinned: ClassVar[bool] = True  # whether checksums of the lists are known
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        return {} if self.synthetic else PUBLISHED
 
     @property
     @abstractmethod

@@ -30,6 +30,12 @@ from icdbench.settings import DataError, shown
 from icdbench.types import Document, Report, quiet
 
 Version = Literal["9", "10"]
+PUBLISHED = {
+    "url": "https://physionet.org/content/mimic-iv-note/",
+    "license": "https://physionet.org/content/mimic-iv-note/view-license/2.2/",
+    "datePublished": "2023",
+    "creator": "Alistair Johnson, Tom Pollard, Steven Horng, Leo Anthony Celi, Roger Mark",
+}
 HOSP = [name.lower() for name in mimic.CODED]
 # Codes of smoking, now or in the past: those that the report on the removed section names, and their equals in ICD-9-CM.
 NOT_SHOWN = {"9": ("305.1", "V15.82"), "10": ("F17.210", "Z87.891")}
@@ -41,6 +47,10 @@ class Mimic4(mimic.Mimic):
 
     download: str = "mimic4-splits"
     icd: Version = "9"
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        return PUBLISHED
 
     @cached_property
     def folders(self) -> tuple[Path, Path]:
