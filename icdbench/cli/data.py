@@ -129,7 +129,9 @@ def data_export(
     encoding: Encoding = None,
     skip_bad: SkipBad = False,  # noqa: FBT002
     data: DataFolder = None,
-    fmt: Annotated[str, typer.Option("--format", help="csv, parquet or libmultilabel.")] = "csv",
+    fmt: Annotated[
+        str, typer.Option("--format", help="csv, parquet, libmultilabel, or brat: texts and marked words.")
+    ] = "csv",
 ) -> None:
     """Write documents as models read them, vocabulary, codes and their titles to plain files, for other programs."""
     from icdbench.data import export

@@ -180,6 +180,12 @@ def explain_note(
     title_cloud: Annotated[
         Path | None, typer.Option("--title-cloud", help="The same of the titles of its codes (figure 10).")
     ] = None,
+    marks: Annotated[
+        Path | None,
+        typer.Option(
+            "--brat", help="Also write the note and its --top words for each code above the threshold to this folder."
+        ),
+    ] = None,
     evaluate: Annotated[  # noqa: FBT002
         bool, typer.Option("--evaluate", help="Measure all methods on test documents instead, and print the table.")
     ] = False,
@@ -206,7 +212,7 @@ def explain_note(
     """Show which words of a note speak for a code, by a trained model; or measure how far such weights can be trusted."""
     limit_threads(threads)
     if evaluate:
-        if any((source, bundle_file, code, method, html, cloud, title_cloud)):
+        if any((source, bundle_file, code, method, html, cloud, title_cloud, marks)):
             raise SpecError(
                 "--evaluate takes no note, --bundle, --code, --method and no files: it measures every method of runs"
             )
@@ -234,11 +240,28 @@ def explain_note(
     found = explain.explain(predictor, text, code, method)
     if html is not None:
         explain.write_html(html, explain.as_html(found, text, name))
+    _draw_clouds(found, predictor, text, cloud, title_cloud)
+    if marks is not None:
+        _write_marks(marks / Path(source).stem, predictor, text, code, method, top)
+    _print_explanation(found, text, top, as_json=fmt == "json")
+
+
+def _draw_clouds(
+    found: explain.Explanation, predictor: predict.Predictor, text: str, cloud: Path | None, title_cloud: Path | None
+) -> None:
+    from icdbench.presentation import word_clouds as clouds
+
     if cloud is not None:
         clouds.save(clouds.of_note(found, text), cloud)
     if title_cloud is not None:
-        clouds.save(clouds.of_titles(predictor, text, method), title_cloud)
-    _print_explanation(found, text, top, as_json=fmt == "json")
+        clouds.save(clouds.of_titles(predictor, text, found.method), title_cloud)
+
+
+def _write_marks(place: Path, predictor: predict.Predictor, text: str, code: str, method: str, top: int) -> None:
+    from icdbench.inference import brat
+
+    for path in brat.write(place, predictor, text, code, method, top):
+        echo(str(path), err=True)
 
 
 def _print_explanation(found: explain.Explanation, text: str, top: int, *, as_json: bool) -> None:

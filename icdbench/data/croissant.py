@@ -49,7 +49,7 @@ def described(opened: Source, corpus: Corpus, splits: Sequence[Mapping[str, Any]
 
     What the source does not know (`Source.published`), such as the licence of a user's own file, is left out.
     """
-    published = dict(opened.published)
+    published: dict[str, Any] = dict(opened.published)
     about = f"{opened.about}. Raw content {corpus.fingerprint}, read by icdbench."
     if opened.agreement:
         about += f" The texts are under {opened.agreement}."

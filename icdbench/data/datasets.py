@@ -24,7 +24,7 @@ from icdbench.data.code_list import system_of as code_system
 from icdbench.data.quality import respelled
 from icdbench.data.source import DOWNLOADS, SOURCES, Evidence, Source
 from icdbench.data.sources import own, own_predictions
-from icdbench.data.sources.own import is_path, notes, reading
+from icdbench.data.sources.own import is_path, marks_digest, notes, reading
 from icdbench.data.sources.own_predictions import PredictedCodes
 from icdbench.data.sources.own_settings import OwnSettings, PredictionSettings
 from icdbench.plugins import loading
@@ -44,6 +44,7 @@ __all__ = [
     "default",
     "download",
     "is_path",
+    "marks_digest",
     "notes",
     "open",
     "overview",

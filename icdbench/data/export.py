@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from icdbench.data.encode import tell
 from icdbench.data.source import Source
+from icdbench.data.sources import own_marks
 from icdbench.data.tokens import tokenize
-from icdbench.files import remove_abandoned, replacing_folder
+from icdbench.files import remove_abandoned, replacing, replacing_folder
 from icdbench.host import output
 from icdbench.settings import DataError, SpecError, nearest, shown
 from icdbench.spec import DataSpec
-from icdbench.types import SPLITS, Corpus, Document, Report, quiet
+from icdbench.types import SPLITS, Corpus, Document, Report, composed, quiet
 
+BRAT = "brat"  # a format, of raw texts
 BATCH = 1000  # documents that are written at once
 # What may not be in a code or an id of some formats, as it separates these; a quote would begin a quoted cell.
 SEMICOLON, BLANK, TAB = re.compile(";"), re.compile(r'[\s"]'), re.compile(r'[\t\r\n"]')
@@ -44,28 +47,74 @@ class ExportedRow(NamedTuple):
 def export(opened: Source, folder: Path, fmt: str = "csv", report: Report = quiet) -> list[Path]:
     """Write documents in their prepared order, vocabulary.txt, codes.txt and descriptions.csv; the files written.
 
+    `brat`: the texts and the words that people marked in them alone.
+
     vocabulary.txt has the word of index i + 2 on line i (0 is padding, 1 unknown), codes.txt the code of index i. Raises
     SpecError for an unknown format and for a folder that is not empty, DataError if it cannot be written.
     """
-    if fmt not in FORMATS:
-        raise SpecError(f"no export format '{fmt}'{nearest(fmt, FORMATS)}")
+    if fmt not in (known := [*FORMATS, BRAT]):
+        raise SpecError(f"no export format '{fmt}'{nearest(fmt, known)}")
     remove_abandoned(folder.parent)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SpecError(f"--out '{folder}' is there already and not empty; name a new folder")
+    if fmt == BRAT:
+        return _brat(opened, folder, report)
     built = opened.corpus(report)
     tell(built)
     documents = {document.id: document for document in opened.documents(report).documents}
     titles = opened.titles(built.vocabulary.codes)
+    with _new(folder) as fresh:
+        FORMATS[fmt](_rows(built, documents, opened.data, report), fresh)
+        _lines(fresh / "vocabulary.txt", built.vocabulary.tokens[2:])
+        _lines(fresh / "codes.txt", built.vocabulary.codes)
+        _descriptions(fresh / "descriptions.csv", built.vocabulary.codes, titles)
+        names = sorted(path.name for path in fresh.iterdir())
+    return [folder / name for name in names]
+
+
+@contextmanager
+def _new(folder: Path) -> Iterator[Path]:
+    """A folder that is there whole or not at all. Raises DataError if it cannot be written."""
     try:
         with replacing_folder(folder) as fresh:
-            FORMATS[fmt](_rows(built, documents, opened.data, report), fresh)
-            _lines(fresh / "vocabulary.txt", built.vocabulary.tokens[2:])
-            _lines(fresh / "codes.txt", built.vocabulary.codes)
-            _descriptions(fresh / "descriptions.csv", built.vocabulary.codes, titles)
-            names = sorted(path.name for path in fresh.iterdir())
+            yield fresh
     except OSError as error:
         raise DataError(f"--out '{folder}' cannot be written: {error.strerror or error}; nothing was kept") from None
-    return [folder / name for name in names]
+
+
+def _brat(opened: Source, folder: Path, report: Report) -> list[Path]:
+    """The documents that people marked words in, in a folder for each split. Raises DataError if there are none."""
+    marks = opened.marks()
+    if not marks:
+        raise DataError(f"data set '{opened.name}' comes without words that were marked for codes; see docs/data.md")
+    marked = {composed(name): codes for name, codes in marks.items()}
+    documents = [document for document in opened.documents(report).documents if document.id in marked]
+    titles = opened.titles(sorted({code for codes in marked.values() for code in codes}))
+    system = opened.coding.name if opened.coding else ""
+    with _new(folder) as fresh:
+        for document in documents:
+            place = fresh / document.split
+            place.mkdir(exist_ok=True)
+            annotations = own_marks.written(document.text, marked[document.id], titles, system)
+            for path, content in zip(own_marks.places(place, document.id), (document.text, annotations), strict=True):
+                path.write_text(content, encoding="utf-8", newline="")
+    return sorted(folder / split for split in {document.split for document in documents})
+
+
+def annotate(
+    folder: Path, name: str, text: str, marks: own_marks.Spans, titles: Mapping[str, str], system: str
+) -> list[Path]:
+    """Write a note and the words that are marked in it for BRAT; the two files.
+
+    Private, as they hold the note. Raises SpecError if one of them is there already, OSError.
+    """
+    paths = own_marks.places(folder, name)
+    if there := next((path for path in paths if path.exists()), None):
+        raise SpecError(f"{there} is there already, perhaps with somebody's marks; name another folder, or remove it")
+    for path, content in zip(paths, (text, own_marks.written(text, marks, titles, system)), strict=True):
+        with replacing(path, private=True) as fresh:
+            fresh.write_text(content, encoding="utf-8", newline="")
+    return paths
 
 
 def _rows(built: Corpus, documents: Mapping[str, Document], data: DataSpec, report: Report) -> Iterator[ExportedRow]:

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -227,6 +228,13 @@ class Source(ABC):
         from icdbench.data import encode
 
         return encode.corpus(self, report)
+
+
+def without_marks(found: MarkedSpans | None) -> Evidence | None:
+    """The spans of each code, whichever mark they belong to."""
+    if found is None:
+        return None
+    return {name: {code: list(chain(*marks)) for code, marks in codes.items()} for name, codes in found.items()}
 
 
 def _subclasses(cls: type[DataSpec]) -> list[type[DataSpec]]:

@@ -296,10 +296,16 @@ def of_run(name: str, request: Sampling, report: Report = quiet) -> tuple[RunRec
     remove_abandoned(folder)  # a process killed just after it wrote finds all done the next time
     stored = store.load_explained(folder, record)
     asked = (request.documents, request.seed, VERSION)
-    if stored is not None and (stored.documents, stored.seed, stored.version) == asked:
+    name_of_data = request.dataset or record.spec.dataset
+    marks = datasets.marks_digest(Path(name_of_data)) if datasets.is_path(name_of_data) else ""
+    if (
+        stored is not None
+        and (stored.documents, stored.seed, stored.version) == asked
+        and marks in {None, stored.marks}
+    ):
         return record, stored
     trained = bundle.of_run(name, request.results, request.root, request.dataset, report)
-    opened = datasets.open(request.dataset or record.spec.dataset, request.root, record.spec.data)
+    opened = datasets.open(name_of_data, request.root, record.spec.data)
     if opened.fingerprint() != record.spec.fingerprint:
         raise SpecError(f"data set '{opened.name}' is not what '{record.id}' was trained on: the raw files differ")
     found, counts = evaluate(
@@ -319,6 +325,7 @@ def of_run(name: str, request: Sampling, report: Report = quiet) -> tuple[RunRec
         counts=counts,
         methods=found,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        marks=marks or "",
     )
     store.save_explained(folder, explained)
     return record, explained

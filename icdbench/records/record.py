@@ -183,7 +183,8 @@ class Trust(Settings):
 class Explained(Settings):
     """A run's explanations, measured. `documents` and `seed` say which documents were chosen, `counts` what was found.
 
-    `trained` is the record's `created`: a run that is trained again has to be measured again.
+    `trained` is the record's `created`: a run that is trained again has to be measured again. `marks` changes with the
+    evidence of a user's own data.
     """
 
     run: str
@@ -194,3 +195,4 @@ class Explained(Settings):
     counts: dict[str, Count]
     methods: dict[str, Trust]
     created: str
+    marks: str = ""

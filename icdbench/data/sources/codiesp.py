@@ -16,12 +16,22 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from icdbench.codes import CodingSystem, systems
-from icdbench.data.source import DOWNLOADS, Evidence, MarkedSpans, Raw, Source, fetch, read_text, readable, register
+from icdbench.data.source import (
+    DOWNLOADS,
+    Evidence,
+    MarkedSpans,
+    Raw,
+    Source,
+    fetch,
+    read_text,
+    readable,
+    register,
+    without_marks,
+)
 from icdbench.files import digest, replacing_folder, workspace
 from icdbench.settings import DataError, shown
 from icdbench.spec import DataSpec, option
@@ -245,14 +255,8 @@ class Codiesp(Source):
         return in_spanish if self.data.language == "es" else systems.ICD10CM
 
     def evidence(self) -> Evidence | None:
-        """The words that the coders marked, which are Spanish: none for the English texts. Raises DataError."""
-        found = self.marks()
-        if found is None:
-            return None
-        return {
-            document: {code: list(chain.from_iterable(marks)) for code, marks in codes.items()}
-            for document, codes in found.items()
-        }
+        """The spans of each code, of the Spanish texts; those of the English ones are not known."""
+        return without_marks(self.marks())
 
     def marks(self) -> MarkedSpans | None:
         """The same by mark: a row of the tables."""

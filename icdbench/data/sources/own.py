@@ -28,8 +28,8 @@ from pathlib import Path
 
 from icdbench.codes import CodingSystem, systems
 from icdbench.data.cache import cache_root, raw_digest
-from icdbench.data.source import Raw, Source, divide, readable
-from icdbench.data.sources import own_encodings, own_notes
+from icdbench.data.source import Evidence, MarkedSpans, Raw, Source, divide, readable, without_marks
+from icdbench.data.sources import own_encodings, own_marks, own_notes
 from icdbench.data.sources.own_settings import OwnSettings
 from icdbench.data.sources.own_tables import SUFFIXES
 from icdbench.files import MOST_TEXT, regular, replacing
@@ -77,6 +77,20 @@ class Own(Source):
         _say(path, facts, self._list_left_out(notes.bad) if notes.bad else None)
         return Raw(notes.documents(), facts=facts)
 
+    def mark_files(self) -> Sequence[Path]:
+        return list(own_marks.files(marks_folder(self.path)).values())
+
+    def marks(self) -> MarkedSpans | None:
+        """What BRAT's files beside the table mark. Raises DataError for those that belong to no document."""
+        found = own_marks.files(marks_folder(self.path))
+        texts = {each.id: each.text for each in self.documents().documents} if found else {}
+        if strange := next((path for name, path in found.items() if name not in texts), None):
+            raise DataError(f"{strange} is of no document of {self.path.name}; name it after an id, or remove it")
+        return {name: own_marks.read(path, texts[name]) for name, path in found.items()} or None
+
+    def evidence(self) -> Evidence | None:
+        return without_marks(self.marks())
+
     def _list_left_out(self, bad: Sequence[tuple[str, str]]) -> Path:
         """Write down which rows were left out and why, in a file of the cache; its path."""
         options = self.data.model_dump_json(include=set(type(self.data).task_fields()))
@@ -102,10 +116,24 @@ class Own(Source):
         try:
             raw = self.read(quiet)
             divide(self.name, raw.documents)
+            self.marks()
         except DataError as error:
             return [str(error)]
         left_out = raw.facts.get("rows_left_out")
         return [f"{self.path}: {left_out} rows left out"] if left_out else []
+
+
+def marks_folder(table: Path) -> Path:
+    """Where BRAT's files of a table are: notes.csv.brat for notes.csv."""
+    return table.with_name(f"{table.name}.brat")
+
+
+def marks_digest(table: Path) -> str | None:
+    """What changes with the marks of a table: nothing for one without marks. None if the table is not there."""
+    if not table.exists():
+        return None
+    lines = [f"{name}\0{raw_digest(path)}\n" for name, path in own_marks.files(marks_folder(table)).items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16] if lines else ""
 
 
 def is_path(name: str) -> bool:
