@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from icdbench.cli.options import (
+    FORMATS_OF_TABLES,
     DataFolder,
     Dataset,
     Folders,
@@ -237,12 +239,19 @@ def show_tables(
     ] = "",
     data: DataFolder = None,
     literature: Annotated[bool, typer.Option("--literature", help="Add what others report on the same data.")] = False,  # noqa: FBT002
-    fmt: Format = "auto",
+    fmt: Annotated[
+        str,
+        typer.Option(
+            "--format", help=f"{FORMATS_OF_TABLES}; or opencodepapers: own runs as JSON for that leaderboard."
+        ),
+    ] = "auto",
     wide: Wide = False,  # noqa: FBT002
     mix: MixVersions = False,  # noqa: FBT002
 ) -> None:
     """Print a table of the paper, or your own: published figures, and those of your runs beside them."""
-    fmt = table_format(fmt, wide=wide)
+    fmt = table_format(fmt, wide=wide, beside=["opencodepapers"])
+    if fmt == "opencodepapers" and (analysis or literature or name == "literature"):
+        raise SpecError("--format opencodepapers has own runs alone; leave --analysis and literature out")
     if analysis:
         print_tables(_analyses(_existing(results), name, edges, data, fmt, mix=mix))
         return
@@ -260,6 +269,10 @@ def show_tables(
     records = measure.with_ceilings(store.load_records(*folders), folders)
     reported = catalog.literature() if literature else ()
     shown = [(part, catalog.of_study(part, records)) for part in parts]
+    if fmt == "opencodepapers":
+        boards = tables.opencodepapers(tables.own_runs(shown), mix=mix)
+        echo(json.dumps(boards if len(boards) > 1 else boards[0], indent=2))
+        return
     print_tables(tables.printed(shown, fmt, reported, results=folders, mix=mix))
 
 

@@ -20,6 +20,7 @@ from icdbench.presentation.data_tables import data_sets
 from icdbench.presentation.formats import Cell, Grid, Value, write
 from icdbench.presentation.headings import heading
 from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
+from icdbench.presentation.leaderboard import opencodepapers
 from icdbench.presentation.notes import about_file, no_better_than_popularity, told_apart
 from icdbench.presentation.one_run import config, one_run
 from icdbench.presentation.reported import literature
@@ -42,6 +43,8 @@ __all__ = [
     "listed",
     "literature",
     "one_run",
+    "opencodepapers",
+    "own_runs",
     "printed",
     "scored_file",
     "table",
@@ -116,6 +119,11 @@ def printed(
         groups.setdefault((benchmark.kind, benchmark.study, alone), []).append((benchmark, records))
     grids = [_group(group, reported, results=results, mix=mix) for group in groups.values()]
     return write([grid for group in grids for grid in group], fmt)
+
+
+def own_runs(parts: Sequence[Part]) -> list[RunRecord]:
+    """The runs that these tables show, each once."""
+    return list({run.id: run for benchmark, records in parts for run in _shown_in(benchmark, records)}.values())
 
 
 def scored_file(found: scored.ScoredPredictions, results: Sequence[Path], fmt: str = "md") -> str:
