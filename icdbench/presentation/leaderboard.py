@@ -11,7 +11,8 @@ from typing import Any
 
 from icdbench import registry
 from icdbench.data import datasets
-from icdbench.presentation.cells import Cell, descending, systems_in
+from icdbench.presentation.cells import descending, systems_in
+from icdbench.presentation.formats import Cell
 from icdbench.records import RunRecord, comparable
 from icdbench.settings import SpecError
 
