@@ -34,7 +34,7 @@ from icdbench.run import Request
 from icdbench.settings import DataError
 from icdbench.synthetic import MARKER
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 MARK = "qxnote"  # in every word of a note
 NOTE = "\n".join(" ".join(f"{MARK}{a}{b}" for b in "abcdefgh") for a in "abcdefgh")

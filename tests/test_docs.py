@@ -30,7 +30,7 @@ from icdbench.data import source
 from icdbench.presentation import tables
 from icdbench.records import store
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What a command says, and the reason why it is not run.

@@ -16,7 +16,7 @@ from icdbench.records import store
 from icdbench.run import Request
 from icdbench.settings import SpecError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.counted]
 
 MODEL = '''"""{name}: the mean of the word vectors. Doe, Journal 2026."""
 from torch import nn

@@ -277,7 +277,6 @@ def test_a_model_that_diverges_is_reported_and_the_others_are_finished(
     assert "the loss is nan in epoch 1, step 1" in err
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_continues_to_the_same_bytes(icdbench: Call, notes: Path, tmp_path: Path) -> None:
     words = ["run", "--models", "caml", "--dataset", str(notes), "--device", "cpu", "--set", "caml.filters=8"]

@@ -15,7 +15,7 @@ from icdbench.records import store
 from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.counted]
 
 
 def files(folder: Path) -> set[Path]:

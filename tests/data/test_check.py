@@ -122,7 +122,6 @@ def test_the_order_of_documents_changes_no_count() -> None:
     assert backward.partition(", such")[0] == kinds(made)["near-equal"].partition(", such")[0]
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_time_and_memory_grow_with_the_words_alone() -> None:
     """Every text with the same 60 headings: no pair of documents is looked at for sharing these."""
@@ -285,7 +284,6 @@ def test_no_line_shows_a_text(icdbench: Call, tmp_path: Path, kind: str) -> None
     assert CANARY not in out + err
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(datasets.scan()))
 def test_every_source_that_can_be_opened_is_as_expected(name: str, synthetic_tables: Path) -> None:

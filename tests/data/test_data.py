@@ -746,7 +746,6 @@ COUNTS = {
 }
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_real_corpus_has_the_known_counts(name: str, real: Load) -> None:
@@ -784,7 +783,6 @@ def test_the_real_top_codes_are_the_most_frequent(real: Load) -> None:
     assert sum(frequent[code] for code in top.vocabulary.codes) == len(top.splits["train"].codes)
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_the_real_overlap_is_24_test_cases(real: Load) -> None:
     corpus = real("codiesp-d", drop_overlap=True)
@@ -792,7 +790,6 @@ def test_the_real_overlap_is_24_test_cases(real: Load) -> None:
     assert [len(corpus.splits[split]) for split in SPLITS] == [500, 250, 226]
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_the_real_spanish_texts_have_the_same_codes(real: Load) -> None:
     english, spanish = real("codiesp-d"), real("codiesp-d", language="es")
@@ -805,13 +802,11 @@ def test_the_real_spanish_texts_have_the_same_codes(real: Load) -> None:
     assert spanish.facts["codes_without_title"] == 1767
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_the_real_background_is_2751_texts(real: Load) -> None:
     assert len(real("codiesp-d50", embedding_corpus="train+background").background) == 2751
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_the_real_corpus_passes_its_check_and_is_not_written_to(real: Load) -> None:
     del real  # present

@@ -166,7 +166,6 @@ def test_a_reader_that_is_given_up_waits_for_no_thread(
     assert not waits
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_a_note_of_20_megabytes_is_read(put: Callable[..., Path]) -> None:
     note = 'said ""no"", and\r\n' * (20_000_000 // 18)

@@ -50,7 +50,6 @@ def test_compiled_and_plain_tokens_agree(texts: list[str], rule: Rule) -> None:
     assert read(texts, rule) == [tokenize(text, rule) for text in texts]
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_every_character_of_unicode_is_treated_alike(rule: Rule) -> None:
@@ -94,7 +93,6 @@ def test_document_counts_of_texts_longer_than_a_block(monkeypatch: pytest.Monkey
     assert document_counts(np.array([0, 0, 1, 1, 0, 1, 2, 2, 2, 0], np.int32), offsets, 4).tolist() == [2, 2, 1, 0]
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_a_word_is_what_pythons_regular_expressions_say() -> None:
     characters = [chr(i) for i in range(0x110000)]

@@ -35,7 +35,6 @@ def decomposed(text: str) -> str:
     return unicodedata.normalize("NFD", text)
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(TEXTS, st.sampled_from(RULES))
@@ -43,7 +42,6 @@ def test_composed_and_decomposed_texts_have_the_same_tokens(text: str, rule: Rul
     assert tokenize(decomposed(text), rule) == tokenize(text, rule) == tokenize(composed(text), rule)
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(TEXTS, st.sampled_from(RULES))
@@ -57,7 +55,6 @@ def test_spans_point_into_the_text_as_it_was_given(text: str, rule: Rule) -> Non
         assert found == sorted(found)
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 def test_the_characters_that_composing_joins_are_all_known() -> None:
     every = "".join(f"a{chr(i)}" for i in range(0x110000) if not 0xD800 <= i < 0xE000)

@@ -50,6 +50,7 @@ def test_every_analysis_is_there_and_every_figure_a_number(analysed: tuple[RunRe
     assert all(math.isfinite(figure.value) for figure in found.figures[record.id])
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 def test_groups_add_up_to_the_recorded_figures(analysed: tuple[RunRecord, analysis.Analysed]) -> None:
     record, found = analysed
@@ -68,6 +69,7 @@ def test_groups_add_up_to_the_recorded_figures(analysed: tuple[RunRecord, analys
         assert mean == pytest.approx(recorded["tuned"]["p@5"])
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 def test_lengths_are_those_of_the_notes_in_the_order_of_the_predictions() -> None:
     (record,) = demo("lr")
@@ -111,6 +113,7 @@ def test_without_the_notes_one_line_says_so_and_the_rest_is_there(tmp_path: Path
     assert line in tables.analyses([record], found, analysis.Choice())
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 def test_altered_and_absent_predictions_are_left_out_with_a_line(tmp_path: Path) -> None:
     (record,) = demo("lr")
@@ -163,6 +166,7 @@ def icdbench_results(finished: Path) -> Path:
     return finished / "results"
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("fmt", tables.FORMATS)
 @pytest.mark.slow
 def test_all_analyses_print_in_every_format(fmt: str, icdbench_results: Path, icdbench: Call) -> None:
@@ -180,6 +184,7 @@ def test_tables_fit_into_80_columns(icdbench: Call) -> None:
     assert max(map(len, rows)) <= 80
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 def test_reliability_has_a_row_for_each_bin(icdbench_results: Path, icdbench: Call) -> None:
     _, out, _ = icdbench("tables", "reliability", "--analysis", "--format", "csv", "--results", icdbench_results)
@@ -204,6 +209,7 @@ def test_bad_requests_are_one_line(words: list[str], said: str, icdbench: Call) 
     assert err.count("\n") == 1
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 def test_a_learning_curve_has_a_row_for_each_fraction_and_system(notes: Path, icdbench: Call) -> None:
     words = ("run", "--models", "lr", "--dataset", notes, "--set", "data.top_codes=3")

@@ -16,7 +16,7 @@ import icdbench as api
 from icdbench.data import datasets
 from icdbench.records import RunRecord, store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.counted]
 
 CODES = ("038.9", "428.0", "0250")  # of document n the code n % 3, in conftest's few_notes
 TOP5 = {"top_codes": 5}

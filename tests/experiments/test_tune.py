@@ -137,6 +137,7 @@ def test_a_value_outside_its_range_cannot_be_drawn() -> None:
 # --- What is found -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.counted
 def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     status, out, err = icdbench(*WORDS, few_notes, "--trials", 10, "--set", "train.monitor=map")
     assert status == 0, err
@@ -178,6 +179,7 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert all("caml@tuned" in record.id and not record.adapted for record in tuned)
 
 
+@pytest.mark.counted
 def test_the_command_compares_equal_budgets(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     held = ("--set", "train.patience=1", "--set", "train.monitor=map", "--set", "data.split_seed=3")
     status, out, err = icdbench(*WORDS, few_notes, "--trials", 3, *held)
@@ -351,7 +353,6 @@ def test_no_split_but_training_and_validation_reaches_a_trial(
 # --- How it goes on ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.uncounted
 def test_stopped_and_continued_equals_never_stopped(
     few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,7 +468,6 @@ def test_nothing_but_failures_is_status_1(
     assert not list(tmp_path.glob("results/tuning/*/*.json"))
 
 
-@pytest.mark.uncounted
 def test_hopeless_trials_are_ended(few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "WARMUP", 0)
     fit, calls = train.fit, []

@@ -25,7 +25,7 @@ from icdbench.experiments import trials as kept
 from icdbench.experiments import tune
 from icdbench.run import Request
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 TRIALS = 7
 SETTINGS: dict[str, Any] = {"caml.filters": 4, "caml.embedding_size": 6, "train.max_epochs": 2}

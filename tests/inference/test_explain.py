@@ -43,7 +43,6 @@ def check_spans(text: str, rule: Rule) -> None:
     assert all(word in piece for word, piece in zip(words, found, strict=True))
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=60), st.sampled_from(RULES))
@@ -51,7 +50,6 @@ def test_spans_are_those_of_the_tokens(text: str, rule: Rule) -> None:
     check_spans(text, rule)
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
@@ -66,6 +64,7 @@ def test_spans_of_odd_characters_and_of_notes(rule: Rule) -> None:
 # --- What methods compute ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 @pytest.mark.parametrize("system", READ)
 def test_every_model_is_explained_by_every_method_it_has(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +127,6 @@ def logit(model: Predictor, text: str, code: int) -> float:
     return float(model.scores(model.encode([text]))[0, code])
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("system", LINEAR)
 def test_coefficients_sum_to_the_logit(system: str) -> None:

@@ -150,7 +150,6 @@ def test_of_a_model_whose_reasons_are_known_the_right_words_are_found() -> None:
             assert low <= trusted.figures[key] <= high
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("system", [*registry.entries(), "lr@tfidf", "leam@ngram", "jlan@no-label-softmax"])
 def test_every_method_of_every_model_is_measured(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +266,6 @@ def long_rows() -> list[Row]:
     return made
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["caml", "cnn", "jlan"])
 def test_explanations_of_long_notes_are_measured(

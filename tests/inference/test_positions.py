@@ -23,7 +23,7 @@ from icdbench.nn import Inspectable, Shown
 from icdbench.settings import SpecError
 from icdbench.types import Batch, FloatArray
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 MAX_TOKENS = 310
 SHORT, ROUNDED, LONG = (1, 2, 5), (63, 64, 65, 66), (130, 300, MAX_TOKENS + 1)  # beyond 64 words widths are rounded

@@ -88,7 +88,6 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert without == []
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_eight_documents_can_be_overfitted(name: str) -> None:

@@ -47,7 +47,6 @@ def test_a_table_on_a_page_is_replaced_whole_and_nothing_else() -> None:
         assert again == text
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
 def test_figures_follow_from_the_predictions(record: RunRecord) -> None:

@@ -101,7 +101,6 @@ def test_two_models_are_compared_code_by_code(models: list[Predictor]) -> None:
     assert "alpha 0." in answer.evidence[0].shares
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("system", READ)
 def test_every_model_shows_the_whole_note(system: str) -> None:
@@ -116,7 +115,6 @@ def test_every_model_shows_the_whole_note(system: str) -> None:
         assert {word.lower() for word in evidence.strongest} <= set(NAMES)
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("system", registry.entries())
 def test_long_notes_are_answered_like_short_ones(system: str) -> None:
@@ -132,7 +130,6 @@ def test_long_notes_are_answered_like_short_ones(system: str) -> None:
             assert unescape(re.sub("<[^>]*>", "", shown)) == text
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["", "gradient"])
 @pytest.mark.parametrize("system", registry.entries())
@@ -144,7 +141,6 @@ def test_numbers_are_those_of_predict_to_the_bit(system: str, method: str) -> No
         assert rows == list(model.predict([note(length)], len(rows))[0])
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("system", NEURAL)
 def test_a_posted_note_is_one_forward_pass_of_each_model(system: str) -> None:

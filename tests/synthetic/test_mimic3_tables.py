@@ -27,7 +27,7 @@ from icdbench.synthetic import tables as synthetic_tables
 from icdbench.synthetic.dice import Dice
 from icdbench.synthetic.tables import make
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 ADMISSIONS, SEED, OTHER_NOTES, NOISE = 300, 4, 3, 0.2
 # Unpacked files of VERSION with NOISE.

@@ -61,7 +61,6 @@ def problem(asked: Planned) -> str:
     return ""
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("value", ABSURD)
 @pytest.mark.parametrize(("name", "field"), FIELDS)

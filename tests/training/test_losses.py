@@ -182,7 +182,6 @@ def test_defaults_are_what_older_runs_are_said_to_have_had() -> None:
 # --- Models --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.uncounted
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name not in {"bce", "truncated"}])
 @pytest.mark.parametrize("name", [name for name in NEURAL if "@" not in name])

@@ -165,6 +165,7 @@ def stopped_late(path: Path) -> tuple[Path, Path]:
     return path / store.CHECKPOINT, path / store.PREVIOUS
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 def test_of_a_checkpoint_cut_or_altered_anywhere_the_one_before_is_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -232,6 +233,7 @@ def test_without_any_good_checkpoint_training_starts_again(tmp_path: Path, caplo
     assert unequal(straight, again) == []
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 def test_foreign_checkpoint_is_warned_of_and_training_starts_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -323,6 +325,7 @@ class Narrow(nn.Module):
         return logits_BL
 
 
+@pytest.mark.counted
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"objective": "truncated"}, TWICE], ids=str)
 def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(tmp_path: Path, settings: dict[str, Any]) -> None:
