@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from icdbench.evaluation import bootstrap
 from icdbench.evaluation import drawn as drawing
+from icdbench.models import FLOORS
 from icdbench.presentation.analysis_tables import NUMBERS
 from icdbench.presentation.cells import Column, difference
 from icdbench.presentation.formats import plain
 from icdbench.presentation.headings import heading
-from icdbench.presentation.report_tables import COUNTS, RULES, ReportedSystem, measured, versions
+from icdbench.presentation.report_tables import (
+    COUNTS,
+    RULES,
+    ReportedCell,
+    ReportedSystem,
+    ReportedTable,
+    measured,
+    versions,
+)
 from icdbench.records import RunRecord
 from icdbench.types import FloatArray
 
@@ -34,7 +42,15 @@ def section_data(
         "keys": [[key, *_about(key)] for key in keys],
         "columns": [[name, f"test {rule} {key}"] for name, rule, key in columns],
         "pairs": list(differences(systems, columns, results)) if len(systems) > 1 else [],
-        "systems": [{"label": system.label, "commands": commands(system.runs)} for system in systems],
+        "systems": [
+            {
+                "label": system.label,
+                "floor": system.runs[0].spec.system in FLOORS,
+                "commands": commands(system.runs),
+                "settings": list(_settings(system)),
+            }
+            for system in systems
+        ],
         "runs": [
             {
                 "system": index,
@@ -44,9 +60,10 @@ def section_data(
                 "commit": run.commit,
                 "device": run.device,
                 "versions": versions(run),
-                "figures": [None if figures.get(key) is None else _short(figures[key]) for key in keys],
+                "threshold": run.threshold.get("tuned"),
+                "figures": [None if figures.get(key) is None else _short(figures[key], 5) for key in keys],
                 "history": {
-                    key: [None if key not in epoch else _short(epoch[key]) for epoch in epochs]
+                    key: [None if key not in epoch else _short(epoch[key], 4) for epoch in epochs]
                     for epochs in [[epoch.figures for epoch in run.history]]
                     for key in dict.fromkeys(key for epoch in epochs for key in epoch)
                 },
@@ -57,9 +74,50 @@ def section_data(
     }
 
 
-def _short(value: float) -> float:
-    """Six significant digits."""
-    return round(value, 5 - math.floor(math.log10(abs(value)))) if value else 0.0
+def _short(value: float, digits: int) -> float:
+    """The value with so many significant digits; whole numbers as they are."""
+    return int(value) if value == int(value) else float(f"{value:.{digits}g}")
+
+
+def _settings(system: ReportedSystem) -> Iterator[tuple[str, list[str]]]:
+    """What a system was run with, by whose settings they are."""
+    run, spec = system.runs[0], system.runs[0].spec
+    groups: dict[str, Mapping[str, object]] = {"data": spec.data.model_dump(), "train": spec.train.model_dump()}
+    groups |= {spec.model: spec.config, "set by the user": run.changed, "for small training sets": run.adapted}
+    for name, values in groups.items():
+        if values:
+            yield name, [f"{key}={value}" for key, value in values.items()]
+
+
+def table_data(table: ReportedTable, systems: Sequence[ReportedSystem]) -> dict[str, Any]:
+    """A table as the script draws it: its header, the key of each column, and rows of a label, a system and cells.
+
+    A cell is its text, or a list: text, standard deviation, whether it is the best of its column, its key if that is not
+    the column's, and what it sorts by if that is not the mean of its key over the system's runs.
+    """
+    cells = [row for _, row in table.rows]
+    keys = [next((cell.key for cell in column if cell.key), "") for column in zip(*cells, strict=True)]
+    rows = []
+    for label, row in table.rows:
+        system = next((cell.systems[0] for cell in row if cell.systems), None)
+        rows.append([label.text, system, [_cell_data(*pair, systems) for pair in zip(row, keys, strict=True)]])
+    return {"name": table.name, "header": table.header, "keys": keys, "rows": rows}
+
+
+def _cell_data(cell: ReportedCell, key: str, systems: Sequence[ReportedSystem]) -> Any:
+    if not cell.text:
+        return ""
+    usual = systems[cell.systems[0]].mean(cell.key) if cell.key else None
+    found = [
+        cell.mean,
+        cell.deviation or None,
+        1 if cell.best else None,
+        cell.key if cell.key != key else None,
+        None if cell.order == usual else cell.order,
+    ]
+    while found[-1] is None:
+        found.pop()
+    return found if len(found) > 1 else cell.mean
 
 
 def figure_key(figure: tuple[str, str, str]) -> str:

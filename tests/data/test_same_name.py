@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 from conftest import Call
+from pages import data_of
 
 from icdbench.presentation import report, tables
 from icdbench.records import store
@@ -45,9 +45,8 @@ def test_tables_keep_them_apart(two: list[RunRecord]) -> None:
 
 
 def test_the_report_keeps_them_apart(two: list[RunRecord]) -> None:
-    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', report.page(two), re.DOTALL)
-    assert sorted(len(section["runs"]) for section in json.loads(data).values()) == [1, 2]
     page = report.page(two)
+    assert sorted(len(section["runs"]) for section in data_of(page).values()) == [1, 2]
     assert all(f"x.csv [{record.spec.fingerprint[:8]}]" in page for record in two)
 
 

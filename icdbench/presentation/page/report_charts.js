@@ -1,0 +1,176 @@
+"use strict";
+// Charts and their legends.
+
+const COLOURS = 7, SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "wye", "cross"], DASHES = ["", "6 3", "2 3", "9 3 2 3"];
+const colour = (system) => `var(--s${system % COLOURS})`;
+const symbol = (system) => SYMBOLS[(system + Math.floor(system / COLOURS)) % SYMBOLS.length]; // a pair of colour and symbol repeats after 49
+const dash = (system) => DASHES[Math.floor(system / COLOURS) % DASHES.length] || null;
+
+function spread(section, key) {
+  return data[section].systems.map((_, index) => {
+    const values = figures(section, key, index);
+    const whole = values.length && values.every((value) => value !== null && value !== undefined);
+    return whole ? { system: index, y: 100 * mean(values), low: 100 * Math.min(...values), high: 100 * Math.max(...values) } : null;
+  });
+}
+
+// The table of all values in the learning curves, a column for each run.
+function values(figure, section, key) {
+  const own = data[section].runs.filter((run) => run.history[key]), table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+  for (const heading of ["epoch", ...own.map((run) => `${data[section].systems[run.system].label}, seed ${run.seed}`)]) head.append(make("th", { scope: "col", textContent: heading }));
+  for (const index of d3.range(d3.max(own, (run) => run.history[key].length) ?? 0)) {
+    const row = body.insertRow();
+    row.append(make("th", { scope: "row", textContent: index + 1 }));
+    for (const run of own) {
+      const value = run.history[key][index] ?? null;
+      row.append(make("td", { textContent: value === null ? "" : key === "loss" ? value.toPrecision(4) : (100 * value).toFixed(1) }));
+    }
+  }
+  figure.querySelector("details .scroll").replaceChildren(table);
+}
+
+// Points of each system in order, joined by a line, with bars over seeds.
+function joined(section, hidden, points, about) {
+  const { systems } = data[section], shown = points.filter((point) => !hidden.has(point.system)), marks = [];
+  for (const [system, own] of d3.group(shown, (point) => point.system)) {
+    marks.push(Plot.line(own, { x: "x", y: "y", stroke: colour(system), strokeDasharray: dash(system), strokeWidth: 1.75 }));
+    marks.push(Plot.ruleX(own, { x: "x", y1: "low", y2: "high", stroke: colour(system), strokeWidth: 1.5, strokeOpacity: 0.5 }));
+    marks.push(Plot.dot(own, { x: "x", y: "y", fill: colour(system), symbol: symbol(system), r: 3 }));
+  }
+  const title = (point) => `${systems[point.system].label}\n${about(point)} ${point.y.toFixed(1)} %`;
+  return [...marks, Plot.tip(shown, Plot.pointer({ x: "x", y: "y", title }))];
+}
+
+const CHARTS = {
+  curves(section, hidden) {
+    const key = document.getElementById(`${section}-curve`).value, by = document.getElementById(`${section}-by`).value;
+    const { systems, runs } = data[section], scale = key === "loss" ? 1 : 100, marks = [], tips = [];
+    const longest = Math.max(...runs.map((run) => run.history.seconds?.at(-1) ?? 0)), minutes = longest > 300;
+    const used = systems.map((_, index) => runs.some((run) => run.system === index && run.history[key]));
+    systems.forEach(({ label }, system) => {
+      const own = runs.filter((run) => run.system === system && run.history[key]);
+      if (!own.length || hidden.has(system)) return;
+      const time = (run, index) => (by === "epoch" ? run.history.epoch[index] : run.history.seconds[index] / (minutes ? 60 : 1));
+      const style = { x: "x", y: "y", stroke: colour(system), strokeDasharray: dash(system) };
+      for (const run of own) {
+        const points = run.history[key].map((value, index) => ({ x: time(run, index), y: value === null ? NaN : scale * value, system, seed: run.seed, label }));
+        if (own.length > 1) marks.push(Plot.line(points, { ...style, strokeWidth: 1, strokeOpacity: 0.35 }));
+        const best = run.history.monitor.indexOf(Math.max(...run.history.monitor));
+        marks.push(Plot.dot([points[best]], { x: "x", y: "y", fill: colour(system), symbol: symbol(system), r: 3.5 }));
+        if (own.length === 1) tips.push(...points);
+      }
+      const shared = Math.min(...own.map((run) => run.history[key].length));
+      const means = d3.range(shared).map((index) => ({ x: mean(own.map((run) => time(run, index))), y: scale * mean(own.map((run) => run.history[key][index])), system, label }));
+      marks.push(Plot.line(means, { ...style, strokeWidth: 2.25 }));
+      if (own.length > 1) tips.push(...means);
+    });
+    const x = by === "epoch" ? "epoch" : minutes ? "minutes of training" : "seconds of training";
+    const title = (point) => `${point.label}\n${x} ${d3.format(by === "epoch" ? "d" : ".1f")(point.x)}\n${scale === 1 ? point.y.toFixed(4) : `${point.y.toFixed(1)} %`}`;
+    marks.push(Plot.tip(tips, Plot.pointer({ x: "x", y: "y", title })));
+    return { used, options: { x: { label: x }, y: { label: scale === 1 ? "loss" : "percent", grid: true, zero: scale === 1 }, marks } };
+  },
+
+  buckets(section, hidden, width) {
+    const { header, keys: buckets } = data[section].tables[document.querySelector(`#${section} [data-chart=buckets] ~ .scroll`).dataset.table];
+    const { systems } = data[section], names = header.slice(1);
+    const shown = systems.map((_, index) => index).filter((index) => !hidden.has(index));
+    const gap = Math.min(14 / (width / names.length), 0.75 / Math.max(shown.length, 1)), marks = [Plot.ruleY([0])]; // as a fraction of a bucket's width
+    const points = buckets.flatMap((key, x) => {
+      return spread(section, key).flatMap((point) => {
+        const place = point ? shown.indexOf(point.system) : -1;
+        return place < 0 ? [] : [{ ...point, name: names[x], x: x + gap * (place - (shown.length - 1) / 2) }];
+      });
+    });
+    for (const point of points) {
+      marks.push(Plot.ruleX([point], { x: "x", y1: "low", y2: "high", stroke: colour(point.system), strokeWidth: 1.5, strokeOpacity: 0.6 }));
+      marks.push(Plot.dot([point], { x: "x", y: "y", fill: colour(point.system), symbol: symbol(point.system), r: 4 }));
+    }
+    const title = (point) => `${systems[point.system].label}\n${point.name} documents\n${point.y.toFixed(1)} % (${point.low.toFixed(1)} to ${point.high.toFixed(1)})`;
+    marks.push(Plot.tip(points, Plot.pointer({ x: "x", y: "y", title })));
+    const x = { domain: [-0.5, names.length - 0.5], ticks: d3.range(names.length), tickFormat: (index) => names[index], tickSize: 0, label: "training documents with the code" };
+    return { used: systems.map(() => true), options: { x, y: { label: "percent", grid: true, zero: true }, marks } };
+  },
+
+  reliability(section, hidden) {
+    const { systems, keys } = data[section], named = (bin, what) => spread(section, `analysis reliability/${bin}/${what}`);
+    const bins = keys.flatMap(([key]) => /^analysis reliability\/(\d+)\/mean$/.exec(key)?.[1] ?? []);
+    const diagonal = Plot.line([[0, 0], [100, 100]], { stroke: "currentColor", strokeOpacity: 0.4, strokeDasharray: "3 3" });
+    const points = bins.flatMap((bin) => {
+      const means = named(bin, "mean");
+      return named(bin, "share").flatMap((point, index) => (point && means[index] ? [{ ...point, x: means[index].y, name: `bin ${bin}` }] : []));
+    });
+    const x = { label: "mean probability, percent", domain: [0, 100], grid: true }, y = { label: "share with the code, percent", domain: [0, 100], grid: true };
+    return { used: systems.map(() => true), options: { x, y, marks: [diagonal, ...joined(section, hidden, points, (point) => `${point.name}: probability ${point.x.toFixed(1)} %, share`)] } };
+  },
+
+  thresholds(section, hidden) {
+    const { systems, keys } = data[section], metric = document.getElementById(`${section}-average`).value;
+    const points = keys.flatMap(([key]) => {
+      const found = /^analysis thresholds\/([\d.]+)\/(\w+)$/.exec(key);
+      return found?.[2] === metric ? spread(section, key).flatMap((point) => (point ? [{ ...point, x: Number(found[1]) }] : [])) : [];
+    });
+    const x = { label: "decision threshold", domain: [0, 1], grid: true };
+    return { used: systems.map(() => true), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `threshold ${point.x}:`) } };
+  },
+
+  fractions(section, hidden) {
+    const { systems, fractions } = data[section], points = fractions[document.getElementById(`${section}-fraction`).value];
+    const used = systems.map((_, index) => points.some((point) => point.system === index));
+    const x = { label: "training documents", grid: true, zero: true };
+    return { used, options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `${point.x} documents:`) } };
+  },
+
+  cost(section, hidden) {
+    const { systems, columns, keys, runs } = data[section], chosen = document.getElementById(`${section}-quality`).value;
+    const position = keys.findIndex(([name]) => name === "timing train"), marks = [];
+    const points = spread(section, chosen).filter((point) => point && !hidden.has(point.system));
+    for (const point of points) {
+      point.seconds = mean(runs.filter((run) => run.system === point.system).map((run) => run.figures[position]));
+      point.x = Math.log10(Math.max(point.seconds, 0.001));
+      point.label = systems[point.system].label;
+      marks.push(Plot.ruleX([point], { x: "x", y1: "low", y2: "high", stroke: colour(point.system), strokeWidth: 1.5, strokeOpacity: 0.6 }));
+      marks.push(Plot.dot([point], { x: "x", y: "y", fill: colour(point.system), symbol: symbol(point.system), r: 6 }));
+    }
+    const title = (point) => `${point.label}\n${formatValue(point.seconds, "seconds")} of training\n${point.y.toFixed(1)} %`;
+    marks.push(Plot.tip(points, Plot.pointer({ x: "x", y: "y", title })));
+    const heading = columns.find(([, key]) => key === chosen)[0];
+    const ticks = [0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000].map(Math.log10), [low, high] = d3.extent(points, (point) => point.x);
+    const domain = points.length ? [low - 0.2, high + 0.2] : [0, 1];
+    const text = (value) => (value < 60 ? `${value} s` : value < 3600 ? `${value / 60} min` : value < 86400 ? `${value / 3600} h` : `${value / 86400} d`);
+    return { used: systems.map(() => true), options: { x: { label: "training time of a run, logarithmic", domain, ticks: ticks.filter((tick) => tick >= domain[0] && tick <= domain[1]), tickFormat: (tick) => text(Number((10 ** tick).toPrecision(3))), grid: true }, y: { label: `${heading}, percent`, grid: true, nice: true }, marks } };
+  },
+};
+
+function draw(figure) {
+  if (figure.dataset.chart === "pairs") return pairs(figure);
+  const { chart, section } = figure.dataset, area = figure.querySelector(".plot-area"), width = Math.floor(area.clientWidth);
+  if (!width) return;
+  const hidden = (kept.hidden[section] ??= new Set()), at = new Set(data[section].systems.flatMap(({ label }, index) => (hidden.has(label) ? [index] : [])));
+  const { used, options } = CHARTS[chart](section, at, width - 60);
+  const svg = Plot.plot({ className: "plot", width, height: Math.round(Math.min(400, Math.max(260, width * 0.55))), marginLeft: 44, marginRight: 12, marginTop: 28, marginBottom: 40, ...options });
+  svg.querySelectorAll("g[aria-label]").forEach((group) => group.removeAttribute("aria-label")); // the chart as a whole has a label
+  area.replaceChildren(svg);
+  if (chart === "curves") values(figure, section, document.getElementById(`${section}-curve`).value);
+  figure.querySelectorAll(".legend label").forEach((label, index) => (label.hidden = !used[index]));
+}
+
+function legend(figure) {
+  const { section } = figure.dataset, hidden = (kept.hidden[section] ??= new Set()), list = figure.querySelector(".legend");
+  data[section].systems.forEach(({ label: name }, index) => {
+    const box = make("input", { type: "checkbox", dataset: { system: index } }), swatch = d3.create("svg").attr("class", "swatch").attr("width", 28).attr("height", 14).attr("aria-hidden", true);
+    list.append(make("label", {}, box, swatch.node(), make("span", { textContent: name })));
+    const shape = { circle: d3.symbolCircle, square: d3.symbolSquare, triangle: d3.symbolTriangle, diamond: d3.symbolDiamond, star: d3.symbolStar, wye: d3.symbolWye, cross: d3.symbolCross }[symbol(index)];
+    swatch.append("line").attr("x1", 0).attr("x2", 28).attr("y1", 7).attr("y2", 7).attr("stroke", colour(index)).attr("stroke-width", 2).attr("stroke-dasharray", dash(index));
+    swatch.append("path").attr("d", d3.symbol(shape, 50)()).attr("transform", "translate(14,7)").attr("fill", colour(index));
+    box.checked = !hidden.has(name);
+    box.addEventListener("change", () => {
+      if (box.checked) hidden.delete(name);
+      else hidden.add(name);
+      document.querySelectorAll(`#${section} .chart`).forEach((other) => {
+        other.querySelectorAll(".legend input")[index].checked = box.checked;
+        draw(other);
+      });
+    });
+  });
+}
+
