@@ -45,7 +45,7 @@ def section_data(
         "systems": [
             {
                 "label": system.label,
-                "floor": system.runs[0].spec.system in FLOORS,
+                "floor": system.runs[0].spec.system in {*FLOORS, "popularity"},
                 "commands": commands(system.runs),
                 "settings": list(_settings(system)),
             }

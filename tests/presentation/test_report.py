@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import os
 import re
@@ -271,8 +272,53 @@ def test_it_renders(watched: Watched, address: str) -> None:
     page.locator("main select").nth(1).select_option("loss")
     page.get_by_text("Values of every run").click()
     expect(page.locator(".tall tr").nth(1)).to_contain_text(f"{of('caml')[0].history[0].loss:#.4g}")
+    others = len(set(SHOWN) - {"popularity"}) - 6  # beside the best six and the floors
+    expect(page.locator(".legend input:not(:checked)")).to_have_count(others * CHARTS)
     page.locator(".legend input:visible").first.uncheck()
-    expect(page.locator(".legend input:not(:checked)")).to_have_count(CHARTS)
+    expect(page.locator(".legend input:not(:checked)")).to_have_count((others + 1) * CHARTS)
+    for name, left_out in (("All", 0), ("None", len(SHOWN)), ("Best", others)):
+        page.locator(".chart").first.get_by_role("button", name=name, exact=True).click()
+        expect(page.locator(".legend input:not(:checked)")).to_have_count(left_out * CHARTS)
+    page.get_by_label("Find a system").first.fill("CAML@")
+    expect(page.locator(".legend").first.locator("label:visible")).to_have_text(["caml@published"])
+
+
+@pytest.mark.slow
+def test_epochs_are_whole_numbers_and_lines_are_named_at_their_ends(watched: Watched, address: str) -> None:
+    page = opened(watched, address)
+    chart = page.locator("[data-chart=curves]").first
+    numbers = [text for text in chart.locator("svg.plot text").all_text_contents() if text[0].isdigit()]
+    assert len(numbers) > 5
+    assert [text for text in numbers if "." in text] == []
+    drawn = chart.locator(".legend label:visible:has(:checked)").all_inner_texts()
+    assert sorted(chart.locator(".end-name text").all_text_contents()) == sorted(drawn)
+
+
+@pytest.mark.slow
+def test_every_table_is_saved_and_copied_as_csv(watched: Watched, address: str) -> None:
+    page = opened(watched, address)
+    with page.expect_download() as saved:
+        page.locator("[data-csv=save]").first.click()
+    header, *rows = list(csv.reader(saved.value.path().read_text("utf-8").splitlines()))
+    assert header[:3] == ["system", "AUC macro", "AUC macro (sd)"]
+    assert [float(row[1]) for row in rows if row[1]] == column(page, "AUC macro")
+    assert page.locator("main table").count() == page.locator("[data-csv=copy]").count()
+    assert (
+        page.evaluate("csv(make('table', {innerHTML: '<tr><td>=1+2</td><td>−4.1</td><td>a \"b\", c</td></tr>'}))")
+        == '\'=1+2,-4.1,"a ""b"", c"\r\n'
+    )
+
+
+@pytest.mark.slow
+def test_data_sets_are_found_by_name(watched: Watched, tmp_path: Path) -> None:
+    names = ("north.csv", "south.csv", "east.csv", "west.csv")
+    own = [altered(of("lr")[0], spec_dataset=name) for name in names]
+    keep([record.model_copy(update={"id": record.spec.id}) for record in own], tmp_path / "results")
+    report.save(tmp_path / "report.html", [tmp_path / "results"])
+    page = opened(watched, (tmp_path / "report.html").as_uri())
+    page.get_by_label("Find a data set").fill("TH.csv")
+    expect(page.locator("h2:visible")).to_have_text([re.compile("north"), re.compile("south")])
+    expect(page.locator("#found")).to_have_text("2 of 4")
 
 
 @pytest.mark.slow

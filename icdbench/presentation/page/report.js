@@ -36,6 +36,24 @@ function begin() {
     draw(figure);
     wider.observe(figure);
   });
+  document.querySelectorAll("main .scroll").forEach(attend);
+  const find = document.getElementById("find");
+  if (find) {
+    find.value = kept.find;
+    find.addEventListener("input", () => filter(find.value));
+    filter(kept.find);
+  }
+}
+
+// Data sets whose name or facts have the words that are typed.
+function filter(typed) {
+  kept.find = typed;
+  const words = typed.toLowerCase().split(/\s+/), links = document.querySelectorAll(".overview li");
+  links.forEach((link) => {
+    link.hidden = !words.every((word) => link.textContent.toLowerCase().includes(word));
+    document.getElementById(link.querySelector("a").hash.slice(1)).hidden = link.hidden;
+  });
+  document.getElementById("found").textContent = `${[...links].filter((link) => !link.hidden).length} of ${links.length}`;
 }
 
 document.addEventListener("keydown", moveFocus);
@@ -43,6 +61,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button"), dialog = document.getElementById("origin");
   if (button?.matches(".figure")) origin(button);
   else if (button?.matches(".copy")) copy(button);
+  else if (button?.dataset.csv) exportCsv(button);
   else if (event.target === dialog && !dialog.matches(":hover > *")) dialog.close(); // a click outside of it
 });
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => (details.open = true)));

@@ -1,5 +1,6 @@
 "use strict";
-// Charts and their legends.
+// Charts and their legends. With many systems the best are drawn, and the floors that all have to beat.
+const BEST = 6;
 
 const COLOURS = 7, SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "wye", "cross"], DASHES = ["", "6 3", "2 3", "9 3 2 3"];
 const colour = (system) => `var(--s${system % COLOURS})`;
@@ -29,6 +30,12 @@ function values(figure, section, key) {
   figure.querySelector("details .scroll").replaceChildren(table);
 }
 
+// Ticks of an axis that counts.
+function whole(values, width) {
+  const [low, high] = d3.extent(values);
+  return { ticks: d3.ticks(low ?? 0, high ?? 1, Math.max(2, width / 90)).filter(Number.isInteger), tickFormat: "d" };
+}
+
 // Points of each system in order, joined by a line, with bars over seeds.
 function joined(section, hidden, points, about) {
   const { systems } = data[section], shown = points.filter((point) => !hidden.has(point.system)), marks = [];
@@ -41,10 +48,26 @@ function joined(section, hidden, points, about) {
   return [...marks, Plot.tip(shown, Plot.pointer({ x: "x", y: "y", title }))];
 }
 
+const lastOf = (points, hidden) => d3.groups(points.filter((point) => !hidden.has(point.system)), (point) => point.system).map(([, own]) => own.at(-1));
+
+// Names at the right of a chart, each tied to the end of its line and moved apart from its neighbours.
+function nameEnds(svg, ends, section, left) {
+  const x = svg.scale("x"), y = svg.scale("y"), names = ends.map((end) => ({ ...end, from: [x.apply(end.x), y.apply(end.y)], at: y.apply(end.y) }));
+  names.sort((one, other) => one.at - other.at);
+  names.forEach((name, index) => (name.at = Math.max(name.at, index ? names[index - 1].at + 14 : 0)));
+  const over = Math.max(0, (names.at(-1)?.at ?? 0) - y.range[0]);
+  names.reverse().forEach((name, index) => (name.at = Math.min(name.at, index ? names[index - 1].at - 14 : name.at - over)));
+  for (const { system, from, at } of names) {
+    const group = d3.select(svg).append("g").attr("class", "end-name");
+    group.append("path").attr("d", d3.line()([[from[0] + 4, from[1]], [left, at], [left + 8, at]])).attr("fill", "none").attr("stroke", colour(system)).attr("stroke-opacity", 0.6);
+    group.append("text").attr("x", left + 11).attr("y", at).attr("dy", "0.32em").attr("text-anchor", "start").attr("fill", "currentColor").text(data[section].systems[system].label);
+  }
+}
+
 const CHARTS = {
-  curves(section, hidden) {
+  curves(section, hidden, width) {
     const key = document.getElementById(`${section}-curve`).value, by = document.getElementById(`${section}-by`).value;
-    const { systems, runs } = data[section], scale = key === "loss" ? 1 : 100, marks = [], tips = [];
+    const { systems, runs } = data[section], scale = key === "loss" ? 1 : 100, marks = [], tips = [], ends = [];
     const longest = Math.max(...runs.map((run) => run.history.seconds?.at(-1) ?? 0)), minutes = longest > 300;
     const used = systems.map((_, index) => runs.some((run) => run.system === index && run.history[key]));
     systems.forEach(({ label }, system) => {
@@ -62,12 +85,14 @@ const CHARTS = {
       const shared = Math.min(...own.map((run) => run.history[key].length));
       const means = d3.range(shared).map((index) => ({ x: mean(own.map((run) => time(run, index))), y: scale * mean(own.map((run) => run.history[key][index])), system, label }));
       marks.push(Plot.line(means, { ...style, strokeWidth: 2.25 }));
+      ends.push(means.at(-1));
       if (own.length > 1) tips.push(...means);
     });
     const x = by === "epoch" ? "epoch" : minutes ? "minutes of training" : "seconds of training";
     const title = (point) => `${point.label}\n${x} ${d3.format(by === "epoch" ? "d" : ".1f")(point.x)}\n${scale === 1 ? point.y.toFixed(4) : `${point.y.toFixed(1)} %`}`;
     marks.push(Plot.tip(tips, Plot.pointer({ x: "x", y: "y", title })));
-    return { used, options: { x: { label: x }, y: { label: scale === 1 ? "loss" : "percent", grid: true, zero: scale === 1 }, marks } };
+    const axis = by === "epoch" ? whole([1, ...runs.filter((run) => run.history[key] && !hidden.has(run.system)).map((run) => run.history.epoch.at(-1))], width) : {};
+    return { used, ends, options: { x: { label: x, ...axis }, y: { label: scale === 1 ? "loss" : "percent", grid: true, zero: scale === 1 }, marks } };
   },
 
   buckets(section, hidden, width) {
@@ -110,14 +135,14 @@ const CHARTS = {
       return found?.[2] === metric ? spread(section, key).flatMap((point) => (point ? [{ ...point, x: Number(found[1]) }] : [])) : [];
     });
     const x = { label: "decision threshold", domain: [0, 1], grid: true };
-    return { used: systems.map(() => true), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `threshold ${point.x}:`) } };
+    return { used: systems.map(() => true), ends: lastOf(points, hidden), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `threshold ${point.x}:`) } };
   },
 
-  fractions(section, hidden) {
+  fractions(section, hidden, width) {
     const { systems, fractions } = data[section], points = fractions[document.getElementById(`${section}-fraction`).value];
     const used = systems.map((_, index) => points.some((point) => point.system === index));
-    const x = { label: "training documents", grid: true, zero: true };
-    return { used, options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `${point.x} documents:`) } };
+    const x = { label: "training documents", grid: true, zero: true, ...whole([0, ...points.map((point) => point.x)], width) };
+    return { used, ends: lastOf(points, hidden), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `${point.x} documents:`) } };
   },
 
   cost(section, hidden) {
@@ -145,32 +170,60 @@ function draw(figure) {
   if (figure.dataset.chart === "pairs") return pairs(figure);
   const { chart, section } = figure.dataset, area = figure.querySelector(".plot-area"), width = Math.floor(area.clientWidth);
   if (!width) return;
-  const hidden = (kept.hidden[section] ??= new Set()), at = new Set(data[section].systems.flatMap(({ label }, index) => (hidden.has(label) ? [index] : [])));
-  const { used, options } = CHARTS[chart](section, at, width - 60);
-  const svg = Plot.plot({ className: "plot", width, height: Math.round(Math.min(400, Math.max(260, width * 0.55))), marginLeft: 44, marginRight: 12, marginTop: 28, marginBottom: 40, ...options });
+  const { systems } = data[section], hidden = hiddenIn(section), at = new Set(d3.range(systems.length).filter((index) => hidden.has(systems[index].label)));
+  const { used, ends = [], options } = CHARTS[chart](section, at, width - 60), named = width >= 600 && ends.length <= BEST ? ends : [];
+  const marginRight = named.length ? Math.min(220, 24 + 7 * d3.max(named, ({ system }) => systems[system].label.length)) : 12;
+  const svg = Plot.plot({ className: "plot", width, height: Math.round(Math.min(400, Math.max(260, width * 0.55))), marginLeft: 44, marginRight, marginTop: 28, marginBottom: 40, ...options });
+  nameEnds(svg, named, section, width - marginRight + 4);
   svg.querySelectorAll("g[aria-label]").forEach((group) => group.removeAttribute("aria-label")); // the chart as a whole has a label
   area.replaceChildren(svg);
   if (chart === "curves") values(figure, section, document.getElementById(`${section}-curve`).value);
-  figure.querySelectorAll(".legend label").forEach((label, index) => (label.hidden = !used[index]));
+  figure.querySelectorAll(".legend label").forEach((label, index) => label.classList.toggle("unused", !used[index]));
 }
 
-function legend(figure) {
-  const { section } = figure.dataset, hidden = (kept.hidden[section] ??= new Set()), list = figure.querySelector(".legend");
-  data[section].systems.forEach(({ label: name }, index) => {
-    const box = make("input", { type: "checkbox", dataset: { system: index } }), swatch = d3.create("svg").attr("class", "swatch").attr("width", 28).attr("height", 14).attr("aria-hidden", true);
-    list.append(make("label", {}, box, swatch.node(), make("span", { textContent: name })));
-    const shape = { circle: d3.symbolCircle, square: d3.symbolSquare, triangle: d3.symbolTriangle, diamond: d3.symbolDiamond, star: d3.symbolStar, wye: d3.symbolWye, cross: d3.symbolCross }[symbol(index)];
-    swatch.append("line").attr("x1", 0).attr("x2", 28).attr("y1", 7).attr("y2", 7).attr("stroke", colour(index)).attr("stroke-width", 2).attr("stroke-dasharray", dash(index));
-    swatch.append("path").attr("d", d3.symbol(shape, 50)()).attr("transform", "translate(14,7)").attr("fill", colour(index));
-    box.checked = !hidden.has(name);
-    box.addEventListener("change", () => {
-      if (box.checked) hidden.delete(name);
-      else hidden.add(name);
-      document.querySelectorAll(`#${section} .chart`).forEach((other) => {
-        other.querySelectorAll(".legend input")[index].checked = box.checked;
-        draw(other);
-      });
-    });
+// The names of the systems that are not drawn: the reader's choice, or at first all but the best and the floors.
+function hiddenIn(section) {
+  const others = data[section].systems.filter(({ floor }) => !floor).slice(BEST);
+  return kept.hidden[section] ?? new Set(others.map(({ label }) => label));
+}
+
+function hide(section, hidden) {
+  kept.hidden[section] = hidden;
+  document.querySelectorAll(`#${section} .chart`).forEach((figure) => {
+    const shown = hiddenIn(section);
+    figure.querySelectorAll(".legend input[type=checkbox]").forEach((box, index) => (box.checked = !shown.has(data[section].systems[index].label)));
+    draw(figure);
   });
 }
 
+function legend(figure) {
+  const { section } = figure.dataset, { systems } = data[section], list = figure.querySelector(".legend");
+  systems.forEach(({ label: name }, index) => {
+    const box = make("input", { type: "checkbox", checked: !hiddenIn(section).has(name), dataset: { system: index } }), swatch = d3.create("svg").attr("class", "swatch").attr("width", 28).attr("height", 14).attr("aria-hidden", true);
+    const shape = { circle: d3.symbolCircle, square: d3.symbolSquare, triangle: d3.symbolTriangle, diamond: d3.symbolDiamond, star: d3.symbolStar, wye: d3.symbolWye, cross: d3.symbolCross }[symbol(index)];
+    swatch.append("line").attr("x1", 0).attr("x2", 28).attr("y1", 7).attr("y2", 7).attr("stroke", colour(index)).attr("stroke-width", 2).attr("stroke-dasharray", dash(index));
+    swatch.append("path").attr("d", d3.symbol(shape, 50)()).attr("transform", "translate(14,7)").attr("fill", colour(index));
+    list.append(make("label", {}, box, swatch.node(), make("span", { textContent: name })));
+    box.addEventListener("change", () => {
+      const hidden = new Set(hiddenIn(section));
+      if (box.checked) hidden.delete(name);
+      else hidden.add(name);
+      hide(section, hidden);
+    });
+  });
+  if (systems.length > BEST) list.before(legendTools(section, list));
+}
+
+function legendTools(section, list) {
+  const button = (textContent, hidden) => {
+    const made = make("button", { type: "button", className: "small", textContent });
+    made.addEventListener("click", () => hide(section, hidden()));
+    return made;
+  };
+  const find = make("input", { type: "search", size: 12 });
+  find.addEventListener("input", () => {
+    for (const label of list.querySelectorAll("label")) label.hidden = !label.textContent.toLowerCase().includes(find.value.trim().toLowerCase());
+  });
+  const names = () => data[section].systems.map(({ label }) => label);
+  return make("p", { className: "tools" }, button("Best", () => undefined), button("All", () => new Set()), button("None", () => new Set(names())), make("label", {}, "Find a system ", find));
+}

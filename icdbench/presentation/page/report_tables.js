@@ -1,7 +1,7 @@
 "use strict";
 // Text from records is inserted only as textContent, never as markup.
 // Tables, and the runs behind a figure.
-const kept = { sorted: {}, chosen: {}, hidden: {}, open: {} }; // the reader's choices, kept when the page refreshes
+const kept = { sorted: {}, chosen: {}, hidden: {}, open: {}, find: "" }; // the reader's choices, kept when the page refreshes
 let data = {};
 
 function make(tag, properties = {}, ...children) {
@@ -21,6 +21,9 @@ function formatValue(value, kind) {
   const [size, unit] = value >= 3600 ? [3600, "h"] : value >= 60 ? [60, "min"] : [1, "s"];
   return `${(value / size).toFixed(value >= 60 ? 1 : 2)} ${unit}`;
 }
+
+// A name may break after these, and within a word only where the word alone is too long.
+const breakable = (text) => text.split(/(?<=[@/=,_])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
 
 // What each run of a system has for a key.
 function figures(section, key, system) {
@@ -52,7 +55,7 @@ function drawTable(area) {
   for (const text of header) head.append(make("th", { scope: "col" }, make("button", { type: "button", className: "sort", textContent: text })));
   for (const [label, system, cells] of rows) {
     const row = body.insertRow();
-    row.append(make("th", { scope: "row", textContent: label, dataset: { order: label.toLowerCase() } }));
+    row.append(make("th", { scope: "row", dataset: { order: label.toLowerCase() } }, ...breakable(label)));
     cells.forEach((cell, column) => {
       const [text, deviation, best, ownKey, ownOrder] = [cell].flat(), key = text && (ownKey ?? keys[column]);
       const order = ownOrder ?? (key ? mean(figures(section, key, system)) : null);
@@ -126,7 +129,7 @@ function pairs(area) {
   for (const label of ["row − column", ...systems.map((system) => system.label)]) head.append(make("th", { scope: "col" }, make("span", { textContent: label })));
   rows.forEach((texts, row) => {
     const line = body.insertRow();
-    line.append(make("th", { scope: "row", textContent: systems[row].label }));
+    line.append(make("th", { scope: "row" }, ...breakable(systems[row].label)));
     texts.forEach((text, column) => {
       const [said, sure] = tested(tests, row, column);
       const figure = text && make("button", { type: "button", className: sure ? "figure sure" : "figure", textContent: text, title: said, dataset: { key, systems: `${row} ${column}`, test: said } });
@@ -135,6 +138,56 @@ function pairs(area) {
   });
   area.replaceChildren(table);
   setTabStops(table);
+}
+
+// --- tables as CSV, and how far they reach -------------------------------------------------------------------------------
+
+// Means and standard deviations are columns of their own. Text that a spreadsheet would compute is quoted for it.
+function csv(table) {
+  const rows = [...table.rows].map((row) => [...row.cells]), deviation = (cell) => cell?.querySelector(".spread")?.textContent.replace("± ", "") ?? "";
+  const spread = rows[0].map((_, column) => rows.some((row) => deviation(row[column])));
+  const plain = (cell) => (cell.querySelector(".figure")?.firstChild ?? cell).textContent.trim().replace(/^−/, "-");
+  const safe = (text) => (/^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
+  const field = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const lines = rows.map((row, index) => row.flatMap((cell, column) => [plain(cell), ...(spread[column] ? [index ? deviation(cell) : `${plain(cell)} (sd)`] : [])]));
+  return lines.map((line) => line.map((text) => field(safe(text))).join(",") + "\r\n").join("");
+}
+
+function save(text, name) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  make("a", { href: address, download: `${name.replace(/[^\p{L}\p{N}@.-]+/gu, "-").slice(0, 100)}.csv` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+// Under every table two buttons; at an edge behind which there is more, the table fades.
+function attend(area) {
+  const tools = [["Copy as CSV", "copy"], ["Save as CSV", "save"]].map(([textContent, csv]) => make("button", { type: "button", className: "small", textContent, dataset: { csv } }));
+  area.after(make("p", { className: "tools csv" }, ...tools));
+  const look = () => {
+    area.classList.toggle("more", area.scrollLeft + area.clientWidth < area.scrollWidth - 1);
+    area.classList.toggle("moved", area.scrollLeft > 0);
+  };
+  area.addEventListener("scroll", look, { passive: true });
+  const seen = new ResizeObserver(look), observe = () => [area, ...area.children].forEach((each) => seen.observe(each));
+  new MutationObserver(observe).observe(area, { childList: true });
+  observe();
+}
+
+async function exportCsv(button) {
+  const area = button.parentElement.previousElementSibling, text = csv(area.querySelector("table"));
+  if (button.dataset.csv === "save") save(text, `${document.querySelector(`#${sectionId(area)} h2`).textContent} ${area.getAttribute("aria-label")}`);
+  else await copyText(button, text);
+}
+
+async function copyText(button, text) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "The browser does not allow it";
+  }
+  setTimeout(() => (button.textContent = before), 1500);
 }
 
 // --- the runs of each system --
