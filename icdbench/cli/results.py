@@ -59,7 +59,10 @@ def show_runs(
             failures = measure.remeasure_all(results, report)
     records = store.load_records(results, complete=False)
     rows = [_row(record, records) for record in records]
-    rows += [[name, "", "", "", "unfinished", "", ""] for name in store.unfinished(results)]
+    rows += [
+        [f"{run.id} (unfinished)", "", f"{run.best_epoch} of {run.epochs}" if run.epochs else "", "", "", "", ""]
+        for run in store.begun(results)
+    ]
     if not rows:
         raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
     print_list(rows, ["run", "set", "best epoch", "minutes", "F1 micro", "P@5", "date"], wide=wide)

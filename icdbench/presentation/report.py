@@ -25,7 +25,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from icdbench.evaluation import measure
-from icdbench.files import parsed, regular, replacing
+from icdbench.files import replacing
 from icdbench.host import output
 from icdbench.presentation import report_analyses, report_tables
 from icdbench.presentation.layouts import columns_for, side_by_side
@@ -72,41 +72,16 @@ class Section(NamedTuple):
         return any(pair["tests"] for pair in self.data["pairs"])
 
 
-class Begun(NamedTuple):
-    """An unfinished run and what its checkpoint says: epochs done, the last and the best monitored value."""
-
-    id: str
-    epochs: int = 0
-    value: float | None = None
-    best: float | None = None
-    best_epoch: int = 0
-
-
-def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[Begun]]:
+def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[store.Begun]]:
     """The finished runs of several results folders, by id, and the unfinished ones. Raises SpecError if one is no folder."""
     folders = list(results)
-    begun: dict[str, Begun] = {}
+    begun: dict[str, store.Begun] = {}
     for folder in folders:
         if folder != Path("results") and not folder.is_dir():
             raise SpecError(f"--results '{folder}' is no folder")
-        begun |= {name: _standing(name, folder / name / store.CHECKPOINT) for name in store.unfinished(folder)}
+        begun |= {run.id: run for run in store.begun(folder)}
     finished = measure.with_ceilings(store.load_records(*folders), folders)
     return finished, [begun[name] for name in sorted(begun.keys() - {record.id for record in finished})]
-
-
-def _standing(name: str, checkpoint: Path) -> Begun:
-    """Read the checkpoint's header alone. The file may vanish meanwhile; then nothing is known."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        regular(checkpoint).close()  # a pipe would block
-        with safe_open(checkpoint, framework="np") as file:
-            state = parsed(file.metadata()["state"])["state"]
-        values = [float(epoch["monitor"]) for epoch in state["history"]]
-        best = None if state["best"] is None else float(state["best"])
-        return Begun(name, len(values), values[-1] if values else None, best, int(state["best_epoch"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError):
-        return Begun(name)
 
 
 def save(out: Path, results: Sequence[Path]) -> None:
@@ -127,7 +102,7 @@ def save(out: Path, results: Sequence[Path]) -> None:
 
 
 def page(
-    records: Sequence[RunRecord], begun: Sequence[Begun] = (), results: Sequence[Path] = (), version: str = ""
+    records: Sequence[RunRecord], begun: Sequence[store.Begun] = (), results: Sequence[Path] = (), version: str = ""
 ) -> str:
     """The report as HTML. Differences are tested if the predictions are below `results` and the test split is not too large.
 

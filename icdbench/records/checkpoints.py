@@ -6,14 +6,39 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from icdbench.files import parsed
+from icdbench.files import parsed, regular
 from icdbench.records.artifacts import RUN, array_digest, read_tensors, writing_tensors
 
 log = logging.getLogger("icdbench")
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+
+
+class Begun(NamedTuple):
+    """An unfinished run and what its checkpoint says: epochs done, the last and the best monitored value."""
+
+    id: str
+    epochs: int = 0
+    value: float | None = None
+    best: float | None = None
+    best_epoch: int = 0
+
+
+def standing(run: str, checkpoint: Path) -> Begun:
+    """Read the checkpoint's header alone. The file may vanish meanwhile; then nothing is known."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        regular(checkpoint).close()  # a pipe would block
+        with safe_open(checkpoint, framework="np") as file:
+            state = parsed(file.metadata()["state"])["state"]
+        values = [float(epoch["monitor"]) for epoch in state["history"]]
+        best = None if state["best"] is None else float(state["best"])
+        return Begun(run, len(values), values[-1] if values else None, best, int(state["best_epoch"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError):
+        return Begun(run)
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:

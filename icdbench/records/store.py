@@ -52,7 +52,15 @@ from icdbench.records.artifacts import (
     save_weights,
     writing_tensors,
 )
-from icdbench.records.checkpoints import CHECKPOINT, PREVIOUS, load_checkpoint, remove_checkpoints, save_checkpoint
+from icdbench.records.checkpoints import (
+    CHECKPOINT,
+    PREVIOUS,
+    Begun,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+    standing,
+)
 from icdbench.records.record import SCHEMA, RunRecord
 from icdbench.records.tuned import TUNED, TUNING, load_tuned, save_tuned, tuning_folder
 from icdbench.settings import SpecError, nearest
@@ -60,8 +68,8 @@ from icdbench.spec import LATER_FIELDS, RunSpec
 from icdbench.types import LabelSet, Predictions
 
 __all__ = [
-    "CHECKPOINT", "EXPLAINED", "LOCK", "PREDICTIONS", "PREVIOUS", "RECORD", "RUN", "TUNED", "WEIGHTS", "alone",
-    "array_digest", "check_numbers", "find", "find_older", "folder", "load_checkpoint", "load_explained",
+    "CHECKPOINT", "EXPLAINED", "LOCK", "PREDICTIONS", "PREVIOUS", "RECORD", "RUN", "TUNED", "WEIGHTS", "Begun", "alone",
+    "array_digest", "begun", "check_numbers", "find", "find_older", "folder", "load_checkpoint", "load_explained",
     "load_label_set", "load_predictions", "load_record", "load_records", "load_train_counts", "load_tuned",
     "load_weights", "named", "opened_predictions", "prepare", "remove", "remove_checkpoints", "save_checkpoint", "save_explained",
     "save_predictions", "save_record", "save_run", "save_tuned", "set_aside", "sign", "tidy", "tuning_folder",
@@ -247,6 +255,11 @@ def unfinished(results: Path) -> list[str]:
     """Ids of runs that have a checkpoint and no record."""
     folders = sorted({path.parent for name in (CHECKPOINT, PREVIOUS) for path in results.glob(f"*/*/*/{name}")})
     return [str(folder.relative_to(results)) for folder in folders if not (folder / RECORD).exists()]
+
+
+def begun(results: Path) -> list[Begun]:
+    """The unfinished runs, and how far each has come."""
+    return [standing(name, results / name / CHECKPOINT) for name in unfinished(results)]
 
 
 def named(name: str, results: Path) -> Path:

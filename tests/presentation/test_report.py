@@ -204,6 +204,11 @@ def test_several_folders_and_runs_in_progress(icdbench: Call, tmp_path: Path) ->
     assert [len([run for run in section["runs"] if run["system"] == index]) for index in (0, 1)] == [3, 3]
     assert "<code>notes.csv/caml/1-abc</code> <span>2 epochs done, validation 50.0, best 50.0 in epoch 2</span>" in html
     assert "<code>notes.csv/caml/2-abc</code></li>" in html
+    listed = icdbench("runs", "--results", "two", "--wide")[1].splitlines()
+    assert [" ".join(line.replace("|", " ").split()) for line in listed if "caml" in line] == [
+        "notes.csv/caml/1-abc (unfinished) 2 of 2"
+    ]
+    assert "notes.csv/caml/2-abc (unfinished)" in icdbench("runs", "--results", "one", "--wide")[1]
 
 
 BAD = [
