@@ -83,7 +83,7 @@ def repository_path(page: str) -> str:
 def site_path(place: str) -> str:
     """The page that shows a file of the repository; nothing for what no page shows."""
     if place.startswith("docs/"):
-        return place.removeprefix("docs/")
+        return re.sub(r"\.ipynb$", ".md", place.removeprefix("docs/"))  # docs/notebooks.py makes their pages
     if place in MOVED or re.fullmatch(r"(results|models)/[^/]+\.md", place):
         return MOVED.get(place, place)
     if place in FOLDERS:

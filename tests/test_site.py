@@ -65,6 +65,7 @@ def test_measured_figures_are_those_of_the_committed_table(pages: ModuleType) ->
     [
         ("README.md", "start.md"),
         ("docs/api.md", "api.md"),
+        ("docs/notebooks/tune.ipynb", "notebooks/tune.md"),
         ("results/codiesp.md", "results/codiesp.md"),
         ("results", "results/index.md"),
         ("models/jlan.py", "source/models/jlan.py.md"),
