@@ -94,7 +94,7 @@ def test_eight_documents_can_be_overfitted(name: str) -> None:
     model = neural(name)
     documents = learnable(8, shortest=8)
     batch = next(Loader(documents).batches([np.arange(8)]))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
     for _ in range(300):
         objective = loss(model(batch), batch.labels_BL)
         optimizer.zero_grad()
