@@ -351,11 +351,11 @@ def explain(
     `data` has the code's probability, and for each word its characters in the text and its weight. docs/predict.md has the
     methods. Raises SpecError for an unknown code or method, DataError for a text without words.
     """
-    from icdbench.inference import explain as explaining
+    from icdbench.serving import explanation
 
     predictor = trained if isinstance(trained, predict.Predictor) else load(trained)
-    found = explaining.explain(predictor, text, code, method)
-    return View(found, lambda fmt: explaining.written(found, text, fmt))
+    (found,) = explanation.explanations(predictor, text, code, method, others=0)
+    return View(found, lambda fmt: explanation.written(found, text, fmt))
 
 
 def open_dataset(name: str, data: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Dataset:

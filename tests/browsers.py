@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -11,10 +12,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.error import HTTPError
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 from waiting import ended
 
@@ -88,6 +90,18 @@ def watching(browser: Browser) -> Iterator[Watched]:
     for context in browser.contexts:
         context.close()
     assert opened.wrong == [], opened.wrong
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page as it stands, on a desk and on a phone, light and dark."""
+    found = []
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for width, scheme in itertools.product((1280, 390), schemes):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        for each in Axe().run(page).response["violations"]:
+            found += [f"{width} {scheme} {each['id']}: {node['html']}" for node in each["nodes"]]
+    return found
 
 
 def send(url: str, body: bytes | dict[str, str], **headers: str) -> tuple[int, str]:

@@ -172,7 +172,8 @@ def explain_note(
     code: Annotated[str, typer.Option(help="The code to explain; else the most probable one.")] = "",
     method: Annotated[str, typer.Option(help="attention, gradient, … (docs/predict.md); else the model's first.")] = "",
     html: Annotated[
-        Path | None, typer.Option("--html", help="Also write the note with its weights to this file.")
+        Path | None,
+        typer.Option("--html", help="Also write a page of the note and its weights, for other likely codes too."),
     ] = None,
     cloud: Annotated[
         Path | None, typer.Option("--cloud", help="Also draw the note's words to this .png, .svg or .pdf (figure 9).")
@@ -237,9 +238,13 @@ def explain_note(
     )
     # The model is loaded once the rest of the request is known to be right.
     predictor = _loaded(run_ids[0] if run_ids else None, bundle_file, results, data, dataset, models, device)
-    found = explain.explain(predictor, text, code, method)
     if html is not None:
-        explain.write_html(html, explain.as_html(found, text, name))
+        from icdbench.serving import explanation
+
+        found, *others = explanation.explanations(predictor, text, code, method)
+        explanation.save(html, explanation.as_html([found, *others], text, name))
+    else:
+        found = explain.explain(predictor, text, code, method)
     _draw_clouds(found, predictor, text, cloud, title_cloud)
     if marks is not None:
         _write_marks(marks / Path(source).stem, predictor, text, code, method, top)

@@ -16,12 +16,10 @@ of them that are in the note share its weight.
 from __future__ import annotations
 
 import contextlib
-import html
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +27,6 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from icdbench.data import batches
-from icdbench.files import replacing
 from icdbench.host import output
 from icdbench.inference.predict import Predictor, Reading
 from icdbench.nn import WORDS, Positions, Shown, watched
@@ -40,6 +37,12 @@ from icdbench.types import UNKNOWN, Batch, Encoded, FloatArray, IntArray
 STEPS = 50  # of integrated gradients: points on the path
 STEP_TOKENS = 8192  # of integrated gradients: words that go through the model at once
 WINDOWS = 256  # of occlusion: at most so many; longer notes get wider ones
+
+SPANISH = frozenset(
+    "a al ante bajo con como contra cual cuando de del desde donde el ella en entre era eran es esta este esto fue fueron "
+    "ha había hacia hasta la las le les lo los más muy ni no o para pero por que quien se según ser si sin sobre son su sus "
+    "también tras tuvo un una unas unos y ya".split()
+)
 
 EMBEDDING = "embedding"  # the submodule whose output gradients are taken by
 KINDS = {"label-attention": "label", "self-attention": "self", "pooling": "pooling"}
@@ -315,6 +318,22 @@ def strongest(found: Explanation, text: str, count: int) -> list[tuple[str, str,
     return [(output.printable(text[start:end]), f"{weight:+.4f}", f"{start}–{end}") for start, end, weight in rows]
 
 
+@cache
+def function_words() -> frozenset[str]:
+    """English and Spanish words that say nothing alone, in lower case."""
+    from wordcloud import STOPWORDS
+
+    return SPANISH.union(STOPWORDS)
+
+
+def telling(found: Explanation, text: str, count: int) -> list[int]:
+    """The numbers of the words of largest weight, function words and those of no weight left out; the largest first."""
+    order = [place for place in np.argsort(-np.abs(found.weights), kind="stable").tolist() if found.weights[place]]
+    words = [text[slice(*found.spans[place])].lower() for place in order]
+    told = [place for place, word in zip(order, words, strict=True) if word not in function_words()]
+    return (told or order)[:count]
+
+
 def as_text(found: Explanation, text: str) -> Text:
     """The note for a terminal: words that speak for the code on green, those that speak against it on red."""
     shown = Text()
@@ -324,32 +343,10 @@ def as_text(found: Explanation, text: str) -> Text:
     return shown
 
 
-def as_html(found: Explanation, text: str, name: str) -> str:
-    """The same as a page of its own, which loads nothing and runs nothing."""
-    body = "".join(
-        f'<mark style="--w:{abs(strength):.3f}" class="{"for" if strength > 0 else "against"}">{html.escape(piece)}</mark>'
-        if abs(strength) >= 0.005
-        else html.escape(piece)
-        for piece, strength in pieces(found, text)
-    )
-    legend = "; ".join(
-        (
-            name,
-            "green speaks for the code, red against it",
-            *(("attention says where the model looked, not why it decided",) if "attention" in found.method else ()),
-            "no coding decision",
-        )
-    )
-    shown = {"title": f"{found.code}: {name}", "heading": heading(found), "legend": legend}
-    return _PAGE.format(**{key: html.escape(output.printable(value)) for key, value in shown.items()}, body=body)
-
-
 def written(found: Explanation, text: str, fmt: str, top: int = 10) -> str:
-    """The heading and the words of largest weight as Markdown (`md`), the whole note as a page (`html`), or `json`."""
+    """The heading and the words of largest weight as Markdown (`md`) or `json`."""
     from tabulate import tabulate
 
-    if fmt == "html":
-        return as_html(found, text, "note")
     if fmt == "json":
         return as_json(found)
     if fmt != "md":
@@ -365,12 +362,6 @@ def as_json(found: Explanation) -> str:
     return output.json_line({**kept, "weights": weights})
 
 
-def write_html(path: Path, page: str) -> None:
-    """The page holds the note, so it is readable by its owner alone."""
-    with replacing(path, private=True) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
 def pieces(found: Explanation, text: str) -> list[tuple[str, float]]:
     """The whole text in pieces: at odd indices words, with their weights divided by the largest; between them the rest, with 0."""
     largest = float(np.abs(found.weights).max()) or 1.0
@@ -379,20 +370,3 @@ def pieces(found: Explanation, text: str) -> list[tuple[str, float]]:
         parts += [(text[done:start], 0.0), (text[start:end], weight / largest)]
         done = end
     return [*parts, (text[done:], 0.0)]
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }}
-h1 {{ font-size: 1rem }}
-p {{ font-size: .875rem; color: #595959 }}
-pre {{ font: inherit; white-space: pre-wrap; overflow-wrap: anywhere }}
-mark {{ color: inherit; border-radius: .2em }}
-.for {{ background: rgb(46 160 67 / var(--w)) }}
-.against {{ background: rgb(218 54 51 / var(--w)) }}
-</style></head>
-<body><h1>{heading}</h1><p>{legend}</p><pre>{body}</pre></body></html>
-"""

@@ -110,12 +110,12 @@ def page(
     """
     found = comparable.blocks(records)
     sections = [_section(block, results, name, records) for block, name in zip(found, block_names(found), strict=True)]
-    style = _asset("report.css")
-    libraries, scripts = ([_asset(name) for name in names] for names in (LIBRARIES, SCRIPTS))
+    style = asset("report.css")
+    libraries, scripts = ([asset(name) for name in names] for names in (LIBRARIES, SCRIPTS))
     allowed = {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
     allowed |= {
-        "style-src": f"{_hash(style)} {_hash(PLOT_STYLE)}",
-        "script-src": " ".join(map(_hash, (*libraries, *scripts))),
+        "style-src": f"{hash_of(style)} {hash_of(PLOT_STYLE)}",
+        "script-src": " ".join(map(hash_of, (*libraries, *scripts))),
     }
     allowed |= {"connect-src": "'self'"} if version else {}
     loader = PackageLoader("icdbench.presentation", "page")
@@ -135,7 +135,7 @@ def page(
         style=Markup(style),  # noqa: S704  our own files, here and below
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         libraries=list(map(_packed, libraries)),
-        licence=Markup(_asset("LICENSE")),  # noqa: S704
+        licence=Markup(asset("LICENSE")),  # noqa: S704
         data=_packed(json.dumps({section.id: section.data for section in sections}, separators=(",", ":"))),
     )
 
@@ -145,7 +145,8 @@ def _shown(shown: object) -> object:
     return output.printable(shown) if type(shown) is str else shown
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file of page/."""
     return (files("icdbench.presentation") / "page" / name).read_text(encoding="utf-8")
 
 
@@ -154,7 +155,7 @@ def _packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
     """How a content-security policy names an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 

@@ -36,11 +36,6 @@ SMALLEST, LARGEST = 6, 60  # letters, in points
 PALEST, DARKEST = 0.4, 1.0  # of the colour map: the palest has to be read on white
 
 # Function words of Spanish; wordcloud lists those of English.
-SPANISH = frozenset(
-    "a al ante bajo con como contra cual cuando de del desde donde el ella en entre era eran es esta este esto fue fueron "
-    "ha había hacia hasta la las le les lo los más muy ni no o para pero por que quien se según ser si sin sobre son su sus "
-    "también tras tuvo un una unas unos y ya".split()
-)
 
 
 class Word(NamedTuple):
@@ -115,9 +110,9 @@ def draw(words: Mapping[str, Word]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
     from PIL import ImageFont
-    from wordcloud import STOPWORDS, WordCloud
+    from wordcloud import WordCloud
 
-    told = {word: each for word, each in words.items() if word not in STOPWORDS | SPANISH and len(word) > 1}
+    told = {word: each for word, each in words.items() if word not in explain.function_words() and len(word) > 1}
     if not told:
         raise DataError("there are no words to draw but function words")
     # Of equally frequent words those of most weight come first.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from icdbench.inference import explain, predict
+from icdbench.inference import explain, fhir, predict
 from icdbench.serving.form import NoteForm
 from icdbench.settings import DataError, SpecError, nearest
 
@@ -68,6 +69,7 @@ class Answer(NamedTuple):
     facts: tuple[str, ...]
     groups: tuple[tuple[str, tuple[CodeRow, ...]], ...]
     evidence: tuple[Evidence, ...]
+    copies: tuple[tuple[str, str], ...]
 
 
 def answer(models: Sequence[Model], form: NoteForm) -> Answer:
@@ -86,7 +88,23 @@ def answer(models: Sequence[Model], form: NoteForm) -> Answer:
     titles = (dict(zip(m.predictor.codes, m.predictor.bundle.contents.titles, strict=True)) for m in models)
     title = next((each[code] for each in titles if code in each), "")
     evidence = tuple(map(functools.partial(_evidence, form, code), models, passes, readings))
-    return Answer(code, title, tuple(map(_word_counts, models, readings)), groups, evidence)
+    facts = tuple(map(_word_counts, models, readings))
+    return Answer(code, title, facts, groups, evidence, tuple(_copies(models, readings)))
+
+
+def _copies(models: Sequence[Model], readings: Sequence[predict.Reading]) -> Iterator[tuple[str, str]]:
+    """The codes of the page as `icdbench predict` prints them in each format, by what the page calls the format."""
+    answers: list[predict.Answer] = []
+    for model, reading in zip(models, readings, strict=True):
+        listed = tuple(code for rank, code in enumerate(reading.codes) if rank < predict.SHOWN or code.above)
+        answers.append((model.label if len(models) > 1 else "note", replace(reading, codes=listed)))
+    yield "text", "".join(predict.as_table(answers)).strip() + "\n"
+    yield "CSV", "".join(predict.as_csv(answers))
+    each = (
+        fhir.as_fhir([("note", reading)], model.predictor.codes, model.predictor.bundle.contents.run)
+        for model, (_, reading) in zip(models, answers, strict=True)
+    )
+    yield "FHIR", "".join(itertools.chain.from_iterable(each))
 
 
 def _group_codes(
@@ -149,14 +167,20 @@ def _evidence(form: NoteForm, code: str, model: Model, forward: explain.Pass, re
     except SpecError as error:  # the other model may have the code, or the method
         problem, _, _ = str(error).partition(" (known: ")
         return Evidence(model.label, predicted, form.method, "", False, (), (), "", problem)
-    parts = [(text, round(LEVELS * strength)) for text, strength in explain.pieces(found, form.note)]
+    return evidence_of(model.label, predicted, found, form.note, complete=reading.read == reading.tokens)
+
+
+def evidence_of(
+    label: str, predicted: predict.Code | None, found: explain.Explanation, note: str, *, complete: bool
+) -> Evidence:
+    """What is shown of an explanation; `complete` says that the model has read the whole note."""
+    parts = [(text, round(LEVELS * strength)) for text, strength in explain.pieces(found, note)]
     # words are the odd parts; the text between them the even ones
-    by_weight = (part for part in 2 * np.argsort(-np.abs(found.weights), kind="stable") + 1 if parts[part][1])
-    strongest = {part: rank for rank, part in enumerate(itertools.islice(by_weight, STRONGEST))}
+    told = [2 * place + 1 for place in explain.telling(found, note, STRONGEST)]
+    strongest = {part: rank for rank, part in enumerate(part for part in told if parts[part][1])}
     *pieces, rest = (Piece(text, shade, strongest.get(part)) for part, (text, shade) in enumerate(parts))
-    complete = reading.read == reading.tokens
     return Evidence(
-        model.label,
+        label,
         predicted,
         found.method,
         ", ".join(f"{name} {value:.2f}" for name, value in found.shares.items()),

@@ -21,15 +21,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from icdbench.host import output
 from icdbench.inference import explain, predict
-from icdbench.serving.answer import Answer, Model, answer, percent
+from icdbench.serving.answer import Answer, Model, answer
+from icdbench.serving.explanation import templates
 from icdbench.serving.form import NoteForm, Refused, read_form
 from icdbench.settings import DataError, SpecError
 from icdbench.synthetic import documents as synthetic
@@ -92,10 +92,10 @@ class Site:
         form = NoteForm(shown=tuple(range(len(self.models)))[:2])
         if not number:
             return self._render(form)
-        if not (number.isascii() and number.isdecimal() and len(number) < 9):
+        if not (number.isascii() and number.isdecimal()):
             return self._render(form, "no such example", 404)
-        note = synthetic.document_with_evidence(_test_document(int(number)))[0].text
-        return await self._answer_page(NoteForm(note, shown=form.shown), int(number))
+        note = synthetic.document_with_evidence(_test_document(int(number[-9:])))[0].text
+        return await self._answer_page(NoteForm(note, shown=form.shown), int(number[-9:]))
 
     async def post(self, request: Request) -> Response:
         """Show the answer to the note in the form."""
@@ -161,15 +161,7 @@ def _asset_bytes(name: str) -> bytes:
 
 @functools.cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("icdbench.presentation", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"printable": output.printable, "percent": percent}
-    return environment.get_template("app.html")
+    return templates().get_template("app.html")
 
 
 def _test_document(number: int) -> int:

@@ -24,6 +24,7 @@ from icdbench.inference import bundle
 from icdbench.inference.explain import Explanation, Pass, explain, position_weights_to_words
 from icdbench.inference.predict import Predictor
 from icdbench.nn import WORDS, Positions, middle, watched
+from icdbench.serving import explanation
 from icdbench.settings import DataError, SpecError
 from icdbench.spec import Rule
 from icdbench.types import composed
@@ -213,16 +214,29 @@ HOSTILE = '<script>alert("w5")</script> w5 & w9 \x1b[31m w14'
 
 def test_pages_hold_the_text_and_nothing_that_runs() -> None:
     model = predictor("caml")
-    page = explaining.as_html(explain(model, HOSTILE, "1.0", "gradient"), HOSTILE, "<i>note.txt</i>")
+    page = explanation.as_html([explain(model, HOSTILE, "1.0", "gradient")], HOSTILE, "<i>note.txt</i>")
     assert "<script" not in page
     assert "<i>" not in page
     assert "<b>" not in page
-    assert not re.search(r"https?://|src=|href=|@import", page)
-    body = page[page.index("<pre>") + 5 : page.index("</pre>")]
+    assert not re.search(r"https?://|src=|href=\"[^#]|@import", page)
+    body = page[page.index('<pre class="text">\n') + 19 : page.index("</pre>")]
     shown = re.sub(r"</?mark[^>]*>", "", body)
-    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&#34;", '"'), ("&amp;", "&")):
         shown = shown.replace(entity, character)
-    assert shown == HOSTILE
+    assert shown == HOSTILE.replace("\x1b", "�")
+
+
+def test_a_page_has_the_likely_codes_and_no_function_words_among_the_strongest() -> None:
+    model = predictor("caml")
+    text = "w5 and the w9 of w14"
+    found = explanation.explanations(model, text, "1.0", "gradient")
+    assert found[0].code == "1.0"
+    above = [code.code for code in model.predict([text])[0] if code.above and code.code != "1.0"]
+    assert [each.code for each in found[1:]] == above[: explanation.OTHERS]
+    assert explanation.as_html(found, text, "n").count("<details") == len(found)
+    told = [text[slice(*found[0].spans[place])] for place in explaining.telling(found[0], text, 9)]
+    assert sorted(told) == ["w14", "w5", "w9"]
+    assert len(explaining.telling(explain(model, "the of and", "1.0", "gradient"), "the of and", 9)) > 0
 
 
 def test_a_terminal_is_given_no_commands() -> None:
@@ -282,5 +296,5 @@ def test_the_command_explains_long_notes_as_predict_reads_them(icdbench: Call, s
 
 def test_words_of_no_weight_are_shown_plainly() -> None:
     found = Explanation("1", "", 0.5, above=False, method="m", spans=((0, 1),), weights=np.zeros(1), shares={})
-    assert "<mark" not in explaining.as_html(found, "a b", "n")
+    assert "<mark" not in explanation.as_html([found], "a b", "n").partition("<details")[2]
     assert explaining.strongest(found, "a b", 5) == [("a", "+0.0000", "0–1")]

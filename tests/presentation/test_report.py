@@ -289,6 +289,15 @@ def test_it_renders(watched: Watched, address: str) -> None:
 
 
 @pytest.mark.slow
+def test_nothing_on_the_page_is_hard_to_reach(watched: Watched, address: str) -> None:
+    page = opened(watched, address)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert browsers.violations(page) == []
+    page.locator("button.figure").first.click()
+    assert browsers.violations(page) == []
+
+
+@pytest.mark.slow
 def test_epochs_are_whole_numbers_and_lines_are_named_at_their_ends(watched: Watched, address: str) -> None:
     page = opened(watched, address)
     chart = page.locator("[data-chart=curves]").first

@@ -33,7 +33,7 @@ from icdbench.inference import bundle
 from icdbench.inference.predict import Predictor
 from icdbench.records import store
 from icdbench.serving import answer as answers
-from icdbench.serving import app, web
+from icdbench.serving import app, explanation, web
 from icdbench.serving.app import Site
 from icdbench.serving.form import NoteForm
 from icdbench.settings import DataError, SpecError
@@ -389,7 +389,7 @@ def shaded(page: Page, panel: int = 0) -> list[str]:
 @pytest.mark.slow
 def test_paste_predict_choose_switch_compare(watched: Watched, url: str, models: list[Predictor]) -> None:
     page = watched.open(url, offline=False)
-    page.get_by_label("compare with").select_option("none")
+    page.get_by_label("Compare with").select_option("none")
     predict(page, TEXT)
     ranked = [code.code for code in models[0].predict([TEXT])[0]]
     assert page.locator(".row .code").all_inner_texts() == ranked
@@ -398,13 +398,20 @@ def test_paste_predict_choose_switch_compare(watched: Watched, url: str, models:
     expect(page.locator(".text")).to_have_text(TEXT)
     assert set(map(str.lower, shaded(page))) <= set(NAMES)
 
+    copies = {name: page.get_by_role("button", name=name, exact=True) for name in ("text", "CSV", "FHIR")}
+    for name, button in copies.items():
+        expect(button).to_be_visible()
+        copied = str(button.get_attribute("data-copy"))
+        for code in models[0].predict([TEXT])[0]:
+            assert (code.code in copied) == (code.above or name != "FHIR")
+
     page.locator(".row").nth(2).focus()  # by keyboard
     page.keyboard.press("Enter")
     expect(page.locator(".row[aria-current]")).to_contain_text(ranked[2])
     expect(page.locator(".row").nth(2)).to_be_focused()
     expect(page.get_by_role("heading", name=ranked[2])).to_be_visible()
 
-    page.get_by_label("Evidence by").select_option("gradient")
+    page.get_by_label("Evidence method").select_option("gradient")
     expect(page.locator(".by")).to_contain_text("gradient: words for and against the code")
     expect(page.locator(".row[aria-current]")).to_contain_text(ranked[2])
     assert page.locator(".text mark[class^=against]").count() > 0
@@ -412,10 +419,10 @@ def test_paste_predict_choose_switch_compare(watched: Watched, url: str, models:
     strongest.click()
     expect(page.locator(".text mark:target")).to_have_text(strongest.inner_text())
 
-    page.get_by_label("compare with").select_option("lr (small)")
+    page.get_by_label("Compare with").select_option("lr (small)")
     expect(page.locator("article")).to_have_count(2)
     expect(page.locator("article").nth(1)).to_contain_text("cannot be explained by 'gradient'")
-    page.get_by_label("Evidence by").select_option("occlusion")
+    page.get_by_label("Evidence method").select_option("occlusion")
     expect(page.locator("article .text")).to_have_text([TEXT, TEXT])
     expect(page.locator(".row").first.locator(".percent")).to_have_count(2)
 
@@ -427,6 +434,26 @@ def test_paste_predict_choose_switch_compare(watched: Watched, url: str, models:
     page.keyboard.press("Enter")
     expect(page.locator("article .problem").first).to_contain_text("'9.9' is no code of 'small/run'")
     assert page.url.partition("#")[0] == url
+
+
+@pytest.mark.slow
+def test_nothing_on_the_page_is_hard_to_reach(
+    watched: Watched, url: str, models: list[Predictor], tmp_path: Path
+) -> None:
+    page = watched.open(url, offline=False)
+    assert browsers.violations(page) == []
+    predict(page, TEXT)
+    assert browsers.violations(page) == []
+    found = explanation.explanations(models[0], TEXT, method="gradient")
+    explanation.save(tmp_path / "explained.html", explanation.as_html(found, TEXT, "note"))
+    page = watched.open((tmp_path / "explained.html").as_uri())
+    page.locator("summary").last.click()
+    assert browsers.violations(page) == []
+
+
+def test_there_are_more_examples_than_numbers_are_long(url: str) -> None:
+    with urllib.request.urlopen(f"{url}?example={'9' * 5000}") as answer:  # noqa: S310
+        assert message(answer.read().decode()) == ""
 
 
 @pytest.mark.slow
@@ -477,7 +504,7 @@ def test_a_made_up_note_on_a_phone(watched: Watched, url: str) -> None:
     expect(page.locator(".row").nth(3)).to_have_attribute("aria-current", "true")
     expect(page.locator("#evidence h2")).to_be_in_viewport()
     assert page.evaluate(fits)
-    method = page.get_by_label("Evidence by")
+    method = page.get_by_label("Evidence method")
     method.evaluate("select => select.scrollIntoView({block: 'center'})")
     method.select_option("random")
     expect(page.locator(".by").first).to_contain_text("random")
@@ -491,7 +518,7 @@ def test_it_works_without_scripts(watched: Watched, url: str) -> None:
     page.locator(".row").nth(1).click()
     expect(page.locator(".row").nth(1)).to_have_attribute("aria-current", "true")
     expect(page.locator(".text").first).to_have_text(TEXT)
-    page.get_by_label("Evidence by").select_option("random")
+    page.get_by_label("Evidence method").select_option("random")
     page.get_by_role("button", name="Show").click()
     expect(page.locator(".by").first).to_contain_text("random")
     expect(page.locator(".row").nth(1)).to_have_attribute("aria-current", "true")

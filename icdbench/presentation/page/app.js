@@ -5,7 +5,7 @@
 const narrow = matchMedia("(max-width: 60rem)");
 
 function showCopyButtons() {
-  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+  for (const button of document.querySelectorAll("[data-copy], .copies")) button.hidden = !navigator.clipboard;
 }
 
 document.addEventListener("keydown", event => {
@@ -18,7 +18,9 @@ document.addEventListener("click", async event => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
   await navigator.clipboard.writeText(button.dataset.copy);
+  const before = button.textContent;
   button.textContent = "Copied";
+  setTimeout(() => (button.textContent = before), 1500);
 });
 
 document.addEventListener("htmx:after:swap", event => {
