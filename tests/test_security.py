@@ -20,7 +20,7 @@ from places import ROOT
 from runs import UNSIGNED
 from targets import make_predictions
 
-from icdbench.data.sources import codiesp, own
+from icdbench.data.sources import codiesp_files, own
 from icdbench.data.sources import mimic_splits as splits
 from icdbench.records import store
 from icdbench.settings import DataError
@@ -186,7 +186,7 @@ def test_no_data_set_or_run_of_another_folder_is_found(name: str, icdbench: Call
 
 
 def test_downloads_go_over_tls() -> None:
-    for address in (codiesp.URL, splits.CAML, splits.EDIN):
+    for address in (codiesp_files.URL, splits.CAML, splits.EDIN):
         assert address.startswith("https://")
 
 

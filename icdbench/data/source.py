@@ -61,8 +61,8 @@ class Source(ABC):
 
     `defaults` and `train` are the data set's own settings of data and training, `expected` says of kinds of findings
     (icdbench.data.quality) why they are known facts of the data and no faults. `download` names what `icdbench data get`
-    fetches, `agreement` the terms that cover the texts, if they may not be passed on; else `licence`, as hubs write it, and
-    `credit` say under which terms they may.
+    fetches, `agreement` the terms that cover the texts, if they may not be passed on; else `licence` says, as hubs write it,
+    under which terms they may.
 
     A subclass gives `data` the type of its own settings. `version` changes when the same raw files would give other
     documents. `by_length`: the prepared order of each split is by number of tokens, else as given.
@@ -76,7 +76,6 @@ class Source(ABC):
     download: str = ""
     agreement: str = ""
     licence: str = ""
-    credit: str = ""
     synthetic: bool = False
     root: Path = Path()
     data: DataSpec = field(default_factory=DataSpec)

@@ -101,7 +101,7 @@ def card(made: Bundle, record: RunRecord, private: str) -> str:
     """The model card: YAML for the hub, then text. `private` says why the weights must not be published."""
     contents, spec = made.contents, record.spec
     known = datasets.scan().get(spec.dataset)
-    licence, credit = (known.licence, known.credit) if known else ("", "")
+    licence, published = (known.licence, known.published) if known else ("", {})
     metadata: dict[str, Any] = {
         "library_name": "icdbench",
         "pipeline_tag": "text-classification",
@@ -112,7 +112,7 @@ def card(made: Bundle, record: RunRecord, private: str) -> str:
         "model-index": [{"name": record.id, "results": [_result(record)]}],
     }
     terms = f"**Do not publish this folder**: {private}." if private else f"Licence: {licence}."
-    if credit:
+    if credit := ", ".join(published[key] for key in ("creator", "url") if key in published):
         terms += f" Training data: {credit}."
     if contents.synthetic:
         terms += " The training notes are synthetic."

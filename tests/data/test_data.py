@@ -22,7 +22,7 @@ from pyarrow import parquet
 from icdbench.codes.icd10 import icd10cm_titles
 from icdbench.data import datasets
 from icdbench.data.source import Raw
-from icdbench.data.sources import codiesp, own, own_tables
+from icdbench.data.sources import codiesp, codiesp_files, own, own_tables
 from icdbench.settings import DataError, SpecError
 from icdbench.spec import FORMER_OPTIONS, DataSpec
 from icdbench.synthetic import MARKER
@@ -76,7 +76,9 @@ def every(small: Path) -> Path:
 def sealed(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, with checksums that say it is version 1.4."""
     place = small / codiesp.FOLDER
-    monkeypatch.setattr(codiesp, "CHECKSUMS", {name: codiesp._digest(place / name) for name in codiesp.CHECKSUMS})
+    monkeypatch.setattr(
+        codiesp_files, "CHECKSUMS", {name: codiesp_files._digest(place / name) for name in codiesp_files.CHECKSUMS}
+    )
     return small
 
 
@@ -638,7 +640,7 @@ def archive(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         made.writestr("README", "not of the corpus")
 
     def retrieve(url: str, known_hash: str | None, fname: str, path: Path, progressbar: bool) -> str:  # noqa: ARG001, FBT001
-        assert url == codiesp.URL
+        assert url == codiesp_files.URL
         return str(shutil.copy(tmp_path / "origin.zip", path / fname))
 
     monkeypatch.setattr("pooch.retrieve", retrieve)
@@ -647,15 +649,15 @@ def archive(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def test_get_puts_a_verified_corpus_in_place_and_nothing_else(archive: Path, sealed: Path, tmp_path: Path) -> None:
     target = tmp_path / "new" / "data"
-    assert "all checksums agree" in codiesp.get(target)
+    assert "all checksums agree" in codiesp_files.get(target)
     assert documents(target) == documents(sealed)
     assert [path.name for path in (target / "codiesp").iterdir()] == [codiesp.FOLDER]
     assert not list(target.rglob("._*"))
     assert not datasets.open("codiesp-p", target, {"embedding_corpus": "all"}).check()
     before = tree(target)
     archive.unlink()
-    assert "already in" in codiesp.get(target)
-    assert "already in" in codiesp.get(sealed)
+    assert "already in" in codiesp_files.get(target)
+    assert "already in" in codiesp_files.get(sealed)
     assert tree(target) == before
 
 
@@ -663,7 +665,7 @@ def test_get_leaves_a_users_own_archive_alone(archive: Path, tmp_path: Path) -> 
     target = tmp_path / "new"
     target.mkdir()
     (target / "codiesp.zip").write_bytes(b"mine")
-    codiesp.get(target)
+    codiesp_files.get(target)
     assert (target / "codiesp.zip").read_bytes() == b"mine"
     assert archive.exists()
 
@@ -691,7 +693,7 @@ def test_get_keeps_nothing_of_a_bad_archive(
     damage(archive)
     target = tmp_path / "new"
     with pytest.raises(DataError, match=message) as caught:
-        codiesp.get(target)
+        codiesp_files.get(target)
     assert "\n" not in str(caught.value)
     assert not [path for path in target.rglob("*") if path != target / "codiesp"]
     assert not list(tmp_path.rglob("escaped"))
@@ -704,14 +706,14 @@ def test_get_says_that_a_download_failed(error: Exception, tmp_path: Path, monke
 
     monkeypatch.setattr("pooch.retrieve", fail)
     with pytest.raises(DataError, match=r"download of https://zenodo\S+ failed: \w.*; try again, or unpack it by hand"):
-        codiesp.get(tmp_path)
+        codiesp_files.get(tmp_path)
     assert not list(tmp_path.rglob("*.zip"))
 
 
 def test_get_says_that_the_data_folder_cannot_be_written(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"data folder '.*file' cannot be written: Not a directory; name another with"):
-        codiesp.get(tmp_path / "file")
+        codiesp_files.get(tmp_path / "file")
     assert archive.exists()
 
 
