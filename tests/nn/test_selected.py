@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
+from joblib import effective_n_jobs
 from scipy.sparse import csc_matrix, csr_matrix, random
 from sklearn.feature_selection import chi2
 from sklearn.linear_model import LogisticRegression
@@ -100,3 +103,17 @@ def test_codes_without_documents_or_without_features_have_their_log_odds() -> No
     alone, own = selected.fit_chosen(features, labels[:, [2]], 1.0, 5)
     assert (coefficients_LV[2] != alone[0]).nnz == 0
     assert intercepts_L[2] == own[0]
+
+
+def test_codes_are_fitted_alike_by_any_number_of_threads(
+    problem: tuple[csr_matrix, csc_matrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L1 up to LIBLINEAR's tolerance: its threads share one generator of random orders."""
+    found = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", threads)
+        assert effective_n_jobs(-1) == min(int(threads), os.cpu_count() or 1)
+        found += [selected.fit_l1(*problem, 1.0), selected.fit_chosen(*problem, 1.0, 9)]
+    for one, other, tolerance in zip(found[:2], found[2:], (0.02, 0), strict=True):
+        assert abs(one[0] - other[0]).max() <= tolerance
+        np.testing.assert_allclose(one[1], other[1], rtol=0, atol=tolerance)
