@@ -170,7 +170,7 @@ function draw(figure) {
   if (figure.dataset.chart === "pairs") return pairs(figure);
   const { chart, section } = figure.dataset, area = figure.querySelector(".plot-area"), width = Math.floor(area.clientWidth);
   if (!width) return;
-  const { systems } = data[section], hidden = hiddenIn(section), at = new Set(d3.range(systems.length).filter((index) => hidden.has(systems[index].label)));
+  const { systems } = data[section], hidden = hiddenIn(section, chart), at = new Set(d3.range(systems.length).filter((index) => hidden.has(systems[index].label)));
   const { used, ends = [], options } = CHARTS[chart](section, at, width - 60), named = width >= 600 && ends.length <= BEST ? ends : [];
   const marginRight = named.length ? Math.min(220, 24 + 7 * d3.max(named, ({ system }) => systems[system].label.length)) : 12;
   const svg = Plot.plot({ className: "plot", width, height: Math.round(Math.min(400, Math.max(260, width * 0.55))), marginLeft: 44, marginRight, marginTop: 28, marginBottom: 40, ...options });
@@ -181,31 +181,32 @@ function draw(figure) {
   figure.querySelectorAll(".legend label").forEach((label, index) => label.classList.toggle("unused", !used[index]));
 }
 
-// The names of the systems that are not drawn: the reader's choice, or at first all but the best and the floors.
-function hiddenIn(section) {
-  const others = data[section].systems.filter(({ floor }) => !floor).slice(BEST);
+// The names of the systems that a chart leaves out: the reader's choice, or at first all but the best that it can show and the floors.
+function hiddenIn(section, chart) {
+  const { systems, runs } = data[section], known = (index) => chart !== "curves" || runs.some((run) => run.system === index && run.history.monitor);
+  const others = systems.filter(({ floor }, index) => !floor && known(index)).slice(BEST);
   return kept.hidden[section] ?? new Set(others.map(({ label }) => label));
 }
 
 function hide(section, hidden) {
   kept.hidden[section] = hidden;
   document.querySelectorAll(`#${section} .chart`).forEach((figure) => {
-    const shown = hiddenIn(section);
-    figure.querySelectorAll(".legend input[type=checkbox]").forEach((box, index) => (box.checked = !shown.has(data[section].systems[index].label)));
+    const left = hiddenIn(section, figure.dataset.chart);
+    figure.querySelectorAll(".legend input").forEach((box, index) => (box.checked = !left.has(data[section].systems[index].label)));
     draw(figure);
   });
 }
 
 function legend(figure) {
-  const { section } = figure.dataset, { systems } = data[section], list = figure.querySelector(".legend");
+  const { chart, section } = figure.dataset, { systems } = data[section], list = figure.querySelector(".legend");
   systems.forEach(({ label: name }, index) => {
-    const box = make("input", { type: "checkbox", checked: !hiddenIn(section).has(name), dataset: { system: index } }), swatch = d3.create("svg").attr("class", "swatch").attr("width", 28).attr("height", 14).attr("aria-hidden", true);
+    const box = make("input", { type: "checkbox", checked: !hiddenIn(section, chart).has(name), dataset: { system: index } }), swatch = d3.create("svg").attr("class", "swatch").attr("width", 28).attr("height", 14).attr("aria-hidden", true);
     const shape = { circle: d3.symbolCircle, square: d3.symbolSquare, triangle: d3.symbolTriangle, diamond: d3.symbolDiamond, star: d3.symbolStar, wye: d3.symbolWye, cross: d3.symbolCross }[symbol(index)];
     swatch.append("line").attr("x1", 0).attr("x2", 28).attr("y1", 7).attr("y2", 7).attr("stroke", colour(index)).attr("stroke-width", 2).attr("stroke-dasharray", dash(index));
     swatch.append("path").attr("d", d3.symbol(shape, 50)()).attr("transform", "translate(14,7)").attr("fill", colour(index));
     list.append(make("label", {}, box, swatch.node(), make("span", { textContent: name })));
     box.addEventListener("change", () => {
-      const hidden = new Set(hiddenIn(section));
+      const hidden = new Set(hiddenIn(section, chart));
       if (box.checked) hidden.delete(name);
       else hidden.add(name);
       hide(section, hidden);
