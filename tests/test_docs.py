@@ -41,6 +41,7 @@ NOT_RUN = {
     "duallaat.icdbench": "needs a run of duallaat, as tests/inference/test_other_codes.py has one",
     "precision=bf16-mixed": "needs a CPU with instructions for it, as tests/training/test_mixed.py does",
     "--track": "needs the extra, as tests/experiments/test_tracking.py does",
+    "--to onnx": "needs the extra, as tests/inference/test_onnx.py does",
     "torchrun": "starts processes, as tests/training/test_devices.py does",
 }
 # What stands for a reader's own names, and for data that not every machine has.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("icdbench")
 app = typer.Typer()
-BUNDLE_FORMATS = ("hf",)  # of `bundle --to`
+BUNDLE_FORMATS = ("hf", "onnx")  # of `bundle --to`
 
 
 @app.command("bundle")
@@ -53,7 +53,8 @@ def write_bundle(
         tuple[str, Path] | None,
         typer.Option(
             metavar="FORMAT PATH",
-            help="In place of --out. hf DIR: a folder for Hugging Face, with weights, configuration and model card.",
+            help="In place of --out. hf DIR: a folder for Hugging Face, with weights, configuration and model card. "
+            "onnx FILE: the network, if it is not recurrent.",
         ),
     ] = None,
     public: Annotated[  # noqa: FBT002
@@ -65,23 +66,26 @@ def write_bundle(
 ) -> None:
     """Write a trained model, its words, codes and thresholds to one file, for use elsewhere."""
     if (out is None) == (to is None):
-        raise SpecError("say where to write: either --out FILE or --to hf DIR")
-    if to is not None and to[0] not in BUNDLE_FORMATS:
-        raise SpecError(f"--to: no format '{to[0]}'{nearest(to[0], BUNDLE_FORMATS)}")
-    if public and (to is None or to[0] != "hf"):
+        raise SpecError("say where to write: --out FILE, --to hf DIR or --to onnx FILE")
+    fmt, place = ("", out) if to is None else to
+    if to is not None and fmt not in BUNDLE_FORMATS:
+        raise SpecError(f"--to: no format '{fmt}'{nearest(fmt, BUNDLE_FORMATS)}")
+    if public and fmt != "hf":
         raise SpecError("--public belongs to --to hf, whose card says it")
+    assert place is not None
     from icdbench.data import datasets
-    from icdbench.inference import bundle, hub
+    from icdbench.inference import bundle, hub, onnx
 
     with shown_progress() as report:
         made = bundle.of_run(run_id, results, data, dataset, report)
-    if to is not None:
-        out = to[1]
-        hub.write(made, bundle.finished(run_id, results)[1], out, public=public)
+    if fmt == "hf":
+        hub.write(made, bundle.finished(run_id, results)[1], place, public=public)
+    elif fmt == "onnx":
+        onnx.write(made, place)
     else:
-        bundle.write(made, out)
-    size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
-    echo(f"{out}: {made.contents.run}, {size / 1e6:.1f} MB")
+        bundle.write(made, place)
+    size = sum(file.stat().st_size for file in (place.iterdir() if place.is_dir() else [place]))
+    echo(f"{place}: {made.contents.run}, {size / 1e6:.1f} MB")
     known = datasets.scan().get(made.contents.dataset)
     covered = known.agreement if known else ""
     echo(
@@ -263,9 +267,9 @@ def _draw_clouds(
 
 
 def _write_marks(place: Path, predictor: predict.Predictor, text: str, code: str, method: str, top: int) -> None:
-    from icdbench.inference import brat
+    from icdbench.inference import explain
 
-    for path in brat.write(place, predictor, text, code, method, top):
+    for path in explain.write_marks(place, predictor, text, code, method, top):
         echo(str(path), err=True)
 
 

@@ -20,13 +20,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from rich.text import Text
 from torch import Tensor, nn
 
-from icdbench.data import batches
+from icdbench.data import batches, datasets, export
 from icdbench.host import output
 from icdbench.inference.predict import Predictor, Reading
 from icdbench.nn import WORDS, Positions, Shown, watched
@@ -370,3 +371,24 @@ def pieces(found: Explanation, text: str) -> list[tuple[str, float]]:
         parts += [(text[done:start], 0.0), (text[start:end], weight / largest)]
         done = end
     return [*parts, (text[done:], 0.0)]
+
+
+def write_marks(place: Path, predictor: Predictor, text: str, code: str, method: str, top: int) -> list[Path]:
+    """Write a note and the `top` words that speak most for its code, or for each code above the threshold, for BRAT: two files.
+
+    `place` is their path without suffix. Raises SpecError, DataError as `explain`, and SpecError if they are there already.
+    """
+    forward = Pass(predictor, text)
+    codes = [code] if code else [each.code for each in forward.reading(None, "tuned").codes if each.above]
+    found = [explained(forward, each, method) for each in codes or [""]]
+    marks = {each.code: [[span] for span in strongest_spans(each, top)] for each in found}
+    titles = {each.code: each.title for each in found}
+    return export.annotate(place.parent, place.name, text, marks, titles, datasets.code_system(predictor.codes))
+
+
+def strongest_spans(found: Explanation, count: int) -> Sequence[tuple[int, int]]:
+    """Where in the text the `count` words stand that speak most for the code; words side by side are one span."""
+    strongest = np.argsort(-found.weights, kind="stable")[:count]
+    places = np.sort(strongest[found.weights[strongest] > 0])
+    runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    return [(found.spans[run[0]][0], found.spans[run[-1]][1]) for run in runs if len(run)]

@@ -68,7 +68,7 @@ def linear(hidden_XK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tenso
             return _widened(functional.linear(hidden_XK, weight_NK, bias_N))
         with torch.autocast(hidden_XK.device.type, enabled=False):
             return functional.linear(hidden_XK.to(weight_NK), weight_NK, bias_N)
-    if hidden_XK.numel() * len(weight_NK) <= SMALL or not _plain(hidden_XK, weight_NK):
+    if not _plain(hidden_XK, weight_NK) or hidden_XK.numel() * len(weight_NK) <= SMALL:
         return functional.linear(hidden_XK, weight_NK, bias_N)
     mapped_MN: Tensor = _Linear.apply(hidden_XK.flatten(0, -2), weight_NK)  # type: ignore[no-untyped-call]
     mapped_XN = mapped_MN.view(*hidden_XK.shape[:-1], -1)
@@ -162,7 +162,7 @@ BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a
 
 def _in_blocks(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> bool:
     """Whether the weights are too many to be kept, on a CPU: torch's kernel for one uses slow products, and knows equal widths only."""
-    return len(queries_LF) * values_BPH.shape[1] > BLOCK_CELLS and _plain(queries_LF, keys_BPF, values_BPH)
+    return _plain(queries_LF, keys_BPF, values_BPH) and len(queries_LF) * values_BPH.shape[1] > BLOCK_CELLS
 
 
 class _BlockedAttention(torch.autograd.Function):
@@ -382,8 +382,8 @@ class _GatedSteps(torch.autograd.Function):
 
 
 def _plain(*tensors: Tensor) -> bool:
-    """Whether all are of one type on a CPU, with no mixed precision."""
-    return _alike(*tensors) and not _mixed(tensors[0])
+    """Whether all are of one type on a CPU, with no mixed precision, and computed now, not traced for an export."""
+    return not torch.compiler.is_compiling() and _alike(*tensors) and not _mixed(tensors[0])
 
 
 def _alike(*tensors: Tensor) -> bool:

@@ -12,8 +12,7 @@ from finished import run_of
 import icdbench as library
 from icdbench.data.export import annotate
 from icdbench.data.sources import own_marks
-from icdbench.inference.brat import strongest_spans
-from icdbench.inference.explain import Explanation
+from icdbench.inference.explain import Explanation, strongest_spans
 
 pytestmark = pytest.mark.slow
 

@@ -90,8 +90,8 @@ def test_weights_that_began_with_vectors_of_ones_own_are_not_marked_public(recor
         (("--to", "hf", "made", "--public"), "--public: the weights of"),
         (("--to", "hg", "made"), "no format 'hg'; did you mean 'hf'?"),
         (("--to", "hf", "results"), "'results' is there already and not empty"),
-        ((), "either --out FILE or --to hf DIR"),
-        (("--out", "made", "--to", "hf", "made"), "either --out FILE or --to hf DIR"),
+        ((), "say where to write: --out FILE"),
+        (("--out", "made", "--to", "hf", "made"), "say where to write: --out FILE"),
         (("--out", "made", "--public"), "--public belongs to --to hf"),
     ],
 )
