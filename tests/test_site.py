@@ -83,3 +83,10 @@ def test_the_reference_has_all_that_is_offered() -> None:
     assert members == set(api.__all__)
     named = {name.rpartition(".")[2] for name in re.findall(r"(?m)^::: (.*)$", text)}
     assert set(icdbench.__all__) - {"tune_process"} <= members | named
+
+
+def test_pictures_are_small_and_those_of_the_script() -> None:
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "docs").glob("*.png")}
+    script = (ROOT / "docs" / "screenshots.py").read_text(encoding="utf-8")
+    assert set(re.findall(r'"(\w+\.png)"', script)) == set(pictures)
+    assert max(pictures.values()) < 200_000  # bytes
