@@ -101,7 +101,7 @@ def words_of(command: str, folder: Path) -> list[str]:
     for number, (option, value) in enumerate(itertools.pairwise(words)):
         if option in SHORT:
             words[number + 1] = SHORT[option]
-        elif option == "--run" or (words[0] in {"bundle", "show", "delete"} and number == 0):
+        elif folder != Path() and (option == "--run" or (words[0] in {"bundle", "show", "delete"} and number == 0)):
             words[number + 1] = run_of(folder, "jlan" if "jlan" in value or value == "OTHER" else "caml")
         elif option == "--code":
             words[number + 1] = "428.0"
