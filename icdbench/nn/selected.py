@@ -9,6 +9,7 @@ Shapes in names: N documents, V features, L codes, C codes of one part, K featur
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -87,8 +88,10 @@ def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[cs
     """Fit each code with an L1 penalty on all features: coefficients [L, V] and intercepts [L].
 
     The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, the intercept penalised as a weight. A code begins with the
-    features of steepest gradient; those whose gradient still exceeds the penalty join, until none does.
+    features of steepest gradient; those whose gradient still exceeds the penalty join, until none does. LIBLINEAR draws its
+    order from one generator of the process, so with an L1 penalty one thread is in it at a time.
     """
+    solving = threading.Lock()
     size, by_column = features_NV.shape[0], features_NV.tocsc()
     spread_V = np.bincount(features_NV.indices, features_NV.data, minlength=features_NV.shape[1])
 
@@ -112,7 +115,9 @@ def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[cs
             joining = joining[np.argsort(-excess_V[joining], kind="stable")[:most]]
             kept = active[coefficients != 0]
             active = np.union1d(kept, joining)
-            coefficients, intercept = fit_few(by_column[:, active].tocsr(), labels_N, C, "l1")
+            few_NK = by_column[:, active].tocsr()
+            with solving:
+                coefficients, intercept = fit_few(few_NK, labels_N, C, "l1")
         return active[coefficients != 0], coefficients[coefficients != 0], intercept
 
     return _of_all(fitted, features_NV, labels_NL)
