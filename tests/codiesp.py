@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icdbench.data.sources import codiesp
+from icdbench.data.sources import codiesp_files
 
 TABLES = {
     ("train", "D"): {"S1-1": ["K52.9", "r55"], "S1-2": ["r55", "r55", "w19.xxx"], "S2-1": ["k52.1"]},
@@ -25,7 +25,7 @@ IDS = {"train": ["S1-1", "S1-2", "S2-1"], "dev": ["S3-1"], "test": ["S1-3", "S4-
 
 def small(root: Path) -> Path:
     """A data folder with a CodiEsp of six documents."""
-    place = root / codiesp.FOLDER
+    place = root / codiesp_files.FOLDER
     for part, ids in IDS.items():
         for folder, greeting in (("text_files_en", "the patient"), ("text_files", "el paciente")):
             (place / part / folder).mkdir(parents=True)

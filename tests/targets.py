@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 
 from icdbench import registry
 from icdbench.data import datasets, encode
-from icdbench.data.sources import codiesp
+from icdbench.data.sources import codiesp_files
 from icdbench.inference import bundle
 from icdbench.presentation import catalog
 from icdbench.records import store
@@ -78,7 +78,7 @@ def mimic(table: str) -> Target:
 
 
 def make_codiesp(folder: Path) -> Path:
-    return small_codiesp(folder) / codiesp.FOLDER / "train" / "trainD.tsv"
+    return small_codiesp(folder) / codiesp_files.FOLDER / "train" / "trainD.tsv"
 
 
 def own(suffix: str) -> Target:

@@ -28,7 +28,7 @@ from pyarrow import feather, parquet
 
 import icdbench.run as runner
 from icdbench.data import datasets
-from icdbench.data.sources import codiesp
+from icdbench.data.sources import codiesp_files
 from icdbench.inference import bundle
 from icdbench.run import Request
 from icdbench.settings import DataError
@@ -396,7 +396,7 @@ def test_truth_of_synthetic_tables(table: str, icdbench: Call, tmp_path: Path) -
 
 
 def codiesp_folder(root: Path) -> Path:
-    place = root / codiesp.FOLDER
+    place = root / codiesp_files.FOLDER
     for part, numbers in (
         ("train", range(1, 7)),
         ("dev", range(7, 10)),

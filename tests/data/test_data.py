@@ -75,7 +75,7 @@ def every(small: Path) -> Path:
 @pytest.fixture
 def sealed(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, with checksums that say it is version 1.4."""
-    place = small / codiesp.FOLDER
+    place = small / codiesp_files.FOLDER
     monkeypatch.setattr(
         codiesp_files, "CHECKSUMS", {name: codiesp_files._digest(place / name) for name in codiesp_files.CHECKSUMS}
     )
@@ -428,7 +428,7 @@ def test_codiesp_evidence_stands_in_the_spanish_texts(small: Path) -> None:
     assert [texts["S1-1"].text[begin:end] for begin, end in found["S1-1"]["r55"]] == ["paciente", "el", "mg"]
     procedures = evidence(small, "codiesp-p", language="es")
     assert procedures == {"S1-1": {"bw03zzz": [(12, 18)]}, "S4-1": {"0d11": [(0, 2)]}}
-    table = small / codiesp.FOLDER / "dev" / "devX.tsv"
+    table = small / codiesp_files.FOLDER / "dev" / "devX.tsv"
     table.write_text("S3-1\tDIAGNOSTICO\tr55.1\tel\t0 2\n", encoding="utf-8")
     assert (evidence(small, "codiesp-d3", language="es") or {})["S3-1"] == {"r55": [(0, 2)]}
     table.write_text("S3-1\tDIAGNOSTICO\tr55\tel\t0 2;5\n", encoding="utf-8")
@@ -449,7 +449,7 @@ def test_codiesp_reads_the_languages_of_a_document_after_each_other(small: Path)
     assert both.keys() == english.keys()
     assert evidence(small, "codiesp-d", language="both") == evidence(small, "codiesp-d", language="es")
     assert datasets.open("codiesp-d", small, {"language": "both"}).titles(["r55"]) == {"r55": "Syncope and collapse"}
-    fewer = small / codiesp.FOLDER / "train" / "text_files_en" / "S2-1.txt"
+    fewer = small / codiesp_files.FOLDER / "train" / "text_files_en" / "S2-1.txt"
     fewer.unlink()
     with pytest.raises(DataError, match=r"train/text_files_en has no text of 'S2-1', another language has; unless"):
         documents(small, language="both")
@@ -458,7 +458,7 @@ def test_codiesp_reads_the_languages_of_a_document_after_each_other(small: Path)
 def test_codiesp_is_found_in_or_below_the_data_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = prepared("codiesp-d", small, **TINY)
     (small / "codiesp").mkdir()
-    (small / codiesp.FOLDER).rename(small / "codiesp" / codiesp.FOLDER)
+    (small / codiesp_files.FOLDER).rename(small / "codiesp" / codiesp_files.FOLDER)
     assert prepared("codiesp-d", small, **TINY).fingerprint == given.fingerprint, "the place is not the content"
     monkeypatch.setenv("ICDBENCH_DATA", str(small))
     assert same(prepared("codiesp-d", None, **TINY), given)
@@ -481,7 +481,7 @@ def test_background_texts_serve_word_vectors_only(small: Path) -> None:
 def test_hidden_and_other_files_are_no_documents(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = datasets.open("codiesp-d", small)
     before, content = documents(small), opened.fingerprint()
-    texts = small / codiesp.FOLDER / "train" / "text_files_en"
+    texts = small / codiesp_files.FOLDER / "train" / "text_files_en"
     (texts / ".DS_Store").write_bytes(b"\0\xff")
     (texts / "._S1-1.txt").write_bytes(b"\0\xff")
     (texts.parent / "notes.md").write_text("mine")
@@ -492,7 +492,7 @@ def test_hidden_and_other_files_are_no_documents(small: Path, monkeypatch: pytes
 
 
 def test_a_byte_order_mark_is_no_part_of_an_id(small: Path) -> None:
-    before, table = documents(small), small / codiesp.FOLDER / "train" / "trainD.tsv"
+    before, table = documents(small), small / codiesp_files.FOLDER / "train" / "trainD.tsv"
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
     assert documents(small) == before
 
@@ -525,14 +525,14 @@ def cut(path: Path) -> None:
 def test_a_damaged_codiesp_is_one_line_that_names_the_file(
     name: str, damage: Callable[[Path], object], message: str, small: Path
 ) -> None:
-    damage(small / codiesp.FOLDER / name)
+    damage(small / codiesp_files.FOLDER / name)
     with pytest.raises(DataError, match=message) as caught:
         prepared("codiesp-d", small, **TINY)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_background_is_no_hindrance_to_who_does_not_use_it(small: Path) -> None:
-    shutil.rmtree(small / codiesp.FOLDER / "background")
+    shutil.rmtree(small / codiesp_files.FOLDER / "background")
     assert len(prepared("codiesp-d", small, **TINY, embedding_corpus="train").background) == 0
 
 
@@ -541,7 +541,7 @@ def test_codiesp_other_than_published_is_used_but_stated(sealed: Path, tmp_path:
     assert "differs_from_version_1.4" not in intact.facts
     assert not intact.notices
     shutil.copytree(sealed, tmp_path / "mine")
-    table = tmp_path / "mine" / codiesp.FOLDER / "train" / "trainD.tsv"
+    table = tmp_path / "mine" / codiesp_files.FOLDER / "train" / "trainD.tsv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))  # cut at the end of a line
     cut_off = prepared("codiesp-d", tmp_path / "mine", **TINY)
     assert cut_off.facts["differs_from_version_1.4"] == "train/trainD.tsv"
@@ -553,7 +553,7 @@ def test_check_tells_missing_from_altered_and_looks_at_what_is_used_only(sealed:
         return datasets.open(name, sealed, changes).check()
 
     assert check() == check(language="es") == check(language="both") == []
-    place = sealed / codiesp.FOLDER
+    place = sealed / codiesp_files.FOLDER
     (place / "dev" / "devD.tsv").unlink()
     cut(place / "test" / "text_files_en" / "S4-1.txt")
     (place / "train" / "trainP.tsv").unlink()
@@ -599,7 +599,7 @@ def test_icd10cm_titles_of_codes_that_coders_cut() -> None:
 
 
 def test_a_change_of_settings_or_content_is_another_key(small: Path) -> None:
-    place = small / codiesp.FOLDER
+    place = small / codiesp_files.FOLDER
     seen = {prepared("codiesp-d", small, **TINY).key}
 
     def fresh(**changes: object) -> None:
@@ -651,7 +651,7 @@ def test_get_puts_a_verified_corpus_in_place_and_nothing_else(archive: Path, sea
     target = tmp_path / "new" / "data"
     assert "all checksums agree" in codiesp_files.get(target)
     assert documents(target) == documents(sealed)
-    assert [path.name for path in (target / "codiesp").iterdir()] == [codiesp.FOLDER]
+    assert [path.name for path in (target / "codiesp").iterdir()] == [codiesp_files.FOLDER]
     assert not list(target.rglob("._*"))
     assert not datasets.open("codiesp-p", target, {"embedding_corpus": "all"}).check()
     before = tree(target)
@@ -681,9 +681,9 @@ def add(archive: Path, name: str) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), r"codiesp\.zip is damaged"),
         (lambda path: path.write_bytes(b"<html>not found</html>"), r"codiesp\.zip is damaged"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b"\x08\x00", b"\x63\x00")), r"codiesp\.zip is damaged"),
-        (lambda path: add(path, f"{codiesp.FOLDER}/../../../escaped"), r"holds a path outside its folder: '\.\./\.\./\.\./"),
-        (lambda path: add(path, f"{codiesp.FOLDER}//tmp/escaped"), "holds a path outside its folder: '/tmp/escaped'"),
-        (lambda path: add(path, f"{codiesp.FOLDER}/train/text_files/S7-1.txt"), "differs from CodiEsp 1.4 in train/text_"),
+        (lambda path: add(path, f"{codiesp_files.FOLDER}/../../../escaped"), r"holds a path outside its folder: '\.\./\.\./\.\./"),
+        (lambda path: add(path, f"{codiesp_files.FOLDER}//tmp/escaped"), "holds a path outside its folder: '/tmp/escaped'"),
+        (lambda path: add(path, f"{codiesp_files.FOLDER}/train/text_files/S7-1.txt"), "differs from CodiEsp 1.4 in train/text_"),
         (lambda path: zipfile.ZipFile(path, "w").close(), "differs from CodiEsp 1.4 in train/trainD.tsv"),
     ],
 )  # fmt: skip
@@ -725,7 +725,7 @@ Load = Callable[..., Corpus]
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     """Encodes a data set of the real corpus, without background texts unless asked for."""
-    if not (REAL / codiesp.FOLDER).is_dir():
+    if not (REAL / codiesp_files.FOLDER).is_dir():
         pytest.skip(f"CodiEsp is not in {REAL}")
     cache = tmp_path_factory.mktemp("cache")
 
@@ -824,7 +824,7 @@ def test_every_real_diagnosis_has_a_title(real: Load) -> None:
     icd10cm_titles([])  # imports the package without its warnings
     import simple_icd_10_cm as icd10
 
-    tables = [REAL / codiesp.FOLDER / part / f"{part}D.tsv" for part in codiesp.SPLITS.values()]
+    tables = [REAL / codiesp_files.FOLDER / part / f"{part}D.tsv" for part in codiesp.SPLITS.values()]
     all_codes = {line.split("\t")[1] for table in tables for line in table.read_text(encoding="utf-8").splitlines()}
     listed = {code for code in all_codes if icd10.is_valid_item(code.upper())}
     with_a = {code for code in all_codes - listed if icd10.is_valid_item(f"{code.upper()}A")}

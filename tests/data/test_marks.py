@@ -11,7 +11,7 @@ from conftest import Call
 from runs import record
 
 from icdbench.data import datasets
-from icdbench.data.sources import codiesp
+from icdbench.data.sources import codiesp_files
 from icdbench.presentation import tables
 from icdbench.records import comparable
 from icdbench.settings import DataError, UnsuitableError
@@ -50,7 +50,7 @@ def test_a_mark_keeps_its_words_together_across_gaps(small: Path) -> None:
 
 
 def test_marks_of_codes_that_a_document_has_not_are_left_out(small: Path) -> None:
-    train = small / codiesp.FOLDER / "train" / "trainX.tsv"
+    train = small / codiesp_files.FOLDER / "train" / "trainX.tsv"
     train.write_text("S1-1\tDIAGNOSTICO\tk52.1\tel\t0 2\nS1-1\tDIAGNOSTICO\tr55\t500\t19 22\n", encoding="utf-8")
     found = corpus(small).splits["train"].marks
     assert found is not None
@@ -60,7 +60,7 @@ def test_marks_of_codes_that_a_document_has_not_are_left_out(small: Path) -> Non
 def test_marks_of_validation_and_test_documents_change_nothing(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = corpus(small)
     for part, row in (("dev", "S3-1\tDIAGNOSTICO\tr55\tmg\t23 25\n"), ("test", "S1-3\tDIAGNOSTICO\tk52.9\tel\t0 2\n")):
-        (small / codiesp.FOLDER / part / f"{part}X.tsv").write_text(row, encoding="utf-8")
+        (small / codiesp_files.FOLDER / part / f"{part}X.tsv").write_text(row, encoding="utf-8")
     monkeypatch.setenv("ICDBENCH_CACHE", str(small / "another cache"))  # nothing is remembered
     after = corpus(small)
     assert (after.key, after.fingerprint, after.facts) == (before.key, before.fingerprint, before.facts)
@@ -74,7 +74,7 @@ def test_marks_of_validation_and_test_documents_change_nothing(small: Path, monk
 
 def test_marks_of_training_documents_are_content(small: Path) -> None:
     usual, before = corpus(small, spans=False), corpus(small)
-    train = small / codiesp.FOLDER / "train" / "trainX.tsv"
+    train = small / codiesp_files.FOLDER / "train" / "trainX.tsv"
     train.write_text("S1-1\tDIAGNOSTICO\tr55\tmg\t23 25\n", encoding="utf-8")
     after = corpus(small)
     assert len({usual.fingerprint, before.fingerprint, after.fingerprint}) == 3
