@@ -94,8 +94,8 @@ def test_what_should_be_known_is_said_once(caplog: pytest.LogCaptureFixture) -> 
     lines = [record.getMessage() for record in caplog.records]
     expected = (
         "600 training documents, fewer than 2,000: settings for small data in place of the published ones "
-        "(dr-caml train.learning_rate=0.003; jlan train.batch_size=4, train.monitor=map, jlan.kernel_size=3); "
-        "MODEL@published has those"
+        "(dr-caml train.learning_rate=0.003; jlan train.batch_size=4, train.monitor=map, jlan.kernel_size=3, "
+        "jlan.dropout=0.65); MODEL@published has those"
     )
     assert lines == [expected]
 

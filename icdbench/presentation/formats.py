@@ -203,7 +203,8 @@ def _formatted(grid: Grid, form: Format) -> str:
     header, *rows = [[text(cell, form.first if not i else form.escape) for i, cell in enumerate(row)] for row in lines]
     align = ["left" if heading in LEFT else "right" for heading in grid.header]
     body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
-    for rule in ("toprule", "midrule", "bottomrule"):  # tabulate's own booktabs style would escape a second time
+    booktabs = ("toprule", "midrule", "bottomrule") if form is MARKUP["latex"] else ()
+    for rule in booktabs:  # tabulate's own booktabs style would escape a second time
         body = body.replace(r"\hline", f"\\{rule}", 1)
     inner = body.removeprefix("<table>\n").removesuffix("\n</table>")
     notes = form.separator.join(text(note, form.note) for note in grid.notes)

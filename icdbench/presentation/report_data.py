@@ -61,7 +61,7 @@ def section_data(
                 "device": run.device,
                 "versions": versions(run),
                 "threshold": run.threshold.get("tuned"),
-                "figures": [None if figures.get(key) is None else _short(figures[key], 5) for key in keys],
+                "figures": [None if figures.get(key) is None else _short(figures[key], 6) for key in keys],
                 "history": {
                     key: [None if key not in epoch else _short(epoch[key], 4) for epoch in epochs]
                     for epochs in [[epoch.figures for epoch in run.history]]

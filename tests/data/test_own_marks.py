@@ -52,7 +52,6 @@ TEXTS = st.text(alphabet="ab é😀\n\r\t\u2028\x85", min_size=4, max_size=40).f
 
 
 @pytest.mark.slow
-@pytest.mark.uncounted
 @settings(max_examples=50)
 @given(text=TEXTS, data=st.data())
 def test_any_marks_read_back_by_their_words(

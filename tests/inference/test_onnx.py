@@ -21,7 +21,7 @@ from icdbench.types import Batch
 
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 SYSTEMS = [  # variants `published` compute what the model does; encoders have a test of their own
     name

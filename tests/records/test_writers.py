@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpora import Row, write
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from pyarrow import parquet
@@ -217,6 +217,7 @@ TABLES = {"md": markdown, "latex": latex, "html": html}
 
 @pytest.mark.parametrize("fmt", MARKUP)
 @settings(max_examples=150, deadline=None)
+@example(cells=[*"012345", r"\hline", *"78"], best=set())
 @given(
     st.lists(CELLS.filter(lambda cell: output.one_line(cell) != ""), min_size=9, max_size=9),
     st.sets(st.integers(3, 6)),
