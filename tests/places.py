@@ -1,7 +1,9 @@
 """Where the repository is, and what is given beside it."""
 
+import importlib.util
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -13,3 +15,13 @@ def committed_records() -> list[Path]:
     command = ("git", "-C", str(ROOT), "ls-files", "results/**/record.json")
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [ROOT / name for name in listed.splitlines()]
+
+
+def site_hook(name: str) -> ModuleType:
+    """A hook of mkdocs.yml, a file of docs/ that is part of no package."""
+    spec = importlib.util.spec_from_file_location(f"{name}_of_the_site", ROOT / "docs" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

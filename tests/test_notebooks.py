@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
-from places import ROOT
+from places import ROOT, site_hook
 
 import icdbench
 
@@ -20,13 +19,7 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture(scope="module")
 def pages() -> ModuleType:
-    """The hook of mkdocs.yml."""
-    spec = importlib.util.spec_from_file_location("notebooks_of_the_site", ROOT / "docs" / "notebooks.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return site_hook("notebooks")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from types import ModuleType
 
 import pytest
 from conftest import Call
-from places import ROOT
+from places import ROOT, site_hook
 
 import icdbench
 from icdbench import api, registry
@@ -20,13 +19,7 @@ pytest.importorskip("mkdocs", reason="pip install 'icdbench[docs]'")
 
 @pytest.fixture(scope="module")
 def pages() -> ModuleType:
-    """The hook of mkdocs.yml."""
-    spec = importlib.util.spec_from_file_location("pages_of_the_site", ROOT / "docs" / "pages.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return site_hook("pages")
 
 
 @pytest.mark.parametrize("name", registry.entries())
