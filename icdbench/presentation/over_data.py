@@ -1,12 +1,14 @@
-"""Systems over several data sets: which of them the stored runs allow to compare, their ranks, and these as a table."""
+"""Systems over several data sets: their ranks, and how far two data sets agree on the order of systems, as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from icdbench.evaluation import across, bootstrap
 from icdbench.presentation.cells import SystemRow, common_settings, mark_best, systems_in
@@ -17,6 +19,7 @@ from icdbench.spec import Benchmark
 from icdbench.types import FloatArray
 
 FEWEST = across.FEWEST
+FEWEST_IN_ORDER = 5  # systems, for a rank correlation
 
 
 class OverData(NamedTuple):
@@ -37,11 +40,8 @@ def compared(
     Without `models` every model counts, variants left out. Settings that users changed do not. Of several settings or
     versions of a system the one with the most seeds counts, then the newest.
     """
-    blocks = comparable.blocks(records)
-    found = []
-    for name, block in zip(block_names(blocks), blocks, strict=True):
-        found.append((name, _means(benchmark, block, models or benchmark.models, mix=mix)))
-    found.sort(key=lambda each: (-len(each[1]), each[0]))
+    by_data_set = _by_data_set(benchmark, records, models, mix=mix)
+    found = sorted(by_data_set.items(), key=lambda each: (-len(each[1]), each[0]))
     for number in range(len(found), FEWEST - 1, -1):
         common = sorted(set.intersection(*(set(means) for _, means in found[:number])))
         if len(common) >= FEWEST:
@@ -63,14 +63,23 @@ def compared(
     return OverData(names, common, figures, [across.ranking(each) for each in figures], "; ".join(left_out))
 
 
+def _by_data_set(
+    benchmark: Benchmark, records: Sequence[RunRecord], models: Sequence[str] = (), *, mix: bool, variants: bool = False
+) -> dict[str, dict[str, list[float]]]:
+    """For each data set its systems, and for each of these the mean over seeds of each metric."""
+    blocks = comparable.blocks(records)
+    names = zip(block_names(blocks), blocks, strict=True)
+    asked = models or benchmark.models
+    return {name: _means(benchmark, block, asked, mix=mix, variants=variants) for name, block in names}
+
+
 def _means(
-    benchmark: Benchmark, block: Sequence[RunRecord], models: Sequence[str], *, mix: bool
+    benchmark: Benchmark, block: Sequence[RunRecord], models: Sequence[str], *, mix: bool, variants: bool
 ) -> dict[str, list[float]]:
     """For each system of a data set the mean over seeds of each metric."""
     _, runs = common_settings(block)
-    usable = [
-        run for run in runs if not run.changed and (run.spec.system in models if models else not run.spec.variant)
-    ]
+    wanted = [run for run in runs if (run.spec.system in models if models else variants or not run.spec.variant)]
+    usable = [run for run in wanted if not run.changed]
     rows: dict[str, SystemRow] = {}
     for row in systems_in(usable, [], mix=mix):
         rows[row.system] = max(rows.get(row.system, row), row, key=_standing)
@@ -88,9 +97,11 @@ def _standing(row: SystemRow) -> tuple[int, str]:
 
 def table(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = False) -> list[Grid]:
     """A table for each metric: mean ranks, and the figures behind them on each data set; the best mean rank first."""
+    alike = agreement(benchmark, _by_data_set(benchmark, records, mix=mix, variants=True))
     found = compared(benchmark, records, mix=mix)
     if isinstance(found, str):
-        return [Grid(benchmark.title, ["system", "mean rank"], [], [f"{found[0].upper()}{found[1:]}."])]
+        lacking = Grid(benchmark.title, ["system", "mean rank"], [], [f"{found[0].upper()}{found[1:]}."])
+        return [lacking, *([alike] if alike.rows else [])]
     grids = []
     for (heading, _), figures_NK, ranking in zip(benchmark.metrics, found.figures, found.rankings, strict=True):
         cells = mark_best([[Cell(100 * figure) for figure in figures_N] for figures_N in figures_NK.T])
@@ -98,7 +109,25 @@ def table(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = Fal
         rows: list[list[Value]] = [[found.systems[at], Cell(ranking.mean_K[at], digits=2), *cells[at]] for at in order]
         notes = [f"{benchmark.caption} Percent, means over seeds.", *about(ranking, found)]
         grids.append(Grid(f"{benchmark.title}: {heading}", ["system", "mean rank", *found.data_sets], rows, notes))
-    return grids
+    return [*grids, alike] if alike.rows else grids
+
+
+def agreement(benchmark: Benchmark, found: Mapping[str, Mapping[str, Sequence[float]]]) -> Grid:
+    """Spearman's correlation of every two data sets over the systems that both have, for each metric; the closest first."""
+    correlated: list[tuple[list[float], list[Value]]] = []
+    for one, other in itertools.combinations(sorted(found), 2):
+        common = sorted(found[one].keys() & found[other].keys())
+        if len(common) >= FEWEST_IN_ORDER:
+            figures = [np.array([found[name][system] for system in common]).T for name in (one, other)]
+            orders = [float(stats.spearmanr(*pair).statistic) for pair in zip(*figures, strict=True)]
+            correlated.append((orders, [one, other, len(common), *(Cell(order, digits=2) for order in orders)]))
+    rows = [row for _, row in sorted(correlated, key=lambda each: each[0], reverse=True)]
+    headings = ["data set", "and", "systems", *(heading for heading, _ in benchmark.metrics)]
+    notes = [
+        "Spearman's rank correlation over the systems and variants that have runs on both, from their means over seeds.",
+        f"Left out: data sets with fewer than {FEWEST_IN_ORDER} of these in common.",
+    ]
+    return Grid("Do two data sets put systems in the same order?", headings, rows, notes)
 
 
 def p_words(p: float) -> str:

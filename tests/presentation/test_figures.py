@@ -321,7 +321,7 @@ def ranked_runs(places: Sequence[str] = PLACES, skills: dict[str, float] = SKILL
 
 def test_ranks_show_each_system_at_its_mean_rank() -> None:
     figure = drawn("ranks", ranked_runs())
-    assert [axes.get_title("left").partition(":")[0] for axes in figure.axes] == ["MAP", "F1 micro tuned"]
+    assert [axes.get_title("left").partition(":")[0] for axes in figure.axes] == ["MAP", "F1 micro tuned", "P@5"]
     for axes in figure.axes:
         lines = [(line.get_linewidth(), [float(x) for x in np.asarray(line.get_xdata())]) for line in axes.lines]
         assert {round(xs[0], 2) for _, xs in lines if len(xs) == 3} == {1.25, 1.75, 3, 4, 5, 6}
@@ -375,3 +375,14 @@ def test_the_table_of_ranks_has_the_figures_behind_them() -> None:
     assert "Friedman's test: p = 0.00" in text
     assert "less than 3.77 apart cannot be told apart" in text
     assert "Mean ranks need 3 systems" in tables.table(catalog.benchmark("ranks"), [])
+
+
+def test_data_sets_are_compared_by_the_order_of_all_systems_and_variants_on_both() -> None:
+    runs = [*ranked_runs(PLACES[-2:]), *(record("lr", variant="l1", value=0.9, dataset=place) for place in PLACES[-2:])]
+    text = tables.table(catalog.benchmark("ranks"), [*runs, record("caml", dataset="codiesp-d")])
+    order = text.partition("same order?")[2]
+    rows = [" ".join(line.split()) for line in order.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == 1, "a data set with one system has no order"
+    assert rows[0].endswith("| 7 | 0.96 | 0.96 | 0.96 |")  # 1 - 6 · (1² + 1²) / (7 · (7² - 1))
+    same = tables.table(catalog.benchmark("ranks"), ranked_runs(PLACES[:2]))
+    assert "| 6 | 0.94 | 0.94 | 0.94 |" in " ".join(same.split()), "also without enough data sets for mean ranks"
