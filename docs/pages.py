@@ -1,6 +1,6 @@
 """Pages of the site that are made at build time, and links of the repository as links of the site: a hook of MkDocs.
 
-README, CONTRIBUTING, CHANGELOG and results/*.md become pages as they are. Model cards come from the registry, the tables'
+README, CONTRIBUTING, CHANGELOG, results/*.md and results/speed/*.md become pages as they are. Model cards come from the registry, the tables'
 published figures, the literature and the committed records. A source file that a page links to becomes a page, too.
 """
 
@@ -23,14 +23,20 @@ from icdbench.settings import typed
 
 ROOT = Path(__file__).parent.parent
 MOVED = {"README.md": "start.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-FOLDERS = {"models": "models/index.md", "results": "results/index.md", "benchmarks": "tables.md"}
+FOLDERS = {
+    "models": "models/index.md",
+    "results": "results/index.md",
+    "results/speed": "performance.md",
+    "benchmarks": "tables.md",
+}
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
 SHOWN = ("f1_macro_harmonic", "f1_micro", "p@5", "map")  # of a card's own figures
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that docs/ does not have."""
-    tables = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "results").glob("*.md"))
+    results = [*(ROOT / "results").glob("*.md"), *(ROOT / "results" / "speed").glob("*.md")]
+    tables = sorted(path.relative_to(ROOT).as_posix() for path in results)
     for place in [*MOVED, *tables]:
         files.append(File.generated(config, MOVED.get(place, place), abs_src_path=str(ROOT / place)))
     cards = {f"models/{name}.md": card(entry) for name, entry in registry.entries().items()}
@@ -84,7 +90,7 @@ def site_path(place: str) -> str:
     """The page that shows a file of the repository; nothing for what no page shows."""
     if place.startswith("docs/"):
         return re.sub(r"\.ipynb$", ".md", place.removeprefix("docs/"))  # docs/notebooks.py makes their pages
-    if place in MOVED or re.fullmatch(r"(results|models)/[^/]+\.md", place):
+    if place in MOVED or re.fullmatch(r"(results(/speed)?|models)/[^/]+\.md", place):
         return MOVED.get(place, place)
     if place in FOLDERS:
         return FOLDERS[place]
@@ -108,9 +114,11 @@ def index_of_models() -> str:
 def index_of_results(tables: Iterable[str]) -> str:
     """The committed tables."""
     titles = {place: (ROOT / place).read_text(encoding="utf-8").splitlines()[0].strip("#* ") for place in tables}
-    listed = "\n".join(f"- [{title}]({place.removeprefix('results/')})" for place, title in titles.items())
+    listed = {place: f"- [{title}]({place.removeprefix('results/')})\n" for place, title in titles.items()}
+    speed = "".join(line for place, line in listed.items() if place.startswith("results/speed/"))
+    others = "".join(line for place, line in listed.items() if not place.startswith("results/speed/"))
     about = "Committed tables, made from the committed records by `python results/rebuild.py`."
-    return f"# Results\n\n{about}\n\n{listed}\n"
+    return f"# Results\n\n{about}\n\n{others}\n## Speed\n\nMeasured by the commands on each page.\n\n{speed}"
 
 
 def headings_of_metrics() -> str:

@@ -29,7 +29,7 @@ def tune_process() -> None:
       have. Sleeping at once (OMP_WAIT_POLICY=PASSIVE) would make an idle machine slower.
     - malloc keeps what a step frees, on Linux: asking the kernel for it again costs a fifth of a step.
 
-    docs/performance.md has what each is worth.
+    results/speed has what each is worth.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -1,7 +1,7 @@
 """The same sums, faster: attention, convolutions and recurrences by the way that suits the device and the size.
 
 Shapes in names as in nn.py. Each function computes what torch's own layer computes, up to rounding, with torch's own where
-that is fastest; which way that is was measured on a CPU (docs/performance.md). On other devices all are torch's.
+that is fastest; which way that is was measured on a CPU (results/speed/training.md). On other devices all are torch's.
 
 In mixed precision (torch.autocast) products multiply numbers of 16 bits and add them up in 32. Their results are of 32 bits
 on a CPU, where whatever lies between products would be slower in 16; on a GPU they stay in 16.
@@ -211,7 +211,7 @@ def _blocks(num_codes: int, values_BPH: Tensor, mask_BP: Tensor | None) -> Itera
         yield document, inside_P, [slice(first, first + size) for first in range(0, num_codes, size)]
 
 
-# What is fastest on a CPU, as measured (docs/performance.md).
+# What is fastest on a CPU, as measured (results/speed/training.md).
 NARROW = 128  # features up to which a convolution is faster with them side by side in memory
 LONG = 12  # kernel sizes from which a product of spectra is faster yet,
 LONG_OF_MANY = 10  # and for more features than that
