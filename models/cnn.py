@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from icdbench.nn import Dropout, Inspectable, Linear, Positions, Shown, embedding, lengths, mask
 from icdbench.registry import register
-from icdbench.spec import Positive, Rate, Settings, tunable
+from icdbench.spec import Positive, Rate, Settings, Study, tunable
 from icdbench.types import Batch, Task
 
 
@@ -40,6 +40,15 @@ class Config(Settings):
     paper="Kim, EMNLP 2014; Mullenbach et al., NAACL 2018",
     version="1",
     train={"learning_rate": 3e-3},
+    small={
+        "kernel_size": 3,
+        "filters": 288,
+        "dropout": 0.0184,
+        "learning_rate": 3.2e-3,
+        "batch_size": 4,
+        "monitor": "map",
+    },
+    study=Study(trials=16, dataset="codiesp-d50"),
 )
 class Cnn(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
