@@ -356,11 +356,18 @@ def make_report(
     ] = False,
     port: Annotated[int, typer.Option(help="Port of --serve; 0: any that is free.")] = 8350,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the served page.")] = True,  # noqa: FBT002
+    document_ids: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--document-ids", help="Also list test documents by id with their errors; needs the raw data."),
+    ] = False,
+    data: DataFolder = None,
 ) -> None:
-    """Write one HTML page of all stored runs: tables, curves, differences, time, and the command behind every figure."""
+    """Write one HTML page of all stored runs: tables, curves, errors, time, and the command behind every figure."""
     folders = results or [Path("results")]
     if serve and out is not None:
         raise SpecError("--serve writes no file; leave out --out or --serve")
+    if serve and document_ids:
+        raise SpecError("--serve shows no document ids; leave out --document-ids or --serve")
     if serve:
         from icdbench.serving import live_report
 
@@ -369,5 +376,5 @@ def make_report(
     from icdbench.presentation import report
 
     out = out or Path("report.html")
-    report.save(out, folders)
+    report.save(out, folders, data, document_ids=document_ids)
     echo(out)

@@ -21,7 +21,7 @@ from icdbench.evaluation import calibration, detail, groups, hierarchical, metri
 from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import DataError, SpecError
 from icdbench.training import score
-from icdbench.types import FloatArray, IntArray, LabelSet, Predictions, Report, quiet
+from icdbench.types import Encoded, FloatArray, IntArray, LabelSet, Predictions, Report, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,8 @@ def facts(record: RunRecord, label_set: LabelSet, labels: csr_matrix, choice: Ch
     tree = opened.tree(label_set.codes)
     if tree is None:
         missing.append(f"{spec.dataset}: no hierarchical scores, as the coding system is not said (data.code_system).")
-    lengths_N = _lengths(opened, record, labels, choice, report)
+    notes = predicted_notes(opened, record, labels, choice, report)
+    lengths_N = None if notes is None else np.diff(notes.token_offsets)
     if lengths_N is None:
         missing.append(
             f"{spec.dataset}: no figures by length of notes, as the notes are neither in the cache nor, as the run read them, "
@@ -136,10 +137,10 @@ def facts(record: RunRecord, label_set: LabelSet, labels: csr_matrix, choice: Ch
     return Facts(None if tree is None else hierarchical.paths(tree, label_set.codes), lengths_N, missing)
 
 
-def _lengths(
-    opened: datasets.Source, record: RunRecord, labels: csr_matrix, choice: Choice, report: Report
-) -> IntArray | None:
-    """The number of words of each test note [N], none cut off; None where the data are gone or are no longer the same."""
+def predicted_notes(
+    opened: datasets.Source, record: RunRecord, labels: csr_matrix, choice: Choice, report: Report = quiet
+) -> Encoded | None:
+    """The test notes that a run predicted, whose gold codes are `labels` [N, L]; None where the data are gone or others."""
     try:
         corpus = encode.remembered(opened, record.spec.fingerprint)
         if corpus is None and choice.prepare and opened.fingerprint() == record.spec.fingerprint:
@@ -150,7 +151,7 @@ def _lengths(
         return None
     test = corpus.splits["test"]
     same = test.labels().shape == labels.shape and (test.labels() != labels).nnz == 0
-    return np.diff(test.token_offsets) if same else None
+    return test if same else None
 
 
 def of_run(

@@ -15,6 +15,7 @@ import base64
 import gzip
 import hashlib
 import json
+import logging
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -27,9 +28,10 @@ from markupsafe import Markup
 from icdbench.evaluation import measure
 from icdbench.files import replacing
 from icdbench.host import output
-from icdbench.presentation import report_analyses, report_tables
+from icdbench.presentation import report_analyses, report_codes, report_tables
 from icdbench.presentation.layouts import columns_for, side_by_side
 from icdbench.presentation.notes import block_names, data_name
+from icdbench.presentation.report_codes import NO_IDS, RawData
 from icdbench.presentation.report_data import history_keys, section_data, table_data
 from icdbench.presentation.report_tables import ReportedCell, ReportedSystem, ReportedTable, reported_system
 from icdbench.records import RunRecord, comparable, store
@@ -39,8 +41,10 @@ from icdbench.types import SPLITS
 if TYPE_CHECKING:  # it imports torch
     from icdbench.records import provenance
 
+log = logging.getLogger("icdbench")
+
 LIBRARIES = ("d3.min.js", "plot.umd.min.js")
-SCRIPTS = ("report_tables.js", "report_charts.js", "report.js")
+SCRIPTS = ("report_tables.js", "report_codes.js", "report_charts.js", "report.js")
 # What Plot 0.6.17 puts into every drawing of className "plot"; the page's policy must name it.
 PLOT_STYLE = (
     ":where(.plot) {\n  --plot-background: white;\n  display: block;\n  height: auto;\n  height: intrinsic;\n"
@@ -49,7 +53,7 @@ PLOT_STYLE = (
 
 
 class Section(NamedTuple):
-    """What the page shows of one set of comparable runs. `data` is for its script."""
+    """What the page shows of one set of comparable runs. `data` is for its script; `lacking` says why ids that were asked for are missing."""
 
     id: str
     name: str
@@ -64,6 +68,7 @@ class Section(NamedTuple):
     about_analyses: Sequence[str]
     times: ReportedTable
     systems: Sequence[ReportedSystem]
+    lacking: str
     data: Mapping[str, Any]
 
     @property
@@ -84,8 +89,11 @@ def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[store.Begun]]:
     return finished, [begun[name] for name in sorted(begun.keys() - {record.id for record in finished})]
 
 
-def save(out: Path, results: Sequence[Path]) -> None:
-    """Write the page of all stored runs. Raises SpecError if there are none, or if `out` cannot be a file."""
+def save(out: Path, results: Sequence[Path], root: Path | None = None, *, document_ids: bool = False) -> None:
+    """Write the page of all stored runs. Raises SpecError if there are none, if `out` cannot be a file, and as `page`.
+
+    `root` is the folder of raw data, which has the ids of documents and titles of codes.
+    """
     if out.is_dir():
         raise SpecError(f"--out '{out}' is a folder; name a file in it, such as '{out / 'report.html'}'")
     if not out.parent.is_dir():
@@ -98,18 +106,29 @@ def save(out: Path, results: Sequence[Path]) -> None:
             f"no finished runs in {places}{some}; 'icdbench run' makes some, --results names another folder"
         )
     with replacing(out) as temporary:
-        temporary.write_text(page(records, begun, results), encoding="utf-8")
+        temporary.write_text(page(records, begun, results, raw=RawData(root, document_ids)), encoding="utf-8")
 
 
 def page(
-    records: Sequence[RunRecord], begun: Sequence[store.Begun] = (), results: Sequence[Path] = (), version: str = ""
+    records: Sequence[RunRecord],
+    begun: Sequence[store.Begun] = (),
+    results: Sequence[Path] = (),
+    version: str = "",
+    raw: RawData = NO_IDS,
 ) -> str:
     """The report as HTML. Differences are tested if the predictions are below `results` and the test split is not too large.
 
-    With a `version` the page asks its server for a later version and updates itself.
+    With a `version` the page asks its server for a later version and updates itself. Raises SpecError if document ids are
+    asked for and the raw data of no run are at hand.
     """
     found = comparable.blocks(records)
-    sections = [_section(block, results, name, records) for block, name in zip(found, block_names(found), strict=True)]
+    named = zip(found, block_names(found), strict=True)
+    sections = [_section(block, results, name, records, raw) for block, name in named]
+    lacking = [f"no document ids of {section.name}: {section.lacking}" for section in sections if section.lacking]
+    if sections and len(lacking) == len(sections):
+        raise SpecError(f"--document-ids: {lacking[0]}")
+    for line in lacking:
+        log.warning("%s", line)
     style = asset("report.css")
     libraries, scripts = ([asset(name) for name in names] for names in (LIBRARIES, SCRIPTS))
     allowed = {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
@@ -197,7 +216,11 @@ def _typed(value: object) -> str:
 
 
 def _section(
-    block: Sequence[RunRecord], results: Sequence[Path] = (), name: str = "", records: Sequence[RunRecord] = ()
+    block: Sequence[RunRecord],
+    results: Sequence[Path] = (),
+    name: str = "",
+    records: Sequence[RunRecord] = (),
+    raw: RawData = NO_IDS,
 ) -> Section:
     """A section. Its systems are in the order of the comparison table everywhere; `name` is that of the data.
 
@@ -215,6 +238,7 @@ def _section(
     ]
     buckets = list(report_tables.by_frequency(identity, systems))
     times = report_tables.times(f"{identity}-times", systems)
+    errors = report_codes.errors(systems, results, raw)
     documents = ", ".join(f"{data.documents[split]:,} {split}" for split in SPLITS)
     return Section(
         id=identity,
@@ -234,10 +258,13 @@ def _section(
         about_analyses=report_analyses.about(analyses, found),
         times=times,
         systems=systems,
+        lacking=errors.lacking,
         data=section_data(systems, columns, results, commands)
         | {
             "tables": {each.id: table_data(each, systems) for each in (*compared, *buckets, *analyses, times)},
             "fractions": report_analyses.fraction_points(block, systems, records),
+            "codes": errors.codes,
+            "documents": errors.documents,
         },
     )
 

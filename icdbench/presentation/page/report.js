@@ -29,7 +29,8 @@ function begin() {
     if (kept.open[id]) details.open = true;
     details.addEventListener("toggle", () => (kept.open[id] = details.open));
   });
-  document.querySelectorAll("[data-chart=pairs]").forEach(pairs);
+  document.querySelectorAll("main [data-finds]").forEach(beginSearch);
+  document.querySelectorAll("main .scroll[data-chart]").forEach(draw);
   const wider = new ResizeObserver((entries) => entries.forEach(({ target }) => draw(target)));
   document.querySelectorAll(".chart").forEach((figure) => {
     legend(figure);
@@ -59,7 +60,8 @@ function filter(typed) {
 document.addEventListener("keydown", moveFocus);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button"), dialog = document.getElementById("origin");
-  if (button?.matches(".figure")) origin(button);
+  if (button?.dataset.code) aboutCode(button);
+  else if (button?.matches(".figure")) origin(button);
   else if (button?.matches(".copy")) copy(button);
   else if (button?.dataset.csv) exportCsv(button);
   else if (event.target === dialog && !dialog.matches(":hover > *")) dialog.close(); // a click outside of it

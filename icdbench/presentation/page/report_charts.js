@@ -167,7 +167,8 @@ const CHARTS = {
 };
 
 function draw(figure) {
-  if (figure.dataset.chart === "pairs") return pairs(figure);
+  const table = { pairs, codes: codeTable, documents: documentTable }[figure.dataset.chart];
+  if (table) return table(figure);
   const { chart, section } = figure.dataset, area = figure.querySelector(".plot-area"), width = Math.floor(area.clientWidth);
   if (!width) return;
   const { systems } = data[section], hidden = hiddenIn(section, chart), at = new Set(d3.range(systems.length).filter((index) => hidden.has(systems[index].label)));

@@ -1,7 +1,7 @@
 "use strict";
 // Text from records is inserted only as textContent, never as markup.
 // Tables, and the runs behind a figure.
-const kept = { sorted: {}, chosen: {}, hidden: {}, open: {}, find: "" }; // the reader's choices, kept when the page refreshes
+const kept = { sorted: {}, chosen: {}, hidden: {}, open: {}, find: "", words: {} }; // the reader's choices, kept when the page refreshes
 let data = {};
 
 function make(tag, properties = {}, ...children) {
@@ -89,7 +89,7 @@ function setTabStops(table) {
 
 function moveFocus(event) {
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-  const cell = event.target.closest("td");
+  const cell = event.target.closest("td, th");
   if (!steps || !cell || !event.target.matches("button.figure")) return;
   event.preventDefault();
   const rows = [...cell.closest("tbody").rows];
@@ -98,7 +98,7 @@ function moveFocus(event) {
     row += steps[0];
     column += steps[1];
     if (!rows[row]?.cells[column]) return;
-    next = rows[row].cells[column].querySelector("button.figure");
+    next = rows[row].hidden ? null : rows[row].cells[column].querySelector("button.figure");
   }
   event.target.tabIndex = -1;
   next.tabIndex = 0;
@@ -146,7 +146,7 @@ function pairs(area) {
 function csv(table) {
   const rows = [...table.rows].map((row) => [...row.cells]), deviation = (cell) => cell?.querySelector(".spread")?.textContent.replace("± ", "") ?? "";
   const spread = rows[0].map((_, column) => rows.some((row) => deviation(row[column])));
-  const plain = (cell) => (cell.querySelector(".figure")?.firstChild ?? cell).textContent.trim().replace(/^−/, "-");
+  const plain = (cell) => (cell.querySelector(".figure")?.firstChild ?? (cell.querySelector(".spread") ? cell.firstChild : cell)).textContent.trim().replace(/^−/, "-");
   const safe = (text) => (/^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
   const field = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = rows.map((row, index) => row.flatMap((cell, column) => [plain(cell), ...(spread[column] ? [index ? deviation(cell) : `${plain(cell)} (sd)`] : [])]));
@@ -237,6 +237,10 @@ function origin(button) {
     parts.push(make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: `Runs of ${systems[index].label}` }, table), ...systems[index].commands.map(commandLine));
     for (const versions of new Set(own.map((run) => run.versions))) parts.push(make("p", { className: "note", textContent: versions }));
   }
+  opened(parts);
+}
+
+function opened(parts) {
   const dialog = document.getElementById("origin");
   dialog.lastElementChild.replaceChildren(...parts);
   dialog.showModal();
