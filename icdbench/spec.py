@@ -95,6 +95,9 @@ class DataSpec(Settings):
     code_terms: bool = Field(
         False, description="read all names of the codes (inclusion terms); their words are known whatever min_documents"
     )
+    synonyms: str = Field(
+        "", description="a CSV file of one's own, columns code and synonym: more names for data.code_terms"
+    )
     spans: bool = Field(
         False, description="read the words that a person marked for each code, of training documents alone"
     )
@@ -129,6 +132,7 @@ class DataSpec(Settings):
         usual = {
             "label_set": self.label_set == "train" or self.top_codes is not None,
             "code_terms": not self.code_terms,
+            "synonyms": not (self.code_terms and self.synonyms),
             "spans": not self.spans,
             "fraction": self.fraction == 1,
             "fraction_seed": self.fraction == 1,
@@ -146,7 +150,7 @@ class DataSpec(Settings):
         """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, the tokeniser
         of words, which words are known beside subwords, word vectors of a model that has none, their training if they are
         not trained."""
-        choice = ({"fraction_seed", "tokenizer"} & self.unchosen) | self.of_words
+        choice = ({"fraction_seed", "tokenizer", "synonyms"} & self.unchosen) | self.of_words
         choice |= {"label_set"} if self.top_codes is not None else set()
         if not word_vectors:
             return choice | {"embeddings", "unit_vectors", "embedding_corpus"}

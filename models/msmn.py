@@ -10,11 +10,11 @@ https://arxiv.org/abs/2203.01515.
     w_l, b_l = A q_l + a, c q_l + d    q_l = maximum over k of q_lk
     logit_l = <w_l, m_l> + b_l
 
-The names of a code are its title and its inclusion terms (`data.code_terms`), in the code system's order, K of them, again
-from the first if there are fewer; they are cut to 30 words. Each is in the words that stand for its normal forms, without
-those that names ignore (icdbench.data.code_names), but titles are as they are. No weight belongs to a code. Dropout is on
-the word vectors of documents and names, and on h and q. Variant `full` has the sizes for all codes of MIMIC-III: two layers
-of half the width, four names.
+The names of a code are its title, then those of one's own (`data.synonyms`) and its inclusion terms (`data.code_terms`), in
+their order, K of them, again from the first if there are fewer; they are cut to 30 words. Each is in the words that stand for
+its normal forms, without those that names ignore (icdbench.data.code_names), but titles are as they are. No weight belongs
+to a code. Dropout is on the word vectors of documents and names, and on h and q. Variant `full` has the sizes for all codes
+of MIMIC-III: two layers of half the width, four names.
 
 The paper was not read again; sizes and training are as its public program is described, and this is what that leaves open
 and how it was decided. W and U have no bias, as in LAAT. "MLP" of w_l and b_l is a linear map each, which with m_l makes

@@ -139,6 +139,7 @@ def desk(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     record = store.read_record(finished / "results" / run_of(finished, "caml"))
     (finished / "run.yaml").write_text(tables.config(record))
     (finished / "vectors.bin").write_text(f"1 100\nfever{' 0.5' * 100}\n")
+    (finished / "synonyms.csv").write_text("code,synonym\n428.0,CCF\n038.9,Blood poisoning\n")
     (finished / "encoder").symlink_to(encoders.folder())
     (finished / "DIR").mkdir()
     small().write(finished / "DIR" / "mimic3")

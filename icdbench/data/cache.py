@@ -32,6 +32,7 @@ KINDS = {  # what the cache keeps, a folder each, and the names of its entries t
     "left-out": re.compile(r"(?P<name>.+)-[0-9a-f]{24}\.csv"),
     "encoders": re.compile(r"[0-9a-f]{16}"),
     "tokenizers": re.compile(r"[0-9a-f]{16}"),
+    "synonyms": re.compile(r"[0-9a-f]{16}"),
     "places": re.compile(r"[0-9a-f]{16}"),  # of the folders of encoders
 }
 

@@ -25,13 +25,10 @@ def read(path: Path, trained: Sequence[str]) -> dict[str, str]:
     """
     if not path.is_file():
         raise DataError(f"{path} is no file of codes; give a CSV file with columns code and title, or one code a line")
-    text = read_text(path)
-    first = text.partition("\n")[0]
-    delimiter = next((each for each in "\t;" if each in first), ",")
-    rows = [(number, row) for number, row in _rows(path, text, delimiter) if any(map(str.strip, row))]
-    at = _columns(path, [cell.strip().casefold() for cell in rows[0][1]] if rows else [])
+    lines = rows(path)
+    at = _columns(path, [cell.strip().casefold() for cell in lines[0][1]] if lines else [])
     given: dict[str, tuple[int, str]] = {}
-    for number, row in rows[at["header"] :]:
+    for number, row in lines[at["header"] :]:
         code = composed(row[at["code"]].strip()) if at["code"] < len(row) else ""
         title = row[at["title"]].strip() if 0 <= at["title"] < len(row) else ""
         if not code or len(code) > LONGEST_CODE:
@@ -48,11 +45,14 @@ def read(path: Path, trained: Sequence[str]) -> dict[str, str]:
     return _titled(path, given, trained)
 
 
-def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """The rows with their last lines."""
+def rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV or TSV file that are not empty, with their last lines. Raises DataError."""
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    delimiter = next((each for each in "\t;" if each in first), ",")
     reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
     try:
-        return [(reader.line_num, row) for row in reader]
+        return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; a title with a quote is quoted in CSV") from None
 

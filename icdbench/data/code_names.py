@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from icdbench.codes import names
+from icdbench.data import synonyms
 from icdbench.data.source import Source
 from icdbench.data.tokens import Ragged, tokenize
 from icdbench.types import IntArray, Names
@@ -25,15 +26,18 @@ class Named(NamedTuple):
     words: Sequence[str]
 
 
-def read(codes: Sequence[str], titles: Mapping[str, str], opened: Source) -> list[Named]:
-    """All names of the codes, each with and without what stands in brackets."""
-    terms, rule = opened.terms(codes), opened.data.words
+def read(codes: Sequence[str], titles: Mapping[str, str], opened: Source) -> tuple[list[Named], list[str]]:
+    """All names of the codes, each with and without what stands in brackets, and what a user should know of them.
+
+    Raises SpecError, DataError for a user's own synonyms.
+    """
+    (own, notices), terms, rule = synonyms.of_codes(opened.data.synonyms, codes), opened.terms(codes), opened.data.words
     return [
         Named(position, number > 0, tokenize(reading, rule))
         for position, code in enumerate(codes)
-        for number, name in enumerate((titles.get(code, ""), *terms.get(code, ())))
+        for number, name in enumerate((titles.get(code, ""), *own.get(code, ()), *terms.get(code, ())))
         for reading in names.readings(name)
-    ]
+    ], notices
 
 
 def encode(named: Sequence[Named], tokens: Sequence[str]) -> Names:

@@ -159,7 +159,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
     check_codes(opened.name, codes)
     alike = [spellings for spellings in quality.alike(listed) if not set(codes).isdisjoint(spellings)]
     titles = opened.titles(tuple(dict.fromkeys([*codes, *(code for each in alike for code in each)])))
-    named = code_names.read(codes, titles, opened) if data.code_terms else []
+    named, told = code_names.read(codes, titles, opened) if data.code_terms else ([], [])
     anyhow = {word for each in named for word in each.words}
     documents = sum(len(texts.lengths) for texts in counted)
     tokens, positions = tuple(lexicon.words), Ragged.of([range(len(lexicon.words))]).values
@@ -194,7 +194,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         hierarchy=_hierarchy(codes, tree, by) if tree else None,
         titles=tuple(titles.get(code, "") for code in codes),
         names=code_names.encode(named, tokens) if data.code_terms else None,
-        notices=(*raw.notices, *(finding.line for finding in wrong if finding.kind not in opened.expected)),
+        notices=(*raw.notices, *told, *(finding.line for finding in wrong if finding.kind not in opened.expected)),
     )
 
 

@@ -172,7 +172,9 @@ class Source(ABC):
 
     def settings(self, changes: Mapping[str, Any] | None = None) -> DataSpec:
         """The data set's settings with some of them changed. Raises SpecError."""
-        given = encoders.tokenizer_by_content(changes or {})
+        from icdbench.data import synonyms
+
+        given = synonyms.by_content(encoders.tokenizer_by_content(changes or {}))
         own = {name: value for name, value in given.items() if not self._is_foreign(name, value)}
         base = type(self.data)().override(self.defaults, "data")
         return base.override({**self.implied(base.override(own, "data")), **own}, "data")

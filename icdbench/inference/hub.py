@@ -92,8 +92,8 @@ def _closed(record: RunRecord) -> str:
         )
     if known is None or not known.licence:
         return f"the weights of '{record.id}' are learnt from notes whose terms icdbench does not know"
-    if OWN_VECTORS.fullmatch(spec.data.embeddings) or spec.config.get("encoder"):
-        return f"'{record.id}' began with word vectors or an encoder whose terms icdbench does not know"
+    if OWN_VECTORS.fullmatch(spec.data.embeddings) or spec.config.get("encoder") or spec.data.synonyms:
+        return f"'{record.id}' began with word vectors, synonyms or an encoder whose terms icdbench does not know"
     return ""
 
 

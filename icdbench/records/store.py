@@ -149,6 +149,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     if schema < 7:  # no model read marked words; LATER_FIELDS are those of training since then, or since before
         record["spec"]["data"] = {"spans": False, **record["spec"]["data"]}
         record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
+    if schema < 8:  # names of codes were those of the code system
+        record["spec"]["data"] = {"synonyms": "", **record["spec"]["data"]}
     return record
 
 

@@ -80,7 +80,7 @@ def test_weights_that_may_not_be_published_are_not_marked_public(
 def test_weights_that_began_with_vectors_of_ones_own_are_not_marked_public(record: RunRecord, finished: Path) -> None:
     made = bundle.of_run(record.id, finished / "results")
     begun = of(record, "codiesp-d50", embeddings="file-0123456789abcdef")
-    with pytest.raises(SpecError, match="word vectors or an encoder whose terms"):
+    with pytest.raises(SpecError, match="word vectors, synonyms or an encoder whose terms"):
         hub.write(made, begun, finished / "made", public=True)
 
 

@@ -78,6 +78,7 @@ def another(cls: type[Settings], name: str) -> Any:
             "monitor": "map",
             "embeddings": "random",
             "tokenizer": "tokenizer-0123456789abcdef",
+            "synonyms": "synonyms-0123456789abcdef",
         }
         return texts[name]
     return (
