@@ -193,6 +193,14 @@ def seed_list(seeds: int | Sequence[int]) -> Sequence[int]:
     return list(found)
 
 
+def _of_data(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings of a data set by field, with or without `data.` before it. Raises SpecError."""
+    found = {key.removeprefix("data."): value for key, value in (settings or {}).items()}
+    if other := next((key for key in found if "." in key), None):
+        raise SpecError(f"{other}: only data.FIELD has a meaning here")
+    return found
+
+
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
@@ -250,12 +258,12 @@ def score(
     """Score predictions that were made elsewhere: a file with columns id, codes and, if there are any, scores (docs/api.md).
 
     Those of the test split are stored as a run of the system `name` (else the file's). `settings` are of the data set
-    (`top_codes`), `reading` of the file: `columns` ("id=NAME"), `encoding`, `code_separator`. Raises SpecError, DataError.
+    (`data.top_codes`), `reading` of the file: `columns` ("id=NAME"), `encoding`, `code_separator`. Raises SpecError, DataError.
     """
     from icdbench.experiments import scored as scoring
 
     held = _path(validation)
-    asked = scoring.FileRequest(Path(file), dataset, name, split, held, ranked, settings or {}, reading or {}, _path(data), Path(results))  # fmt: skip
+    asked = scoring.FileRequest(Path(file), dataset, name, split, held, ranked, _of_data(settings), reading or {}, _path(data), Path(results))  # fmt: skip
     with bars.preparing(Console(stderr=True)) as report:
         found = scoring.score(asked, report)
     return View(found, lambda fmt: tables.scored_file(found, [asked.results], fmt))
@@ -359,7 +367,7 @@ def explain(
 
 
 def open_dataset(name: str, data: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Dataset:
-    """A data set as DataFrames: `documents`, `splits`, `codes`. `settings` maps fields such as `top_codes` to values.
+    """A data set as DataFrames: `documents`, `splits`, `codes`. `settings` maps fields such as `data.top_codes` to values.
 
     Raises SpecError, DataError.
 
@@ -367,4 +375,4 @@ def open_dataset(name: str, data: str | Path | None = None, settings: Mapping[st
     >>> notes.splits["documents"].to_dict()
     {'train': 600, 'validation': 120, 'test': 160}
     """
-    return Dataset(datasets.open(name, _path(data), settings))
+    return Dataset(datasets.open(name, _path(data), _of_data(settings)))

@@ -88,6 +88,8 @@ def resolve(
     unused_train = _unused(default_train.override(asked, "train"), uses_trainer=entry.uses_trainer)
     train_changes = {name: value for name, value in asked.items() if name not in unused_train}
     train = default_train.override(train_changes, "train")
+    if train.guidance:
+        objectives.objective_for(train, corpus.splits["train"])  # which says what the data lack
 
     by_source = origin.settings()
     suite = type(by_source)()

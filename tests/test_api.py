@@ -174,6 +174,8 @@ def test_a_figure_is_drawn(runs: icdbench.Results) -> None:
         (lambda _: icdbench.run("lr", execution=icdbench.Execution(jobs=2, devices=2)), "different ways"),
         (lambda _: icdbench.load("demo/lr/1-00000000"), "no run 'demo/lr/1-00000000'"),
         (lambda _: icdbench.open_dataset("camel"), "no data set 'camel'"),
+        (lambda _: icdbench.open_dataset("demo", settings={"train.x": 1}), r"train\.x: only data\.FIELD has a meaning"),
+        (lambda _: icdbench.score("f.csv", settings={"caml.x": 1}), r"caml\.x: only data\.FIELD has a meaning"),
     ],
 )
 def test_mistakes_are_one_line(runs: icdbench.Results, call: object, message: str) -> None:
@@ -304,6 +306,8 @@ def test_what_does_not_fit_is_one_line(scores: object, labels: object, message: 
 
 def test_a_data_set_as_frames(few_notes: Path) -> None:
     opened = icdbench.open_dataset(str(few_notes))
+    for key in ("data.top_codes", "top_codes"):
+        assert icdbench.open_dataset(str(few_notes), settings={key: 1}).source.data.top_codes == 1
     assert opened.documents.loc["0"].to_dict() == {
         "split": "train",
         "text": "the fever was treated",

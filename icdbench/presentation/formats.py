@@ -177,17 +177,17 @@ MARKUP = {
     "latex": Format("latex_raw", _latex, _latex_line, _latex, r"\textbf{{{}}}", "\n\n", LATEX_FRAME),
     "html": Format("unsafehtml", html.escape, html.escape, html.escape, "<strong>{}</strong>", "<br>\n", HTML_FRAME),
 }
-# terminal: as many columns as the terminal has room for; wide: all of them.
-FORMATS = (*MARKUP, "csv", "terminal", "wide")
+# terminal: as many columns as the terminal has room for; WIDE, for which `--wide` asks: all of them.
+FORMATS, WIDE = (*MARKUP, "csv", "terminal"), "wide"
 
 
 def write(grids: Sequence[Grid], fmt: str) -> str:
     """Write the tables one below the other. Raises SpecError for an unknown format."""
-    if fmt not in FORMATS:
+    if fmt not in (*FORMATS, WIDE):
         raise SpecError(f"no table format '{fmt}'{nearest(fmt, FORMATS)}")
     if fmt == "csv":
         return _csv(grids)
-    if fmt in {"terminal", "wide"}:
+    if fmt in {"terminal", WIDE}:
         from icdbench.presentation import terminal
 
         return terminal.draw(grids, shutil.get_terminal_size().columns if fmt == "terminal" else None)

@@ -28,6 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from icdbench.data import batches
 from icdbench.nn import Attention, LabelwiseLinear, label_texts
+from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training.errors import TrainingError
 from icdbench.types import PADDING, UNKNOWN, Batch, Encoded
@@ -62,13 +63,14 @@ class Guide:
 
 
 def guide_for(spec: TrainSpec, train: Encoded) -> Guide | None:
-    """The guidance of a run, if it has any. Raises TrainingError where no code has a name."""
+    """The guidance of a run, if it has any. Raises SpecError where no code has a name."""
     if not spec.guidance:
         return None
     names_LKW = label_texts.synonyms_of(train, NAMES, WORDS)
     if not (names_LKW > UNKNOWN).any():
-        raise TrainingError(
-            f"train.guidance={spec.guidance:g} reads names of codes, and these data have none; leave it at 0"
+        raise SpecError(
+            f"train.guidance={spec.guidance:g} reads names of codes, and these data have none; leave it at 0, or for own data "
+            "set data.code_system"
         )
     return Guide(spec.guidance, spec.guidance_similarity, names_LKW, train.max_tokens)
 

@@ -101,7 +101,10 @@ BCE = Objective("bce")
 
 
 def objective_for(spec: TrainSpec, train: Encoded, device: torch.device | str = "cpu") -> Objective:
-    """The objective of a run, with the frequencies of codes in its training documents where it needs them."""
+    """The objective of a run, with the frequencies of codes in its training documents where it needs them.
+
+    Raises SpecError for guidance by names that the data do not have.
+    """
     counts_L = torch.from_numpy(np.bincount(train.codes, minlength=train.num_codes)).to(device, torch.float32)
     return Objective(spec.objective, of_each_pair(spec, counts_L, len(train)), spec.r_drop, guide_for(spec, train))
 

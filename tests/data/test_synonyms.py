@@ -18,10 +18,15 @@ from icdbench.records import RunRecord
 from icdbench.run import Request
 from icdbench.settings import DataError, SpecError
 
-OWN = {"code_system": "icd9cm", "min_documents": 1, "code_terms": True}
-SMALL = {"hidden_size": 4, "attention_size": 4, "synonyms": 3, "embedding_size": 8}
+OWN: dict[str, Any] = {"code_system": "icd9cm", "min_documents": 1, "code_terms": True}
+SMALL: dict[str, Any] = {"hidden_size": 4, "attention_size": 4, "synonyms": 3, "embedding_size": 8}
 TEXT = "code,synonym\n4280,Failing pump\n038.9,Blood poisoning\n4280,Failing pump\n428.0,CCF\n"
-TRAINING = {"data.min_documents": 1, "data.code_system": "icd9cm", "data.embeddings": "random", "train.max_epochs": 1}
+TRAINING: dict[str, Any] = {
+    "data.min_documents": 1,
+    "data.code_system": "icd9cm",
+    "data.embeddings": "random",
+    "train.max_epochs": 1,
+}
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def own(tmp_path: Path) -> Path:
     return path
 
 
-def run(notes: Path, path: Path | str, model: str = "msmn", **sizes: int) -> RunRecord:
+def run(notes: Path, path: Path | str, model: str = "msmn", **sizes: Any) -> RunRecord:
     changes: dict[str, Any] = {**TRAINING, "data.synonyms": str(path), **{f"{model}.{k}": v for k, v in sizes.items()}}
     request = Request([model], str(notes), changes=changes, results=notes.parent / "results", device="cpu")
     return runner.execute(runner.expand(request)[0], request)

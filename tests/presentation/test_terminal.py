@@ -13,6 +13,7 @@ from rich.cells import cell_len
 
 from icdbench.presentation import terminal
 from icdbench.presentation.formats import FORMATS, Cell, Grid, write
+from icdbench.settings import SpecError
 
 STYLE = re.compile(r"\x1b\[\d*m")
 HEADER = ["system", "AUC macro", "AUC micro", "F1 micro tuned", "P@5", "MAP", "settings", "seeds", "train time"]
@@ -68,8 +69,10 @@ def test_the_best_figure_is_bold_and_cells_command_nothing() -> None:
 
 
 def test_every_format_can_be_asked_for() -> None:
-    assert {"terminal", "wide"} < set(FORMATS)
+    assert "terminal" in FORMATS
     assert "AUC macro" in write([GRID], "wide")
+    with pytest.raises(SpecError, match=r"'mdd'; did you mean 'md'\? \(known: csv, html, latex, md, terminal\)$"):
+        write([GRID], "mdd")
 
 
 COMMANDS = (

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Call
 from corpora import prepared, write
 from corpora import rows as corpus_rows
 from systems import NUM_CODES, TEXTS, learnable, names, neural, padded, small_task
@@ -18,6 +19,7 @@ from torch import nn
 from icdbench import registry, train
 from icdbench.nn import LabelwiseLinear
 from icdbench.records import store
+from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training import TrainingError
 from icdbench.training.accelerator import fabric, seed_everything
@@ -80,7 +82,7 @@ def test_other_names_are_drawn_too_and_long_texts_cut() -> None:
 
 def test_data_without_titles_are_refused_in_one_line() -> None:
     assert guide_for(TrainSpec(), learnable(5)) is None
-    with pytest.raises(TrainingError, match=r"train\.guidance=1 reads names of codes, and these data have none"):
+    with pytest.raises(SpecError, match=r"train\.guidance=1 reads names of codes, and these data have none"):
         objective_for(TrainSpec(guidance=1), learnable(5))
 
 
@@ -172,6 +174,15 @@ def test_a_model_without_vectors_of_codes_is_told_so(tmp_path: Path) -> None:
     fitted(tmp_path / "one", "cnn", max_epochs=1, guidance=1.0)
     with pytest.raises(TrainingError, match=r"train\.guidance_similarity"):
         fitted(tmp_path / "other", "cnn", max_epochs=1, guidance=1.0, guidance_similarity=1.0)
+
+
+def test_data_without_names_are_refused_before_anything_is_trained(few_notes: Path, icdbench: Call) -> None:
+    words = ("--dataset", few_notes.name, "--set", "train.guidance=1", "--set", "data.embeddings=random")
+    status, _, err = icdbench("run", "--models", "cnn", *words)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "train.guidance=1 reads names of codes, and these data have none; leave it at 0, or for own data set" in err
+    assert not list((few_notes.parent / "results").rglob("*.safetensors"))
+    assert icdbench("run", "--models", "lr", *words)[0] == 0, "where nothing is trained it has no effect"
 
 
 def test_the_similarity_has_an_effect_beside_guidance_alone() -> None:
