@@ -19,6 +19,7 @@ from icdbench.nn.layers import mask
 from icdbench.settings import DataError, SpecError
 from icdbench.types import PADDING, UNKNOWN, Encoder, Task
 
+OTHERS = "take one such as BERT, RoBERTa, ELECTRA, DeBERTa or ModernBERT"
 CHUNKS_AT_ONCE = 16  # whose inner states are in memory together while gradients are computed
 
 
@@ -34,6 +35,12 @@ class ChunkedEncoder(nn.Module):
         self.model, self.chunk_size = model, chunk_size
         if (most := _positions(model)) < chunk_size:
             raise SpecError(f"chunks of {chunk_size} subwords are longer than the {most} positions of the encoder")
+        self.window = _window(model)
+        if chunk_size % self.window:
+            raise SpecError(
+                f"chunk_size={chunk_size}: this encoder attends in windows of {self.window} subwords, so a chunk has {self.window}, "
+                f"or a multiple of it up to {most}"
+            )
         self.checkpointing = checkpointing
 
     @property
@@ -44,7 +51,7 @@ class ChunkedEncoder(nn.Module):
     def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
         """Hidden states [B, T, H], of no meaning where there is padding; chunks of padding alone are not computed."""
         documents, tokens, _ = embedded_BTE.shape
-        size = min(self.chunk_size, tokens)
+        size = min(self.chunk_size, -(-tokens // self.window) * self.window)
         chunks = -(-tokens // size)
         padded_BSE = functional.pad(embedded_BTE, (0, 0, 0, chunks * size - tokens))
         mask_NC = mask(lengths_B, chunks * size).view(documents * chunks, size)
@@ -68,11 +75,13 @@ def pretrained(task: Task, chunk_size: int, *, checkpointing: bool) -> tuple[nn.
     """The task's encoder: its word embedding [V, E] in the order of the vocabulary, and what reads the embedded documents.
 
     Padding is row 0, zero, and stays so. A token that the encoder does not have starts as the mean of all. Raises SpecError
-    for chunks that are too long, DataError for weights that are not the encoder's.
+    for chunks that are too long, DataError for weights that are not the encoder's, or a kind that cannot be read in this way.
     """
     assert task.encoder is not None
     model = _model(task.encoder)
     words = model.get_input_embeddings()
+    if not isinstance(words, nn.Embedding):
+        raise DataError(f"an encoder of kind '{model.config.model_type}' has no plain table of word vectors; {OTHERS}")
     embedding = nn.Embedding(task.num_tokens, words.embedding_dim, padding_idx=PADDING)
     with torch.no_grad():
         if task.encoder.ids is None:
@@ -85,7 +94,35 @@ def pretrained(task: Task, chunk_size: int, *, checkpointing: bool) -> tuple[nn.
                 embedding.weight[UNKNOWN] = words.weight.mean(0)
         embedding.weight[PADDING] = 0
     model.set_input_embeddings(nn.Identity())  # it is given vectors, never words
-    return embedding, ChunkedEncoder(model, chunk_size, checkpointing=checkpointing)
+    encoder = ChunkedEncoder(model, chunk_size, checkpointing=checkpointing)
+    if embedding.weight.device.type != "meta":
+        _check_reading(encoder, embedding)
+    return embedding, encoder
+
+
+def _check_reading(encoder: ChunkedEncoder, embedding: nn.Embedding) -> None:
+    """Raises DataError for an encoder that does not read vectors alone, or that does not leave padding out."""
+    kind, size = encoder.model.config.model_type, min(8, encoder.chunk_size)  # type: ignore[union-attr]
+    vectors_1TE = embedding.weight.new_ones(1, size, 1) * embedding.weight[UNKNOWN]
+    training = encoder.model.training
+    encoder.model.eval()
+    try:
+        with torch.no_grad():
+            alone, padded = (
+                encoder(functional.pad(vectors_1TE, (0, 0, 0, more)), torch.tensor([size]))[:, :size]
+                for more in (0, min(8, encoder.chunk_size - size))
+            )
+    except Exception as error:  # noqa: BLE001  what a kind of encoder raises is not foreseen
+        reason = " ".join(str(error).split())[:80]
+        raise DataError(
+            f"an encoder of kind '{kind}' cannot be read by word vectors alone ({reason}); {OTHERS}"
+        ) from None
+    finally:
+        encoder.model.train(training)
+    if alone.shape != padded.shape or not torch.allclose(alone, padded, rtol=1e-3, atol=1e-3):
+        raise DataError(
+            f"an encoder of kind '{kind}' does not leave padding out, so scores would depend on it; {OTHERS}"
+        )
 
 
 def _model(encoder: Encoder) -> Any:
@@ -139,6 +176,12 @@ def _silent() -> Iterator[None]:
         logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _window(model: nn.Module) -> int:
+    """What the length of a chunk must be a multiple of: 1, but for encoders of local attention, which pad words themselves."""
+    found = getattr(model.config, "attention_window", None) or getattr(model.config, "block_size", None) or 1
+    return max(found) if isinstance(found, list) else int(found)
 
 
 def _positions(model: nn.Module) -> int:

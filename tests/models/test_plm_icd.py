@@ -19,7 +19,7 @@ from corpora import write
 from runs import TEXTS as TEXTS_OF_TEST
 from runs import rows, train
 from systems import NUM_CODES, TEXTS, neural, padded, small_task
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 import icdbench.run as runner
@@ -27,7 +27,7 @@ from icdbench import registry
 from icdbench.data import encoders
 from icdbench.nn import pretrained
 from icdbench.records import store
-from icdbench.settings import SpecError
+from icdbench.settings import DataError, SpecError
 from icdbench.types import UNKNOWN, Encoder
 
 LONG = [[2 + (7 * place + 11 * row) % 57 for place in range(length)] for row, length in enumerate((300, 128, 129, 5))]
@@ -129,6 +129,44 @@ def test_chunks_longer_than_the_positions_are_refused() -> None:
     given = small_task()
     with pytest.raises(SpecError, match="longer than the 126 positions"):
         registry.build("plm-icd", type(given)(**{**vars(given), "encoder": Encoder(roberta)}))
+
+
+def of_kind(kind: str, chunk_size: int = 32, **changes: Any) -> nn.Module:
+    given = small_task()
+    encoder = Encoder({**made.SMALL_ENCODER, "model_type": kind, **changes})
+    model = registry.build("plm-icd", type(given)(**{**vars(given), "encoder": encoder}), chunk_size=chunk_size)
+    assert isinstance(model, nn.Module)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["longformer", "big_bird"])
+def test_encoders_of_local_attention_read_whole_windows(kind: str) -> None:
+    settings = {"attention_window": [16, 16], "block_size": 16}
+    model = of_kind(kind, 48, **settings).eval()
+    together = model(padded(LONG))
+    for row, text in enumerate(LONG):
+        torch.testing.assert_close(model(padded([text]))[0], together[row], rtol=1e-4, atol=1e-5)
+    with pytest.raises(
+        SpecError, match=r"chunk_size=40: this encoder attends in windows of 16 subwords, so a chunk has"
+    ):
+        of_kind(kind, 40, **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("fnet", "'fnet' does not leave padding out, so scores would depend on it; take one such as BERT"),
+        (
+            "layoutlm",
+            r"'layoutlm' cannot be read by word vectors alone \('NoneType' object is not callable\); take one",
+        ),
+        ("ibert", "'ibert' has no plain table of word vectors; take one such as BERT"),
+    ],
+)
+def test_kinds_of_encoders_that_cannot_be_read_in_chunks_are_one_line(kind: str, said: str) -> None:
+    with pytest.raises(DataError, match=said) as raised:
+        of_kind(kind)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", ["roberta", "distilbert", "electra", "deberta-v2", "modernbert", "mpnet", "albert"])
@@ -238,7 +276,6 @@ def test_the_same_command_with_a_copy_of_the_encoder_is_the_same_run(
 @pytest.mark.slow
 def test_a_bundle_of_absurd_widths_is_refused(tmp_path: Path) -> None:
     from icdbench.inference import bundle
-    from icdbench.settings import DataError
 
     record, _ = train(tmp_path, "plm-icd")
     found = bundle.of_run(record.id, tmp_path / "results")
