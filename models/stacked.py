@@ -17,6 +17,9 @@ A baseline of this suite, for data sets of a few hundred notes. Its parts can be
 - `names`: mentions of titles and inclusion terms, also of codes that training never shows (the variant `titles`), as in
   `phrases@titles`; codes without training notes have a classifier of their own, which learns from codes that are in one fold
   alone.
+- `affirmed`: in the documents that are coded, words that a negation governs or a mention of the family are not read (the variant
+  `affirmed`), by rules of English and Spanish (icdbench/nn/words.toml). Training documents are read whole: where coders code
+  what is denied, as CodiEsp's do, that teaches words; such a coder must not read them in another's notes.
 - `spans`: a lexicon of the words that a person marked for the codes of training documents, where the data have them (the variant
   `evidence`, which has seen more than rows of document labels): how often documents with a key have its code, how close its
   words stand, what longer key they are part of, and how much of the most similar key is there.
@@ -33,10 +36,11 @@ from pydantic import Field, model_validator
 from icdbench.nn import stacking
 from icdbench.nn.members import Plan
 from icdbench.nn.pooled import Pooled
+from icdbench.nn.scopes import ScopeRules, affirmed
 from icdbench.nn.words import Readings
 from icdbench.registry import register
 from icdbench.spec import Positive, PositiveFloat, Settings, SpecError, Variant, tunable
-from icdbench.types import Encoded, FloatArray, Task, Weights
+from icdbench.types import Encoded, FloatArray, IntArray, Task, Weights
 
 
 class Config(Settings):
@@ -52,7 +56,7 @@ class Config(Settings):
     pooled: bool = Field(True, description="one classifier of all pairs; else the mean of the members")
     trees: bool = Field(True, description="boosted trees beside the logistic regression of pairs")
     names: bool = Field(False, description="look for the names of the codes; needs data.code_terms=true")
-
+    affirmed: bool = Field(False, description="when coding, leave out words that are denied or said of the family")
     spans: bool = Field(False, description="a lexicon of the words marked for codes; needs data.spans=true")
 
     @model_validator(mode="after")
@@ -98,6 +102,11 @@ class Config(Settings):
             data={"spans": True, "label_set": "system", "code_terms": True},
             needs=("titles",),
         ),
+        Variant(
+            name="affirmed",
+            about="codes no words that are denied or said of the family, also if training documents have them coded",
+            model={"affirmed": True},
+        ),
         Variant(name="no-words", about="no phrases of words as they are written", model={"words": False}),
         Variant(name="no-forms", about="no members on normal forms", model={"forms": False}),
         Variant(name="no-stems", about="no phrases of stems", model={"stems": False}),
@@ -119,6 +128,7 @@ class Stacked:
             config.trees, config.names, config.spans,
         )  # fmt: skip
         self.readings = Readings.of(task.tokens, task.num_tokens)
+        self.scopes = ScopeRules.of(task.tokens or ("",) * task.num_tokens)
         self.base = stacking.Base(self.parts, task, self.readings)
         self.pooled: tuple[Pooled, ...] = ()
         self.intercepts_L: FloatArray = np.zeros(task.num_codes)
@@ -136,6 +146,7 @@ class Stacked:
 
     def scores(self, encoded: Encoded) -> FloatArray:
         """Compute logits [N, L]."""
+        encoded = self._read(encoded)
         scores_NL = np.zeros((len(encoded), self.task.num_codes))
         for rows, documents in stacking.blocks(encoded):
             found = self.base.read(documents)
@@ -146,7 +157,7 @@ class Stacked:
 
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
         """Compute what each position of a single document adds to a code's logit; with the intercept they sum to it."""
-        added_T = self.base.contributions(encoded, code)
+        added_T = self.base.contributions(self._read(encoded), code)
         more = float(self.scores(encoded)[0, code] - self.intercepts_L[code] - added_T.sum())
         sizes_T = np.abs(added_T)
         if not sizes_T.any():
@@ -154,19 +165,38 @@ class Stacked:
         shared_T: FloatArray = added_T + more * sizes_T / sizes_T.sum()
         return shared_T
 
+    def _read(self, encoded: Encoded) -> Encoded:
+        return affirmed(encoded, self.scopes) if self.config.affirmed else encoded
+
     def weights(self) -> Weights:
         """Return everything that was fitted, by name."""
         readings = {f"words.{name}": value for name, value in vars(self.readings).items()}
         pooled = [classifier.weights(f"pooled.{number}") for number, classifier in enumerate(self.pooled)]
         fitted = {name: value for each in pooled for name, value in each.items()}
-        return {**self.base.weights(), **readings, **fitted, "intercepts": self.intercepts_L}
+        scopes = {f"scopes.{name}": value for name, value in vars(self.scopes).items()} if self.config.affirmed else {}
+        found = {**self.base.weights(), **readings, **scopes, **fitted, "intercepts": self.intercepts_L}
+        return {name: _narrow(value) for name, value in found.items()}
 
     def restore(self, weights: Weights) -> None:
         """Load the return value of `weights`."""
+        weights = {
+            name: value.astype(np.int64) if value.dtype.kind in "iu" else value for name, value in weights.items()
+        }
         read = {name.removeprefix("words."): value for name, value in weights.items() if name.startswith("words.")}
         self.readings = Readings(**read)
+        if self.config.affirmed:
+            names = ScopeRules.__dataclass_fields__
+            self.scopes = ScopeRules(**{name: weights[f"scopes.{name}"] for name in names})
         self.base = stacking.Base(self.parts, self.task, self.readings)
         self.base.restore(weights)
         numbers = range(2) if any(name.startswith("pooled.") for name in weights) else ()
         self.pooled = tuple(Pooled.restored(weights, f"pooled.{number}") for number in numbers)
         self.intercepts_L = weights["intercepts"]
+
+
+def _narrow(value: FloatArray | IntArray) -> FloatArray | IntArray:
+    """Return whole numbers in the fewest bytes that hold them: most of a file of weights are the numbers of parts of words."""
+    if value.dtype.kind not in "iu" or not value.size:
+        return value
+    types = (np.int8, np.int16, np.int32)
+    return value.astype(next((kind for kind in types if np.iinfo(kind).max >= np.abs(value).max()), np.int64))

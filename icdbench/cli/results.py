@@ -1,4 +1,4 @@
-"""Commands that read stored runs: `runs`, `show`, `delete`, `compare`, `tables`, `figures`, `export`, `report`; and `score`, which stores one."""
+"""Commands that read stored runs: `runs`, `show`, `delete`, `compare`, `tables`, `figures`, `export`, `report`; and `score` and `blend`, which store one."""
 
 from __future__ import annotations
 
@@ -172,6 +172,27 @@ def score_file(
     if found.data.known and found.data.record:
         echo(f"already stored: {found.data.record.id}", err=True)
     print_tables(found.text(fmt))
+
+
+@app.command("blend")
+def blend_runs(
+    run: Annotated[str, typer.Argument(help="A run of a model, by its id or folder.")],
+    others: Annotated[
+        list[str], typer.Option("--with", metavar="RUN", help="Another run on the same documents; repeatable.")
+    ],
+    name: Annotated[str, typer.Option(help="The system's name in tables; else made of those of the runs.")] = "",
+    results: Results = Path("results"),
+    fmt: Format = "auto",
+) -> None:
+    """Mix the predictions of stored runs, by weights from the validation documents, and store them as a run beside the others."""
+    fmt = table_format(fmt, wide=False)
+    from icdbench.experiments import scored
+    from icdbench.presentation import tables
+
+    found = scored.blend(run, others, results, name)
+    for member, weight in found.weights.items():
+        echo(f"{weight:6.2f}  {member}", err=True)
+    print_tables(tables.comparison([found.record], fmt, results=[results]))
 
 
 @app.command("compare")

@@ -42,11 +42,11 @@ class Readings:
             own = np.arange(num_tokens) - UNKNOWN
             none, offsets = np.zeros(0, np.int64), np.zeros(num_tokens + 1, np.int64)
             return cls(own, own, np.zeros((num_tokens, len(CUES)), np.int64), none, offsets)
-        rules = _rules()
-        ignored = frozenset(rules["ignored"].split())
-        cues = [frozenset(rules["cues"][cue].split()) for cue in CUES]
-        plain = [_without_accents(token) for token in tokens]
-        forms = ["" if word in ignored else form(word, rules["spellings"]) for word in plain]
+        found = rules()
+        ignored = frozenset(found["ignored"].split())
+        cues = [frozenset(found["cues"][cue].split()) for cue in CUES]
+        plain = [without_accents(token) for token in tokens]
+        forms = ["" if word in ignored else form(word, found["spellings"]) for word in plain]
         parts = [_parts(word) if index > UNKNOWN else [] for index, word in enumerate(plain)]
         return cls(
             _numbered(forms),
@@ -70,11 +70,13 @@ def form(word: str, spellings: Sequence[Sequence[str]]) -> str:
     return word
 
 
-def _rules() -> dict[str, Any]:
+def rules() -> dict[str, Any]:
+    """Return what words.toml says."""
     return tomllib.loads(resources.files("icdbench.nn").joinpath("words.toml").read_text(encoding="utf-8"))
 
 
-def _without_accents(word: str) -> str:
+def without_accents(word: str) -> str:
+    """Return the word without accents."""
     return "".join(letter for letter in unicodedata.normalize("NFD", word) if not unicodedata.combining(letter))
 
 

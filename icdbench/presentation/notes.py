@@ -177,6 +177,9 @@ def about_file(source: provenance.ScoredFile) -> str:
         for split, counts in source.counts.items()
         if counts
     ]
+    if source.kind == "runs":
+        first, *others = source.file.split()
+        return f"{first} mixed with {', '.join(others)} by weights from the validation documents."
     said = f"scored from a file, {source.file} (SHA-256 {source.sha256[:12]}): {KINDS[source.kind]}; {tuned}."
     return " ".join([said, *counted])
 

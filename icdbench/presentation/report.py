@@ -201,6 +201,10 @@ def commands(runs: Iterable[RunRecord]) -> list[str]:
 
 
 def _score_command(run: RunRecord, source: provenance.ScoredFile) -> str:
+    if source.kind == "runs":
+        first, *others = source.file.split()
+        withs = [word for other in others for word in ("--with", other)]
+        return shlex.join(["icdbench", "blend", first, *withs, "--name", run.spec.system])
     words = ["icdbench", "score", source.file, "--dataset", run.spec.dataset, "--name", run.spec.system]
     words += ["--validation", source.validation] if source.validation else []
     words += ["--ranked"] if source.kind == "ranking" else []

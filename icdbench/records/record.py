@@ -82,13 +82,14 @@ class ScoredFile(Settings):
     """Where the predictions of a run come from that were made elsewhere: a file's name and SHA-256, and how it was read.
 
     `kind` says what the file has of each document: codes with probabilities, codes with other numbers (read as logits), a
-    ranking of codes, or codes alone. `validation` is the file that the threshold was tuned on. `counts` has by split what
+    ranking of codes, or codes alone; `runs`: they are a mixture of the runs that `file` lists
+    (icdbench.experiments.blend). `validation` is the file that the threshold was tuned on. `counts` has by split what
     did not fit the data set (icdbench.experiments.scored says the rules). No id and no text.
     """
 
     file: str
     sha256: str
-    kind: Literal["probabilities", "logits", "ranking", "codes"]
+    kind: Literal["probabilities", "logits", "ranking", "codes", "runs"]
     validation: str = ""
     validation_sha256: str = ""
     counts: dict[str, dict[str, Count]] = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from systems import NUM_CODES, encoded, learnable, small_task
 
+from icdbench import registry
 from icdbench.nn import stacking
 from icdbench.nn.members import Committee, Plan
 from icdbench.nn.words import Readings
@@ -73,3 +76,39 @@ def test_siblings_are_the_best_other_code_of_the_parent() -> None:
     codes = np.array([0, 1, 2, 3, 5])
     best = base._siblings(chances_NK, np.zeros(5, np.int64), codes, chances_NK[0, codes])
     assert best.tolist() == [0.2, 0.1, 0.9, 0.4, 0]  # codes 0, 1 under 2; 2, 3, 4 under a heading; 5 alone below a root
+
+
+def test_what_is_denied_is_learnt_from_but_not_coded() -> None:
+    words = (
+        "",
+        "?",
+        "no",
+        "sin",
+        "denies",
+        "without",
+        *(f"finding{number}" for number in range(NUM_CODES)),
+        "x",
+        "y",
+        "z",
+    )
+    named = [words.index(f"finding{code}") for code in range(NUM_CODES)]
+    generator = np.random.default_rng(0)
+    gold = [np.flatnonzero(generator.random(NUM_CODES) < 0.3).tolist() for _ in range(60)]
+    texts = [
+        [*generator.integers(13, 16, 4), *(named[code] for code in row), *generator.integers(2, 6, 2)] for row in gold
+    ]
+    task = replace(small_task(), num_tokens=len(words), tokens=words, embeddings=None, names=None, descriptions=None)
+    built = [
+        registry.build("stacked", task, affirmed=affirmed, context=False, trees=False) for affirmed in (False, True)
+    ]
+    for model in built:
+        model.fit(encoded(texts, gold))
+    for code, word in enumerate(named):
+        notes = encoded(
+            [[13, word], *([words.index(cue), word] for cue in ("no", "sin", "denies", "without"))], [[]] * 5
+        )
+        whole, affirmed = (model.scores(notes)[:, code] for model in built)
+        assert (whole > 0).all()
+        assert affirmed[0] > 0
+        assert (affirmed[1:] < 0).all()
+        assert not built[1].contributions(encoded([[2, word]], [[]]), code)[1:].any()

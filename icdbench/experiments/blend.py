@@ -1,0 +1,160 @@
+"""Stored runs put together: `icdbench blend RUN --with RUN`.
+
+A logistic regression of all pairs of a document and a code mixes the runs' logits. It has one weight for each run and an
+intercept, and learns from the validation documents alone, which no run was fitted on; a stored run's predictions of training
+documents would not be honest, and are not stored. For the figures and the threshold of the validation split each fifth of its
+documents is mixed by weights from the other four; for those of the test split, by weights from all of them.
+
+What comes out is a run of predictions, without a model: it can be compared and tabled, not bundled or served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from icdbench.evaluation import measure
+from icdbench.records import RunRecord, provenance, store
+from icdbench.settings import SpecError
+from icdbench.types import FloatArray, LabelSet, Predictions
+
+VERSION = "blend-1"  # changes when the same runs would give other figures
+FOLDS = 5
+FURTHEST = 10.0  # that a logit counts for, on either side of 0
+
+
+class Member(NamedTuple):
+    """A finished run with its predictions."""
+
+    record: RunRecord
+    predictions: dict[str, Predictions]
+    codes: LabelSet
+
+
+class Blended(NamedTuple):
+    """The stored run; the weight of each member on all validation documents, and the intercept."""
+
+    record: RunRecord
+    weights: dict[str, float]
+
+
+def blend(run: str, others: Sequence[str], results: Path = Path("results"), name: str = "") -> Blended:
+    """Mix finished runs, given by ids or folders; store what comes out as the system `name`. Raises SpecError, DataError."""
+    members = [_member(each, results) for each in (run, *others)]
+    first = members[0]
+    for other in members[1:]:
+        _check(first, other)
+    if len({member.record.id for member in members}) < len(members):
+        raise SpecError("a run is named twice; name each run once")
+    systems = [member.record.spec.system for member in members]
+    made = name or re.sub(r"[^\w.-]+", "-", "-with-".join([systems[0], "-".join(systems[1:])]))
+    if not re.fullmatch(r"\w[\w.-]{0,79}", made) or made in systems:
+        raise SpecError(f"--name '{made}': choose at most 80 letters, digits, dots, - and _, and no name of these runs")
+    held = first.predictions["validation"]
+    logits = {split: np.stack([_logits(each, split) for each in members], axis=-1) for split in measure.MEASURED}
+    gold_NL = held.labels.toarray()
+    fold_N = np.random.default_rng(0).permutation(len(gold_NL)) % FOLDS
+    mixed = {split: np.zeros(each.shape[:2], np.float32) for split, each in logits.items()}
+    for fold in range(FOLDS):
+        fitted = _fit(logits["validation"][fold_N != fold], gold_NL[fold_N != fold])
+        mixed["validation"][fold_N == fold] = _mix(logits["validation"][fold_N == fold], *fitted)
+    weights_M, intercept = _fit(logits["validation"], gold_NL)
+    mixed["test"] = _mix(logits["test"], weights_M, intercept)
+    predictions = {split: replace(first.predictions[split], scores_NL=scores) for split, scores in mixed.items()}
+    return Blended(
+        _stored(made, members, predictions, results),
+        dict(zip([*(each.record.id for each in members), "intercept"], [*weights_M.tolist(), intercept], strict=True)),
+    )
+
+
+def _member(name: str, results: Path) -> Member:
+    folder = store.named(name, results)
+    record = store.load_record(folder)
+    if record is None:
+        raise SpecError(f"run '{name}' is unfinished or damaged; the command that began it makes it whole")
+    if record.scored:
+        raise SpecError(
+            f"run '{record.id}' was not made by a model: its predictions cannot be mixed; name runs of models"
+        )
+    found = Member(record, store.load_predictions(folder, record), store.load_label_set(folder, record))
+    if lacking := [split for split in measure.MEASURED if split not in found.predictions]:
+        raise SpecError(f"run '{record.id}' has no predictions of the {lacking[0]} split; blend a run that has both")
+    return found
+
+
+def _check(first: Member, other: Member) -> None:
+    """Raise SpecError unless both are of the same documents and codes."""
+    one, two = first.record, other.record
+    said = f"'{two.id}' cannot be mixed with '{one.id}'"
+    if (one.spec.dataset, one.spec.fingerprint) != (two.spec.dataset, two.spec.fingerprint):
+        raise SpecError(
+            f"{said}: one is of data set '{two.spec.dataset}', the other of '{one.spec.dataset}', or of other files"
+        )
+    if first.codes.codes != other.codes.codes:
+        raise SpecError(
+            f"{said}: their codes differ ({len(other.codes.codes):,} and {len(first.codes.codes):,}); name runs with the same "
+            "data.top_codes and data.label_set"
+        )
+    for split in measure.MEASURED:
+        labels = [each.predictions[split].labels.tocsr() for each in (first, other)]
+        if labels[0].shape != labels[1].shape or (labels[0] != labels[1]).nnz:
+            raise SpecError(f"{said}: their {split} documents differ")
+
+
+def _logits(member: Member, split: str) -> FloatArray:
+    scores_NL: FloatArray = np.clip(member.predictions[split].scores_NL.astype(np.float64), -FURTHEST, FURTHEST)
+    return scores_NL
+
+
+def _fit(logits_NLM: FloatArray, gold_NL: FloatArray) -> tuple[FloatArray, float]:
+    """Fit a logistic regression of pairs: weights [M] and intercept."""
+    from sklearn.linear_model import LogisticRegression
+
+    pairs_PM, gold_P = logits_NLM.reshape(-1, logits_NLM.shape[-1]), gold_NL.reshape(-1)
+    if len(np.unique(gold_P)) < 2:
+        raise SpecError("the validation documents have no code, or all codes: no weights can be learnt from them")
+    solver = LogisticRegression(max_iter=1000).fit(pairs_PM, gold_P)
+    return solver.coef_[0], float(solver.intercept_[0])
+
+
+def _mix(logits_NLM: FloatArray, weights_M: FloatArray, intercept: float) -> FloatArray:
+    mixed_NL: FloatArray = (np.einsum("nlm,m->nl", logits_NLM, weights_M) + intercept).astype(np.float32)
+    return mixed_NL
+
+
+def _stored(name: str, members: Sequence[Member], predictions: dict[str, Predictions], results: Path) -> RunRecord:
+    first, ids = members[0], [member.record.id for member in members]
+    whole = hashlib.sha256("".join(member.record.files.get(store.PREDICTIONS, "") for member in members).encode())
+    spec = first.record.spec.model_copy(
+        update={
+            "model": name, "variant": "", "config": {"runs": ids, "sha256": whole.hexdigest()},
+            "version": VERSION, "uses_trainer": False,
+        }
+    )  # fmt: skip
+    counts = first.codes.train_counts
+    record = RunRecord(
+        id=spec.id,
+        spec=spec,
+        changed={key: value for key, value in first.record.changed.items() if key.startswith("data.")},
+        **measure.measured(predictions, counts),
+        parameters=0,
+        data=first.record.data,
+        timing={"prepare": 0, "train": 0, "predict": 0},
+        device="",
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        scored=provenance.ScoredFile(
+            file=" ".join(ids), sha256=whole.hexdigest(), kind="runs", validation="cross-fitted"
+        ),
+        created=provenance.now(),
+    )
+    store.prepare(results)
+    folder = store.folder(results, spec)
+    with store.alone(folder):
+        return store.save_run(folder, record, predictions, first.codes, {})
