@@ -111,4 +111,3 @@ def test_what_is_denied_is_learnt_from_but_not_coded() -> None:
         assert (whole > 0).all()
         assert affirmed[0] > 0
         assert (affirmed[1:] < 0).all()
-        assert not built[1].contributions(encoded([[2, word]], [[]]), code)[1:].any()
