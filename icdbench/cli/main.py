@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from icdbench.cli import data, results, trained, training
+from icdbench.cli import data, results, scored, trained, training
 from icdbench.cli.options import echo, fail
 from icdbench.host import output, processes, tune_process
 from icdbench.settings import DataError, SpecError
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (training, results, trained):
+for part in (training, results, scored, trained):
     app.add_typer(part.app)
 app.add_typer(data.app, name="data")
 
