@@ -233,8 +233,9 @@ def _configuration(folder: Path) -> dict[str, Any]:
             f'{folder} has no {TOKENIZER}; write it once: python -c "from transformers import AutoTokenizer as A; '
             f"A.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
+    text = _text(folder / CONFIG, MOST_CONFIG)
     try:
-        config = parsed(_text(folder / CONFIG, MOST_CONFIG))
+        config = parsed(text)
     except ValueError as error:
         raise DataError(f"{folder / CONFIG} is damaged ({str(error)[:80]})") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
