@@ -77,7 +77,6 @@ def resolve(
     data = origin.settings({**declared, **data_changes})
     corpus = load(data)
     entry.check(corpus, variant)
-
     small = _for_small_data(entry, variant, len(corpus.splits["train"]))
     default_config = entry.config().override({**small[entry.name], **variant.model}, entry.name)
     config = default_config.override(own, entry.name)
