@@ -99,7 +99,16 @@ class DescribedConfig(Config):
     paper="Mullenbach et al., NAACL 2018",
     version="1",
     train={"learning_rate": 1e-4},
-    small={"learning_rate": 3e-3},
+    small={
+        "kernel_size": 8,
+        "filters": 275,
+        "dropout": 0.311,
+        "learning_rate": 3.86e-3,
+        "weight_decay": 1e-5,
+        "batch_size": 4,
+        "monitor": "map",
+    },
+    study=Study(trials=16, dataset="codiesp-d50"),
     needs=("titles",),
 )
 class DrCaml(Caml):
