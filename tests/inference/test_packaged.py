@@ -43,7 +43,7 @@ def test_it_is_a_committed_run_and_small() -> None:
     assert bundle.PACKAGED.stat().st_size < 5_000_000
     record = store.load_record(ROOT / "results" / packaged.contents.run)
     assert record is not None
-    assert record.spec.model == "stacked"
+    assert record.spec.system == "stacked@affirmed"
     assert len(packaged.contents.codes) == record.data.num_codes == 50
     notice = (bundle.PACKAGED.parent / "NOTICE.md").read_text(encoding="utf-8")
     assert "CC BY 4.0" in notice
@@ -54,3 +54,24 @@ def test_it_scores_any_text() -> None:
     found = predictor.scores(predictor.encode([NOTE, "", "血", "word " * 20_000]))
     assert found.shape == (4, 50)
     assert np.isfinite(found).all()
+
+
+DENIED = (
+    "No {}.",
+    "The patient denies {}.",
+    "Without {}.",
+    "Absence of {}.",
+    "He has no fever, cough or {}.",
+    "{} was negative.",
+)
+MENTIONS = {"r10.9": "abdominal pain", "r50.9": "fever", "i10": "arterial hypertension", "e11.9": "diabetes mellitus"}
+
+
+def test_what_a_note_denies_is_not_coded() -> None:
+    predictor = Predictor(bundle.read(bundle.PACKAGED))
+    codes = bundle.read(bundle.PACKAGED).contents.codes
+    for code, words in MENTIONS.items():
+        notes = [f"The patient had {words}.", *(each.format(words) for each in DENIED), f"Family history of {words}."]
+        found = predictor.scores(predictor.encode(notes))[:, codes.index(code)]
+        assert found[0] > 0, code
+        assert (found[1:] < 0).all(), (code, found)
