@@ -29,7 +29,7 @@ FOLDS = 5
 FURTHEST = 10.0  # that a logit counts for, on either side of 0
 
 
-class Member(NamedTuple):
+class Mixed(NamedTuple):
     """A finished run with its predictions."""
 
     record: RunRecord
@@ -73,7 +73,7 @@ def blend(run: str, others: Sequence[str], results: Path = Path("results"), name
     )
 
 
-def _member(name: str, results: Path) -> Member:
+def _member(name: str, results: Path) -> Mixed:
     folder = store.named(name, results)
     record = store.load_record(folder)
     if record is None:
@@ -82,13 +82,13 @@ def _member(name: str, results: Path) -> Member:
         raise SpecError(
             f"run '{record.id}' was not made by a model: its predictions cannot be mixed; name runs of models"
         )
-    found = Member(record, store.load_predictions(folder, record), store.load_label_set(folder, record))
+    found = Mixed(record, store.load_predictions(folder, record), store.load_label_set(folder, record))
     if lacking := [split for split in measure.MEASURED if split not in found.predictions]:
         raise SpecError(f"run '{record.id}' has no predictions of the {lacking[0]} split; blend a run that has both")
     return found
 
 
-def _check(first: Member, other: Member) -> None:
+def _check(first: Mixed, other: Mixed) -> None:
     """Raise SpecError unless both are of the same documents and codes."""
     one, two = first.record, other.record
     said = f"'{two.id}' cannot be mixed with '{one.id}'"
@@ -107,7 +107,7 @@ def _check(first: Member, other: Member) -> None:
             raise SpecError(f"{said}: their {split} documents differ")
 
 
-def _logits(member: Member, split: str) -> FloatArray:
+def _logits(member: Mixed, split: str) -> FloatArray:
     scores_NL: FloatArray = np.clip(member.predictions[split].scores_NL.astype(np.float64), -FURTHEST, FURTHEST)
     return scores_NL
 
@@ -128,7 +128,7 @@ def _mix(logits_NLM: FloatArray, weights_M: FloatArray, intercept: float) -> Flo
     return mixed_NL
 
 
-def _stored(name: str, members: Sequence[Member], predictions: dict[str, Predictions], results: Path) -> RunRecord:
+def _stored(name: str, members: Sequence[Mixed], predictions: dict[str, Predictions], results: Path) -> RunRecord:
     first, ids = members[0], [member.record.id for member in members]
     whole = hashlib.sha256("".join(member.record.files.get(store.PREDICTIONS, "") for member in members).encode())
     spec = first.record.spec.model_copy(

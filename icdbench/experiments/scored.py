@@ -27,6 +27,7 @@ import numpy as np
 from icdbench import registry
 from icdbench.data import datasets
 from icdbench.evaluation import measure
+from icdbench.experiments.blend import blend as blend  # noqa: PLC0414 - for the command line
 from icdbench.records import RunRecord, provenance, store
 from icdbench.settings import DataError, SpecError, nearest, shown
 from icdbench.spec import RunSpec, StoredDataSpec, TrainSpec
