@@ -24,6 +24,7 @@ from icdbench.cli.options import (
     table_format,
     with_reading,
 )
+from icdbench.host import output
 
 if TYPE_CHECKING:
     from icdbench.data import datasets
@@ -37,10 +38,8 @@ def data_list(data: DataFolder = None, wide: Wide = False) -> None:  # noqa: FBT
     from icdbench.data import datasets
 
     print_list(datasets.overview(data), ["data set", "files", "what"], wide=wide)
-    echo(
-        "\nYour own data: --dataset FILE.csv (or .tsv, .parquet, .json, .jsonl) with columns id, text, codes and, if you like, "
-        "split and group."
-    )
+    own = "\nYour own data: --dataset FILE.csv (or .tsv, .parquet, .json, .jsonl) with columns id, text, codes and, if you like, "
+    echo(output.fitted(f"{own}split and group."))
 
 
 @app.command("get")

@@ -47,7 +47,7 @@ from icdbench.cli.options import (
     table_format,
     with_reading,
 )
-from icdbench.host import limit_threads
+from icdbench.host import limit_threads, output
 from icdbench.plugins import listing
 from icdbench.settings import SpecError, typed
 
@@ -282,7 +282,7 @@ def show_models(
     fields = entry.config().override(variant.model, base).model_dump()
     if entry.needs:
         echo(f"Needs: {', '.join(_NEEDS[each].format(entry.name) for each in entry.needs)}\n")
-    echo(f"{entry.about}\n")
+    echo(f"{entry.about if wide else output.fitted(entry.about)}\n")
     _print_fields(f"{entry.name}.", fields, entry.config.ranges(), wide=wide)
     trained = TrainSpec().override({**entry.train, **variant.train}, "train")
     echo()
@@ -292,7 +292,7 @@ def show_models(
             {f"{target}.{field}": value for target, of in entry.small_by_target.items() for field, value in of.items()}
         )
         found_by = f" ({entry.study})" if entry.study else ""
-        echo(f"\nBelow {resolution.SMALL:,} training documents{found_by}: {small}")
+        echo(output.fitted(f"\nBelow {resolution.SMALL:,} training documents{found_by}: {small}"))
     if entry.variants:
         rows = [
             [f"{entry.name}@{each.name}", each.about, listed({**each.model, **each.data, **each.train})]

@@ -11,8 +11,11 @@ import io
 import json
 import logging
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 LONGEST = 4000  # characters of a message
 
@@ -56,9 +59,18 @@ class Formatter(logging.Formatter):
         return message(super().format(record))
 
 
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is now: a live display stands in for it, and gives a message lines of its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
 def log_to_stderr(level: int) -> None:
     """Show log messages of this level and above on stderr."""
-    handler = logging.StreamHandler()
+    handler = StderrHandler()
     handler.setFormatter(Formatter())
     logging.basicConfig(level=level, handlers=[handler])
 
@@ -85,3 +97,39 @@ def csv_cell(text: str) -> str:
     Numbers, with or without intervals, stay unchanged.
     """
     return f"'{text}" if FORMULA.match(text) and not FIGURE.fullmatch(text) else text
+
+
+def refilled(text: str, width: int) -> str:
+    """Text with its paragraphs and list items filled anew to so many columns.
+
+    Lines indented by four are kept, as equations are; of one that is too wide, the remark at its end gets lines of its own.
+    """
+    blocks: list[list[str]] = []
+    for line in text.splitlines():
+        follows = blocks and blocks[-1][0].strip() and not blocks[-1][0].startswith("    ")
+        if follows and line.strip() and not line.startswith(("    ", "- ")):
+            blocks[-1].append(line)
+        else:
+            blocks.append([line])
+    return "\n".join(_refilled(" ".join(block), width) for block in blocks)
+
+
+def fitted(text: str) -> str:
+    """Text filled anew to the width of the terminal; as it is where stdout is none."""
+    return refilled(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text
+
+
+def _refilled(block: str, width: int) -> str:
+    indent = "  " if block.startswith("- ") else ""
+    if not block.startswith("    "):
+        return _fill(" ".join(block.split()), width, "", indent)
+    found = re.fullmatch(r"(.*\S) {2,}(\S.*)", block)
+    if len(block) <= width or found is None:
+        return block
+    return f"{found[1]}\n{_fill(found[2], width, 8 * ' ', 8 * ' ')}"
+
+
+def _fill(text: str, width: int, first: str, others: str) -> str:
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    )

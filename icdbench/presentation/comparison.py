@@ -130,6 +130,7 @@ def _about(systems: Sequence[compare.System], found: compare.Comparison) -> list
         which = "; ".join(
             f"{by}: {', '.join(f'{run.spec.system} {comparable.seed_list([run])}' for run in of)}"
             for by, of in made.items()
+            if by
         )
         notes.append(f"The runs are of different versions: {which}.")
     notes += about_spans([run for system in systems for run in system.runs])

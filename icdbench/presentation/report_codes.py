@@ -161,7 +161,7 @@ def _titles(record: RunRecord, names: Sequence[str], root: Path | None) -> Mappi
 
 
 def _system_data(runs: Sequence[tuple[IntArray, IntArray]]) -> dict[str, Any]:
-    confused_CC = sum((gold * (1 - predicted)).T @ (predicted * (1 - gold)) for gold, predicted in runs)
+    confused_CC = np.sum([(gold * (1 - predicted)).T @ (predicted * (1 - gold)) for gold, predicted in runs], axis=0)
     return {
         "tp": [(gold * predicted).sum(0).tolist() for gold, predicted in runs],
         "predicted": [predicted.sum(0).tolist() for _, predicted in runs],

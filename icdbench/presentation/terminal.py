@@ -21,6 +21,7 @@ FIRST_OUT = (
     "AUC micro", "AUC macro", "F1 macro (harmonic)", "F1 macro (mean)", "epochs", "seeds", "settings", "R@15", "R@8", "R@5",
     "P@15", "R precision", "train time", "F1 macro", "best epoch", "minutes", "variants", "set", "date", "p",
 )  # fmt: skip
+WRAPPED = {"what", "value"}  # headings of texts that are shown whole, in several lines
 GAP = 2  # blanks after a column
 SHORTEST = 12  # characters of a text that is worth beginning
 TEXTS = LEFT.union(
@@ -57,7 +58,7 @@ def _print(console: Console, grid: Grid, width: int | None) -> None:
         table.add_column(Text(header[column]), justify="left" if left else "right", width=own)
     for row, values in zip(cells, grid.rows, strict=True):
         styles = ["bold" if is_best(value) else "" for value in values]
-        table.add_row(*(Text(row[column], styles[column], no_wrap=True, overflow="ellipsis") for column in room))
+        table.add_row(*(_text(row[column], styles[column], wrapped=header[column] in WRAPPED) for column in room))
     if grid.title:
         console.print(Text(output.one_line(grid.title), "bold"))
         console.print()
@@ -74,6 +75,10 @@ def _print(console: Console, grid: Grid, width: int | None) -> None:
     console.print(lines)
 
 
+def _text(cell: str, style: str, *, wrapped: bool) -> Text:
+    return Text(cell, style, no_wrap=not wrapped, overflow="fold" if wrapped else "ellipsis")
+
+
 def _rooms(header: Sequence[str], widths: Sequence[int], width: int | None) -> dict[int, int]:
     """The columns that there is room for, and how wide each is; a text may be cut where it would be left out whole."""
     needed = dict(enumerate(widths))
@@ -84,13 +89,25 @@ def _rooms(header: Sequence[str], widths: Sequence[int], width: int | None) -> d
     kept = dict(needed)
     for column in order:
         if _total(kept) > width and column:
-            del kept[column]
+            for each in _together(header, column):
+                kept.pop(each, None)
+    for column in reversed(order):  # what has room beside the others after all
+        wanted = {each: needed[each] for each in _together(header, column)}
+        if _total({**kept, **wanted}) <= width:
+            kept |= wanted
     for column in sorted(needed.keys() - kept.keys()):
         left = width - _total(kept) - GAP
         if header[column] in TEXTS and left >= SHORTEST:
             kept[column] = min(left, needed[column])
     first = min(kept[0], width - GAP)
     return {column: kept[column] if column else first for column in sorted(kept)}
+
+
+def _together(header: Sequence[str], column: int) -> list[int]:
+    """The column, with the other end where it is one of an interval."""
+    if header[column] == "to":
+        return [column - 1, column]
+    return [column, column + 1] if header[column + 1 : column + 2] == ["to"] else [column]
 
 
 def _total(rooms: Mapping[int, int]) -> int:

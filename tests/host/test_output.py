@@ -223,3 +223,11 @@ def test_every_csv_quotes_formulas() -> None:
     header, row = csv.reader(io.StringIO("".join(predict.as_csv([("@note", reading)]))))
     assert row[:5] == ["'@note", "1", "'=code", "'+title", "0.5"]
     assert header[0] == "note"
+
+
+def test_a_message_goes_to_what_stderr_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live display stands in for stderr while it is drawn; a message past it would break its line."""
+    handler, live = output.StderrHandler(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", live)
+    handler.emit(logging.LogRecord("icdbench", logging.WARNING, "", 0, "settings for small data", None, None))
+    assert live.getvalue() == "settings for small data\n"

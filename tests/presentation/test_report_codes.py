@@ -33,7 +33,7 @@ def test_every_code_has_the_counts_of_each_run_and_what_it_is_confused_with() ->
     assert codes["others"] == 0
     assert "Fever, unspecified" in codes["titles"]
     (system,) = codes["systems"]
-    confused = 0
+    confused = np.zeros((50, 50), int)
     for number, run in enumerate(runs):
         folder = ROOT / "results" / run.id
         label_set, test = store.load_label_set(folder, run), store.load_predictions(folder, run)["test"]
@@ -46,7 +46,7 @@ def test_every_code_has_the_counts_of_each_run_and_what_it_is_confused_with() ->
         assert system["tp"][number] == tp_L[order].tolist()
         assert system["predicted"][number] == guesses_L[order].tolist()
         gold_NL = test.labels.toarray() > 0
-        confused = confused + np.array(
+        confused += np.array(
             [
                 [
                     np.count_nonzero((gold_NL & ~predicted_NL)[:, one] & (predicted_NL & ~gold_NL)[:, other])

@@ -11,6 +11,7 @@ from conftest import Call
 from places import ROOT
 from rich.cells import cell_len
 
+from icdbench.host import output
 from icdbench.presentation import terminal
 from icdbench.presentation.formats import FORMATS, Cell, Grid, write
 from icdbench.settings import SpecError
@@ -68,6 +69,29 @@ def test_the_best_figure_is_bold_and_cells_command_nothing() -> None:
     assert "\x1b[1m            1.5\x1b[0m" in text or re.search(r"\x1b\[1m +1\.5\x1b\[0m", text)
 
 
+def test_an_interval_has_both_ends_or_none() -> None:
+    header = ["figures", "one", "other", "difference", "95 % from", "to", "p"]
+    grid = Grid("", header, [["AUC macro", *(Cell(10.0) for _ in header[3:]), Cell(1.0), Cell(0.05)]], [])
+    for width in range(20, 90):
+        head = " ".join(lines(terminal.draw([grid], width))[:3]).split()
+        assert ("to" in head) == ("from" in head), width
+    head = " ".join(lines(terminal.draw([grid], 42))[:3]).split()
+    assert ("p" in head, "to" in head) == (True, False)  # there is room for p, not for an interval
+
+
+def test_a_text_is_shown_whole_in_several_lines() -> None:
+    grid = Grid("", ["figures", "what"], [["versions", "torch 2.13.0, " * 20]], [])
+    assert " ".join(lines(terminal.draw([grid], 60))).count("torch") == 20
+
+
+def test_equations_stay_and_paragraphs_are_filled() -> None:
+    text = "A paragraph of two\nlines.\n\n    x = dropout(embedding)      [T, E], a remark\n    y = x\n\n- an item\n  goes on\n- another"
+    filled = output.refilled(text, 30).splitlines()
+    assert filled[:3] == ["A paragraph of two lines.", "", "    x = dropout(embedding)"]
+    assert filled[3:] == ["        [T, E], a remark", "    y = x", "", "- an item goes on", "- another"]
+    assert output.refilled(text, 80).splitlines()[2] == "    x = dropout(embedding)      [T, E], a remark"
+
+
 def test_every_format_can_be_asked_for() -> None:
     assert "terminal" in FORMATS
     assert "AUC macro" in write([GRID], "wide")
@@ -78,7 +102,10 @@ def test_every_format_can_be_asked_for() -> None:
 COMMANDS = (
     ("models",),
     ("models", "lr"),
+    ("models", "jlan"),
     ("data", "list"),
+    ("data", "describe", "demo"),
+    ("show", "RUN", "--results", ROOT / "results"),
     ("runs", "--results", ROOT / "results"),
     ("tables", "table5", "--results", ROOT / "results"),
     ("tables", "literature"),
@@ -104,10 +131,11 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, icdbench: Call) -> Callable[...
 @pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(map(str, words[:2])))
 def test_commands_fit_80_columns(on_terminal: Callable[..., list[str]], words: tuple[object, ...]) -> None:
-    shown = on_terminal(*words)
+    run = next((ROOT / "results" / "codiesp-d50" / "jlan").iterdir())
+    shown = on_terminal(*(f"codiesp-d50/jlan/{run.name}" if word == "RUN" else word for word in words))
     tables = [line for line in shown if re.search(r"\S {2,}\S", line)]
     assert len(tables) > 3
-    assert max(map(cell_len, tables)) <= 80
+    assert max(map(cell_len, shown)) <= 80
 
 
 def test_run_prints_a_table_that_fits(on_terminal: Callable[..., list[str]], few_notes: object) -> None:
