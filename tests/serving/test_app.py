@@ -334,7 +334,7 @@ def test_what_cannot_be_served_is_one_line(icdbench: Call, models: list[Predicto
     bundle.write(models[0].bundle, tmp_path / "model.icdbench")
     save_file({}, tmp_path / "newer.icdbench", {"format": "9", "icdbench": "", "sha256": ""})
     port = url.rstrip("/").rpartition(":")[2]
-    committed = Path("codiesp-d50/cnn/1-df5351d6")
+    committed = Path("codiesp-d50/cnn/1-97bf3a52")
     (tmp_path / "weightless" / committed).mkdir(parents=True)
     shutil.copy(ROOT / "results" / committed / store.RECORD, tmp_path / "weightless" / committed)
     good = ("--bundle", "model.icdbench")
