@@ -44,7 +44,7 @@ from icdbench.types import (
 
 PACKAGED = Path(__file__).parent / "packaged" / "codiesp.icdbench"
 ABOUT_PACKAGED = (
-    "no model is named: the packaged one is used, which knows the 50 most frequent diagnoses of 500 case reports (CodiEsp, CC BY "
+    "no model is named: the packaged one is used, which knows the 1,767 diagnoses of 500 case reports (CodiEsp, CC BY "
     "4.0; icdbench/inference/packaged/NOTICE.md); name your own with --run ID or --bundle FILE"
 )
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # of a bundle that is a folder

@@ -44,7 +44,7 @@ def test_it_is_a_committed_run_and_small() -> None:
     record = store.load_record(ROOT / "results" / packaged.contents.run)
     assert record is not None
     assert record.spec.system == "stacked@affirmed"
-    assert len(packaged.contents.codes) == record.data.num_codes == 50
+    assert len(packaged.contents.codes) == record.data.num_codes == 1767
     notice = (bundle.PACKAGED.parent / "NOTICE.md").read_text(encoding="utf-8")
     assert "CC BY 4.0" in notice
 
@@ -52,7 +52,7 @@ def test_it_is_a_committed_run_and_small() -> None:
 def test_it_scores_any_text() -> None:
     predictor = Predictor(bundle.read(bundle.PACKAGED))
     found = predictor.scores(predictor.encode([NOTE, "", "血", "word " * 20_000]))
-    assert found.shape == (4, 50)
+    assert found.shape == (4, 1767)
     assert np.isfinite(found).all()
 
 
