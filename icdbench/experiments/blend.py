@@ -1,8 +1,8 @@
 """Stored runs put together: `icdbench blend RUN --with RUN`.
 
 A logistic regression of all pairs of a document and a code mixes the runs' logits. It has one weight for each run and an
-intercept, and learns from the validation documents alone, which no run was fitted on; a stored run's predictions of training
-documents would not be honest, and are not stored. For the figures and the threshold of the validation split each fifth of its
+intercept, and learns from the validation documents alone, which no run was fitted on (though neural ones chose their last epoch
+by them); a stored run's predictions of training documents would not be honest, and are not stored. For the figures and the threshold of the validation split each fifth of its
 documents is mixed by weights from the other four; for those of the test split, by weights from all of them.
 
 What comes out is a run of predictions, without a model: it can be compared and tabled, not bundled or served.
@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from icdbench import registry
 from icdbench.evaluation import measure
-from icdbench.records import RunRecord, provenance, store
+from icdbench.records import RunRecord, comparable, provenance, store
 from icdbench.settings import SpecError
 from icdbench.types import FloatArray, LabelSet, Predictions
 
@@ -54,8 +55,9 @@ def blend(run: str, others: Sequence[str], results: Path = Path("results"), name
         raise SpecError("a run is named twice; name each run once")
     systems = [member.record.spec.system for member in members]
     made = name or re.sub(r"[^\w.-]+", "-", "-with-".join([systems[0], "-".join(systems[1:])]))
-    if not re.fullmatch(r"\w[\w.-]{0,79}", made) or made in systems:
-        raise SpecError(f"--name '{made}': choose at most 80 letters, digits, dots, - and _, and no name of these runs")
+    check_name(made)
+    if made in systems:
+        raise SpecError(f"--name '{made}' is the name of one of these runs; choose another")
     held = first.predictions["validation"]
     logits = {split: np.stack([_logits(each, split) for each in members], axis=-1) for split in measure.MEASURED}
     gold_NL = held.labels.toarray()
@@ -71,6 +73,18 @@ def blend(run: str, others: Sequence[str], results: Path = Path("results"), name
         _stored(made, members, predictions, results),
         dict(zip([*(each.record.id for each in members), "intercept"], [*weights_M.tolist(), intercept], strict=True)),
     )
+
+
+def check_name(name: str) -> None:
+    """Raise SpecError unless runs that no model made may stand in tables under this name."""
+    if not re.fullmatch(r"\w[\w.-]{0,79}", name):
+        raise SpecError(
+            f"--name '{name}': a system's name is of letters, digits, dots, - and _, at most 80; choose one with --name"
+        )
+    if name in {*registry.entries(), "all", "floors"}:
+        raise SpecError(
+            f"'{name}' is a model of icdbench; say what made these predictions with --name, as {name}-elsewhere"
+        )
 
 
 def _member(name: str, results: Path) -> Mixed:
@@ -101,6 +115,10 @@ def _check(first: Mixed, other: Mixed) -> None:
             f"{said}: their codes differ ({len(other.codes.codes):,} and {len(first.codes.codes):,}); name runs with the same "
             "data.top_codes and data.label_set"
         )
+    tasks = comparable.task(one), comparable.task(two)
+    for name, value in tasks[0].items():
+        if tasks[1].get(name) != value:
+            raise SpecError(f"{said}: {name} is {tasks[1].get(name)} there, {value} here; name runs that share a table")
     for split in measure.MEASURED:
         labels = [each.predictions[split].labels.tocsr() for each in (first, other)]
         if labels[0].shape != labels[1].shape or (labels[0] != labels[1]).nnz:

@@ -24,17 +24,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from icdbench import registry
 from icdbench.data import datasets
 from icdbench.evaluation import measure
 from icdbench.experiments.blend import blend as blend  # noqa: PLC0414 - for the command line
+from icdbench.experiments.blend import check_name
 from icdbench.records import RunRecord, provenance, store
 from icdbench.settings import DataError, SpecError, nearest, shown
 from icdbench.spec import RunSpec, StoredDataSpec, TrainSpec
 from icdbench.types import SPLITS, Corpus, FloatArray, LabelSet, Predictions, Report, quiet
 
 VERSION = "scored-1"  # changes when the same file would give other figures
-NAME = re.compile(r"\w[\w.-]*")
 Kind = Literal["probabilities", "logits", "ranking", "codes"]
 
 
@@ -114,16 +113,11 @@ def score(asked: FileRequest, report: Report = quiet) -> ScoredPredictions:
 
 def _name(asked: FileRequest) -> str:
     """The name of the system. Raises SpecError for one that is taken, or that is no name."""
+    if asked.file.is_dir():
+        raise SpecError(f"{asked.file} is a folder; name a file of predictions in it")
     stem = asked.file.name.removesuffix(".gz").rpartition(".")[0] or asked.file.name
     name = asked.name or re.sub(r"[^\w.-]+", "-", stem).strip("-.")
-    if not NAME.fullmatch(name) or len(name) > 80:
-        raise SpecError(
-            f"--name '{name}': a system's name is of letters, digits, dots, - and _; choose one with --name"
-        )
-    if name in {*registry.entries(), "all", "floors"}:
-        raise SpecError(
-            f"'{name}' is a model of icdbench; say what made these predictions with --name, as {name}-elsewhere"
-        )
+    check_name(name)
     return name
 
 

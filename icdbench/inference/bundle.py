@@ -127,7 +127,7 @@ def of_run(
     """
     folder, record = finished(name, results)
     if record.scored:
-        raise SpecError(f"run '{record.id}' was scored from a file of predictions: there is no model to load")
+        raise SpecError(f"run '{record.id}' was not made by a model: there is no model to load")
     if not (folder / store.WEIGHTS).exists():
         raise SpecError(
             f"run '{record.id}' has no weights ({folder / store.WEIGHTS} is missing; repositories leave them out): copy "

@@ -9,7 +9,7 @@ from typing import Any
 from icdbench.presentation.formats import Cell, Grid, duration, write
 from icdbench.presentation.headings import heading
 from icdbench.records import RunRecord
-from icdbench.settings import typed
+from icdbench.settings import SpecError, typed
 from icdbench.types import SPLITS
 
 COUNTS = ("auc_labels",)  # figures that are no fractions
@@ -18,11 +18,12 @@ AGAIN = "'icdbench show RUN --config' prints a file with which 'icdbench run --c
 
 def one_run(record: RunRecord, fmt: str = "md") -> str:
     """Three tables: facts, figures in percent, settings. Raises SpecError for an unknown format."""
+    again = [] if record.scored else [AGAIN]
     facts = [[name, value] for name, value in _facts(record) if value]
     marks = [f"{rule} threshold: {what}" for rule, what in record.collapse.items()]
     values = [[name, typed(value), _layer(record, name)] for name, value in settings(record).items()]
     grids = [
-        Grid(record.id, ["figures", "what"], facts, [*marks, *record.notes, *record.data.notices, AGAIN]),
+        Grid(record.id, ["figures", "what"], facts, [*marks, *record.notes, *record.data.notices, *again]),
         Grid("Figures", *_figures(record)),
         Grid("Settings", ["parameter", "value", "from"], values, ["Settings without effect on this run are left out."]),
     ]
@@ -39,8 +40,11 @@ def settings(record: RunRecord) -> dict[str, Any]:
 
 
 def config(record: RunRecord) -> str:
-    """The run as YAML for `icdbench run --config FILE`."""
+    """The run as YAML for `icdbench run --config FILE`. Raises SpecError for one that no model made."""
     import yaml
+
+    if record.scored:
+        raise SpecError(f"run '{record.id}' was not made by a model: there is no 'icdbench run' that computes it")
 
     spec = record.spec
     asked = {
@@ -68,7 +72,7 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{record.parameters:,}"
     if best:
         yield "epochs", f"{len(record.history)}, best {best.epoch:g}"
-    yield "made", f"{record.created} on {record.device}"
+    yield "made", f"{record.created} on {record.device}" if record.device else record.created
     yield "versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())
     yield "commit", record.commit
     yield "code", record.code_source

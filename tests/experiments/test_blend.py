@@ -19,6 +19,11 @@ def runs(results: Path) -> dict[str, RunRecord]:
     return {record.spec.system: record for record in store.load_records(results)}
 
 
+def with_data(record: RunRecord, **changes: object) -> RunRecord:
+    data = record.spec.data.model_copy(update=changes)
+    return record.model_copy(update={"spec": record.spec.model_copy(update={"data": data})})
+
+
 def test_two_runs_become_one_that_is_compared_but_has_no_model(finished: Path, icdbench: Call) -> None:
     results = finished / "results"
     before = runs(results)
@@ -40,14 +45,21 @@ def test_two_runs_become_one_that_is_compared_but_has_no_model(finished: Path, i
     assert (status, err.count("\n")) == (2, 1)
     assert "there is no model to load" in err
     assert "mixed with" in api.results(results).table().text("md")
+    status, out, _ = icdbench("show", made.id, "--results", results)
+    assert (status, "--config" in out, " on \n" in out) == (0, False, False)
+    status, _, err = icdbench("show", made.id, "--config", "--results", results)
+    assert (status, "was not made by a model" in err) == (2, True)
+    status, out, _ = icdbench("tables", "--analysis", "--results", results)
+    assert (status, "lr-with-caml is left out" in out) == (0, False)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["lr", "--with", "lr"], "a run is named twice"),
-        (["lr", "--with", "caml", "--name", "a/b"], "choose at most 80 letters"),
-        (["lr", "--with", "caml", "--name", "caml"], "no name of these runs"),
+        (["lr", "--with", "caml", "--name", "a/b"], "letters, digits, dots, - and _, at most 80"),
+        (["lr", "--with", "caml", "--name", "caml"], "'caml' is a model of icdbench"),
+        (["lr", "--with", "caml", "--name", "floors"], "'floors' is a model of icdbench"),
     ],
 )
 def test_what_cannot_be_mixed_is_told_in_a_line(finished: Path, words: list[str], said: str, icdbench: Call) -> None:
@@ -66,6 +78,7 @@ def test_runs_of_other_documents_or_codes_are_refused(finished: Path, monkeypatc
     strange = found[other.id]
     cases = [
         (strange._replace(record=other.model_copy(update={"spec": other.spec.model_copy(update={"fingerprint": "x"})})), "of other files"),
+        (strange._replace(record=with_data(other, fraction=0.5)), "data.fraction is 0.5 there, 1.0 here"),
         (strange._replace(codes=type(strange.codes)(("a", "b"), np.ones(2, int))), "their codes differ"),
     ]  # fmt: skip
     for changed, said in cases:

@@ -94,7 +94,7 @@ def test_the_predictions_of_a_run_give_its_figures(
     assert "icdbench score gpt.csv --dataset demo --name gpt --validation held.parquet" in page
     status, _, err = icdbench("predict", "gpt.csv", "--run", made.id)
     assert status == 2
-    assert "was scored from a file of predictions: there is no model to load" in err
+    assert "was not made by a model: there is no model to load" in err
     status, out, _ = icdbench("export", "to-share", "--with-predictions")
     assert (status, len(list(Path("to-share").rglob("predictions.npz")))) == (0, 2)
 
@@ -269,6 +269,11 @@ FAULTS: list[tuple[str, tuple[str, ...], str]] = [
     (GOOD, ("--set", "train.max_epochs=1"), "only data.FIELD=VALUE has a meaning here"),
     ("id,codes,scores\n30,038.9,0.5\n", ("--ranked",), "has scores, which rank its codes; leave --ranked out"),
 ]  # fmt: skip
+
+
+def test_a_folder_is_no_file_of_predictions(tmp_path: Path, icdbench: Call) -> None:
+    status, _, err = icdbench("score", tmp_path)
+    assert (status, err) == (2, f"icdbench: {tmp_path} is a folder; name a file of predictions in it\n")
 
 
 @pytest.mark.parametrize(("text", "words", "said"), FAULTS)
