@@ -60,7 +60,7 @@ class Decided(NamedTuple):
     def columns(self, names: Sequence[str]) -> tuple[IntArray, IntArray]:
         """Gold and predicted cells of some codes, zeros and ones [N, C]; codes that the run does not have are never either."""
         place = {code: column for column, code in enumerate(self.codes)}
-        found_C = np.array([place.get(name, -1) for name in names])
+        found_C = np.array([place.get(name, -1) for name in names], np.int64)
         gold_NC, predicted_NC = (
             np.where(found_C < 0, 0, cells[:, found_C].toarray()) for cells in (self.gold, self.predicted)
         )

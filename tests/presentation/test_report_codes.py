@@ -98,6 +98,15 @@ def test_ids_of_other_data_are_on_no_page(icdbench: Call, finished: Path, monkey
 
 
 @pytest.mark.slow
+def test_a_code_is_told_of_on_a_page_without_ids(icdbench: Call, finished: Path, watched: Watched) -> None:
+    assert icdbench("report")[0] == 0
+    page = watched.open((finished / "report.html").as_uri())
+    page.locator("html[data-drawn]").wait_for()
+    page.locator("[data-chart=codes]").get_by_role("button", name="250.00").click()
+    expect(page.get_by_role("dialog")).to_contain_text("3 test documents")
+
+
+@pytest.mark.slow
 def test_codes_and_documents_in_a_browser(icdbench: Call, finished: Path, watched: Watched) -> None:
     assert icdbench("report", "--document-ids")[0] == 0
     page = watched.open((finished / "report.html").as_uri())

@@ -125,7 +125,7 @@ function aboutCode(button) {
 
 // A few documents in which a system errs in a code, those with most errors first; none where the page has no ids.
 function examples(section, system, name) {
-  const documents = data[section].documents, found = documents?.systems[system], code = documents?.names.indexOf(name);
+  const documents = data[section].documents, found = documents.systems?.[system], code = documents.names?.indexOf(name);
   const having = (lists) => documents.ids.filter((_, at) => pairsOf(lists[at]).some(([each]) => each === code)).slice(0, 10);
   return found ? { "Documents where it is missed": having(found.missed), "Documents where it is wrongly predicted": having(found.wrong) } : {};
 }
