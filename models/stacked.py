@@ -157,9 +157,13 @@ class Stacked:
 
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
         """Compute what each position of a single document adds to a code's logit; with the intercept they sum to it."""
-        added_T = self.base.contributions(self._read(encoded), code)
+        read = self._read(encoded)
+        added_T = self.base.contributions(read, code)
         more = float(self.scores(encoded)[0, code] - self.intercepts_L[code] - added_T.sum())
         sizes_T = np.abs(added_T)
+        if not sizes_T.any():  # all words share alike, but for those that are not read
+            own = slice(int(read.token_offsets[0]), int(read.token_offsets[0]) + len(added_T))
+            sizes_T = (encoded.tokens[own] == read.tokens[own]).astype(float)
         if not sizes_T.any():
             sizes_T = np.ones_like(added_T)
         shared_T: FloatArray = added_T + more * sizes_T / sizes_T.sum()

@@ -111,3 +111,5 @@ def test_what_is_denied_is_learnt_from_but_not_coded() -> None:
         assert (whole > 0).all()
         assert affirmed[0] > 0
         assert (affirmed[1:] < 0).all()
+        denied = encoded([[words.index("no"), word]], [[]])
+        assert built[1].contributions(denied, code)[1] == 0
