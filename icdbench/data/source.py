@@ -322,4 +322,8 @@ def read_text(path: Path) -> str:
         with readable(path), regular(path, MOST_TEXT) as file:
             return file.read().decode("utf-8-sig")  # line ends as they are: characters are counted
     except UnicodeDecodeError as error:
+        if error.object.startswith(b"PK"):
+            raise DataError(
+                f"{path} is an archive or a spreadsheet, not a text; save it as 'CSV UTF-8' and name that file"
+            ) from None
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, or fetch the file again") from None

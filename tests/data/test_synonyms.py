@@ -79,6 +79,7 @@ def test_codes_that_cannot_be_predicted_are_counted(own: Path, notes: Path) -> N
         ("code,synonym\n,CCF\n", ", line 2: '' is no code; it has 1 to 100 characters"),
         ('code,synonym\n428.0,"a"b\n', ", line 2: ',' expected after"),
         ("code,synonym\n428.0,\udcff\n", " is not UTF-8 (byte 19)"),
+        ("PK\x03\x04\udcff", " is an archive or a spreadsheet, not a text; save it as 'CSV UTF-8' and name that file"),
     ],
 )
 def test_what_is_no_list_of_synonyms_is_refused_in_one_line(text: str, said: str, own: Path, notes: Path) -> None:
