@@ -29,6 +29,7 @@ FOLDERS = {
     "results/speed": "performance.md",
     "benchmarks": "tables.md",
 }
+ITEM = re.compile(r"(?<!\n)\n- ")  # of a list, which in Markdown begins after an empty line
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
 SHOWN = ("f1_macro_harmonic", "f1_micro", "p@5", "map")  # of a card's own figures
 
@@ -129,7 +130,7 @@ def headings_of_metrics() -> str:
 
 def card(entry: registry.Entry) -> str:
     """A model's page: equations, settings, variants, published and own figures."""
-    about, _, equations = entry.about.partition("\n")
+    about, _, equations = ITEM.sub("\n\n- ", entry.about).partition("\n")
     parts = [
         f"# {entry.name}\n\n{about}\n\n{entry.paper}. Code: [models/{entry.file}]({entry.file}).\n{equations}\n",
         f"## Use\n\n    icdbench run --models {entry.name}\n    icdbench models {entry.name}\n",

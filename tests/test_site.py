@@ -27,6 +27,7 @@ def test_a_model_card_has_what_the_registry_has(name: str, pages: ModuleType, ic
     entry, card = registry.entry(name), pages.card(registry.entry(name))
     assert entry.paper in card
     assert all(line in card for line in entry.about.splitlines())
+    assert not re.search(r"(?m)^[^\n]+\n- ", card), "a list begins after an empty line"
     for field, value in entry.config().model_dump().items():
         assert f"| `{name}.{field}` | {typed(value)} | {entry.config.ranges().get(field, '')} |".replace("  ", " ") in (
             card.replace("  ", " ")
