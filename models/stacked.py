@@ -203,4 +203,6 @@ def _narrow(value: FloatArray | IntArray) -> FloatArray | IntArray:
     if value.dtype.kind not in "iu" or not value.size:
         return value
     types = (np.int8, np.int16, np.int32)
-    return value.astype(next((kind for kind in types if np.iinfo(kind).max >= np.abs(value).max()), np.int64))
+    narrowest = next((kind for kind in types if np.iinfo(kind).max >= np.abs(value).max()), np.int64)
+    narrowed: IntArray = value.astype(narrowest)
+    return narrowed

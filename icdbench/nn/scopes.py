@@ -64,10 +64,8 @@ class ScopeRules:
         """Return 1 for each word that is denied, or said of the family [T]."""
         kinds_T, length_T = self._starts(documents_T, tokens_T)
         found = _governed(documents_T, _are(kinds_T, "before"), length_T, _are(kinds_T, "ends"), int(self.reach[0]))
-        back = [
-            each[::-1] for each in (documents_T, _are(kinds_T, "after"), np.ones_like(length_T), _are(kinds_T, "ends"))
-        ]
-        found |= _governed(*back, int(self.reach[1]))[::-1]
+        after_T, ends_T = _are(kinds_T, "after")[::-1], _are(kinds_T, "ends")[::-1]
+        found |= _governed(documents_T[::-1], after_T, np.ones_like(length_T), ends_T, int(self.reach[1]))[::-1]
         of_family = _are(kinds_T, "family"), length_T, _are(kinds_T, "family_ends")
         return found | _governed(documents_T, *of_family, int(self.reach[2]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_what_is_denied_is_learnt_from_but_not_coded() -> None:
         [*generator.integers(13, 16, 4), *(named[code] for code in row), *generator.integers(2, 6, 2)] for row in gold
     ]
     task = replace(small_task(), num_tokens=len(words), tokens=words, embeddings=None, names=None, descriptions=None)
-    built = [
+    built: list[Any] = [
         registry.build("stacked", task, affirmed=affirmed, context=False, trees=False) for affirmed in (False, True)
     ]
     for model in built:
