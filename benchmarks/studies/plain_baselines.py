@@ -33,11 +33,12 @@ from sklearn.naive_bayes import BernoulliNB, ComplementNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MultiLabelBinarizer, Normalizer
+from sklearn.preprocessing import Normalizer
 from sklearn.svm import LinearSVC
 from tabulate import tabulate
 
 import icdbench
+from icdbench.data import datasets
 from icdbench.evaluation import metrics
 from icdbench.types import SPLITS, FloatArray, IntArray
 
@@ -142,21 +143,18 @@ def fit_libmultilabel(options: str, texts: list[str], labels_NL: IntArray) -> Sc
 
 def measured(dataset: str, root: Path | None) -> Iterator[list[Any]]:
     """A row for each script: its name, figures of validation and test, and seconds of processor time."""
-    documents = icdbench.open_dataset(dataset, data=root).documents
-    split = {name: documents[documents["split"] == name] for name in SPLITS}
-    binarizer = MultiLabelBinarizer().fit(split["train"]["codes"])
-    known = set(binarizer.classes_)
-    labels, unseen = {}, {}
-    for name, rows in split.items():
-        labels[name] = binarizer.transform([[code for code in codes if code in known] for codes in rows["codes"]])
-        unseen[name] = np.array([sum(code not in known for code in codes) for codes in rows["codes"]])
+    opened = datasets.open(dataset, root)
+    corpus, documents = opened.corpus(), opened.documents().documents
+    texts = {name: [document.text for document in documents if document.split == name] for name in SPLITS}
+    labels = {name: encoded.labels().toarray().astype(np.int64) for name, encoded in corpus.splits.items()}
+    unseen = {name: encoded.unseen for name, encoded in corpus.splits.items()}
     scripts: dict[str, Callable[[str, list[str], IntArray], Score]] = dict.fromkeys(PIPELINES, fit_scikit)
     if importlib.util.find_spec("libmultilabel"):
         scripts |= dict.fromkeys(LIBMULTILABEL, fit_libmultilabel)
     for name, fit in scripts.items():
         started = time.process_time()
-        scores = fit(LIBMULTILABEL.get(name, name), list(split["train"]["text"]), labels["train"])
-        found = {part: scores(list(split[part]["text"])).astype(np.float32) for part in ("validation", "test")}
+        scores = fit(LIBMULTILABEL.get(name, name), texts["train"], labels["train"])
+        found = {part: scores(texts[part]).astype(np.float32) for part in ("validation", "test")}
         seconds = time.process_time() - started
         threshold = metrics.tune_threshold(found["validation"], labels["validation"], unseen=unseen["validation"])
         row: list[Any] = [name]
