@@ -39,7 +39,6 @@ NOT_RUN = {
     "--nodes 2": "needs a cluster",
     "--devices 4": "needs four devices; tests/training/test_devices.py has processes of one",
     "duallaat.icdbench": "needs a run of duallaat, as tests/inference/test_other_codes.py has one",
-    "precision=bf16-mixed": "needs a CPU with instructions for it, as tests/training/test_mixed.py does",
     "--reference stacked": "needs runs of it and its variants, as tests/evaluation/test_compare.py has of others",
     "--track": "needs the extra, as tests/experiments/test_tracking.py does",
     "--to onnx": "needs the extra, as tests/inference/test_onnx.py does",

@@ -41,9 +41,9 @@ def test_each_setting_has_the_layer_that_it_comes_from() -> None:
 
 def test_settings_for_small_data_are_of_the_data_set_unless_a_variant_says_otherwise() -> None:
     small, published = resolved("dr-caml"), resolved("dr-caml@published")
-    assert (small.spec.train.learning_rate, small.layers["train.learning_rate"]) == (0.003, DATA_SET)
+    assert (small.spec.train.learning_rate, small.layers["train.learning_rate"]) == (0.00386, DATA_SET)
     assert (published.spec.train.learning_rate, published.layers["train.learning_rate"]) == (0.0001, MODEL)
-    assert small.planned.adapted == {"train.learning_rate": 0.003}
+    assert small.planned.adapted["train.learning_rate"] == 0.00386
     assert published.planned.adapted == {}
 
 
@@ -89,12 +89,12 @@ def test_a_mistake_is_one_line_here_too(icdbench: Call, few_notes: Path) -> None
 def test_what_should_be_known_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     told: set[str] = set()
     with caplog.at_level(logging.WARNING):
-        for models in (["dr-caml", "jlan"], ["dr-caml", "jlan"]):
+        for models in (["bigru", "jlan"], ["bigru", "jlan"]):
             runner.expand(Request(models, "demo", (1, 2)), told=told)
     lines = [record.getMessage() for record in caplog.records]
     expected = (
         "600 training documents, fewer than 2,000: settings for small data in place of the published ones "
-        "(dr-caml train.learning_rate=0.003; jlan train.batch_size=4, train.monitor=map, jlan.kernel_size=3, "
+        "(bigru train.learning_rate=0.001, train.batch_size=4; jlan train.batch_size=4, train.monitor=map, jlan.kernel_size=3, "
         "jlan.dropout=0.65); MODEL@published has those"
     )
     assert lines == [expected]

@@ -97,7 +97,7 @@ def test_fifty_epochs_for_all_unless_the_user_says_otherwise() -> None:
         (("jlan", "--study", "t-los"), "no study 't-los'; did you mean 't-loss'"),
         (("jlann",), "no model 'jlann'; did you mean 'jlan'"),
         (("jlan@no-joint",), "'jlan@no-joint' is a variant; ablate takes a model, such as 'jlan'"),
-        (("cnn",), "model 'cnn' has no variants"),
+        (("knn",), "model 'knn' has no variants"),
         (("caml", "--study", "joint"), "model 'caml' has no study 'joint'"),
         (("jlan", "--set", "train.max_epoch=2"), "did you mean 'max_epochs'"),
         (("jlan", "--format", "markdwn"), "no format 'markdwn'"),
