@@ -79,6 +79,8 @@ def test_siblings_are_the_best_other_code_of_the_parent() -> None:
     assert best.tolist() == [0.2, 0.1, 0.9, 0.4, 0]  # codes 0, 1 under 2; 2, 3, 4 under a heading; 5 alone below a root
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_what_is_denied_is_learnt_from_but_not_coded() -> None:
     words = (
         "",

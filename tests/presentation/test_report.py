@@ -432,6 +432,8 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(watched: Watched, ad
     page.wait_for_function("document.querySelector('svg.plot').getBoundingClientRect().width > 500")
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_differences_are_tested_as_compare_tests_them() -> None:
     section = report._section(of("caml", "cnn"), [ROOT / "results"])
     found = compare.compare(ROOT / "results", ("caml", "cnn"), "codiesp-d50")

@@ -25,6 +25,7 @@ IDS = {str(number) for number in range(30, 40)}  # of the test documents that `f
 
 browser = pytest.fixture(browsers.started, scope="module", name="browser")
 watched = pytest.fixture(browsers.watching, name="watched")
+pytestmark = [pytest.mark.slow, pytest.mark.counted]
 
 
 def test_every_code_has_the_counts_of_each_run_and_what_it_is_confused_with() -> None:
@@ -97,7 +98,6 @@ def test_ids_of_other_data_are_on_no_page(icdbench: Call, finished: Path, monkey
     assert "leave out --document-ids or --serve" in icdbench("report", "--serve", "--document-ids")[2]
 
 
-@pytest.mark.slow
 def test_a_code_is_told_of_on_a_page_without_ids(icdbench: Call, finished: Path, watched: Watched) -> None:
     assert icdbench("report")[0] == 0
     page = watched.open((finished / "report.html").as_uri())
@@ -106,7 +106,6 @@ def test_a_code_is_told_of_on_a_page_without_ids(icdbench: Call, finished: Path,
     expect(page.get_by_role("dialog")).to_contain_text("3 test documents")
 
 
-@pytest.mark.slow
 def test_codes_and_documents_in_a_browser(icdbench: Call, finished: Path, watched: Watched) -> None:
     assert icdbench("report", "--document-ids")[0] == 0
     page = watched.open((finished / "report.html").as_uri())
