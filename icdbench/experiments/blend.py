@@ -1,9 +1,10 @@
 """Stored runs put together: `icdbench blend RUN --with RUN`.
 
 A logistic regression of all pairs of a document and a code mixes the runs' logits. It has one weight for each run and an
-intercept, and learns from the validation documents alone, which no run was fitted on (though neural ones chose their last epoch
-by them); a stored run's predictions of training documents would not be honest, and are not stored. For the figures and the threshold of the validation split each fifth of its
-documents is mixed by weights from the other four; for those of the test split, by weights from all of them.
+intercept, and learns from the validation documents alone, which no run was fitted on (though neural ones chose their last
+epoch by them); a stored run's predictions of training documents would not be honest, and are not stored. For the figures
+and the threshold of the validation split each fifth of its documents is mixed by weights from the other four; for those of
+the test split, by weights from all of them.
 
 What comes out is a run of predictions, without a model: it can be compared and tabled, not bundled or served.
 """
@@ -148,7 +149,8 @@ def _mix(logits_NLM: FloatArray, weights_M: FloatArray, intercept: float) -> Flo
 
 def _stored(name: str, members: Sequence[Mixed], predictions: dict[str, Predictions], results: Path) -> RunRecord:
     first, ids = members[0], [member.record.id for member in members]
-    whole = hashlib.sha256("".join(member.record.files.get(store.PREDICTIONS, "") for member in members).encode())
+    scores = [member.predictions[split].scores_NL for member in members for split in measure.MEASURED]
+    whole = hashlib.sha256(b"".join(np.ascontiguousarray(each, np.float32).tobytes() for each in scores))
     spec = first.record.spec.model_copy(
         update={
             "model": name, "variant": "", "config": {"runs": ids, "sha256": whole.hexdigest()},

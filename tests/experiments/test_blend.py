@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from conftest import Call
 import icdbench as api
 from icdbench.experiments import blend
 from icdbench.records import RunRecord, store
+from icdbench.types import Predictions
 
 pytestmark = [pytest.mark.slow, pytest.mark.counted]
 
@@ -51,6 +53,19 @@ def test_two_runs_become_one_that_is_compared_but_has_no_model(finished: Path, i
     assert (status, "was not made by a model" in err) == (2, True)
     status, out, _ = icdbench("tables", "--analysis", "--results", results)
     assert (status, "lr-with-caml is left out" in out) == (0, False)
+
+
+def test_a_mix_is_known_by_the_predictions_of_its_runs(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, load = finished / "results", store.load_predictions
+    one, other = (runs(results)[name].id for name in ("lr", "caml"))
+    first = blend.blend(one, [other], results).record.id
+    assert blend.blend(one, [other], results).record.id == first
+
+    def changed(folder: Path, record: RunRecord) -> dict[str, Predictions]:
+        return {split: replace(each, scores_NL=each.scores_NL + 1) for split, each in load(folder, record).items()}
+
+    monkeypatch.setattr(store, "load_predictions", changed)
+    assert blend.blend(one, [other], results).record.id != first
 
 
 @pytest.mark.parametrize(
