@@ -59,7 +59,7 @@ def option(default: Any, about: str, *, task: bool) -> Any:
     return Field(default, description=about, json_schema_extra={"task": task})
 
 
-Rule = Literal["not-numeric", "some-letter", "ascii"]  # which tokens count as words (icdbench.data.tokens)
+Rule = Literal["not-numeric", "some-letter", "ascii", "sentences"]  # which tokens count as words (icdbench.data.tokens)
 
 
 EMBEDDINGS = ("word2vec", "random")

@@ -30,6 +30,7 @@ Number = Annotated[float, Field(strict=True, ge=-1e15, le=1e15)]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 
 PADDING, UNKNOWN = 0, 1  # positions in Vocabulary.tokens
+SENTENCE_END = "."  # a token, if data.words=sentences
 SPLITS = ("train", "validation", "test")
 
 

@@ -18,8 +18,9 @@ A baseline of this suite, for data sets of a few hundred notes. Its parts can be
   `phrases@titles`; codes without training notes have a classifier of their own, which learns from codes that are in one fold
   alone.
 - `affirmed`: in the documents that are coded, words that a negation governs or a mention of the family are not read (the variant
-  `affirmed`), by rules of English and Spanish (icdbench/nn/words.toml). Training documents are read whole: where coders code
-  what is denied, as CodiEsp's do, that teaches words; such a coder must not read them in another's notes.
+  `affirmed`, which also reads where sentences end), by rules of English and Spanish (icdbench/nn/words.toml). Training documents
+  are read whole: where coders code what is denied, as CodiEsp's do, that teaches words; such a coder must not read them in
+  another's notes.
 - `spans`: a lexicon of the words that a person marked for the codes of training documents, where the data have them (the variant
   `evidence`, which has seen more than rows of document labels): how often documents with a key have its code, how close its
   words stand, what longer key they are part of, and how much of the most similar key is there.
@@ -106,6 +107,7 @@ class Config(Settings):
             name="affirmed",
             about="codes no words that are denied or said of the family, also if training documents have them coded",
             model={"affirmed": True},
+            data={"words": "sentences"},
         ),
         Variant(name="no-words", about="no phrases of words as they are written", model={"words": False}),
         Variant(name="no-forms", about="no members on normal forms", model={"forms": False}),

@@ -16,8 +16,8 @@ from icdbench.spec import Rule
 from icdbench.types import SPLITS, Corpus, Encoded, Hierarchy
 
 Row = dict[str, Any]
-RULES: tuple[Rule, ...] = ("not-numeric", "some-letter", "ascii")
-TRICKY = "aZ_0 9½²٣Ⅷ一百ßİΣςéé\0\x1c\x85\xa0\u2028\ud800😀µ-.\n\r\t"
+RULES: tuple[Rule, ...] = ("not-numeric", "some-letter", "ascii", "sentences")
+TRICKY = "aZ_0 9!?;½²٣Ⅷ一百ßİΣςéé\0\x1c\x85\xa0\u2028\ud800😀µ-.\n\r\t"
 
 
 def write(path: Path, rows: Sequence[Row]) -> Path:

@@ -12,7 +12,7 @@ from icdbench.codes import names
 from icdbench.data import synonyms
 from icdbench.data.source import Source
 from icdbench.data.tokens import Ragged, tokenize
-from icdbench.types import IntArray, Names
+from icdbench.types import SENTENCE_END, IntArray, Names
 
 VERSION = "names 1"  # changes when equal names would be read differently
 ARRAYS = tuple(Names.__dataclass_fields__)
@@ -33,7 +33,7 @@ def read(codes: Sequence[str], titles: Mapping[str, str], opened: Source) -> tup
     """
     (own, notices), terms, rule = synonyms.of_codes(opened.data.synonyms, codes), opened.terms(codes), opened.data.words
     return [
-        Named(position, number > 0, tokenize(reading, rule))
+        Named(position, number > 0, [word for word in tokenize(reading, rule) if word != SENTENCE_END])
         for position, code in enumerate(codes)
         for number, name in enumerate((titles.get(code, ""), *own.get(code, ()), *terms.get(code, ())))
         for reading in names.readings(name)

@@ -24,17 +24,25 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from icdbench.spec import Rule
-from icdbench.types import IntArray, Report, composed, quiet
+from icdbench.types import SENTENCE_END, IntArray, Report, composed, quiet
 
 CHUNK = 8 << 20  # characters that are split at once
 BLOCK = 1 << 22  # words that are counted at once
 THREADS = 2  # more gain nothing: one lock is held half of the time
 
-_WORDS = {"not-numeric": re.compile(r"\w+"), "some-letter": re.compile(r"\w+"), "ascii": re.compile(r"[a-z0-9]+")}
+_ENDS = r"[.!?;](?=\s|\Z)|\n(?![^\S\n]*[a-zß-ÿ])"
+_SENTENCE_ENDS = re.compile(_ENDS)
+_WORDS = {
+    "not-numeric": re.compile(r"\w+"),
+    "some-letter": re.compile(r"\w+"),
+    "ascii": re.compile(r"[a-z0-9]+"),
+    "sentences": re.compile(rf"\w+|(?P<end>{_ENDS})"),
+}
 _DROPPED: dict[str, Callable[[str], bool]] = {
     "not-numeric": str.isnumeric,
     "some-letter": lambda word: not any(map(str.isalpha, word)),
     "ascii": str.isnumeric,
+    "sentences": str.isnumeric,
 }
 _END = "\0"  # belongs to no word, so it can stand between texts
 _OF_TEXT, _NO_WORD = -2, -1
@@ -46,20 +54,28 @@ def tokenize(text: str, rule: Rule = "not-numeric") -> list[str]:
     "not-numeric": runs of word characters (Unicode `\\w+`), those that are wholly numeric (`str.isnumeric`) dropped, the
     rest in lower case, as CAML's preparation does. "some-letter": the same, but tokens without any letter are dropped, as
     the JLAN paper writes. "ascii": of the text in lower case, runs of a–z and 0–9, numbers dropped (Edin et al. 2023).
+    "sentences": as "not-numeric", and "." where a sentence ends: after words, at one of .!?; before white space, or at the
+    end of a line unless the next one goes on with a small letter (a–z, ß–ÿ).
     """
-    dropped = _DROPPED[rule]
-    found = _WORDS[rule].findall(_as_read(text, rule))
-    return [word.lower() for word in found if not dropped(word)]
+    return [SENTENCE_END if match.lastgroup else match[0].lower() for match in _found(_as_read(text, rule), rule)]
 
 
 def spans(text: str, rule: Rule = "not-numeric") -> list[tuple[int, int]]:
     """Where each token of `tokenize` stands in the text as it was given: its first character, and one past its last."""
     read = _as_read(text, rule)
-    found = [match.span() for match in _WORDS[rule].finditer(read) if not _DROPPED[rule](match[0])]
+    found = [match.span() for match in _found(read, rule)]
     if read == text or (len(read) == len(text) and composed(text) == text):
         return found
     places = _places(text, rule)
     return [(places[start][0], places[end - 1][1]) for start, end in found]
+
+
+def _found(read: str, rule: Rule) -> Iterator[re.Match[str]]:
+    dropped, words_before = _DROPPED[rule], False
+    for match in _WORDS[rule].finditer(read):
+        if words_before if match.lastgroup else not dropped(match[0]):
+            yield match
+        words_before = not match.lastgroup
 
 
 def _as_read(text: str, rule: Rule) -> str:
@@ -196,12 +212,19 @@ def in_chunks(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
 
 
 def _spaced(text: str, rule: Rule) -> str:
-    """The text with a space for every character that belongs to no word."""
+    """The text with a space for every character that belongs to no word; with SENTENCE_END where a sentence ends, if that counts."""
     lowered = _as_read(text, rule)
     if lowered.isascii():
-        return lowered.translate(_ascii_table(rule))
-    characters = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)
-    return np.where(_in_words(rule)[characters], characters, ord(" ")).astype(np.uint32).tobytes().decode("utf-32-le")
+        spaced = lowered.translate(_ascii_table(rule))
+    else:
+        characters = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)
+        kept = np.where(_in_words(rule)[characters], characters, ord(" ")).astype(np.uint32)
+        spaced = kept.tobytes().decode("utf-32-le")
+    if rule != "sentences":
+        return spaced
+    ends = [0, *(match.start() for match in _SENTENCE_ENDS.finditer(lowered)), len(lowered)]
+    *sentences, rest = (spaced[start:end] for start, end in pairwise(ends))
+    return "".join(f"{sentence} {SENTENCE_END} " for sentence in sentences if sentence.strip()) + rest
 
 
 @lru_cache

@@ -92,7 +92,7 @@ class SpanLexicon:
         groups = len(NEAR) + 1
         found = cls(
             form_of_token,
-            readings.cues[:, 0],
+            (readings.cues[:, 0] > 0).astype(np.int64),
             np.array([form for key in keys for form in key], np.int64),
             np.cumsum([0, *map(len, keys)]),
             np.repeat(np.arange(len(keys)), [len(each) for each in codes]),

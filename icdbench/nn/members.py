@@ -144,8 +144,9 @@ class Committee:
         earliest = np.ones(len(cells))
         np.minimum.at(earliest, where, (first - begins) / length)
         total = np.bincount(where, weights, minlength=len(cells))
-        cues_TK = np.concatenate([np.zeros((1, len(CUES)), np.int64), np.cumsum(self.readings.cues[tokens_T], axis=0)])
-        near = cues_TK[first] > cues_TK[np.maximum(begins, first - BEFORE)]
+        cues_TK = self.readings.cues[tokens_T]
+        cue, end = _past_the_last(cues_TK > 0)[first], _past_the_last(cues_TK < 0)[first]
+        near = cue > np.maximum(end, np.maximum(begins, first - BEFORE)[:, None])
         shares = [np.bincount(where, weights * near[:, cue], minlength=len(cells)) / total for cue in range(len(CUES))]
         times = np.log1p(np.bincount(where, minlength=len(cells)))
         documents, of_codes = np.divmod(cells, max(1, codes))
@@ -181,3 +182,10 @@ class Committee:
             matrix = csr_matrix(parts, shape=(len(own), len(self.readers[reading].known)))
             matrix.check_format(full_check=True)
             self.members.append(Member(matrix, own))
+
+
+def _past_the_last(marked_TK: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> IntArray:
+    """Return the position after the last one that is marked before each position [T + 1, K]; 0 if none is."""
+    past_TK = np.where(marked_TK, np.arange(1, len(marked_TK) + 1)[:, None], 0)
+    first_1K = np.zeros((1, marked_TK.shape[1]), np.int64)
+    return np.maximum.accumulate(np.concatenate([first_1K, past_TK]), axis=0)

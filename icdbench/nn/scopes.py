@@ -1,7 +1,7 @@
 """Where in a document words are said of somebody else, or said to be absent: by the rules of words.toml, English and Spanish.
 
 A negation or a mention of the family governs the words after it (some negations those before), so many words far at most, and no
-further than a word that begins something else: tokens have no punctuation, and no ends of lines.
+further than a word that begins something else, or the end of a sentence where tokens have them (data.words=sentences).
 
 Shapes in names: V tokens, P phrases, T positions.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from icdbench.nn.ngrams import in_parts
 from icdbench.nn.words import rules, without_accents
-from icdbench.types import UNKNOWN, Encoded, IntArray
+from icdbench.types import SENTENCE_END, UNKNOWN, Encoded, IntArray
 
 LONGEST = 3  # words of a phrase
 KINDS = ("before", "after", "ends", "family", "family_ends")  # of phrases
@@ -43,12 +43,13 @@ class ScopeRules:
         rows = [[kind, *(known[word] for word in phrase), *[0] * (LONGEST - len(phrase))] for kind, phrase in listed]
         numbers = np.array([known.get(without_accents(word), 0) for word in tokens], np.int64)
         numbers[: UNKNOWN + 1] = 0
-        return cls(numbers, np.array(rows, np.int64), np.array(found["scopes"]["reach"], np.int64))
+        reach = found["scopes"]["reach_in_sentence" if SENTENCE_END in tokens else "reach"]
+        return cls(numbers, np.array(rows, np.int64), np.array(reach, np.int64))
 
-    def _starts(self, documents_T: IntArray, tokens_T: IntArray) -> tuple[IntArray, IntArray]:
-        """Return which kinds of phrases start at each position, a bit for each kind [T], and how many words the longest has."""
+    def _starts(self, documents_T: IntArray, tokens_T: IntArray) -> dict[str, IntArray]:
+        """Return how many words the longest phrase of each of KINDS has that starts at each position [T]; 0 if none does."""
         numbers = self.numbers[tokens_T]
-        kinds_T, length_T = np.zeros(len(numbers), np.int64), np.zeros(len(numbers), np.int64)
+        length_T = {kind: np.zeros(len(numbers), np.int64) for kind in KINDS}
         places = np.flatnonzero(numbers)
         for kind, *words in self.phrases.tolist():
             size = sum(word > 0 for word in words)
@@ -56,18 +57,16 @@ class ScopeRules:
             for more, word in enumerate(words[:size]):
                 at = at[numbers[at + more] == word]
             at = at[documents_T[at] == documents_T[at + size - 1]]
-            kinds_T[at] |= 1 << kind
-            length_T[at] = np.maximum(length_T[at], size)
-        return kinds_T, length_T
+            length_T[KINDS[kind]][at] = np.maximum(length_T[KINDS[kind]][at], size)
+        return length_T
 
     def absent(self, documents_T: IntArray, tokens_T: IntArray) -> IntArray:
         """Return 1 for each word that is denied, or said of the family [T]."""
-        kinds_T, length_T = self._starts(documents_T, tokens_T)
-        found = _governed(documents_T, _are(kinds_T, "before"), length_T, _are(kinds_T, "ends"), int(self.reach[0]))
-        after_T, ends_T = _are(kinds_T, "after")[::-1], _are(kinds_T, "ends")[::-1]
-        found |= _governed(documents_T[::-1], after_T, np.ones_like(length_T), ends_T, int(self.reach[1]))[::-1]
-        of_family = _are(kinds_T, "family"), length_T, _are(kinds_T, "family_ends")
-        return found | _governed(documents_T, *of_family, int(self.reach[2]))
+        starts = self._starts(documents_T, tokens_T)
+        found = _governed(documents_T, starts["before"], starts["ends"], int(self.reach[0]))
+        backwards = documents_T[::-1], np.minimum(starts["after"], 1)[::-1], starts["ends"][::-1]
+        found |= _governed(*backwards, int(self.reach[1]))[::-1]
+        return found | _governed(documents_T, starts["family"], starts["family_ends"], int(self.reach[2]))
 
 
 def affirmed(encoded: Encoded, rules: ScopeRules) -> Encoded:
@@ -83,15 +82,14 @@ def affirmed(encoded: Encoded, rules: ScopeRules) -> Encoded:
     return replace(encoded, tokens=tokens)
 
 
-def _are(kinds_T: IntArray, kind: str) -> IntArray:
-    return (kinds_T >> KINDS.index(kind)) & 1
+def _governed(documents_T: IntArray, cues_T: IntArray, ends_T: IntArray, reach: int) -> IntArray:
+    """Return 1 for each word among `reach` after a cue in its document, and not after a word that ends its scope [T].
 
-
-def _governed(documents_T: IntArray, cues_T: IntArray, length_T: IntArray, ends_T: IntArray, reach: int) -> IntArray:
-    """Return 1 for each word among `reach` after a cue in its document, and not after a word that ends its scope [T]."""
+    `cues_T` is the number of words of the cue that starts at a position; 0 if none does.
+    """
     found_T = np.zeros(len(documents_T), np.int64)
     cue = np.flatnonzero(cues_T)
-    first = cue + length_T[cue]
+    first = cue + cues_T[cue]
     for more in range(reach):
         at = first + more
         going = at < len(documents_T)

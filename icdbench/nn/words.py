@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from icdbench.types import UNKNOWN, IntArray
+from icdbench.types import SENTENCE_END, UNKNOWN, IntArray
 
 STEM = 6  # letters
 SHORTEST, LONGEST = 3, 5  # letters of the parts of words, their ends marked
@@ -26,6 +26,7 @@ CUES = ("negation", "family", "history", "doubt")
 class Readings:
     """What each of V tokens is: its form and its stem [V], its cues [V, K], and G parts of words.
 
+    Of cues 1 is one that speaks for what follows it, and -1 the end of a sentence, past which it does not speak.
     The parts of token v are those from `part_offsets[v]` to `part_offsets[v + 1]` of `parts` [G], by number.
     """
 
@@ -47,11 +48,13 @@ class Readings:
         cues = [frozenset(found["cues"][cue].split()) for cue in CUES]
         plain = [without_accents(token) for token in tokens]
         forms = ["" if word in ignored else form(word, found["spellings"]) for word in plain]
-        parts = [_parts(word) if index > UNKNOWN else [] for index, word in enumerate(plain)]
+        parts = [_parts(word) if index > UNKNOWN and word != SENTENCE_END else [] for index, word in enumerate(plain)]
+        ends = [word == SENTENCE_END for word in plain]
         return cls(
             _numbered(forms),
             _numbered([each[:STEM] for each in forms]),
-            np.array([[word in cue for cue in cues] for word in plain], np.int64).reshape(-1, len(CUES)),
+            np.array([[word in cue for cue in cues] for word in plain], np.int64).reshape(-1, len(CUES))
+            - np.array(ends, np.int64)[:, None],
             _all_numbered(parts),
             np.cumsum([0, *map(len, parts)]),
         )

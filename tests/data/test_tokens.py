@@ -41,6 +41,23 @@ def test_the_rules(rule: Rule, kept: list[str]) -> None:
     assert read([text], rule) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("No fever. Abdominal pain and vomiting.", "no fever . abdominal pain and vomiting ."),
+        ("no fever; pain! sure? yes", "no fever . pain . sure . yes"),
+        ("0.5 mg x.y;z a.", "mg x y z a ."),
+        ("Fever: no\nCough: yes\n\n\nno pain or\nchills", "fever no . cough yes . no pain or chills"),
+        ("tos y\nórganos\nÓrganos", "tos y órganos . órganos"),
+        ("\n.. 1. Fever ...\n- cough\n", ". fever . cough ."),
+        ("\n\n. ", ""),
+    ],
+)
+def test_where_sentences_end(text: str, expected: str) -> None:
+    assert " ".join(tokenize(text, "sentences")) == expected
+    assert read([text, "", text], "sentences") == [expected.split(), [], expected.split()]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.text(st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=40), max_size=12),

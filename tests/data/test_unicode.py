@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from conftest import Call
-from corpora import Row, prepared, same, write
+from corpora import RULES, Row, prepared, same, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,6 @@ from icdbench.settings import DataError
 from icdbench.spec import Rule
 from icdbench.types import SPLITS, composed, quiet
 
-RULES: tuple[Rule, ...] = ("not-numeric", "some-letter", "ascii")
 Form = Literal["NFC", "NFD"]
 FORMS: tuple[Form, ...] = ("NFC", "NFD")
 # Accents, Korean syllables and their parts, vowel signs that compose, singletons, what never composes, lower case of two.

@@ -41,6 +41,13 @@ def left(text: str) -> str:
         ("antecedentes familiares de diabetes el paciente asma", "antecedentes familiares de el paciente asma"),
         ("diagnóstico descartó neumonía", "diagnóstico descartó"),
         ("fever and pain", "fever and pain"),
+        ("no fever . pain", "no . pain"),
+        ("no a b c d e f g h i j k l m", "no g h i j k l m"),
+        ("no a b c d e f g h i j k l m .", "no m ."),
+        ("smoking no . fever none . cough", "no . none . cough"),
+        ("denies fever . reports pain", "denies . reports pain"),
+        ("no . fever . hepatitis . negative", "no . fever . hepatitis . negative"),
+        ("family history diabetes . asthma", "family history . asthma"),
     ],
 )
 def test_what_is_denied_or_said_of_the_family_is_not_read(text: str, kept: str) -> None:

@@ -68,6 +68,19 @@ def test_surroundings_are_counted_in_the_document() -> None:
     assert not found.values_PF[0, 3:].any()
 
 
+@pytest.mark.parametrize(
+    ("between", "denied"), [([], 1), ([5], 0), ([5, 2], 1), ([2, 5], 0), ([6, 6, 6, 6], 1), ([6] * 5, 0)]
+)
+def test_a_cue_says_something_of_what_follows_in_its_sentence(between: list[int], denied: int) -> None:
+    tokens = ("", "?", "no", "pain", "fever", ".", "x")
+    committee = Committee(PLAN, Readings.of(tokens, len(tokens)))
+    documents = encoded([[3, 6], [3, 6], [3], [4, 6], [4, 6], [6]], [[0], [0], [0], [], [], []])
+    committee.fit(documents, documents.labels().tocsc()[:, :1], 1, 1.0)
+    found = committee.surroundings(encoded([[6, 2, 3], [5, 2, *between, 3]], [[], []]))
+    assert found.documents.tolist() == [0, 1]
+    assert found.values_PF[:, 2].tolist() == [1, denied]
+
+
 def test_siblings_are_the_best_other_code_of_the_parent() -> None:
     task = small_task()
     base = stacking.Base(PARTS, task, Readings.of(None, task.num_tokens))

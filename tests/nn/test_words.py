@@ -40,6 +40,13 @@ def test_cues_are_those_of_the_rules() -> None:
     assert not any(cues["edemas"])
 
 
+def test_the_end_of_a_sentence_has_no_form_and_ends_what_cues_say() -> None:
+    found = Readings.of(("", "?", "no", "."), 4)
+    assert found.cues[3].tolist() == [-1] * len(CUES)
+    assert found.forms[3] == found.stems[3] == -1
+    assert found.part_offsets[3] == found.part_offsets[4]
+
+
 def test_parts_of_words_are_their_neighbouring_letters_with_marked_ends() -> None:
     found = Readings.of(("", "?", "tos", "os"), 4)
     parts = [
