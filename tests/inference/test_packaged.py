@@ -75,3 +75,14 @@ def test_what_a_note_denies_is_not_coded() -> None:
         found = predictor.scores(predictor.encode(notes))[:, codes.index(code)]
         assert found[0] > 0, code
         assert (found[1:] < 0).all(), (code, found)
+
+
+AFFIRMED = ("No rash. {}.", "No rash; {}.", "no rash\n\n{}", "Denies cough. Reports {}.", "Rash: no. {}: yes.")
+
+
+def test_what_another_sentence_denies_is_coded() -> None:
+    packaged = bundle.read(bundle.PACKAGED)
+    predictor = Predictor(packaged)
+    for code, words in MENTIONS.items():
+        found = predictor.scores(predictor.encode([each.format(words) for each in AFFIRMED]))
+        assert (found[:, packaged.contents.codes.index(code)] > 0).all(), (code, found)
