@@ -49,7 +49,7 @@ class ScopeRules:
     def _starts(self, documents_T: IntArray, tokens_T: IntArray) -> dict[str, IntArray]:
         """Return how many words the longest phrase of each of KINDS has that starts at each position [T]; 0 if none does."""
         numbers = self.numbers[tokens_T]
-        length_T = {kind: np.zeros(len(numbers), np.int64) for kind in KINDS}
+        length_T: dict[str, IntArray] = {kind: np.zeros(len(numbers), np.int64) for kind in KINDS}
         places = np.flatnonzero(numbers)
         for kind, *words in self.phrases.tolist():
             size = sum(word > 0 for word in words)
