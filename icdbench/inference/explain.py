@@ -33,7 +33,7 @@ from icdbench.inference.predict import Predictor, Reading
 from icdbench.nn import WORDS, Positions, Shown, watched
 from icdbench.settings import DataError, SpecError, nearest
 from icdbench.training import score
-from icdbench.types import UNKNOWN, Batch, Encoded, FloatArray, IntArray
+from icdbench.types import SENTENCE_END, UNKNOWN, Batch, Encoded, FloatArray, IntArray
 
 STEPS = 50  # of integrated gradients: points on the path
 STEP_TOKENS = 8192  # of integrated gradients: words that go through the model at once
@@ -316,7 +316,10 @@ def strongest(found: Explanation, text: str, count: int) -> list[tuple[str, str,
     """The words of largest weight, their weights and their characters in the text."""
     order = np.argsort(-np.abs(found.weights), kind="stable")[:count]
     rows = [(*found.spans[place], found.weights[place]) for place in order]
-    return [(output.printable(text[start:end]), f"{weight:+.4f}", f"{start}–{end}") for start, end, weight in rows]
+    return [
+        (output.printable(text[start:end]).strip() or SENTENCE_END, f"{weight:+.4f}", f"{start}–{end}")
+        for start, end, weight in rows
+    ]
 
 
 @cache
@@ -328,10 +331,11 @@ def function_words() -> frozenset[str]:
 
 
 def telling(found: Explanation, text: str, count: int) -> list[int]:
-    """The numbers of the words of largest weight, function words and those of no weight left out; the largest first."""
+    """The numbers of the words of largest weight, function words, signs and those of no weight left out; the largest first."""
     order = [place for place in np.argsort(-np.abs(found.weights), kind="stable").tolist() if found.weights[place]]
     words = [text[slice(*found.spans[place])].lower() for place in order]
-    told = [place for place, word in zip(order, words, strict=True) if word not in function_words()]
+    said = [any(map(str.isalnum, word)) and word not in function_words() for word in words]
+    told = [place for place, says in zip(order, said, strict=True) if says]
     return (told or order)[:count]
 
 

@@ -70,11 +70,13 @@ def of_titles(predictor: predict.Predictor, text: str, method: str = "") -> dict
 
 
 def _sums(found: explain.Explanation, text: str) -> tuple[Counter[str], dict[str, float]]:
-    """How often each word of the note occurs, and the sum of its positive weights; zero for other words."""
+    """How often each word of the note occurs, and the sum of its positive weights; zero for other words. Signs are no words."""
     counts: Counter[str] = Counter()
     total: dict[str, float] = defaultdict(float)
     for span, weight in zip(found.spans, found.weights.tolist(), strict=True):
         word = _word(text, span)
+        if not any(map(str.isalnum, word)):
+            continue
         counts[word] += 1
         total[word] += max(weight, 0.0)
     return counts, total

@@ -299,3 +299,12 @@ def test_words_of_no_weight_are_shown_plainly() -> None:
     found = Explanation("1", "", 0.5, above=False, method="m", spans=((0, 1),), weights=np.zeros(1), shares={})
     assert "<mark" not in explanation.as_html([found], "a b", "n").partition("<details")[2]
     assert explaining.strongest(found, "a b", 5) == [("a", "+0.0000", "0–1")]
+
+
+def test_the_end_of_a_sentence_is_shown_as_a_token_and_tells_nothing() -> None:
+    text, weights = "cough\nRash.", np.array([0.1, 0.5, 0.2, -0.4])
+    spans_T = tuple(spans(text, "sentences"))
+    found = Explanation("1", "", 0.5, above=False, method="m", spans=spans_T, weights=weights, shares={})
+    shown = explaining.strongest(found, text, 9)
+    assert [word for word, *_ in shown] == [".", ".", "Rash", "cough"]
+    assert explaining.telling(found, text, 9) == [2, 0]

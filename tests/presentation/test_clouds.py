@@ -39,10 +39,10 @@ def titled(title: str) -> Predictor:
 
 
 def test_a_words_weight_in_the_note_is_the_mean_over_its_places() -> None:
-    spans = ((0, 5), (6, 9), (10, 15), (16, 19))
-    weights = np.array([0.4, -0.3, 0.2, 0.1])
+    spans = ((0, 5), (6, 9), (10, 15), (16, 19), (19, 20))  # the last one the end of a sentence
+    weights = np.array([0.4, -0.3, 0.2, 0.1, 0.9])
     found = Explanation("1", "", 0.5, above=True, method="m", spans=spans, weights=weights, shares={})
-    words = clouds.of_note(found, "Fever dry fever dry")
+    words = clouds.of_note(found, "Fever dry fever dry.")
     assert {word: each.times for word, each in words.items()} == {"fever": 2, "dry": 2}
     assert words["fever"].weight == pytest.approx(0.3)
     assert words["dry"].weight == pytest.approx(0.05)
