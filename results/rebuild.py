@@ -30,7 +30,6 @@ PRINTED_TABLES = {f"results/{name}.md": name for name in ("table2", "table3", "t
 CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3", "codiesp-p")
 FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
 PLACES = (FOLDERS["demo"], ROOT / "results")  # in this order: a newcomer's run on demo may have the id of one of ours
-EARLIER_KERNEL = 9
 READINGS = ROOT / "results" / "readings"  # JLAN with other readings of its paper and other settings than the defaults
 EMBEDDED = ("README.md", "docs/jlan.md", "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
@@ -141,13 +140,7 @@ def drawings() -> list[figures.Drawing]:
     def counts(record: RunRecord) -> IntArray | None:
         return store.load_train_counts(folder(record), record)
 
-    drawn = figures.draw("all", figures.DrawingRequest(records(REAL), counts))
-    # JLAN's attention was studied with the settings of an earlier version, in all its variants.
-    earlier = [each for each in store.load_records(READINGS) if each.spec.config["kernel_size"] == EARLIER_KERNEL]
-    request = figures.DrawingRequest(earlier, lambda _: None)
-    studied = [each for name in ("figure6", "figure7") for each in figures.draw(name, request)]
-    names = {each.name for each in studied}
-    return [*(each for each in drawn if each.name not in names), *studied]
+    return list(figures.draw("all", figures.DrawingRequest(records(REAL), counts)))
 
 
 def main() -> None:
