@@ -88,4 +88,6 @@ def blend_runs(
     found = scored.blend(run, others, results, name)
     for member, weight in found.weights.items():
         echo(f"{weight:6.2f}  {member}", err=True)
+    if found.known:
+        echo(f"already stored: {found.record.id}", err=True)
     print_tables(tables.comparison([found.record], fmt, results=[results]))

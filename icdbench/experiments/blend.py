@@ -24,6 +24,7 @@ from icdbench import registry
 from icdbench.evaluation import measure
 from icdbench.records import RunRecord, comparable, provenance, store
 from icdbench.settings import SpecError
+from icdbench.spec import RunSpec
 from icdbench.types import FloatArray, LabelSet, Predictions
 
 VERSION = "blend-1"  # changes when the same runs would give other figures
@@ -40,10 +41,14 @@ class Mixed(NamedTuple):
 
 
 class Blended(NamedTuple):
-    """The stored run; the weight of each member on all validation documents, and the intercept."""
+    """The stored run; the weight of each member on all validation documents, and the intercept.
+
+    `known`: it was stored already, and nothing was written.
+    """
 
     record: RunRecord
     weights: dict[str, float]
+    known: bool = False
 
 
 def blend(run: str, others: Sequence[str], results: Path = Path("results"), name: str = "") -> Blended:
@@ -59,21 +64,21 @@ def blend(run: str, others: Sequence[str], results: Path = Path("results"), name
     check_name(made)
     if made in systems:
         raise SpecError(f"--name '{made}' is the name of one of these runs; choose another")
-    held = first.predictions["validation"]
+    spec = _spec(made, members)
     logits = {split: np.stack([_logits(each, split) for each in members], axis=-1) for split in measure.MEASURED}
-    gold_NL = held.labels.toarray()
+    gold_NL = first.predictions["validation"].labels.toarray()
+    weights_M, intercept = _fit(logits["validation"], gold_NL)
+    weights = dict(zip([*spec.config["runs"], "intercept"], [*weights_M.tolist(), intercept], strict=True))
+    if (found := store.find(results, spec)) is not None:
+        return Blended(found, weights, known=True)
     fold_N = np.random.default_rng(0).permutation(len(gold_NL)) % FOLDS
     mixed = {split: np.zeros(each.shape[:2], np.float32) for split, each in logits.items()}
     for fold in range(FOLDS):
         fitted = _fit(logits["validation"][fold_N != fold], gold_NL[fold_N != fold])
         mixed["validation"][fold_N == fold] = _mix(logits["validation"][fold_N == fold], *fitted)
-    weights_M, intercept = _fit(logits["validation"], gold_NL)
     mixed["test"] = _mix(logits["test"], weights_M, intercept)
     predictions = {split: replace(first.predictions[split], scores_NL=scores) for split, scores in mixed.items()}
-    return Blended(
-        _stored(made, members, predictions, results),
-        dict(zip([*(each.record.id for each in members), "intercept"], [*weights_M.tolist(), intercept], strict=True)),
-    )
+    return Blended(_stored(spec, members, predictions, results), weights)
 
 
 def check_name(name: str) -> None:
@@ -147,16 +152,21 @@ def _mix(logits_NLM: FloatArray, weights_M: FloatArray, intercept: float) -> Flo
     return mixed_NL
 
 
-def _stored(name: str, members: Sequence[Mixed], predictions: dict[str, Predictions], results: Path) -> RunRecord:
-    first, ids = members[0], [member.record.id for member in members]
+def _spec(name: str, members: Sequence[Mixed]) -> RunSpec:
+    """What identifies the run: the ids and the predictions of its members."""
+    ids = [member.record.id for member in members]
     scores = [member.predictions[split].scores_NL for member in members for split in measure.MEASURED]
     whole = hashlib.sha256(b"".join(np.ascontiguousarray(each, np.float32).tobytes() for each in scores))
-    spec = first.record.spec.model_copy(
+    return members[0].record.spec.model_copy(
         update={
             "model": name, "variant": "", "config": {"runs": ids, "sha256": whole.hexdigest()},
             "version": VERSION, "uses_trainer": False,
         }
     )  # fmt: skip
+
+
+def _stored(spec: RunSpec, members: Sequence[Mixed], predictions: dict[str, Predictions], results: Path) -> RunRecord:
+    first = members[0]
     counts = first.codes.train_counts
     record = RunRecord(
         id=spec.id,
@@ -170,7 +180,7 @@ def _stored(name: str, members: Sequence[Mixed], predictions: dict[str, Predicti
         versions=provenance.versions(),
         commit=provenance.commit(),
         scored=provenance.ScoredFile(
-            file=" ".join(ids), sha256=whole.hexdigest(), kind="runs", validation="cross-fitted"
+            file=" ".join(spec.config["runs"]), sha256=spec.config["sha256"], kind="runs", validation="cross-fitted"
         ),
         created=provenance.now(),
     )

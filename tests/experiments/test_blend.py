@@ -32,6 +32,7 @@ def test_two_runs_become_one_that_is_compared_but_has_no_model(finished: Path, i
     status, out, err = icdbench("blend", before["lr"].id, "--with", before["caml"].id, "--results", results)
     assert status == 0, err
     assert before["lr"].id in err
+    assert "already stored" not in err
     assert "lr-with-caml" in out
     made = runs(results)["lr-with-caml"]
     assert made.metrics.keys() == {"validation", "test"}
@@ -43,6 +44,8 @@ def test_two_runs_become_one_that_is_compared_but_has_no_model(finished: Path, i
     weights = [float(line.split()[0]) for line in err.splitlines()[-3:]]
     expected = sum(weight * each.scores_NL for weight, each in zip(weights, members, strict=False)) + weights[-1]
     assert np.abs(test.scores_NL - expected).max() < 0.2  # the weights are told to two places
+    status, again, told = icdbench("blend", before["lr"].id, "--with", before["caml"].id, "--results", results)
+    assert (status, again, told) == (0, out, f"{err}already stored: {made.id}\n")
     status, _, err = icdbench("bundle", made.id, "--out", finished / "m.icdbench", "--results", results)
     assert (status, err.count("\n")) == (2, 1)
     assert "there is no model to load" in err
@@ -59,7 +62,8 @@ def test_a_mix_is_known_by_the_predictions_of_its_runs(finished: Path, monkeypat
     results, load = finished / "results", store.load_predictions
     one, other = (runs(results)[name].id for name in ("lr", "caml"))
     first = blend.blend(one, [other], results).record.id
-    assert blend.blend(one, [other], results).record.id == first
+    again = blend.blend(one, [other], results)
+    assert (again.record.id, again.known) == (first, True)
 
     def changed(folder: Path, record: RunRecord) -> dict[str, Predictions]:
         return {split: replace(each, scores_NL=each.scores_NL + 1) for split, each in load(folder, record).items()}
