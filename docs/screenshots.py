@@ -1,7 +1,9 @@
 """Make the pictures of the pages that the documentation shows: `python docs/screenshots.py`, with Debian's chromium.
 
 Both show quick runs on the packaged synthetic notes. Fonts and times differ from machine to machine: make and commit the
-pictures when the pages change.
+pictures when the pages change. `python docs/screenshots.py --check FOLDER` writes the whole of every page into a folder
+instead, wide and narrow, light and dark, to be looked at: of the site in build/site (`nox -s docs`), the report, the page of
+`icdbench serve`, and that of `icdbench explain`. It says which are wider than the screen.
 """
 
 from __future__ import annotations

@@ -59,6 +59,8 @@ def expand(request: Request, prepare: Report = quiet, told: set[str] | None = No
     """
     told = set() if told is None else told
     found = resolved(request, prepare)
+    for each in found:
+        memory.check_settings(each.spec, task(each.corpus, each.spec.data, None))
     for line in _notices(request, found):
         if line not in told:
             log.warning("%s", line)
@@ -120,14 +122,13 @@ def _notices(request: Request, found: Sequence[Resolved]) -> list[str]:
         width, own = each.spec.config.get("embedding_size"), word_vectors.own_file(request.changes)
         lines += word_vectors.notices(each.corpus, each.spec.data, width, entry.name, own)
     if small := {each.spec.system: each.planned.adapted for each in found if each.planned.adapted}:
-        documents = len(found[0].corpus.splits["train"])
         settings = "; ".join(
             f"{system} {', '.join(f'{name}={value}' for name, value in values.items())}"
             for system, values in small.items()
         )
         lines.append(
-            f"{documents:,} training documents, fewer than {resolution.SMALL:,}: settings for small data in place of the "
-            f"published ones ({settings}); MODEL@published has those"
+            f"{len(found[0].corpus.splits['train']):,} training documents, fewer than {resolution.SMALL:,}: settings for small "
+            f"data in place of the published ones ({settings}); MODEL@published has those"
         )
     for key, value in request.changes.items():
         if found and all(key in each.unused for each in found):
@@ -199,9 +200,7 @@ def _users_errors(spec: RunSpec) -> Iterator[None]:
 
 def _stored(spec: RunSpec, request: Request) -> RunRecord | None:
     """The finished run, if it is stored and not to be computed again."""
-    if request.force or (finished := store.find(request.results, spec)) is None:
-        return None
-    return finished
+    return None if request.force else store.find(request.results, spec)
 
 
 def _make_room(spec: RunSpec, request: Request) -> None:

@@ -34,7 +34,9 @@ class ChunkedEncoder(nn.Module):
         super().__init__()
         self.model, self.chunk_size = model, chunk_size
         if (most := _positions(model)) < chunk_size:
-            raise SpecError(f"chunks of {chunk_size} subwords are longer than the {most} positions of the encoder")
+            raise SpecError(
+                f"chunk_size={chunk_size}: the encoder has {most} positions; choose at most {most} subwords"
+            )
         self.window = _window(model)
         if chunk_size % self.window:
             raise SpecError(

@@ -34,6 +34,8 @@ from icdbench.training.errors import TrainingError
 from icdbench.types import PADDING, UNKNOWN, Batch, Encoded
 
 NAMES, WORDS = 8, 32  # of a code, at most
+OF_CODES = (Attention, LabelwiseLinear)  # layers that have a vector for each code
+WITHOUT_VECTORS = "train.guidance_similarity: this model has no vector of a note for each code; leave it at 0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +91,19 @@ def seen(module: nn.Module) -> Iterator[list[Tensor]]:
             lambda layer, inputs, output: collected.append(inputs[0] if isinstance(layer, LabelwiseLinear) else output)
         )
         for layer in module.modules()
-        if isinstance(layer, Attention | LabelwiseLinear)
+        if isinstance(layer, OF_CODES)
     ]
     try:
         yield collected
     finally:
         for handle in handles:
             handle.remove()
+
+
+def check(model: nn.Module, system: str) -> None:
+    """Raises SpecError for a model that has no layer with a vector for each code, if `guidance_similarity` is wanted."""
+    if not any(isinstance(layer, OF_CODES) for layer in model.modules()):
+        raise SpecError(f"{system}: {WITHOUT_VECTORS}")
 
 
 def distance(collected: list[Tensor], labels_BL: Tensor) -> Tensor:
@@ -105,9 +113,7 @@ def distance(collected: list[Tensor], labels_BL: Tensor) -> Tensor:
     """
     of_codes = [codes for codes in collected if codes.dim() == 3 and codes.shape[:2] == labels_BL.shape]
     if not of_codes:
-        raise TrainingError(
-            "train.guidance_similarity: this model has no vector of a note for each code; leave it at 0"
-        )
+        raise TrainingError(WITHOUT_VECTORS)
     gold_BL = labels_BL.chunk(2)[0] > 0
     own_NF, guided_NF = (half_BLF[gold_BL].float() for half_BLF in of_codes[-1].chunk(2))
     return (1 - cosine_similarity(own_NF, guided_NF, dim=1)).sum() / max(len(own_NF), 1)

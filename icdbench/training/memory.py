@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from icdbench import registry
+from icdbench.settings import SpecError
 from icdbench.spec import RunSpec
-from icdbench.training import score
+from icdbench.training import guidance, score
 from icdbench.training.errors import TrainingError
 from icdbench.training.objectives import Objective, objective_of, own_count, read, with_penalty
 from icdbench.training.state import State
@@ -76,6 +77,22 @@ def check(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = (
         raise
     except (ValueError, TypeError, OverflowError, RuntimeError):
         pass  # not every model can be built without numbers; an error of its own is raised when it is built
+
+
+def check_settings(spec: RunSpec, task: Task) -> None:
+    """Raises SpecError for settings that the model itself refuses, as far as that shows without allocating anything."""
+    if not spec.uses_trainer:
+        return
+    try:
+        with torch.device("meta"):
+            model = _build(spec, task, (), on_cpu=True)
+    except SpecError as error:
+        named = str(error).startswith(spec.system)
+        raise SpecError(f"{'' if named else f'{spec.system}: '}{error}") from None
+    except Exception:  # noqa: BLE001  as in check; a model's code may raise anything
+        return
+    if spec.train.guidance and spec.train.guidance_similarity and isinstance(model, nn.Module):
+        guidance.check(model, spec.system)
 
 
 def build(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = ()) -> registry.Model:

@@ -123,11 +123,11 @@ def test_gradients_computed_again_are_the_same_and_little_is_kept(name: str, mon
 
 
 def test_chunks_longer_than_the_positions_are_refused() -> None:
-    with pytest.raises(SpecError, match="chunks of 129 subwords are longer than the 128 positions of the encoder"):
+    with pytest.raises(SpecError, match="chunk_size=129: the encoder has 128 positions; choose at most 128 subwords"):
         neural("plm-icd", chunk_size=129)
     roberta = {**made.SMALL_ENCODER, "model_type": "roberta", "pad_token_id": 1}
     given = small_task()
-    with pytest.raises(SpecError, match="longer than the 126 positions"):
+    with pytest.raises(SpecError, match="the encoder has 126 positions"):
         registry.build("plm-icd", type(given)(**{**vars(given), "encoder": Encoder(roberta)}))
 
 
@@ -303,6 +303,17 @@ def test_it_is_tuned_and_what_was_found_is_run(icdbench: Call, tmp_path: Path) -
     status, out, err = icdbench("run", "--models", "plm-icd@tuned", *words)
     assert status == 0, err
     assert "plm-icd@tuned" in out
+
+
+@pytest.mark.slow
+def test_chunks_that_are_too_long_are_refused_before_anything_is_trained(icdbench: Call) -> None:
+    words = ("--set", f"plm-icd.encoder={made.folder()}", "--set", "plm-icd.chunk_size=129")
+    status, out, err = icdbench("run", "--models", "lr,plm-icd", "--dataset", "demo", *words)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].endswith(
+        "plm-icd: chunk_size=129: the encoder has 128 positions; choose at most 128 subwords"
+    )
+    assert not Path("results").exists()
 
 
 @pytest.mark.slow

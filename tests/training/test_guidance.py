@@ -176,6 +176,15 @@ def test_a_model_without_vectors_of_codes_is_told_so(tmp_path: Path) -> None:
         fitted(tmp_path / "other", "cnn", max_epochs=1, guidance=1.0, guidance_similarity=1.0)
 
 
+@pytest.mark.slow
+def test_it_is_told_so_before_anything_is_trained(icdbench: Call) -> None:
+    changes = ("--set", "train.guidance=1", "--set", "train.guidance_similarity=1")
+    status, out, err = icdbench("run", "--models", "lr,cnn", "--dataset", "demo", *changes)
+    assert (status, out) == (2, "")
+    assert "cnn: train.guidance_similarity: this model has no vector of a note for each code; leave it at 0" in err
+    assert not Path("results").exists()
+
+
 def test_data_without_names_are_refused_before_anything_is_trained(few_notes: Path, icdbench: Call) -> None:
     words = ("--dataset", few_notes.name, "--set", "train.guidance=1", "--set", "data.embeddings=random")
     status, _, err = icdbench("run", "--models", "cnn", *words)
