@@ -56,7 +56,7 @@ def systems_in(records: Iterable[RunRecord], columns: Sequence[Column], *, mix: 
         changed = ", ".join(f"{name}={value}" for name, value in sorted(record.changed.items()))
         label = record.spec.system + (f" ({changed})" if changed else "")
         label = labels.setdefault((record.spec.system, record.spec.setting), label)
-        by = () if mix else tuple(comparable.minor(comparable.made_by(record)[name]) for name in comparable.APART)
+        by = () if mix else tuple(comparable.apart(record).values())
         found.setdefault((label, record.spec.setting, by), []).append(record)
     keys = sorted(found)
     rows = mark_best([

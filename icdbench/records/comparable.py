@@ -71,6 +71,10 @@ def beyond_training(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 APART = ("icdbench", "torch")  # runs of different minor versions of these are not averaged
+SAME_NUMBERS = {
+    "0.1": "0.1–0.2",
+    "0.2": "0.1–0.2",
+}  # minor versions of icdbench whose runs do not differ, by their label
 
 
 def made_by(record: RunRecord) -> dict[str, str]:
@@ -88,9 +92,15 @@ def minor(version: str) -> str:
     return match[0] if match else version
 
 
+def apart(record: RunRecord) -> dict[str, str]:
+    """The minor versions of `APART` that keep the run from being averaged with those of others."""
+    found = {name: minor(made_by(record)[name]) for name in APART}
+    return {**found, "icdbench": SAME_NUMBERS.get(found["icdbench"], found["icdbench"])}
+
+
 def by_version(runs: Sequence[RunRecord], *, exact: bool = True) -> dict[str, list[RunRecord]]:
     """The runs grouped by the versions in which they differ, such as `torch 2.13.0`; without `exact` by minor versions, `torch 2.13`."""
-    made = [made_by(run) if exact else {name: minor(made_by(run)[name]) for name in APART} for run in runs]
+    made = [made_by(run) if exact else apart(run) for run in runs]
     names = list(dict.fromkeys(name for each in made for name in each))
     differing = [name for name in names if len({each[name] for each in made if name in each}) > 1]
     groups: dict[str, list[RunRecord]] = {}

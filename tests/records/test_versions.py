@@ -39,8 +39,13 @@ def rows(text: str, system: str) -> list[str]:
     return [row[0] for row in cells if row and row[0].partition(" ")[0] == system and row[1] != "difference"]
 
 
-MINOR = [("icdbench", "0.1.0", "0.2.0"), ("torch", "2.13.0+cpu", "2.14.0+cpu"), ("torch", "2.13.0", "3.0.0")]
-PATCH = [("icdbench", "0.1.0", "0.1.1"), ("torch", "2.13.0+cpu", "2.13.1"), ("torch", "2.13.0+cpu", "2.13.0+cu128")]
+MINOR = [("icdbench", "0.3.0", "0.4.0"), ("torch", "2.13.0+cpu", "2.14.0+cpu"), ("torch", "2.13.0", "3.0.0")]
+PATCH = [
+    ("icdbench", "0.1.0", "0.2.0"),
+    ("icdbench", "0.3.0", "0.3.1"),
+    ("torch", "2.13.0+cpu", "2.13.1"),
+    ("torch", "2.13.0+cpu", "2.13.0+cu128"),
+]
 
 
 def test_what_is_compared() -> None:
