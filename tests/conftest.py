@@ -33,7 +33,8 @@ from icdbench.synthetic import documents
 # For the commands that tests start: two processes of two threads each are many times as slow on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # threads that fit seven codes wait longer than they compute
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of these commands compiles the library anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of these commands compiles the library anew,
+sys.dont_write_bytecode = False  # and each process of -n all tests
 os.environ.setdefault("ICDBENCH_FLOORS", "0")  # only the systems that a test names
 
 # A suite that is started in the background, or under nohup, ignores these, and so would the commands that it starts, which
