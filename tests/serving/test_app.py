@@ -498,9 +498,14 @@ def test_a_made_up_note_on_a_phone(watched: Watched, url: str) -> None:
     note = synthetic.document_with_evidence(app._test_document(0))[0]
     assert note.split == "test"
     expect(page.locator(".text").first).to_contain_text(note.text.split("\n")[0])
+    page.wait_for_load_state()  # before its scripts have run, a form is sent without them, and nothing scrolls
     fits = "document.scrollingElement.scrollWidth <= innerWidth"
     assert page.evaluate(fits)
+    shown = page.evaluate_handle("({swap: new Promise(done => document.addEventListener('htmx:after:swap', done))})")
     page.locator(".row").nth(3).click()
+    shown.evaluate(
+        "({swap}) => swap.then(() => true)"
+    )  # the page scrolls by this event, which comes later than what it shows
     expect(page.locator(".row").nth(3)).to_have_attribute("aria-current", "true")
     expect(page.locator("#evidence h2")).to_be_in_viewport()
     assert page.evaluate(fits)
