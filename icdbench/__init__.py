@@ -55,7 +55,7 @@ __all__ = [
     "tune_process",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {"tune_process": "host", "DataError": "settings", "SpecError": "settings"}  # else api
 

@@ -11,6 +11,7 @@ from conftest import Call
 from places import ROOT
 from runs import RECORDS, keep, stored
 
+import icdbench
 from icdbench.evaluation import compare
 from icdbench.presentation import catalog, figures, report, tables
 from icdbench.records import store
@@ -58,6 +59,14 @@ def test_what_is_compared() -> None:
         "2",
         "",
     ]
+
+
+def test_a_run_of_an_older_version_is_not_computed_again() -> None:
+    record = RECORDS[0]
+    assert record.versions["icdbench"] == "0.1.0" != icdbench.__version__
+    found = store.find(ROOT / "results", record.spec)
+    assert found is not None
+    assert found.id == record.id
 
 
 @pytest.mark.parametrize(("name", "old", "new"), MINOR)
