@@ -29,6 +29,7 @@ FOLDERS = {
     "results/speed": "performance.md",
     "benchmarks": "tables.md",
 }
+PICTURE = ".png"
 ITEM = re.compile(r"(?<!\n)\n- ")  # of a list, which in Markdown begins after an empty line
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
 SHOWN = ("f1_macro_harmonic", "f1_micro", "p@5", "map")  # of a card's own figures
@@ -48,7 +49,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         section.get("Models", []).extend({place[7:-3]: place} for place in cards)
         section.get("Results", []).extend({place[8:-3]: place} for place in tables)
     for target in sorted(set(linked(files))):
-        if site_path(target) == f"source/{target}.md":
+        if site_path(target) == target and target.endswith(PICTURE):
+            files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
+        elif site_path(target) == f"source/{target}.md":
             text = (ROOT / target).read_text(encoding="utf-8")
             kind = {".py": "python", ".json": "json", ".md": "markdown"}.get(Path(target).suffix, "text")
             page = f"---\nsearch: {{exclude: true}}\n---\n\n# {target}\n\n`````{kind}\n{text}\n`````\n"
@@ -93,6 +96,8 @@ def site_path(place: str) -> str:
         return re.sub(r"\.ipynb$", ".md", place.removeprefix("docs/"))  # docs/notebooks.py makes their pages
     if place in MOVED or re.fullmatch(r"(results(/speed)?|models)/[^/]+\.md", place):
         return MOVED.get(place, place)
+    if place.endswith(PICTURE) and (ROOT / place).is_file():
+        return place
     if place in FOLDERS:
         return FOLDERS[place]
     return f"source/{place}.md" if (ROOT / place).is_file() else ""
