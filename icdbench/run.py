@@ -59,8 +59,6 @@ def expand(request: Request, prepare: Report = quiet, told: set[str] | None = No
     """
     told = set() if told is None else told
     found = resolved(request, prepare)
-    for each in found:
-        memory.check_settings(each.spec, task(each.corpus, each.spec.data, None))
     for line in _notices(request, found):
         if line not in told:
             log.warning("%s", line)
@@ -78,7 +76,7 @@ def expand(request: Request, prepare: Report = quiet, told: set[str] | None = No
 def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
     """The settings of each system that the request names. Raises SpecError, DataError.
 
-    Of `all` models and the floors those that the data do not suit are left out with a warning.
+    Of `all` models and the floors those that the data or settings do not suit are left out with a warning.
     """
     origin = datasets.source(request.dataset)
     groups = {ALL: registry.entries() if ALL in request.models else {}, FLOOR: FLOORS}
@@ -96,7 +94,9 @@ def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
     for name, entry in entries.items():
         variant = _variant(request, entry, registry.split(name)[1])
         try:
-            found.append(resolution.resolve(origin, entry, variant, request.changes, load, on))
+            each = resolution.resolve(origin, entry, variant, request.changes, load, on)
+            memory.check_settings(each.spec, task(each.corpus, each.spec.data, None))
+            found.append(each)
         except UnsuitableError as error:
             if any(name in systems for systems in named.values()):
                 raise

@@ -30,7 +30,11 @@ CHUNK = 8 << 20  # characters that are split at once
 BLOCK = 1 << 22  # words that are counted at once
 THREADS = 2  # more gain nothing: one lock is held half of the time
 
-_ENDS = r"[.!?;](?=\s|\Z)|\n(?![^\S\n]*[a-zß-ÿ])"
+ABBREVIATIONS = "abd approx aprox cf dcho dr dra dx eg fx hx ie izq mr mrs ms pt pts px resp sr sra sx tx vs wt"
+_FULL_STOP = r"\.(?<![\s.][^\W\d_]\.)" + "".join(rf"(?<!\b(?i:{word})\.)" for word in ABBREVIATIONS.split())
+_BREAKS = r"\n\x0b\x0c\x85\u2028\u2029"
+_LINE_END = rf"(?:\r(?!\n)|[{_BREAKS}])(?<!:.)(?<!:\r\n)(?![^\S\r{_BREAKS}]*[a-zß-ÿ])"
+_ENDS = rf"(?s:(?:{_FULL_STOP}|[!?;])[\"'”’»)\]]*(?=\s|\Z)|{_LINE_END}|\Z)"
 _SENTENCE_ENDS = re.compile(_ENDS)
 _WORDS = {
     "not-numeric": re.compile(r"\w+"),
@@ -54,8 +58,9 @@ def tokenize(text: str, rule: Rule = "not-numeric") -> list[str]:
     "not-numeric": runs of word characters (Unicode `\\w+`), those that are wholly numeric (`str.isnumeric`) dropped, the
     rest in lower case, as CAML's preparation does. "some-letter": the same, but tokens without any letter are dropped, as
     the JLAN paper writes. "ascii": of the text in lower case, runs of a–z and 0–9, numbers dropped (Edin et al. 2023).
-    "sentences": as "not-numeric", and "." where a sentence ends: after words, at one of .!?; before white space, or at the
-    end of a line unless the next one goes on with a small letter (a–z, ß–ÿ).
+    "sentences": as "not-numeric", and "." where a sentence with words ends: at one of .!?; before white space, but for a full
+    stop after one of ABBREVIATIONS or a single letter; at the end of a line, unless it ends in a colon or the next goes on
+    with a small letter (a–z, ß–ÿ); at the end of the text.
     """
     return [SENTENCE_END if match.lastgroup else match[0].lower() for match in _found(_as_read(text, rule), rule)]
 
@@ -67,7 +72,7 @@ def spans(text: str, rule: Rule = "not-numeric") -> list[tuple[int, int]]:
     if read == text or (len(read) == len(text) and composed(text) == text):
         return found
     places = _places(text, rule)
-    return [(places[start][0], places[end - 1][1]) for start, end in found]
+    return [(places[start][0] if start < len(places) else len(text), places[end - 1][1]) for start, end in found]
 
 
 def _found(read: str, rule: Rule) -> Iterator[re.Match[str]]:
@@ -75,7 +80,7 @@ def _found(read: str, rule: Rule) -> Iterator[re.Match[str]]:
     for match in _WORDS[rule].finditer(read):
         if words_before if match.lastgroup else not dropped(match[0]):
             yield match
-        words_before = not match.lastgroup
+            words_before = not match.lastgroup
 
 
 def _as_read(text: str, rule: Rule) -> str:
@@ -222,9 +227,9 @@ def _spaced(text: str, rule: Rule) -> str:
         spaced = kept.tobytes().decode("utf-32-le")
     if rule != "sentences":
         return spaced
-    ends = [0, *(match.start() for match in _SENTENCE_ENDS.finditer(lowered)), len(lowered)]
-    *sentences, rest = (spaced[start:end] for start, end in pairwise(ends))
-    return "".join(f"{sentence} {SENTENCE_END} " for sentence in sentences if sentence.strip()) + rest
+    ends = [0, *(match.start() for match in _SENTENCE_ENDS.finditer(lowered))]
+    sentences = (spaced[start:end] for start, end in pairwise(ends))
+    return "".join(f"{each} {SENTENCE_END} " for each in sentences if not all(map(str.isnumeric, each.split())))
 
 
 @lru_cache

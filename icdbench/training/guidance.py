@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from icdbench.data import batches
 from icdbench.nn import Attention, LabelwiseLinear, label_texts
-from icdbench.settings import SpecError
+from icdbench.settings import SpecError, UnsuitableError
 from icdbench.spec import TrainSpec
 from icdbench.training.errors import TrainingError
 from icdbench.types import PADDING, UNKNOWN, Batch, Encoded
@@ -101,9 +101,9 @@ def seen(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def check(model: nn.Module, system: str) -> None:
-    """Raises SpecError for a model that has no layer with a vector for each code, if `guidance_similarity` is wanted."""
+    """Raises UnsuitableError for a model that has no layer with a vector for each code, if `guidance_similarity` is wanted."""
     if not any(isinstance(layer, OF_CODES) for layer in model.modules()):
-        raise SpecError(f"{system}: {WITHOUT_VECTORS}")
+        raise UnsuitableError(f"{system}: {WITHOUT_VECTORS}")
 
 
 def distance(collected: list[Tensor], labels_BL: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from icdbench import registry
-from icdbench.settings import SpecError
+from icdbench.settings import SpecError, UnsuitableError
 from icdbench.spec import RunSpec
 from icdbench.training import guidance, score
 from icdbench.training.errors import TrainingError
@@ -80,7 +80,7 @@ def check(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = (
 
 
 def check_settings(spec: RunSpec, task: Task) -> None:
-    """Raises SpecError for settings that the model itself refuses, as far as that shows without allocating anything."""
+    """Raises UnsuitableError for settings that the model itself refuses, as far as that shows without allocating anything."""
     if not spec.uses_trainer:
         return
     try:
@@ -88,7 +88,7 @@ def check_settings(spec: RunSpec, task: Task) -> None:
             model = _build(spec, task, (), on_cpu=True)
     except SpecError as error:
         named = str(error).startswith(spec.system)
-        raise SpecError(f"{'' if named else f'{spec.system}: '}{error}") from None
+        raise UnsuitableError(f"{'' if named else f'{spec.system}: '}{error}") from None
     except Exception:  # noqa: BLE001  as in check; a model's code may raise anything
         return
     if spec.train.guidance and spec.train.guidance_similarity and isinstance(model, nn.Module):

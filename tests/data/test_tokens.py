@@ -45,12 +45,20 @@ def test_the_rules(rule: Rule, kept: list[str]) -> None:
     ("text", "expected"),
     [
         ("No fever. Abdominal pain and vomiting.", "no fever . abdominal pain and vomiting ."),
-        ("no fever; pain! sure? yes", "no fever . pain . sure . yes"),
-        ("0.5 mg x.y;z a.", "mg x y z a ."),
-        ("Fever: no\nCough: yes\n\n\nno pain or\nchills", "fever no . cough yes . no pain or chills"),
-        ("tos y\nórganos\nÓrganos", "tos y órganos . órganos"),
-        ("\n.. 1. Fever ...\n- cough\n", ". fever . cough ."),
+        ("no fever; pain! sure? yes", "no fever . pain . sure . yes ."),
+        ("(No fever.) 'Pain.' cough", "no fever . pain . cough ."),
+        ("0.5 mg x.y;z and", "mg x y z and ."),
+        (
+            "No hx. of abd. Pain, e.g. colic vs. cramps. n/v/d. Dr. J. Doe",
+            "no hx of abd pain e g colic vs cramps . n v d . dr j doe .",
+        ),
+        ("Fever: no\nCough: yes\n\n\nno pain or\nchills", "fever no . cough yes . no pain or chills ."),
+        ("no pain or\r\nchills\r\nCough\rRash\u2028Tos", "no pain or chills . cough . rash . tos ."),
+        ("Denies:\n- fever\r\nReports:\r\n- pain", "denies fever . reports pain ."),
+        ("tos y\nórganos\nÓrganos", "tos y órganos . órganos ."),
+        ("\n.. 1. Fever ...\n- cough\n 12. 13.", "fever . cough ."),
         ("\n\n. ", ""),
+        ("12. 38.5;", ""),
     ],
 )
 def test_where_sentences_end(text: str, expected: str) -> None:
