@@ -29,6 +29,7 @@ COMMAND = [sys.executable, "-m", "icdbench"]
 MODELS = "knn,lr,phrases,stacked"
 SIDE_BY_SIDE = ("stacked", "lr")
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
+PATIENCE = 120_000  # milliseconds that a page may take
 TALLEST = 4000  # pixels of a page that `--check` shows
 NOTE = "Admitted with fever and dyspnea. Type 2 diabetes mellitus, arterial hypertension. No chest pain."
 
@@ -77,6 +78,7 @@ def check(browser: Browser, pages: Mapping[str, str], folder: Path) -> None:
     for width in WIDTHS:
         for scheme in SCHEMES:
             context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+            context.set_default_timeout(PATIENCE)
             page = context.new_page()
             for name, address in pages.items():
                 page.goto(address)
@@ -104,7 +106,7 @@ def main() -> None:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as place:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page, folder = browser.new_page(viewport={"width": 1280, "height": 800}), Path(place)
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(PATIENCE)
         address = report(folder)
         with serving(folder) as served:
             if asked.check:
