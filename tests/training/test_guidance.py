@@ -16,9 +16,11 @@ from corpora import rows as corpus_rows
 from systems import NUM_CODES, TEXTS, learnable, names, neural, padded, small_task
 from torch import nn
 
+import icdbench.run as runner
 from icdbench import registry, train
 from icdbench.nn import LabelwiseLinear
 from icdbench.records import store
+from icdbench.run import Request
 from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training import TrainingError
@@ -183,6 +185,21 @@ def test_it_is_told_so_before_anything_is_trained(icdbench: Call) -> None:
     assert (status, out) == (2, "")
     assert "cnn: train.guidance_similarity: this model has no vector of a note for each code; leave it at 0" in err
     assert not Path("results").exists()
+
+
+@pytest.mark.slow
+def test_of_all_models_those_that_cannot_have_it_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    changes = {
+        "train.guidance": 1.0,
+        "train.guidance_similarity": 1.0,
+        "data.max_tokens": 20,
+        "data.embeddings": "random",
+    }
+    found = runner.resolved(Request(models=("all",), dataset="demo", changes=changes))
+    systems = {each.spec.system for each in found}
+    assert {"caml", "jlan", "lr"} <= systems
+    assert "cnn" not in systems
+    assert "cnn: train.guidance_similarity: this model has no vector of a note for each code" in caplog.text
 
 
 def test_data_without_names_are_refused_before_anything_is_trained(few_notes: Path, icdbench: Call) -> None:
