@@ -48,7 +48,7 @@ UNUSED = {  # by the weights of the model itself; leam@ngram, laat@joint and dua
     *(("duallaat", field) for field in ("kernel_size", "filters", "label_space", "title_words")),
 }
 LAYERS = {"blocks", "scales", "layers"}
-BOUNDED = {"chunk_size": "128 positions of the encoder"}  # by what the model is given
+BOUNDED = {"chunk_size": "the encoder has 128 positions; choose at most 128 subwords"}  # by what the model is given
 
 
 def problem(asked: Planned) -> str:
@@ -71,7 +71,7 @@ def test_an_absurd_size_is_one_line_and_no_memory(name: str, field: str, value: 
     if field in LAYERS:
         assert said == f"the model cannot be built: {name}.{field}={value}: input should be less than or equal to 100"
     elif field in BOUNDED:
-        assert said == f"the model cannot be built: chunks of {value} subwords are longer than the {BOUNDED[field]}"
+        assert said == f"the model cannot be built: {field}={value}: {BOUNDED[field]}"
     elif (name, field) not in UNUSED:
         assert said.startswith("the model does not fit into memory: at least ")
         assert said.endswith(f"choose a smaller {name}.{field}")
