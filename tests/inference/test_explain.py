@@ -35,9 +35,13 @@ HAVE_NONE = {"cnn", "bigru"}
 # --- Where words stand ---------------------------------------------------------------------------------------------------
 
 
+ENDS = {"", *".!?;\n\r\x0b\x0c\x85\u2028\u2029"}  # of sentences; "" is that of the text
+CLOSING = "\"'”’»)]"
+
+
 def check_spans(text: str, rule: Rule) -> None:
     found = [composed(text[start:end]).lower() for start, end in spans(text, rule)]
-    found = [SENTENCE_END if each in "!?;\n" else each for each in found]
+    found = [SENTENCE_END if each in ENDS else each for each in (piece.rstrip(CLOSING) for piece in found)]
     words = tokenize(text, rule)
     if rule != "ascii":
         assert found == words
