@@ -38,7 +38,7 @@ def main() -> None:
     for word, code in CODES.items():
         number, coded_N = tokens.index(word), labels_NL[:, codes.index(code)]
         found: dict[bool, list[int]] = {True: [], False: []}
-        for note, (start, length) in enumerate(zip(train.token_offsets, train.lengths, strict=False)):
+        for note, (start, length) in enumerate(zip(train.token_offsets[:-1], train.lengths, strict=True)):
             places = np.flatnonzero(np.asarray(train.tokens[start : start + length]) == number) + start
             if len(places):
                 found[bool((read[places] != number).all())].append(int(coded_N[note]))
