@@ -14,7 +14,7 @@ def test_what_is_left_out_is_counted() -> None:
     script = runpy.run_path(str(ROOT / "benchmarks" / "denoising.py"))
     trained = script["trained"]
     trained.__globals__.update(EPOCHS=1)
-    found = trained(prepared("demo"), 0.2, 1, "truncated")
+    found = trained(prepared("demo"), 0.2, 1, "bound .15")
     right, sibling, spurious = found.wrong
     assert right > sibling > 0
     assert spurious > 0
