@@ -24,17 +24,20 @@ What the paper leaves open, and what was chosen:
 - Weights of graph and output projection start Xavier-uniform.
 
 Batch norm covers tokens only, never padding; in training it uses the statistics of the batch, as usual.
+
+Variants show what the graph brings: `no-graph` takes v as it is (g_l = W v_l + b), `no-titles` starts v at random.
 """
 
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from icdbench.nn import Attention, BatchNorm, Dropout, Linear, description_means, embedding, mask, untitled_notices
 from icdbench.nn.kernels import convolve
 from icdbench.registry import register
-from icdbench.spec import Layers, Odd, Positive, Rate, Settings, tunable
+from icdbench.spec import Layers, Odd, Positive, Rate, Settings, Variant, tunable
 from icdbench.types import Batch, Hierarchy, IntArray, Task
 
 
@@ -45,9 +48,21 @@ class Config(Settings):
     filters: Positive = tunable(100, 30, 500, log=True)
     attention_size: Positive = tunable(50, 10, 200, about="hidden width of the MLP that weights the scales")
     dropout: Rate = tunable(0.2, 0.0, 0.8)
+    graph: bool = Field(True, description="propagate code vectors over the hierarchy")
+    titles: bool = Field(True, description="start code vectors from titles, not at random")
 
 
-@register("msatt-kg", config=Config, paper="Xie et al., CIKM 2019", version="1", needs=("hierarchy",))
+@register(
+    "msatt-kg",
+    config=Config,
+    paper="Xie et al., CIKM 2019",
+    version="1",
+    needs=("hierarchy",),
+    variants=[
+        Variant(name="no-graph", about="code vectors are not propagated over the hierarchy", model={"graph": False}),
+        Variant(name="no-titles", about="code vectors start at random", model={"titles": False}),
+    ],
+)
 class MsattKg(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__()
@@ -64,11 +79,12 @@ class MsattKg(nn.Module):
         self.scale_attention = nn.Sequential(
             Linear(config.scales, config.attention_size), nn.ReLU(), Linear(config.attention_size, config.scales)
         )
-        self.nodes = nn.Parameter(_node_vectors(task, task.hierarchy, self.embedding.weight.detach()))
+        nodes_NE = _node_vectors(task, task.hierarchy, self.embedding.weight.detach(), titled=config.titles)
+        self.nodes = nn.Parameter(nodes_NE if config.graph else nodes_NE[: task.num_codes].clone())
         up_NN, down_NN = neighbour_means(task.hierarchy.parents)
         self.register_buffer("parents_NN", up_NN, persistent=False)
         self.register_buffer("children_NN", down_NN, persistent=False)
-        self.graph = nn.ModuleList(GraphConvolution(width) for _ in range(2))
+        self.graph = nn.ModuleList(GraphConvolution(width) for _ in range(2 * config.graph))
         self.projection = _xavier(Linear(width, filters))
         self.attention = Attention()
         self.bias = nn.Parameter(torch.zeros(task.num_codes))
@@ -82,9 +98,11 @@ class MsattKg(nn.Module):
         return (found_BLF * codes_LF).sum(-1) + self.bias
 
     @staticmethod
-    def notices(_config: Config, task: Task) -> list[str]:
+    def notices(config: Config, task: Task) -> list[str]:
         """Warn if node vectors cannot start from titles."""
         assert task.hierarchy is not None
+        if not config.titles:
+            return []
         return untitled_notices([*(task.descriptions or ()), *task.hierarchy.descriptions])
 
     def _text(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
@@ -141,11 +159,11 @@ def neighbour_means(parents_N: IntArray) -> tuple[Tensor, Tensor]:
     return up_NN.coalesce(), down_NN.coalesce()
 
 
-def _node_vectors(task: Task, hierarchy: Hierarchy, vectors_VE: Tensor) -> Tensor:
-    """Compute the mean word vector of each node's title [N, E]."""
+def _node_vectors(task: Task, hierarchy: Hierarchy, vectors_VE: Tensor, *, titled: bool) -> Tensor:
+    """Compute the mean word vector of each node's title [N, E], random if not `titled`."""
     titles = task.descriptions or tuple(hierarchy.parents[:0] for _ in range(task.num_codes))
-    nodes = Task(task.num_tokens, len(hierarchy.parents), descriptions=(*titles, *hierarchy.descriptions))
-    return description_means(nodes, vectors_VE)
+    descriptions = (*titles, *hierarchy.descriptions) if titled else None
+    return description_means(Task(task.num_tokens, len(hierarchy.parents), descriptions=descriptions), vectors_VE)
 
 
 def _xavier(layer: Linear) -> Linear:

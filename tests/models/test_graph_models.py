@@ -202,6 +202,22 @@ def test_batch_norm_in_training_sees_tokens_and_no_padding() -> None:
         torch.testing.assert_close(norm.running_var, plain.running_var)
 
 
+def test_msatt_kg_without_its_graph_projects_each_code_vector_alone() -> None:
+    model = msatt(graph=False)
+    weights = {name: value.detach() for name, value in model.state_dict().items()}
+    assert not [name for name in weights if name.startswith("graph")]
+    assert len(weights["nodes"]) == small_task().num_codes
+    expected_LF = weights["nodes"] @ weights["projection.weight"].T + weights["projection.bias"]
+    torch.testing.assert_close(model._codes(), expected_LF)
+
+
+def test_msatt_kg_without_titles_starts_all_nodes_at_random() -> None:
+    titled, untitled = (neural("msatt-kg", titles=titles).nodes.detach() for titles in (True, False))
+    assert titled.shape == untitled.shape
+    assert not (titled == untitled).all(1).any()
+    torch.testing.assert_close(untitled.norm(dim=1), torch.ones(len(untitled)))
+
+
 def test_msatt_kg_in_training_is_blind_to_padding_and_survives_a_single_token() -> None:
     logits = [neural("msatt-kg", dropout=0.0)(padded(TEXTS, width=width)) for width in (48, 80)]
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-5)
