@@ -137,10 +137,12 @@ def _notices(request: Request, found: Sequence[Resolved]) -> list[str]:
     return lines
 
 
-def task(corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet, own: Path | None = None) -> Task:
+def task(
+    corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet, own: Path | None = None, seed: int = 1
+) -> Task:
     """What a model may know of the corpus; word vectors of the model's width, unless it has none or wants none."""
     wanted = width and data.embeddings != "random"
-    vectors = word_vectors.word_vectors(corpus, data, width, prepare, own) if width and wanted else None
+    vectors = word_vectors.word_vectors(corpus, data, width, prepare, own, seed) if width and wanted else None
     words, codes = corpus.vocabulary.tokens, corpus.vocabulary.codes
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy, corpus.names, codes, words)
 
@@ -278,8 +280,9 @@ def _build(
     accelerator.seed_everything(spec.seed)
     width = spec.config.get("embedding_size")
     with memory.enough_memory():
-        given = task(corpus, spec.data, width, prepare, own)
-    vectors = word_vectors.training(corpus, spec.data, width) if width and given.embeddings is not None else {}
+        given = task(corpus, spec.data, width, prepare, own, spec.seed)
+    trained = width and given.embeddings is not None
+    vectors = word_vectors.training(corpus, spec.data, width, spec.seed) if width and trained else {}
     model = memory.build(spec, given, on_cpu=on_cpu, changed=planned.changed)
     return model, vectors
 

@@ -109,6 +109,9 @@ class DataSpec(Settings):
     embedding_corpus: Literal["train", "train+background", "all"] = Field(
         "train", description="texts that word2vec is trained on; only 'all' lets it see validation and test texts"
     )
+    vectors_per_seed: bool = Field(
+        False, description="train word2vec anew for each seed of a run, else runs of all seeds share its vectors"
+    )
     words: Rule = Field("not-numeric", description="which tokens count as words (icdbench.data.tokens)")
     tokens: Literal["words", "subwords"] = Field(
         "words", description="what documents are split into; subwords: by a tokeniser whose vocabulary is fixed"
@@ -138,6 +141,7 @@ class DataSpec(Settings):
             "fraction_seed": self.fraction == 1,
             "tokens": self.tokens == "words",
             "tokenizer": self.tokens == "words",
+            "vectors_per_seed": not self.vectors_per_seed,
         }
         return {name for name, is_usual in usual.items() if is_usual}
 
@@ -150,12 +154,13 @@ class DataSpec(Settings):
         """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, the tokeniser
         of words, which words are known beside subwords, word vectors of a model that has none, their training if they are
         not trained."""
-        choice = ({"fraction_seed", "tokenizer", "synonyms"} & self.unchosen) | self.of_words
+        choice = ({"fraction_seed", "tokenizer", "synonyms", "vectors_per_seed"} & self.unchosen) | self.of_words
         choice |= {"label_set"} if self.top_codes is not None else set()
         if not word_vectors:
-            return choice | {"embeddings", "unit_vectors", "embedding_corpus"}
-        idle = {"random": {"unit_vectors", "embedding_corpus"}, "word2vec": set[str]()}
-        return choice | idle.get(self.embeddings, {"embedding_corpus"})
+            return choice | {"embeddings", "unit_vectors", "embedding_corpus", "vectors_per_seed"}
+        untrained = {"embedding_corpus", "vectors_per_seed"}
+        idle = {"random": {"unit_vectors"} | untrained, "word2vec": set[str]()}
+        return choice | idle.get(self.embeddings, untrained)
 
 
 class StoredDataSpec(DataSpec):

@@ -34,7 +34,8 @@ log = logging.getLogger("icdbench")
 
 VERSION = "2"  # changes when equal input would be encoded differently
 LAYOUT = "3"  # of the cached files; changes when the same encoding would be kept otherwise
-LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors"}  # fields of DataSpec that only later stages read
+# Fields of DataSpec that only later stages read.
+LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors", "vectors_per_seed"}
 
 MOST_LISTS = 1 << 30  # bytes of the words, codes and ids of a data set
 _ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")

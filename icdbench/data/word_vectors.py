@@ -2,9 +2,9 @@
 
 CAML's preparation trains on all discharge notes, test included; here the training split alone, or with the unlabelled
 background texts, unless `data.embedding_corpus` is "all". Words outside the vocabulary are read as the unknown token,
-which so gets a trained vector where the original draws a random one. Row 0 (padding) is zero. Vectors belong to a data
-set, not to a run: runs of all seeds share them, so a spread over seeds does not contain theirs. A file of one's own takes
-their place where `data.embeddings` names one (icdbench.data.own_vectors).
+which so gets a trained vector where the original draws a random one. Row 0 (padding) is zero. Runs of all seeds share the
+vectors of a data set, so a spread over seeds does not contain theirs, unless `data.vectors_per_seed` trains them anew for
+each seed. A user's own file takes their place where `data.embeddings` names one (icdbench.data.own_vectors).
 
 Up to REPEATABLE words are read by one worker, and the same corpus always gives the same bytes. More are read by a worker
 per core: then the vectors depend a little on the threads' timing, and only the cache makes runs share them. Its file
@@ -44,18 +44,22 @@ Trained = tuple[FloatArray, dict[str, float]]  # vectors, and how they were made
 
 
 def word_vectors(
-    corpus: Corpus, data: DataSpec, width: int, report: Report = quiet, file: Path | None = None
+    corpus: Corpus, data: DataSpec, width: int, report: Report = quiet, file: Path | None = None, seed: int = 1
 ) -> FloatArray:
     """Vectors [V, width] for the vocabulary, float32, from the cache if it has them; else trained, or of one's own `file`.
+
+    `seed` is that of the run, and counts only with `data.vectors_per_seed`.
 
     `report` hears of training only, in words over all epochs, and from another thread than the caller's. Raises SpecError;
     DataError for a file that cannot be read, or that is no longer the one that `data.embeddings` says.
     """
 
     def build() -> Trained:
-        return _read(file, corpus, data, width) if is_own(data) else _train(corpus, data, width, report)
+        return (
+            _read(file, corpus, data, width) if is_own(data) else _train(corpus, data, width, report, _seed(data, seed))
+        )
 
-    return cached(_folder(corpus, data, width), build, _save, _load)[0]
+    return cached(_folder(corpus, data, width, seed), build, _save, _load)[0]
 
 
 def is_own(data: DataSpec) -> bool:
@@ -110,13 +114,19 @@ def _read(file: Path | None, corpus: Corpus, data: DataSpec, width: int) -> Trai
     return vectors, facts
 
 
-def training(corpus: Corpus, data: DataSpec, width: int) -> dict[str, float]:
+def training(corpus: Corpus, data: DataSpec, width: int, seed: int = 1) -> dict[str, float]:
     """How the cached vectors were made: words, epochs, workers, seconds. Empty if the cache does not say."""
-    return _facts(_folder(corpus, data, width))
+    return _facts(_folder(corpus, data, width, seed))
 
 
-def _folder(corpus: Corpus, data: DataSpec, width: int) -> Path:
+def _seed(data: DataSpec, seed: int) -> int:
+    return seed if data.vectors_per_seed else 1
+
+
+def _folder(corpus: Corpus, data: DataSpec, width: int, seed: int) -> Path:
     kind = "unit" if data.unit_vectors else "raw"
+    if _seed(data, seed) != 1:
+        kind += f"-seed{seed}"
     made_by = f"{VERSION}-gensim{version('gensim')}"
     source = data.embeddings if is_own(data) else data.embedding_corpus
     return cache_root() / "vectors" / f"{corpus.name}-{corpus.key}-{source}-{width}-{kind}-{made_by}"
@@ -180,7 +190,7 @@ class _Sentences:
                 self.failure = error
 
 
-def _train(corpus: Corpus, data: DataSpec, width: int, report: Report) -> Trained:
+def _train(corpus: Corpus, data: DataSpec, width: int, report: Report, seed: int) -> Trained:
     from gensim.models import Word2Vec
 
     logging.getLogger("gensim").setLevel(logging.WARNING)
@@ -194,13 +204,13 @@ def _train(corpus: Corpus, data: DataSpec, width: int, report: Report) -> Traine
     workers = 1 if sentences.total <= EPOCHS * REPEATABLE else min(cores(), MOST_WORKERS)
     begun = time.monotonic()
     report(WHAT, 0, sentences.total)
-    model = Word2Vec(vector_size=width, window=5, min_count=0, sg=0, workers=workers, seed=1)
+    model = Word2Vec(vector_size=width, window=5, min_count=0, sg=0, workers=workers, seed=seed)
     model.build_vocab(_Sentences(parts, words))
     model.train(sentences, total_examples=model.corpus_count, epochs=EPOCHS)
     if sentences.failure is not None:
         raise sentences.failure
     report(WHAT, sentences.total, sentences.total)
-    vectors = np.random.default_rng(0).standard_normal((len(words), width)).astype(np.float32)
+    vectors = np.random.default_rng(seed - 1).standard_normal((len(words), width)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[np.array(model.wv.index_to_key, dtype=np.int64)] = model.wv.vectors
     if data.unit_vectors:

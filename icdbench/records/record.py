@@ -10,7 +10,7 @@ from icdbench.settings import Settings
 from icdbench.spec import RunSpec, Study
 from icdbench.types import SPLITS, Count, Number
 
-SCHEMA = 8  # of stored records; icdbench.records.store.upgrade reads the earlier ones
+SCHEMA = 9  # of stored records; icdbench.records.store.upgrade reads the earlier ones
 RULES = ("fixed", "tuned")  # thresholds: 0.5, and the one chosen on validation
 
 

@@ -151,6 +151,8 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
         record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
     if schema < 8:  # names of codes were those of the code system
         record["spec"]["data"] = {"synonyms": "", **record["spec"]["data"]}
+    if schema < 9:  # runs of all seeds shared their word vectors
+        record["spec"]["data"] = {"vectors_per_seed": False, **record["spec"]["data"]}
     return record
 
 

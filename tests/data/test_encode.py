@@ -397,6 +397,16 @@ def test_vectors_are_the_same_each_time_and_kept(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(vectors(corpus), made)
 
 
+def test_vectors_of_each_seed_are_others_only_if_asked_for() -> None:
+    corpus = of(notes(*TRAIN))
+    shared, each = DataSpec(min_documents=1), DataSpec(min_documents=1, vectors_per_seed=True)
+    first, second = (word_vectors(corpus, each, 8, seed=seed) for seed in (1, 2))
+    assert (first[1:] != second[1:]).any(1).all()
+    for seed in (1, 2):
+        np.testing.assert_array_equal(word_vectors(corpus, shared, 8, seed=seed), first)
+    assert embeddings.training(corpus, each, 8, 2)["words"] == embeddings.training(corpus, shared, 8)["words"] > 0
+
+
 @pytest.mark.parametrize("damage", ["a bit flipped", "cut", "deleted"])
 def test_damaged_vectors_are_trained_anew_with_a_warning(damage: str, caplog: pytest.LogCaptureFixture) -> None:
     corpus = of(notes(*TRAIN))
