@@ -22,8 +22,8 @@ BENCHMARK = Benchmark(
     },
     source="Li X. et al., BMC Bioinformatics 2021, 22:590, Table 2; codes: its text",
     caption=(
-        "The paper's text has 47,719, 1,631 and 3,372 documents of MIMIC-III; the published lists have 47,723, 1,631 and 3,372, "
-        "for 50 codes 8,066, 1,573 and 1,729. Its 140,795 words are those before rare ones are dropped; own vocabularies are "
-        "the words that models know."
+        "The paper's text gives 47,719, 1,631 and 3,372 documents of MIMIC-III. The published lists have 47,723, 1,631 and "
+        "3,372, and for 50 codes 8,066, 1,573 and 1,729. The paper counts its 140,795 words before rare ones are dropped; own "
+        "vocabularies are the words that models know."
     ),
 )

@@ -9,8 +9,8 @@ from __future__ import annotations
 from icdbench.spec import Benchmark
 
 CAPTION = (
-    "The paper prints fractions and means of five runs. Its Tables 3 and 4 come from other settings than its Tables 5 and 6, "
-    "which it does not tell, and must not be compared with them."
+    "The paper prints fractions and means of five runs. Its Tables 3 and 4 must not be compared with its Tables 5 and 6: they "
+    "come from other settings, which it does not state."
 )
 FIFTY = Benchmark(
     name="table3",

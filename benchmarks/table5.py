@@ -31,5 +31,5 @@ BENCHMARK = Benchmark(
         "JLAN": ("jlan", ("92.6", "94.1", "66.5", "69.7", "66.8", "63.8")),
     },
     source="Li X. et al., BMC Bioinformatics 2021, 22:590, Table 5",
-    caption="L = 50 codes. The paper's text names no threshold; its macro-F1 is that of its eq. 21.",
+    caption="L = 50 codes. The paper does not state the threshold; its macro-F1 is that of its eq. 21.",
 )

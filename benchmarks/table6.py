@@ -33,7 +33,7 @@ BENCHMARK = Benchmark(
     },
     source="Li X. et al., BMC Bioinformatics 2021, 22:590, Table 6",
     caption=(
-        "L = 8,921 codes in the paper. Its text names no threshold; its macro-F1 is that of its eq. 21. Missing from the paper: "
-        "LAAT, F1 macro 9.9 and micro 57.5; JointLAAT, 10.7 and 57.5 (LAAT README)."
+        "L = 8,921 codes in the paper. The paper does not state the threshold; its macro-F1 is that of its eq. 21. It leaves out "
+        "LAAT (F1 macro 9.9, micro 57.5) and JointLAAT (10.7, 57.5; LAAT README)."
     ),
 )
