@@ -62,7 +62,7 @@ def data_sets(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[Grid]:
     header = ["data set", "figures", *(heading for heading, _ in benchmark.metrics)]
     notes = [f"Published: {benchmark.source}. {benchmark.caption}".strip()]
     notes.append(
-        "Codes: the label set. Codes per document: gold codes in train / validation / test, with those that training lacks."
+        "Codes: size of the label set. Codes per document: gold codes in train / validation / test, also those that training lacks."
     )
     if not paper & {name for name, _, _ in own}:
         notes.append(f"No runs on {' or '.join(sorted(paper))} are stored.")

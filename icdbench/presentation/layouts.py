@@ -93,7 +93,7 @@ def side_by_side(
         f"Percent on the test split, {about_seeds(systems)}.",
         *about_ceilings(records, columns),
         *about_best,
-        "A code is predicted above 0.5, for F1 micro tuned above one threshold that is chosen on validation.",
+        "A code is predicted if its probability is above 0.5; for F1 micro tuned, above one threshold chosen on validation.",
         *about_small(systems),
         *about_tuned(systems),
         *about_origin(systems),
@@ -101,8 +101,8 @@ def side_by_side(
         "F1 macro (harmonic): 2PR/(P+R) of macro-averaged P and R, not the mean of per-code F1.",
     ]
     devices = "; ".join(sorted({record.device for record in records if not record.scored}))
-    trained = f" Means: epochs up to the best one; training time on {devices}." if devices else ""
-    notes.append(f"Best {heading(first)} first.{trained}")
+    trained = f" Means of runs: epochs up to the best one, and training time on {devices}." if devices else ""
+    notes.append(f"Sorted by {heading(first)}.{trained}")
     floor = {key: value for key, value in records[0].popularity.items() if key.startswith(("p@", "r@", "map"))}
     if floor and "popularity" not in {each.system for each in systems}:
         rows.append(["popularity (floor)", *(mean_of([floor.get(key)]) for _, _, key in columns), "", "", "", ""])

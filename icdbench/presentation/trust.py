@@ -63,18 +63,19 @@ def _about(records: Sequence[RunRecord], found: Sequence[Explained]) -> list[str
         _range([each.counts[name] for each in found]) for name in ("predicted codes", "codes with evidence")
     )
     drawn_again = (
-        f"Percent, in parentheses the 95 % interval: {counts['test documents']:,} test documents (seed {found[0].seed}), drawn "
-        f"again with replacement {bootstrap.RESAMPLES:,} times. Bold: the best method of a system."
+        f"Percent, with the 95 % interval of {bootstrap.RESAMPLES:,} resamples of the {counts['test documents']:,} test documents "
+        f"(seed {found[0].seed}) in parentheses. Bold: the best method of a system."
     )
     faithful = (
-        "Comprehensiveness: what a code's probability loses without the words of most weight; sufficiency: what it loses with "
-        f"nothing but them; means over {fractions} % of the words. Codes above the run's tuned threshold, else the most "
-        f"probable one ({predicted} in all). To compare methods of one system, not systems."
+        "Comprehensiveness: how far a code's probability drops without the words of most weight; sufficiency: how far it drops "
+        f"with these words alone; means over the top {fractions} % of the words. Measured for the codes above the run's tuned "
+        f"threshold, or else the most probable one ({predicted} in all). Both compare methods of one system, not systems."
     )
     means = "IoU, " if any("iou" in trusted.figures for trusted in found[0].methods.values()) else ""
     agreeing = (
-        f"Precision, recall, F1: words that are evidence of gold codes ({pairs} in all), and words of a method from that share of "
-        f"weight that is best on {counts['validation documents']:,} validation documents. {means}AUPRC, hit@1: means over codes."
+        f"Precision, recall, F1: words that a method selects, against the evidence for gold codes ({pairs} in all). It selects words "
+        f"from the share of weight that is best on {counts['validation documents']:,} validation documents. {means}AUPRC and hit@1 "
+        "are means over codes."
     )
     none = "These data come without evidence, so agreement with it is not measured."
     return [*about_data(records), drawn_again, faithful, agreeing if counts["codes with evidence"] else none]
