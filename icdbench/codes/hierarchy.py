@@ -1,13 +1,13 @@
-"""Code hierarchies of ICD-9-CM, ICD-10-CM and ICD-10-PCS; `build_tree` gives the one above a set of codes.
+"""Code hierarchies of ICD-9-CM, ICD-10-CM and ICD-10-PCS: `build_tree` returns the tree above a set of codes.
 
-Each coding system is a function that returns a code's path: its name in the system, then its ancestors up to the root;
-an empty path if the system has no such code. It accepts codes in lower case, cut at a placeholder, or without their
-leading zeros. Diagnoses and procedures have separate roots.
+Each coding system has a function that returns a code's path: the code as the system spells it, then its ancestors up to
+the root, or an empty path for an unknown code. Codes may be in lower case, cut at a placeholder, or without leading zeros.
+Diagnoses and procedures have separate roots.
 
-Headings of ICD-9-CM are the prefixes of codes down to three characters (E codes four, procedures two), and above them the
-sections and chapters of version 32, by their ranges. A section of a single heading is left out, as it adds nothing.
-Headings of ICD-10-CM come from the package simple-icd-10-cm. In ICD-10-PCS each character is an axis, so every prefix is
-a heading (`0BH----`).
+- ICD-9-CM: the prefixes of a code down to its category (three characters, E codes four, procedures two), then the section
+  and chapter of version 32 whose ranges contain it. Sections of a single category are left out.
+- ICD-10-CM: the headings of the package simple-icd-10-cm.
+- ICD-10-PCS: every prefix (`0BH----`), since each character is an axis.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from icdbench.codes.icd10 import icd10cm, listed
+from icdbench.codes.icd10 import icd10cm, nearest_listed
 
 DIAGNOSES, PROCEDURES, OTHER = "(diagnoses)", "(procedures)", "(other codes)"  # the roots
 
-# Chapters, each with its sections of more than one heading in brackets.
+# Chapters, each followed by its sections of more than one category.
 DIAGNOSIS_RANGES = """
 001-139 (001-009 010-018 020-027 030-041 045-049 050-059 060-066 070-079 080-088 090-099 100-104 110-118 120-129 130-136
          137-139)
@@ -47,7 +47,7 @@ E000-E999 (E001-E030 E800-E807 E810-E819 E820-E825 E826-E829 E830-E838 E840-E845
            E878-E879 E880-E888 E890-E899 E900-E909 E910-E915 E916-E928 E930-E949 E950-E959 E960-E969 E970-E979 E980-E989
            E990-E999)
 """
-# Chapters; 00 and 17 are headings themselves.
+# Chapters; 00 and 17 are chapters of a single category.
 PROCEDURE_RANGES = "01-05 06-07 08-16 18-20 21-29 30-34 35-39 40-41 42-54 55-59 60-64 65-71 72-75 76-84 85-86 87-99"
 
 CodePath = Callable[[str], Sequence[str]]
@@ -78,41 +78,41 @@ def _ranges_by_heading(ranges: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-_DIAGNOSIS_SPANS = _ranges_by_heading(DIAGNOSIS_RANGES)
-_PROCEDURE_SPANS = _ranges_by_heading(PROCEDURE_RANGES)
+_DIAGNOSIS_RANGES_BY_HEADING = _ranges_by_heading(DIAGNOSIS_RANGES)
+_PROCEDURE_RANGES_BY_HEADING = _ranges_by_heading(PROCEDURE_RANGES)
 
 
 def icd9cm_path(code: str) -> Sequence[str]:
     """The path of a dotted code: 250.01, 250.0, 250, 249-259, 240-279, root; or 39.95, 39.9, 39, 35-39, root.
 
-    A procedure without digits after its dot has lost its leading zeros: `66.` is 00.66. With digits there it is taken as
-    it stands, as its title is, though it may have lost one too (03.31 became `33.1`, which is another procedure).
+    A procedure that ends in its dot has lost its leading zeros: `66.` is read as 00.66. Other procedures are read as
+    written, although some may have lost a zero too (03.31 became `33.1`, which is another procedure).
     """
     code = code.upper()
     if re.fullmatch(r"\d{1,2}\.", code):
         code = f"00.{code[:-1]:0>2}"
     if re.fullmatch(r"(\d{3}|V\d{2}|E\d{3})(\.\d{1,2})?", code):
-        spans, root = _DIAGNOSIS_SPANS, DIAGNOSES
+        ranges, root = _DIAGNOSIS_RANGES_BY_HEADING, DIAGNOSES
     elif re.fullmatch(r"\d{2}(\.\d{1,2})?", code):
-        spans, root = _PROCEDURE_SPANS, PROCEDURES
+        ranges, root = _PROCEDURE_RANGES_BY_HEADING, PROCEDURES
     else:
         return ()
     heading, _, digits = code.partition(".")
-    if heading not in spans and root == DIAGNOSES:
+    if heading not in ranges and root == DIAGNOSES:
         return ()  # in no chapter
-    longer = [f"{heading}.{digits[:end]}" for end in range(len(digits), 0, -1)]
-    return (*longer, heading, *spans.get(heading, ()), root)
+    prefixes = [f"{heading}.{digits[:end]}" for end in range(len(digits), 0, -1)]
+    return (*prefixes, heading, *ranges.get(heading, ()), root)
 
 
 def icd10cm_path(code: str) -> Sequence[str]:
-    """The path W19.XXXA, W19, W00-W19, chapter 20, root; an unlisted code hangs below its longest listed prefix."""
-    found = listed(code)
+    """The path W19.XXXA, W19, W00-W19, chapter 20, root; an unlisted code is placed below its longest listed prefix."""
+    found = nearest_listed(code)
     if found is None:
         return ()
     name = found if "." in found or len(found) == 3 else f"{found[:3]}.{found[3:]}"
-    own = (name,) if found in {code.upper(), f"{code.upper()}A"} else (code.upper(), name)
-    # A section of a single heading has the heading's name.
-    return (*dict.fromkeys((*own, *map(str, icd10cm().get_ancestors(found)))), DIAGNOSES)
+    is_listed = found in {code.upper(), f"{code.upper()}A"}
+    path = [*([] if is_listed else [code.upper()]), name, *map(str, icd10cm().get_ancestors(found))]
+    return (*dict.fromkeys(path), DIAGNOSES)  # a section of a single heading has the heading's name
 
 
 def icd10pcs_path(code: str) -> Sequence[str]:
@@ -131,18 +131,18 @@ def icd10_path(code: str) -> Sequence[str]:
 def build_tree(
     codes: Sequence[str], path: CodePath, titles: Callable[[Sequence[str]], Mapping[str, str]] = lambda _: {}
 ) -> Tree:
-    """The tree of the codes and all their ancestors; `titles` returns those of the ancestors.
+    """The tree of the codes and all their ancestors; `titles` returns the titles of the ancestors.
 
-    Codes without a path get a root of their own. An ancestor that is itself one of the codes keeps the code's spelling.
+    Codes without a path are placed below the root OTHER. An ancestor that is one of the codes keeps the code's spelling.
     """
     paths = {code: path(code) for code in codes}
-    spelled: dict[str, str] = {}
+    spelling: dict[str, str] = {}
     for code, names in paths.items():
         if names:
-            spelled.setdefault(names[0], code)
+            spelling.setdefault(names[0], code)
     parents: dict[str, str] = {}
     for code, names in paths.items():
-        ancestors = [spelled.get(name, name) for name in names[1:]] or [OTHER]
+        ancestors = [spelling.get(name, name) for name in names[1:]] or [OTHER]
         for child, parent in itertools.pairwise((code, *ancestors)):
             if child != parent:
                 parents.setdefault(child, parent)

@@ -1,7 +1,11 @@
-"""ICD-10-CM titles and headings, from the package simple-icd-10-cm. It loads 97,000 codes, so it is imported when first used."""
+"""Codes, titles and headings of ICD-10-CM, read from the package simple-icd-10-cm.
+
+The package loads 97,000 codes when it is imported, so it is imported on first use.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 import warnings
@@ -15,9 +19,7 @@ def icd10cm() -> ModuleType:
     """The package simple_icd_10_cm."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # about how the package reads its own data
-        import simple_icd_10_cm
-    module: ModuleType = simple_icd_10_cm
-    return module
+        return importlib.import_module("simple_icd_10_cm")
 
 
 def version() -> str:
@@ -25,11 +27,11 @@ def version() -> str:
     return importlib.metadata.version("simple-icd-10-cm")
 
 
-def listed(code: str) -> str | None:
+def nearest_listed(code: str) -> str | None:
     """The code as the package lists it, else its nearest listed ancestor, else None; case does not matter.
 
-    Coders cut seven-character codes at the `X` placeholder (`w19.xxx`), so an unlisted code is tried with the `A` of an
-    initial encounter appended, then shortened until an ancestor is found.
+    Coders cut seven-character codes at the `X` placeholder (`w19.xxx`), so an unlisted code is first tried with an `A`
+    (initial encounter) appended, and then shortened until an ancestor is found.
     """
     upper = code.upper()
     candidates = [upper, f"{upper}A", *(upper[:end].rstrip(".") for end in range(len(upper) - 1, 2, -1))]
@@ -37,7 +39,7 @@ def listed(code: str) -> str | None:
 
 
 def is_listed(code: str) -> bool:
-    """Whether the code looks like a procedure, or is a listed diagnosis, in either case or cut at the `X` placeholder."""
+    """Whether the code is a listed diagnosis, perhaps cut at the `X` placeholder, or looks like a procedure."""
     upper = code.upper()
     procedure = re.fullmatch("[0-9A-HJ-NP-Z]{7}", upper) is not None
     return procedure or any(icd10cm().is_category_or_subcategory(name) for name in (upper, f"{upper}A"))
@@ -45,13 +47,13 @@ def is_listed(code: str) -> bool:
 
 def icd10cm_codes() -> Sequence[str]:
     """Every diagnosis of three to seven characters, categories included, in the order of the list."""
-    listed_once = dict.fromkeys(icd10cm().get_all_codes())  # the package lists some twice
-    return [name for name in listed_once if icd10cm().is_category_or_subcategory(name)]
+    distinct = dict.fromkeys(icd10cm().get_all_codes())  # the package lists some twice
+    return [name for name in distinct if icd10cm().is_category_or_subcategory(name)]
 
 
 def icd10cm_terms(codes: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """The inclusion terms of each code, or of its nearest listed ancestor; codes without any are left out."""
-    found = {code: icd10cm().get_inclusion_term(name) for code in codes if (name := listed(code)) is not None}
+    found = {code: icd10cm().get_inclusion_term(name) for code in codes if (name := nearest_listed(code))}
     return {code: list(map(str, terms)) for code, terms in found.items() if terms}
 
 
@@ -61,6 +63,5 @@ def icd10cm_headings(names: Sequence[str]) -> Mapping[str, str]:
 
 
 def icd10cm_titles(codes: Sequence[str]) -> Mapping[str, str]:
-    """The title of each code or of its nearest listed ancestor, in either case; codes without either are left out."""
-    found = {code: listed(code) for code in codes}
-    return {code: str(icd10cm().get_description(name)) for code, name in found.items() if name is not None}
+    """The title of each code, or of its nearest listed ancestor, whatever their case; unknown codes are left out."""
+    return {code: str(icd10cm().get_description(name)) for code in codes if (name := nearest_listed(code))}

@@ -1,4 +1,4 @@
-"""ICD-9-CM codes with their dots, and the packaged titles of version 32 (icd9cm_v32.md says where they come from)."""
+"""ICD-9-CM: dotted codes, and the packaged titles of version 32 (icd9cm_v32.md gives their origin)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ DIAGNOSIS, PROCEDURE = "diagnosis", "procedure"
 
 
 def dotted(code: str, kind: str) -> str:
-    """The code with its dot: diagnosis `0389` is `038.9`, `E9160` is `E916.0`, `486` stays; procedure `0331` is `03.31`.
+    """The code with its dot: diagnosis `0389` becomes `038.9`, `E9160` becomes `E916.0`, `486` stays; procedure `0331`
+    becomes `03.31`.
 
-    A procedure always has a dot: `66`, which was `0066` before it was read as a number, becomes `66.` as in CAML's files.
+    A procedure always has a dot: `66`, left of `0066` when it is read as a number, becomes `66.` as in CAML's files.
     """
     if kind == PROCEDURE:
         return f"{code[:2]}.{code[2:]}"
@@ -27,7 +28,7 @@ def dotted(code: str, kind: str) -> str:
 
 
 def is_procedure(code: str) -> bool:
-    """Whether a dotted code is a procedure's: only those have two digits before the dot."""
+    """Whether a dotted code is a procedure: only procedures have two digits before the dot."""
     return code[2:3] == "."
 
 
@@ -47,7 +48,7 @@ def titles_digest() -> str:
 def titles() -> Mapping[str, Mapping[str, str]]:
     """Long titles by kind (`diagnosis` or `procedure`) and dotted code, read-only.
 
-    The same digits can be both (`0010` is diagnosis 001.0, cholera, and procedure 00.10); a dotted code never is.
+    Digits without a dot can be ambiguous (`0010` is diagnosis 001.0, cholera, and procedure 00.10); dotted codes are not.
     """
     found: dict[str, dict[str, str]] = {DIAGNOSIS: {}, PROCEDURE: {}}
     for line in gzip.decompress(titles_path().read_bytes()).decode().splitlines():
@@ -56,18 +57,18 @@ def titles() -> Mapping[str, Mapping[str, str]]:
     return MappingProxyType({kind: MappingProxyType(by_code) for kind, by_code in found.items()})
 
 
-@lru_cache(maxsize=1)
-def _sorted_codes() -> Sequence[str]:
-    return sorted(code for by_code in titles().values() for code in by_code)
-
-
 def icd9cm_codes() -> Sequence[str]:
     """Every dotted code that version 32 has a title for, diagnoses before procedures."""
     return [code for by_code in titles().values() for code in by_code]
 
 
+@lru_cache(maxsize=1)
+def _sorted_codes() -> Sequence[str]:
+    return sorted(icd9cm_codes())
+
+
 def listed(code: str) -> bool:
-    """Whether version 32 has the dotted code, or one that starts with it, in either case."""
+    """Whether version 32 has the dotted code, or a code that starts with it; case does not matter."""
     codes = _sorted_codes()
     index = bisect.bisect_left(codes, code.upper())
     return index < len(codes) and codes[index].startswith(code.upper()) and bool(code)

@@ -1,8 +1,8 @@
-"""English names of codes as a matcher reads them: in the words that notes use, in normal forms of these words.
+"""English names of codes, prepared for matching in notes: `readings` gives variants of a name, `normal_form` of a word.
 
-Coders' lists are written for an index ("Anemia, unspecified", "Pneumonia (acute) (double)"), notes are not: so the order of a
-name's words does not count, nor do the words of IGNORED, the plural, or British spelling; what stands in brackets and what is
-said to be absent may be left out; and a malignant neoplasm is a cancer, a carcinoma or a tumor.
+Code lists are written for an index ("Anemia, unspecified", "Pneumonia (acute) (double)") and notes are not. So a matcher
+ignores the order of a name's words, the words in IGNORED, plural endings and British spelling. Text in brackets and
+phrases such as "without mention of" may be left out, and a malignant neoplasm is also a cancer, a carcinoma or a tumor.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ NEGATIONS = frozenset("absence absent denied denies free negative no ruled witho
 
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _ABSENT = re.compile(r",? without .*| not intractable| uncomplicated", re.IGNORECASE)
-_CALLED = [  # what lists say, and what notes say
-    (re.compile(listed, re.IGNORECASE), said)
-    for listed, said in (
+_CLINICAL_TERMS = [  # how code lists name a disease, and how notes do
+    (re.compile(listed, re.IGNORECASE), terms)
+    for listed, terms in (
         ("secondary malignant neoplasm", ("metastasis", "metastases")),
         ("malignant neoplasm", ("cancer", "carcinoma", "tumor")),
         ("neoplasm of unspecified behavior", ("tumor", "mass")),
@@ -36,7 +36,7 @@ _SPELLINGS = {
     "paed": "ped",
     "tumour": "tumor",
 }
-_ENDINGS = (  # of plurals: what ends a word, what does not, and what takes its place
+_PLURALS = (  # endings, longer endings that are exempt, the singular's ending, and how many letters it replaces
     (("ies",), (), "y", 3),
     (("oses", "yses"), (), "is", 2),
     (("ses", "xes", "ches", "shes"), ("ases", "ises"), "", 2),
@@ -45,25 +45,29 @@ _ENDINGS = (  # of plurals: what ends a word, what does not, and what takes its 
 
 
 def readings(name: str) -> tuple[str, ...]:
-    """The name, and what else it may be called: see above."""
-    plain = (name, _BRACKETS.sub(" ", name))
-    called = [
-        listed.sub(said, text) for text in plain for listed, others in _CALLED if listed.search(text) for said in others
+    """The name and its variants, as the module's docstring describes them; the name comes first."""
+    texts = [name, _BRACKETS.sub(" ", name)]
+    texts += [
+        listed.sub(term, text)
+        for text in texts
+        for listed, terms in _CLINICAL_TERMS
+        if listed.search(text)
+        for term in terms
     ]
-    texts = (text for each in (*plain, *called) for text in (each, _ABSENT.sub("", each)))
-    return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
+    variants = (variant for text in texts for variant in (text, _ABSENT.sub("", text)))
+    return tuple(dict.fromkeys(" ".join(variant.split()) for variant in variants))
 
 
 def normal_form(word: str) -> str:
-    """The word in the singular, in American spelling; empty for a word that names ignore.
+    """The word in the singular and in American spelling; empty for a word in IGNORED.
 
-    A rule of thumb: forms only have to agree between names and notes.
+    The rules are approximate: forms only have to agree between names and notes.
     """
     if word in IGNORED:
         return ""
     for british, american in _SPELLINGS.items():
         word = word.replace(british, american)
-    for endings, but, instead, cut in _ENDINGS:
-        if len(word) > 3 + (endings != ("s",)) and word.endswith(endings) and not (but and word.endswith(but)):
-            return word[:-cut] + instead
+    for endings, exempt, singular, cut in _PLURALS:
+        if len(word) > 3 + (endings != ("s",)) and word.endswith(endings) and not word.endswith(exempt):
+            return word[:-cut] + singular
     return word

@@ -1,4 +1,4 @@
-"""Coding systems as data sets use them: what codes and headings are called, and where they stand."""
+"""The coding systems that a data set can name: ICD9CM, ICD10, ICD10CM and ICD10PCS, each with titles and hierarchy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from icdbench.codes import hierarchy, icd9, icd10
 
-Terms = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # other names of some codes, without what has none
-Titles = Callable[[Sequence[str]], Mapping[str, str]]  # those of some names, without what has none
+Terms = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # from codes to their other names, if any
+Titles = Callable[[Sequence[str]], Mapping[str, str]]  # from codes or headings to their titles, if any
 
 
 def no_titles(_names: Sequence[str]) -> Mapping[str, str]:
@@ -23,10 +23,10 @@ def no_terms(_codes: Sequence[str]) -> Mapping[str, Sequence[str]]:
 
 @dataclass(frozen=True)
 class CodingSystem:
-    """A coding system: a code's path in its hierarchy (icdbench.codes.hierarchy), titles of codes and of headings above them.
+    """A coding system: a code's path in its hierarchy (icdbench.codes.hierarchy), and the titles of codes and headings.
 
-    `listed` says whether the published list has a code, `version` which list that is. `codes` gives every code that may be
-    assigned, None if they are not known; `terms` the names that the list gives codes beside their titles.
+    `listed` tells whether the published list has a code, and `version` which list that is. `codes` gives every code that
+    may be assigned (None: not known), and `terms` the names that the list gives a code beside its title.
     """
 
     name: str
