@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from icdbench.codes import hierarchy, icd9, icd10
 
@@ -11,13 +12,8 @@ Terms = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # from codes to 
 Titles = Callable[[Sequence[str]], Mapping[str, str]]  # from codes or headings to their titles, if any
 
 
-def no_titles(_names: Sequence[str]) -> Mapping[str, str]:
-    """The titles of a system whose titles are not known."""
-    return {}
-
-
-def no_terms(_codes: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """The other names of a system that lists none."""
+def no_names(_codes: Sequence[str]) -> Mapping[str, Any]:
+    """The titles or terms of a system that has none."""
     return {}
 
 
@@ -31,12 +27,12 @@ class CodingSystem:
 
     name: str
     path: hierarchy.CodePath
-    titles: Titles = no_titles
-    headings: Titles = no_titles
+    titles: Titles = no_names
+    headings: Titles = no_names
     listed: Callable[[str], bool] | None = None
     version: Callable[[], str] | None = None
     codes: Callable[[], Sequence[str]] | None = None
-    terms: Terms = no_terms
+    terms: Terms = no_names
 
     def tree(self, codes: Sequence[str]) -> hierarchy.Tree:
         """The hierarchy above the codes."""
@@ -44,7 +40,7 @@ class CodingSystem:
 
 
 ICD9CM = CodingSystem(
-    "ICD-9-CM", hierarchy.icd9cm_path, icd9.icd9cm_titles, no_titles, icd9.listed, icd9.titles_digest, icd9.icd9cm_codes
+    "ICD-9-CM", hierarchy.icd9cm_path, icd9.icd9cm_titles, no_names, icd9.listed, icd9.titles_digest, icd9.icd9cm_codes
 )
 ICD10 = CodingSystem(  # diagnoses and procedures; `codes` are diagnoses alone
     "ICD-10",

@@ -1,10 +1,10 @@
-"""Encoded documents as padded batches: the one loader, and the orders in which documents come.
+"""Padded batches of encoded documents: `Loader` makes them, in the order of `training_order` or `evaluation_order`.
 
-Training batches hold `batch_size` documents of similar length: a shuffled epoch is cut into pools, each pool sorted by
-length and cut into batches, and the batches shuffled. So little is padding, and yet no two epochs have the same batches.
-The order is a pure function of (seed, epoch): a resumed run skips to where it was. Evaluation batches are sorted by length
-and kept below a number of tokens. Widths are rounded up, by a 32nd at most, so that few occur: oneDNN compiles kernels for
-each width, and keeps them.
+Training batches hold `batch_size` documents of similar length: a shuffled epoch is cut into pools, each pool is sorted by
+length and cut into batches, and the batches are shuffled. This leaves little padding, yet no two epochs have the same
+batches. The order depends on (seed, epoch) alone, so a resumed run can skip to where it stopped. Evaluation batches are
+sorted by length and limited to a number of tokens. Widths are rounded up, by 1/32 at most, so that few different ones
+occur: oneDNN compiles kernels for each width and keeps them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch import Tensor
 
 from icdbench.types import Batch, Encoded, IntArray
 
-POOL_BATCHES = 16  # twice as many cost CAML three points of P@5 on 500 documents: batches were too much alike
-DIGITS = 6  # significant ones of a width, in binary
+POOL_BATCHES = 16  # 32 cost CAML three points of P@5 on 500 documents, as the batches became too similar
+DIGITS = 6  # significant binary digits of a width
 EVALUATION_TOKENS = 16_384
-MOST_OF_MEMORY = 0.25  # of what is free on a GPU may be taken by a loader's words
+MOST_OF_MEMORY = 0.25  # share of a GPU's free memory that a loader's tokens may take
 
 
 def training_order(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> list[IntArray]:
-    """The epoch's batches as arrays of document positions; every document once."""
+    """The epoch's batches as arrays of document positions; every document occurs once."""
     generator = np.random.default_rng([seed, epoch])
     shuffled = generator.permutation(len(lengths))
     pool = POOL_BATCHES * batch_size
@@ -40,7 +40,7 @@ def training_order(lengths: IntArray, batch_size: int, seed: int, epoch: int) ->
 
 
 def evaluation_order(lengths: IntArray, tokens: int = EVALUATION_TOKENS) -> list[IntArray]:
-    """All documents by length, in batches of at most `tokens` padded tokens (at least one document each)."""
+    """All documents by length, in batches of at most `tokens` padded tokens and at least one document."""
     batches: list[IntArray] = []
     order = np.argsort(lengths, kind="stable")
     width_N = widths(lengths[order])
@@ -53,7 +53,7 @@ def evaluation_order(lengths: IntArray, tokens: int = EVALUATION_TOKENS) -> list
 
 
 def widths(lengths_X: IntArray) -> IntArray:
-    """The widths of batches whose longest documents have these lengths: rounded up, so that few occur."""
+    """The widths of batches whose longest documents have these lengths: rounded up to DIGITS binary digits."""
     _, digits_X = np.frexp(lengths_X)
     step_X = 2 ** np.maximum(digits_X - DIGITS, 0)
     widths_X: IntArray = -(-lengths_X // step_X) * step_X
@@ -61,39 +61,40 @@ def widths(lengths_X: IntArray) -> IntArray:
 
 
 class Loader:
-    """Batches of documents on a device. It owns the words that it moved there: they go when it goes."""
+    """Batches of documents on a device. The loader owns the tokens that it moved there: they are freed with it."""
 
     def __init__(self, encoded: Encoded, device: torch.device | str = "cpu") -> None:
         self.encoded, self.device = encoded, torch.device(device)
 
     def batches(self, order: list[IntArray]) -> Iterator[Batch]:
-        """The documents of each entry of `order`, padded to about the longest of them.
+        """A batch for each entry of `order`, an array of document positions; padded to about its longest document.
 
-        A batch is made on the device, from words that were moved there once: no step waits for text.
+        Batches are assembled on the device, from tokens that were moved there once, so no step waits for a copy.
         """
-        encoded, words_N = self.encoded, self._words_N
+        encoded, tokens_N = self.encoded, self._tokens_N
         lengths, counts = encoded.lengths, np.diff(encoded.code_offsets)
         for index_B in order:
-            row_K = np.repeat(np.arange(len(index_B)), counts[index_B])  # K pairs of a document and a code
+            # The K labels of the batch, as pairs of a row of the batch and a code.
+            row_K = np.repeat(np.arange(len(index_B)), counts[index_B])
             before_K = np.repeat(np.cumsum(counts[index_B]) - counts[index_B], counts[index_B])
             code_K = encoded.codes[encoded.code_offsets[index_B][row_K] + np.arange(len(row_K)) - before_K]
             arrays = index_B, encoded.token_offsets[index_B], lengths[index_B], row_K, code_K
-            document_B, start_B, length_B, at_K, label_K = (
-                torch.from_numpy(array.astype(np.int64)).to(words_N.device, non_blocking=True) for array in arrays
+            document_B, start_B, length_B, row_of_K, label_K = (
+                torch.from_numpy(array.astype(np.int64)).to(tokens_N.device, non_blocking=True) for array in arrays
             )
             width = min(int(widths(lengths[index_B].max())), encoded.max_tokens)
-            position_T = torch.arange(width, device=words_N.device)
-            word_BT = (start_B[:, None] + position_T).clamp_(max=len(words_N) - 1)
-            tokens_BT = words_N[word_BT].long() * (position_T < length_B[:, None])
-            labels_BL = torch.zeros(len(index_B), encoded.num_codes, device=words_N.device)
-            labels_BL[at_K, label_K] = 1
+            position_T = torch.arange(width, device=tokens_N.device)
+            position_BT = (start_B[:, None] + position_T).clamp_(max=len(tokens_N) - 1)
+            tokens_BT = tokens_N[position_BT].long() * (position_T < length_B[:, None])
+            labels_BL = torch.zeros(len(index_B), encoded.num_codes, device=tokens_N.device)
+            labels_BL[row_of_K, label_K] = 1
             yield Batch(*(each.to(self.device) for each in (tokens_BT, length_B, labels_BL, document_B)))
 
     @cached_property
-    def _words_N(self) -> Tensor:
-        """The words of all documents on the device; left in main memory if they would take too much of the device's."""
-        with warnings.catch_warnings():  # the cache is a memory map that must not be written to, and is not
+    def _tokens_N(self) -> Tensor:
+        """The tokens of all documents, on the device unless they would take too much of its memory."""
+        with warnings.catch_warnings():  # the cache is a read-only memory map, and nothing here writes to it
             warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-            words_N = torch.from_numpy(self.encoded.tokens)
+            tokens_N = torch.from_numpy(self.encoded.tokens)
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else math.inf
-        return words_N.to(self.device) if words_N.nbytes < MOST_OF_MEMORY * free else words_N
+        return tokens_N.to(self.device) if tokens_N.nbytes < MOST_OF_MEMORY * free else tokens_N

@@ -1,6 +1,6 @@
-"""A data set in Croissant 1.0, the JSON-LD of MLCommons for data sets: files, splits and codes, but no texts and no ids.
+"""A data set described in Croissant 1.0, MLCommons' JSON-LD for data sets (http://mlcommons.org/croissant/1.0).
 
-http://mlcommons.org/croissant/1.0. Paths are relative to the folder that holds all raw files.
+The description has files, splits and codes, but no texts and no ids. Paths are relative to the raw files' common folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONTEXT: Mapping[str, Any] = {  # as the specification prescribes it
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
 }
-MOST_FILES = 20  # of one kind in one folder; more are one entry
+MOST_FILES = 20  # of one kind in one folder; more become one entry
 KINDS = {
     ".csv": "text/csv",
     ".gz": "application/gzip",
@@ -45,9 +45,9 @@ TYPES = {str: "sc:Text", int: "sc:Integer", float: "sc:Float"}
 
 
 def described(opened: Source, corpus: Corpus, splits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The JSON-LD of a data set; `splits` are rows of numbers, one for each split. Raises DataError for missing files.
+    """The JSON-LD of a data set; `splits` has a row of numbers for each split. Raises DataError for missing files.
 
-    What the source does not know (`Source.published`), such as the licence of a user's own file, is left out.
+    Properties that the source does not know (`Source.published`) are left out, such as the licence of a user's own file.
     """
     published: dict[str, Any] = dict(opened.published)
     about = f"{opened.about}. Raw content {corpus.fingerprint}, read by icdbench."
@@ -78,7 +78,7 @@ def described(opened: Source, corpus: Corpus, splits: Sequence[Mapping[str, Any]
 
 
 def _files(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Each file with its checksum; many of one kind in a folder as one entry."""
+    """An entry for each file, with its checksum; one entry for more than MOST_FILES of one kind in a folder."""
     common = os.path.commonpath([path.parent for path in paths])
     groups = defaultdict(list)
     for path in paths:
@@ -105,7 +105,7 @@ def _files(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _records(name: str, key: str, about: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A record set that holds its rows."""
+    """A record set with its rows."""
     fields = [
         {"@type": "cr:Field", "@id": f"{name}/{field}", "name": field, "dataType": TYPES[type(value)]}
         for field, value in rows[0].items()

@@ -1,7 +1,7 @@
-"""Data sets by name: those of the files below `sources`, of installed packages, and of a user's own files.
+"""Data sets by name: `open` returns one of a file below `sources`, of an installed package, or of a user's own file.
 
-Another package registers its data sets when its entry point of the group `icdbench.datasets` is loaded, a user's own Python
-file when it is named as a data set.
+An installed package registers its data sets when its entry point of the group `icdbench.datasets` is loaded, a user's own
+Python file when it is named as a data set.
 """
 
 from __future__ import annotations
@@ -58,28 +58,28 @@ __all__ = [
 log = logging.getLogger("icdbench")
 
 GROUP = "icdbench.datasets"  # of entry points
-# A Python file, which is executed: only by a name with a slash, which the name of a data set in a stored record has not.
+# A Python file is executed only if its name has a slash, which the names of data sets in stored records never have.
 PYTHON_FILE = re.compile(r"(?P<path>.*/.*\.py)(?::(?P<name>.+))?")
 
 
 def open(name: str, root: Path | None = None, settings: DataSpec | Mapping[str, Any] | None = None) -> Source:  # noqa: A001
-    """A data set in its folder of raw data, with its own settings or some of them changed. Raises SpecError, DataError."""
+    """A data set bound to the folder of raw data, with its settings or some of them changed. Raises SpecError, DataError."""
     found = source(name)
     return found.at(data_root(root), settings if isinstance(settings, DataSpec) else found.settings(settings))
 
 
 def source(name: str) -> Source:
-    """The data set of this name, bound to no folder: a registered one, or a user's own file. Raises SpecError, DataError."""
-    known = scan()
-    if name in known:
-        return known[name]
+    """The data set of this name, not yet bound to a folder: registered, or a user's own file. Raises SpecError, DataError."""
+    registered = scan()
+    if name in registered:
+        return registered[name]
     if found := PYTHON_FILE.fullmatch(name):
-        return _of_file(Path(found["path"]), found["name"] or "")
+        return _source_of_python_file(Path(found["path"]), found["name"] or "")
     if is_path(name):
         return own.source(Path(name))
     raise SpecError(
-        f"no data set '{name}'{nearest(name, known)}; own data: a .csv, .tsv, .parquet, .json or .jsonl file, or a data set "
-        "of your own by its Python file, as ./mine.py"
+        f"no data set '{name}'{nearest(name, registered)}; own data: a .csv, .tsv, .parquet, .json or .jsonl file, or a "
+        "data set of your own by its Python file, as ./mine.py"
     )
 
 
@@ -104,7 +104,7 @@ def scan() -> dict[str, Source]:
 
 @functools.cache
 def _load_sources() -> None:
-    """Import the files below `sources`, then what installed packages have; one that cannot be loaded is warned of."""
+    """Import the files below `sources`, then those of installed packages; log a warning for one that cannot be loaded."""
     for module in pkgutil.iter_modules(sources.__path__):
         importlib.import_module(f"{sources.__name__}.{module.name}")
     for point in loading.installed(GROUP):
@@ -115,10 +115,10 @@ def _load_sources() -> None:
 
 
 def download(name: str, root: Path | None = None) -> str:
-    """Fetch a data set into the folder of raw data; a line about what was done. Raises SpecError, DataError."""
-    known = scan()
-    fetch = DOWNLOADS.get(known[name].download if name in known else name)
-    if fetch is None and name in known:
+    """Fetch a data set into the folder of raw data; return a line that says what was done. Raises SpecError, DataError."""
+    registered = scan()
+    fetch = DOWNLOADS.get(registered[name].download if name in registered else name)
+    if fetch is None and name in registered:
         raise SpecError(f"there is no download of '{name}'; 'icdbench data check {name}' says what it lacks")
     if fetch is None:
         raise SpecError(f"no download '{name}'{nearest(name, DOWNLOADS)}")
@@ -127,10 +127,10 @@ def download(name: str, root: Path | None = None) -> str:
 
 def overview(root: Path | None = None) -> list[tuple[str, str, str]]:
     """Each registered data set: its name, whether its files are there, and what it is."""
-    return [(name, _presence(name, root), found.about) for name, found in scan().items()]
+    return [(name, _files_found(name, root), found.about) for name, found in scan().items()]
 
 
-def _presence(name: str, root: Path | None) -> str:
+def _files_found(name: str, root: Path | None) -> str:
     try:
         files = open(name, root).files()
     except DataError:
@@ -139,17 +139,17 @@ def _presence(name: str, root: Path | None) -> str:
     return "packaged" if all(path.is_relative_to(packaged) for path in files) else f"{len(files)} found"
 
 
-def _of_file(path: Path, wanted: str) -> Source:
-    """The data set that a user's own Python file registers; one of several by its name."""
+def _source_of_python_file(path: Path, name: str) -> Source:
+    """The data set of that name that a user's Python file registers; the name may be empty if there is only one."""
     names = _import_file(path.resolve())
-    name = wanted or (names[0] if len(names) == 1 else "")
+    name = name or (names[0] if len(names) == 1 else "")
     if name not in names:
         raise SpecError(f"name a data set of {path} as {path}:NAME; it registers {', '.join(names) or 'none'}")
     return SOURCES[name]
 
 
 def _import_file(path: Path) -> list[str]:
-    """The names of the data sets that a Python file registers; it is executed again once it was edited. Raises SpecError."""
+    """The names of the data sets that a Python file registers. An edited file is executed again. Raises SpecError."""
     file = _user_file(path)
     for name in file.sources:
         SOURCES.pop(name, None)
@@ -167,7 +167,7 @@ def _import_file(path: Path) -> list[str]:
 
 @dataclass
 class _UserFile:
-    """What a user's own Python file registered when it was last executed without an error."""
+    """What a user's Python file registered when it was last executed without an error."""
 
     module: ModuleType | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -182,36 +182,36 @@ def _user_file(_path: Path) -> _UserFile:
 
 
 def completed(dataset: str, data: StoredDataSpec) -> StoredDataSpec:
-    """The settings of a stored run with the options that its source has gained since, at their defaults.
+    """The settings of a stored run, with options that its source has gained since at their defaults.
 
-    Whoever adds an option without raising the source's version says that its default reads what was read before.
+    This is right because an option may only be added without raising the source's version if its default changes nothing.
     """
     try:
-        gained = source(dataset).at(Path(), data).data.model_dump(mode="json")
-    except SpecError:  # of a package that is no longer installed, or a file by its name alone
+        current = source(dataset).at(Path(), data).data.model_dump(mode="json")
+    except SpecError:  # the package is no longer installed, or only the file's name is stored
         return data
     stored = data.model_dump(mode="json")
-    return data if gained.keys() <= stored.keys() else StoredDataSpec.model_validate({**gained, **stored})
+    return data if current.keys() <= stored.keys() else StoredDataSpec.model_validate({**current, **stored})
 
 
 def changes_task(dataset: str, data: StoredDataSpec) -> dict[str, Any]:
-    """The settings that change the documents or their codes: runs that differ in one of them answer different questions.
+    """The settings that change the documents or their codes; runs that differ in one of them cannot be compared.
 
-    All options of a source that is not known count.
+    Of a source that is not known, all options count.
     """
-    marked = {**dict.fromkeys([*data.options, *FORMER_OPTIONS], True), **_settings_of(dataset).task_fields()}
+    is_task = {**dict.fromkeys([*data.options, *FORMER_OPTIONS], True), **_settings_type(dataset).task_fields()}
     stored = {**FORMER_OPTIONS, **data.model_dump(mode="json")}
     stored["label_set"] = "train" if "label_set" in data.unchosen else data.label_set
-    return {name: stored[name] for name, changes in marked.items() if changes and name in stored}
+    return {name: stored[name] for name, task in is_task.items() if task and name in stored}
 
 
 def default(dataset: str, name: str) -> Any:
-    """The value of a setting where nobody sets it; None for an option of a source that is not known."""
-    fields = _settings_of(dataset).model_fields
+    """The default of a setting; None for an option of a source that is not known."""
+    fields = _settings_type(dataset).model_fields
     return fields[name].default if name in fields else FORMER_OPTIONS.get(name)
 
 
-def _settings_of(dataset: str) -> type[DataSpec]:
+def _settings_type(dataset: str) -> type[DataSpec]:
     try:
         return type(source(dataset).data)
     except SpecError:

@@ -1,4 +1,4 @@
-"""A data set in numbers, and what is missing, altered or wrong with it."""
+"""A data set in numbers (`sizes`, `code_frequencies`, `as_croissant`), and what is wrong with it (`check`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from icdbench.data.source import Source
 from icdbench.settings import DataError
 from icdbench.types import SPLITS, Corpus, Report, quiet
 
-EDGES = (0, 1, 2, 6, 11, 51, 101, 501, 1001, 5001)  # lowest number of training documents of each span
+EDGES = (0, 1, 2, 6, 11, 51, 101, 501, 1001, 5001)  # the lowest number of training documents in each span
 
 
 class CorpusSizes(NamedTuple):
@@ -28,7 +28,7 @@ class CorpusSizes(NamedTuple):
 
 
 class FrequencySpan(NamedTuple):
-    """The codes that `low` to `high` training documents have, and how many labels in training they make up."""
+    """The number of codes that `low` to `high` training documents have, and the number of their training labels."""
 
     low: int
     high: int
@@ -37,7 +37,7 @@ class FrequencySpan(NamedTuple):
 
 
 def sizes(corpus: Corpus) -> CorpusSizes:
-    """The paper's Table 2 for one data set, and the gold codes that training never shows."""
+    """The figures of the paper's Table 2 for one data set, and the numbers of gold codes that training never shows."""
     splits = {split: corpus.splits[split] for split in SPLITS}
     unseen = {split: int(encoded.unseen.sum()) for split, encoded in splits.items()}
     return CorpusSizes(
@@ -51,7 +51,7 @@ def sizes(corpus: Corpus) -> CorpusSizes:
 
 
 def code_frequencies(corpus: Corpus) -> list[FrequencySpan]:
-    """The paper's figure 2: how many codes are how frequent in training. Spans without codes are left out."""
+    """The paper's figure 2: the number of codes by their frequency in training. Spans without codes are left out."""
     counts_L = corpus.splits["train"].labels().sum(0).A1
     end = len(corpus.splits["train"]) + 1
     spans = []
@@ -64,25 +64,28 @@ def code_frequencies(corpus: Corpus) -> list[FrequencySpan]:
 def as_croissant(opened: Source, corpus: Corpus) -> dict[str, Any]:
     """The data set in Croissant's JSON-LD: files, numbers of each split, codes; no texts and no ids. Raises DataError."""
     found = sizes(corpus)
-    numbers = {
-        "documents": found.documents,
-        "gold_codes": found.gold,
-        "gold_codes_not_in_training": found.unseen,
-        "median_words": found.median_tokens,
-    }
-    splits = [{"split": split, **{name: of[split] for name, of in numbers.items()}} for split in SPLITS]
+    splits = [
+        {
+            "split": split,
+            "documents": found.documents[split],
+            "gold_codes": found.gold[split],
+            "gold_codes_not_in_training": found.unseen[split],
+            "median_words": found.median_tokens[split],
+        }
+        for split in SPLITS
+    ]
     return croissant.described(opened, corpus, splits)
 
 
 class Checked(NamedTuple):
-    """What is wrong with a data set, and what is known to be so of a published one; a line each."""
+    """What is wrong with a data set, and what is a known fact of a published one; a line each."""
 
     problems: list[str]
     known: list[str]
 
 
 def check(opened: Source, report: Report = quiet) -> Checked:
-    """Look at files, documents and codes, and compare the counts with those that were published."""
+    """Check files, documents and codes, and compare the counts with the published ones."""
     problems, known = list(opened.check()), []
     try:
         problems += opened.unlike_published(report)

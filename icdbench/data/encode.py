@@ -1,8 +1,9 @@
-"""Documents -> vocabulary -> flat arrays, cached under a key of raw content and settings.
+"""Documents -> vocabulary -> flat arrays: `corpus` prepares a data set and caches it by its raw content and settings.
 
-A token is known if `data.min_documents` documents have it: those of the training split, and of the background where the
-source says so; with `data.code_terms` also if a name of a code has it. The label set is what the source says, else what
-`label_set` says. A document without any token becomes a single unknown token.
+A word is known if at least `data.min_documents` documents have it: those of the training split, and those background
+texts that the source counts (`Raw.counted_background`). With `data.code_terms` the words of all code names are known too.
+The label set is the source's (`Raw.codes`), else that of `icdbench.data.label_set`. A document without any word becomes
+a single unknown token.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from unicodedata import unidata_version
 
 import numpy as np
 
 from icdbench.codes import Tree
 from icdbench.data import code_names, encoders, label_set, marks, quality
-from icdbench.data.cache import cache_root, cached, kept
+from icdbench.data.cache import cache_root, cached, kept, save_arrays
 from icdbench.data.source import Source, check_codes, divide
 from icdbench.data.subwords import Subwords
 from icdbench.data.tokens import Lexicon, Ragged, document_counts, spans, tokenize
@@ -33,7 +34,7 @@ from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, Hierarchy
 log = logging.getLogger("icdbench")
 
 VERSION = "2"  # changes when equal input would be encoded differently
-LAYOUT = "3"  # of the cached files; changes when the same encoding would be kept otherwise
+LAYOUT = "3"  # of the cached files; changes when the same encoding would be saved differently
 # Fields of DataSpec that only later stages read.
 LATER_FIELDS = {"max_tokens", "embeddings", "unit_vectors", "vectors_per_seed"}
 
@@ -42,7 +43,7 @@ _ARRAYS = ("tokens", "token_offsets", "codes", "code_offsets", "unseen")
 
 
 def corpus(opened: Source, report: Report = quiet) -> Corpus:
-    """The encoded data set, from the cache if it holds one of this key that is intact. Raises DataError, SpecError."""
+    """The encoded data set, from the cache if that has an intact entry of this key. Raises DataError, SpecError."""
     raw_content = opened.fingerprint()
     key = _key(opened, raw_content)
 
@@ -52,49 +53,36 @@ def corpus(opened: Source, report: Report = quiet) -> Corpus:
             raise DataError(f"files of data set '{opened.name}' changed while they were read; start again")
         return built
 
-    return _cut(cached(_folder(opened.name, key), build, _save, _load), opened.data.max_tokens)
+    return _for_models(cached(_folder(opened.name, key), build, _save, _load), opened.data.max_tokens)
 
 
-def _cut(corpus: Corpus, max_tokens: int) -> Corpus:
-    """The data set with documents cut to so many tokens for the models; the cache holds all of them."""
+def _for_models(corpus: Corpus, max_tokens: int) -> Corpus:
+    """The data set as models read it: documents are cut to `max_tokens`, and the training split knows the code names."""
     splits = {name: replace(part, max_tokens=max_tokens) for name, part in corpus.splits.items()}
     splits["train"] = replace(splits["train"], descriptions=corpus.descriptions, names=corpus.names)
     return replace(corpus, splits=splits)
 
 
-def tell(corpus: Corpus, told: set[str] | None = None) -> None:
-    """Say what is wrong with the data, apart from what was `told` before."""
+def tell(corpus: Corpus) -> None:
+    """Log what is wrong with the data."""
     for notice in corpus.notices:
-        if told is None or notice not in told:
-            log.warning("%s: %s", corpus.name, notice)
-    if told is not None:
-        told.update(corpus.notices)
+        log.warning("%s: %s", corpus.name, notice)
 
 
 def remembered(opened: Source, raw_content: str) -> Corpus | None:
-    """What `corpus` gave for raw data of this fingerprint, from the cache alone: the raw data may be gone. None if it has gone too."""
+    """The encoded data set for raw data of this fingerprint if the cache has it, even where the raw data are gone."""
     found = kept(_folder(opened.name, _key(opened, raw_content)), _load)
-    return found and _cut(found, opened.data.max_tokens)
-
-
-class Reader(Protocol):
-    """How single texts become tokens."""
-
-    def read(self, texts: Sequence[str]) -> Ragged:
-        """The positions of each text's tokens in the vocabulary."""
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token stands in the text: its first character, and one past its last."""
+    return found and _for_models(found, opened.data.max_tokens)
 
 
 class Words:
-    """A reader of words, by the position of each known one; plain Python is fast enough."""
+    """A reader of words, in plain Python, which is fast enough for single texts."""
 
     def __init__(self, tokens: Sequence[str], rule: Rule) -> None:
         self.index, self.rule = {token: position for position, token in enumerate(tokens)}, rule
 
     def read(self, texts: Sequence[str]) -> Ragged:
-        """The positions of each text's words, that of the unknown one for others."""
+        """The positions of each text's words, UNKNOWN for those outside the vocabulary."""
         return Ragged.of([[self.index.get(word, UNKNOWN) for word in tokenize(text, self.rule)] for text in texts])
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -102,14 +90,17 @@ class Words:
         return spans(text, self.rule)
 
 
+Reader = Subwords | Words
+
+
 def reader(vocabulary: Vocabulary, rule: Rule) -> Reader:
-    """How texts become the tokens of a vocabulary. Raises DataError, SpecError."""
+    """The reader for a vocabulary. Raises DataError, SpecError."""
     return Subwords(vocabulary.tokenizer) if vocabulary.tokenizer else Words(vocabulary.tokens, rule)
 
 
 def notes(texts: Sequence[str], by: Reader, num_codes: int, max_tokens: int) -> Encoded:
-    """Texts without codes as a model reads them."""
-    tokens = _none_empty(by.read(texts))
+    """Texts without codes, encoded for a model."""
+    tokens = _fill_empty(by.read(texts))
     codes, unseen = Ragged.of([[]] * len(texts)), np.zeros(len(texts), np.int32)
     return Encoded(("",) * len(texts), *tokens, *codes, unseen, num_codes, max_tokens)
 
@@ -131,26 +122,26 @@ class _Labelled(NamedTuple):
 
     id: str
     codes: tuple[str, ...]
-    marked: marks.Marked | None = None
+    marked: marks.DocumentMarks | None = None
 
 
 def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus:
     data, raw = opened.data, opened.documents(report)
     by_split = divide(opened.name, raw.documents)
-    usual = label_set.of_training(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
+    base_codes = label_set.of_training(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
     whole_system = "label_set" not in data.unchosen
-    codes = label_set.of_system(usual, opened) if whole_system else usual
-    listed = quality.document_frequencies(each.codes for documents in by_split.values() for each in documents)
-    by_split["train"] = _share(by_split["train"], data)
+    codes = label_set.of_system(base_codes, opened) if whole_system else base_codes
+    frequencies = quality.document_frequencies(each.codes for documents in by_split.values() for each in documents)
+    by_split["train"] = _fraction(by_split["train"], data)
     tokenizer = _tokenizer(data)
     lexicon = Subwords(tokenizer) if tokenizer else Lexicon(data.words)
     words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
     background = lexicon.read(raw.background, report)
-    # The texts are as large as all that is made of them: they go before more is made.
     labelled = {split: [_Labelled(each.id, each.codes) for each in by_split[split]] for split in SPLITS}
     if data.spans:
         found = marks.read(opened, by_split["train"], lexicon)
         labelled["train"] = [each._replace(marked=row) for each, row in zip(labelled["train"], found, strict=True)]
+    # The texts take as much memory as all arrays that are made of them, so they are freed before more is made.
     del by_split
     raw = replace(raw, documents=(), background=())
     counted = [words["train"], Ragged(background.values, background.offsets[: raw.counted_background + 1])]
@@ -158,16 +149,17 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         (document_counts(*texts, len(lexicon.words)) for texts in counted), np.zeros(len(lexicon.words), np.int64)
     )
     check_codes(opened.name, codes)
-    alike = [spellings for spellings in quality.alike(listed) if not set(codes).isdisjoint(spellings)]
+    alike = [spellings for spellings in quality.alike(frequencies) if not set(codes).isdisjoint(spellings)]
     titles = opened.titles(tuple(dict.fromkeys([*codes, *(code for each in alike for code in each)])))
-    named, told = code_names.read(codes, titles, opened) if data.code_terms else ([], [])
-    anyhow = {word for each in named for word in each.words}
-    documents = sum(len(texts.lengths) for texts in counted)
+    names, name_notices = code_names.read(codes, titles, opened) if data.code_terms else ([], [])
     tokens, positions = tuple(lexicon.words), Ragged.of([range(len(lexicon.words))]).values
     if not tokenizer:
-        tokens, positions = _known_words(lexicon.words, counts, documents, data, anyhow)
+        documents = sum(len(texts.lengths) for texts in counted)
+        name_words = {word for name in names for word in name.words}
+        tokens, positions = _known_words(lexicon.words, counts, documents, data, name_words)
     tree = opened.tree(codes)
-    wrong = quality.about_codes({code: listed[code] for code in usual}, alike, titles, tree.outside if tree else ())
+    outside = tree.outside if tree else ()
+    findings = quality.about_codes({code: frequencies[code] for code in base_codes}, alike, titles, outside)
     vocabulary = Vocabulary(tokens, codes, tokenizer)
     by = reader(vocabulary, data.words)
     facts = {
@@ -175,8 +167,8 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         "distinct_words": int((counts > 0).sum()),
         "background_documents": len(background.lengths),
         "codes_without_title": sum(code not in titles for code in codes),
-        **({"codes_outside_hierarchy": len(tree.outside)} if tree and tree.outside else {}),
-        **(label_set.facts(usual, labelled) if whole_system else {}),
+        **({"codes_outside_hierarchy": len(outside)} if outside else {}),
+        **(label_set.facts(base_codes, labelled) if whole_system else {}),
         **({"fingerprint_without_spans": opened.without_spans().fingerprint()} if data.spans else {}),
     }
     return Corpus(
@@ -187,20 +179,20 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
             for split in SPLITS
         },
         background=_encode([], background, positions, codes, data),
-        descriptions=_titles(codes, titles, by),
+        descriptions=_encode_titles(codes, titles, by),
         fingerprint=raw_content,
         key=key,
         synthetic=opened.synthetic,
         facts=facts,
         hierarchy=_hierarchy(codes, tree, by) if tree else None,
         titles=tuple(titles.get(code, "") for code in codes),
-        names=code_names.encode(named, tokens) if data.code_terms else None,
-        notices=(*raw.notices, *told, *(finding.line for finding in wrong if finding.kind not in opened.expected)),
+        names=code_names.encode(names, tokens) if data.code_terms else None,
+        notices=(*raw.notices, *name_notices, *(each.line for each in findings if each.kind not in opened.expected)),
     )
 
 
 def _tokenizer(data: DataSpec) -> str:
-    """The text of the tokeniser of subwords; empty for words. Raises SpecError."""
+    """The text of the tokenizer.json of subwords; empty for words. Raises SpecError."""
     if data.tokens == "words":
         return ""
     if data.code_terms:
@@ -208,8 +200,8 @@ def _tokenizer(data: DataSpec) -> str:
     return encoders.tokenizer(data.tokenizer)
 
 
-def _titles(names: Sequence[str], titles: Mapping[str, str], by: Reader) -> tuple[IntArray, ...]:
-    """The title of each name as token indices."""
+def _encode_titles(names: Sequence[str], titles: Mapping[str, str], by: Reader) -> tuple[IntArray, ...]:
+    """The title of each code or heading as token indices."""
     return tuple(by.read([titles.get(name, "") for name in names]).rows())
 
 
@@ -218,18 +210,18 @@ def _hierarchy(codes: Sequence[str], tree: Tree, by: Reader) -> Hierarchy:
     number = {name: position for position, name in enumerate(nodes)}
     parents = np.array([number[tree.parents[name]] if name in tree.parents else -1 for name in nodes], np.int32)
     ancestors = nodes[len(codes) :]
-    return Hierarchy(parents, ancestors, _titles(ancestors, tree.titles, by))
+    return Hierarchy(parents, ancestors, _encode_titles(ancestors, tree.titles, by))
 
 
 def _known_words(
-    words: Sequence[str], counts: IntArray, documents: int, data: DataSpec, anyhow: set[str]
+    words: Sequence[str], counts: IntArray, documents: int, data: DataSpec, name_words: set[str]
 ) -> tuple[tuple[str, ...], IntArray]:
-    """The vocabulary, words that enough documents have in order of code points, and each word's position in it.
+    """The vocabulary, in order of code points, and the position in it of each of the `words`.
 
-    Words of `anyhow` are known too, whichever documents have them.
+    Known are words that at least `data.min_documents` documents have, and all `name_words`.
     """
     is_known = counts >= data.min_documents
-    is_known |= np.array([word in anyhow for word in words], np.bool_) if anyhow else False
+    is_known |= np.array([word in name_words for word in words], np.bool_)
     known = sorted((words[number], number) for number in np.flatnonzero(is_known).tolist())
     if not known:
         raise SpecError(
@@ -239,11 +231,11 @@ def _known_words(
     positions = np.full(len(words), UNKNOWN, np.int32)
     positions[[number for _, number in known]] = np.arange(len(known)) + UNKNOWN + 1
     tokens = ("<padding>", "<unknown>", *(word for word, _ in known))
-    return (*tokens, *sorted(anyhow.difference(tokens))), positions
+    return (*tokens, *sorted(name_words.difference(tokens))), positions
 
 
-def _share(train: list[Document], data: DataSpec) -> list[Document]:
-    """The first `data.fraction` of the training documents in a random order, rounded up; they keep their own order.
+def _fraction(train: list[Document], data: DataSpec) -> list[Document]:
+    """A random `data.fraction` of the training documents, rounded up, in their own order. Larger ones contain smaller ones.
 
     Raises SpecError if none of them has a code.
     """
@@ -266,26 +258,26 @@ def _encode(
     *,
     by_length: bool = False,
 ) -> Encoded:
-    """The documents with their words as positions in the vocabulary; background texts are words without documents."""
+    """The documents as arrays. `positions` maps the numbers in `words` to the vocabulary; background texts have no documents."""
     if by_length:
         order = np.argsort(words.lengths, kind="stable")
         documents = [documents[position] for position in order]
         words = Ragged.of([words.row(position) for position in order])
     code_index = {code: index for index, code in enumerate(codes)}
-    listed = [set(document.codes) for document in documents]
-    known = [sorted(code_index[code] for code in row if code in code_index) for row in listed]
+    gold = [set(document.codes) for document in documents]
+    known = [sorted(code_index[code] for code in row if code in code_index) for row in gold]
     # With top_codes the other codes are another task, not missed ones.
-    total = known if data.top_codes is not None else listed
-    unseen = [len(every) - len(row) for every, row in zip(total, known, strict=True)]
+    counted = known if data.top_codes is not None else gold
+    unseen = [len(row) - len(known_row) for row, known_row in zip(counted, known, strict=True)]
     ids = tuple(document.id for document in documents)
-    tokens = _none_empty(Ragged(positions[words.values], words.offsets))
+    tokens = _fill_empty(Ragged(positions[words.values], words.offsets))
     marked = [each.marked for each in documents if each.marked is not None]
-    found = marks.encode(marked, code_index) if marked else None
-    return Encoded(ids, *tokens, *Ragged.of(known), np.array(unseen, np.int32), num_codes=len(codes), marks=found)
+    arrays = marks.encode(marked, code_index) if marked else None
+    return Encoded(ids, *tokens, *Ragged.of(known), np.array(unseen, np.int32), num_codes=len(codes), marks=arrays)
 
 
-def _none_empty(tokens: Ragged) -> Ragged:
-    """The same with an unknown token in each row that has none."""
+def _fill_empty(tokens: Ragged) -> Ragged:
+    """The same rows, with an unknown token in each empty one."""
     empty = tokens.lengths == 0
     if not empty.any():
         return tokens
@@ -296,15 +288,14 @@ def _none_empty(tokens: Ragged) -> Ragged:
 def _save(built: Corpus, folder: Path) -> None:
     parts = {**built.splits, "background": built.background}
     for part, encoded in parts.items():
-        for name in _ARRAYS:
-            np.save(folder / f"{part}.{name}.npy", getattr(encoded, name), allow_pickle=False)
+        save_arrays(folder, part, {name: getattr(encoded, name) for name in _ARRAYS})
     _save_titles(folder, "descriptions", built.descriptions)
     if built.names is not None:
-        code_names.save(built.names, folder)
+        save_arrays(folder, "names", vars(built.names))
     if (marked := built.splits["train"].marks) is not None:
-        marks.save(marked, folder)
+        save_arrays(folder, "marks", vars(marked))
     if built.hierarchy is not None:
-        np.save(folder / "hierarchy.parents.npy", built.hierarchy.parents)
+        save_arrays(folder, "hierarchy", {"parents": built.hierarchy.parents})
         _save_titles(folder, "hierarchy", built.hierarchy.descriptions)
     text = {
         "tokens": built.vocabulary.tokens,
@@ -321,12 +312,11 @@ def _save(built: Corpus, folder: Path) -> None:
 
 def _save_titles(folder: Path, name: str, titles: Sequence[IntArray]) -> None:
     tokens, offsets = Ragged.of(titles)
-    np.save(folder / f"{name}.tokens.npy", tokens)
-    np.save(folder / f"{name}.offsets.npy", offsets)
+    save_arrays(folder, name, {"tokens": tokens, "offsets": offsets})
 
 
-class _Named(Settings):
-    """What `Corpus` has beside lists and arrays."""
+class _CorpusFields(Settings):
+    """The fields of a cached `Corpus` beside lists and arrays."""
 
     name: str
     fingerprint: str
@@ -345,7 +335,7 @@ class _Lists(Settings):
     notices: tuple[str, ...]
     ids: dict[str, tuple[str, ...]]
     ancestors: tuple[str, ...] | None
-    corpus: _Named
+    corpus: _CorpusFields
 
 
 def _load(folder: Path) -> Corpus:
@@ -357,9 +347,9 @@ def _load(folder: Path) -> Corpus:
         loaded: IntArray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return loaded
 
-    def rows(values: str, offsets: str, known: int, count: int | None = None) -> Ragged:
+    def rows(values: str, offsets: str, limit: int, count: int | None = None) -> Ragged:
         found = Ragged(array(values), array(offsets))
-        _check(found, len(found.offsets) - 1 if count is None else count, known)
+        _check(found, len(found.offsets) - 1 if count is None else count, limit)
         return found
 
     def part(name: str) -> Encoded:
@@ -389,12 +379,12 @@ def _load(folder: Path) -> Corpus:
     )
 
 
-def _check(found: Ragged, rows: int, known: int) -> None:
-    """Raises ValueError unless these are so many rows of numbers below `known`."""
+def _check(found: Ragged, rows: int, limit: int) -> None:
+    """Raises ValueError unless this has that many rows, of numbers below `limit`."""
     values, offsets = found
     if not (values.dtype.kind == offsets.dtype.kind == "i" and values.ndim == offsets.ndim == 1):
         raise ValueError("an array is of another kind")
     if len(offsets) != rows + 1 or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
         raise ValueError("an array has other rows")
-    if len(values) and not (values.min() >= 0 and values.max() < known):
+    if len(values) and not (values.min() >= 0 and values.max() < limit):
         raise ValueError("an array has a number of no word or code")

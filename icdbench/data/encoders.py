@@ -1,39 +1,41 @@
 """Pretrained encoders and their tokenisers: folders of a user's own, as Hugging Face's libraries write them.
 
-A run knows an encoder by the SHA-256 of its files (`encoder-…`), its data know the tokeniser alone by that of its own
-(`tokenizer-…`): never by a path. The cache keeps configuration and tokeniser, and where the weights were seen last; weights stay
-where they are. Weights are read from safetensors only, and no code of a folder is run: config.json has to name a kind of
-encoder that the transformers library knows.
+`keep` takes what a user names into the cache, `named` and `tokenizer` read it back. A run stores an encoder as `encoder-…`
+and the SHA-256 of its files, its data settings store the tokeniser as `tokenizer-…`, neither stores a path. The cache has
+the configuration, the tokeniser and the path at which the weights were last seen; weights are not copied. They are read
+from safetensors only, and no code of a folder is run: config.json must name a kind of encoder that transformers knows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from icdbench.data.cache import cache_root, cached, kept, raw_digest
+from icdbench.data.cache import cache_root, cached, kept, make_private_folder, raw_digest
 from icdbench.data.subwords import EXTRA, Subwords
 from icdbench.files import parsed, read_json, regular, replacing
 from icdbench.settings import DataError, SpecError, UnsuitableError, nearest
 from icdbench.types import Encoder
 
-FIELD = "encoder"  # of a model that needs one
+FIELD = "encoder"  # the setting of models that need one
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 MOST_CONFIG, MOST_TOKENIZER = 1 << 20, 1 << 27  # bytes
 BY_CONTENT = re.compile("(encoder|tokenizer)-[0-9a-f]{16}")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-NEEDED = (CONFIG, TOKENIZER, "model*.safetensors", "model.safetensors.index.json")  # of an encoder on the hub
+NEEDED = (CONFIG, TOKENIZER, "model*.safetensors", "model.safetensors.index.json")  # files fetched from the hub
 
 
 @dataclass(frozen=True)
 class Kept:
-    """An encoder that the cache knows: its name by content and that of its tokeniser, and its configuration."""
+    """An encoder in the cache: its name by content, its tokeniser's, and its configuration."""
 
     name: str
     tokenizer: str
@@ -44,9 +46,9 @@ class Kept:
 
 
 def keep(given: str, model: str) -> Kept:
-    """The encoder that a user names for a model: a folder, a name of the hub, or one by content that the cache has.
+    """The encoder that a user names for a model: a folder, a name on the hub, or the name by content of one in the cache.
 
-    Raises UnsuitableError for none, or without the libraries; SpecError and DataError, which say what is wrong with it.
+    Raises UnsuitableError if none is named or a library is missing; SpecError or DataError if the encoder cannot be used.
     """
     key = f"{model}.encoder"
     if not given:
@@ -60,22 +62,24 @@ def keep(given: str, model: str) -> Kept:
     folder = _folder(given, key)
     config, text = _configuration(folder), _text(folder / TOKENIZER, MOST_TOKENIZER)
     _check_kind(config, folder)
-    tokens = Subwords(text)
-    size = config.get("vocab_size")
-    if isinstance(size, int) and int(tokens.ids.max()) >= size:
+    last, size = int(Subwords(text).ids.max()), config.get("vocab_size")
+    if isinstance(size, int) and last >= size:
         raise DataError(
-            f"{folder}: its tokeniser numbers tokens up to {int(tokens.ids.max()):,}, and its encoder has {size:,}; they do "
-            "not belong together"
+            f"{folder}: its tokeniser numbers tokens up to {last:,}, and its encoder has {size:,}; they do not belong together"
         )
-    name = _content(folder)
+    name = _name_by_content(folder)
     found = Kept(name, _keep_tokenizer(text), config)
-    cached(_entry("encoders", name), lambda: found, _save, lambda place: _load(place, name))
-    _remember_place(name, folder)
+    cached(_entry("encoders", name), lambda: found, _save, partial(_load, name))
+    if _weights_folder(name) != folder.resolve():
+        remembered = _entry("places", name)
+        make_private_folder(remembered.parent)
+        with replacing(remembered, private=True) as fresh:
+            fresh.write_text(json.dumps(str(folder.resolve())), encoding="utf-8")
     return found
 
 
 def tokenizer_by_content(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes of data settings with the tokeniser, a folder or a tokenizer.json, by its content. Raises SpecError, DataError."""
+    """Changes of data settings, with the path of a tokeniser replaced by its name by content. Raises SpecError, DataError."""
     given = str(changes.get("tokenizer") or "")
     if not given or BY_CONTENT.fullmatch(given):
         return dict(changes)
@@ -88,48 +92,42 @@ def tokenizer_by_content(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {**changes, "tokenizer": _keep_tokenizer(text)}
 
 
-# --- What the cache has ------------------------------------------------------------------------------------------------------
+# --- In the cache ----------------------------------------------------------------------------------------------------------
 
 
 def tokenizer(name: str) -> str:
-    """The text of a tokeniser by its content. Raises SpecError if the cache has lost it, or for none."""
+    """The text of the tokenizer.json of that name by content. Raises SpecError if the name is empty or not in the cache."""
     if not name:
         raise SpecError(
-            "data.tokens=subwords needs data.tokenizer=FOLDER, the folder of the encoder that they are of; a model with an "
-            "encoder takes it from there"
+            "data.tokens=subwords needs data.tokenizer=FOLDER, the folder of an encoder; a model with an encoder uses its own"
         )
     found = kept(_entry("tokenizers", name), _load_tokenizer)
     if found is None:
-        raise SpecError(f"{name} is no longer in the cache; name the folder that it is of, as when it was first used")
+        raise SpecError(f"{name} is no longer in the cache; name its folder again with data.tokenizer")
     return found
 
 
 def named(name: object) -> Encoder | None:
-    """The encoder that a run knows by content, with its weights; None for any other value. Raises SpecError, DataError."""
+    """The encoder of that name by content, with its weights; None for any other value. Raises SpecError, DataError."""
     if not isinstance(name, str) or not BY_CONTENT.fullmatch(name):
         return None
-    found, folder = _kept(name), _place(name)
+    found, folder = _kept(name), _weights_folder(name)
     if folder is None or not folder.is_dir():
         raise SpecError(f"the folder of {name} is gone ({folder}); name it again by its path")
-    if _content(folder) != name:
+    if _name_by_content(folder) != name:
         raise DataError(f"{folder} is no longer the encoder that this run was planned with ({name}); run it again")
     return Encoder(found.config, Subwords(tokenizer(found.tokenizer)).ids, folder)
 
 
 def architecture(name: object) -> dict[str, Any] | None:
-    """The configuration of an encoder by its content, which a bundle needs beside weights; None for any other value.
-
-    Raises SpecError.
-    """
+    """The configuration of the encoder of that name by content, for a bundle; None for any other value. Raises SpecError."""
     return dict(_kept(name).config) if isinstance(name, str) and BY_CONTENT.fullmatch(name) else None
 
 
 def _kept(name: str) -> Kept:
-    found = kept(_entry("encoders", name), lambda place: _load(place, name))
+    found = kept(_entry("encoders", name), partial(_load, name))
     if found is None:
-        raise SpecError(
-            f"{name} is no longer in the cache; the command that trained with it, given once more, puts it back"
-        )
+        raise SpecError(f"{name} is no longer in the cache; repeat the command that trained with it to put it back")
     return found
 
 
@@ -137,66 +135,58 @@ def _entry(kind: str, name: str) -> Path:
     return cache_root() / kind / name.partition("-")[2]
 
 
-def _save(found: Kept, place: Path) -> None:
-    (place / "encoder.json").write_text(json.dumps({"tokenizer": found.tokenizer, "config": found.config}))
+def _save(found: Kept, folder: Path) -> None:
+    (folder / "encoder.json").write_text(json.dumps({"tokenizer": found.tokenizer, "config": found.config}))
 
 
-def _load(place: Path, name: str) -> Kept:
-    stored = read_json(place / "encoder.json")
+def _load(name: str, folder: Path) -> Kept:
+    stored = read_json(folder / "encoder.json")
     return Kept(name, stored["tokenizer"], stored["config"])
 
 
 def _keep_tokenizer(text: str) -> str:
+    """Put the text of a tokenizer.json into the cache; return its name by content."""
     name = f"tokenizer-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    place = _entry("tokenizers", name)
-    cached(place, lambda: text, lambda each, folder: _write(folder / TOKENIZER, each), _load_tokenizer)
+    cached(_entry("tokenizers", name), lambda: text, _save_tokenizer, _load_tokenizer)
     return name
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_bytes(text.encode())
+def _save_tokenizer(text: str, folder: Path) -> None:
+    (folder / TOKENIZER).write_bytes(text.encode())
 
 
-def _load_tokenizer(place: Path) -> str:
-    return _text(place / TOKENIZER, MOST_TOKENIZER)
+def _load_tokenizer(folder: Path) -> str:
+    return _text(folder / TOKENIZER, MOST_TOKENIZER)
 
 
-def _remember_place(name: str, folder: Path) -> None:
-    note = _entry("places", name)
-    if _place(name) != folder.resolve():
-        note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with replacing(note, private=True) as fresh:
-            fresh.write_text(json.dumps(str(folder.resolve())), encoding="utf-8")
-
-
-def _place(name: str) -> Path | None:
+def _weights_folder(name: str) -> Path | None:
+    """The folder in which an encoder's weights were last seen."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Path(read_json(_entry("places", name)))
     return None
 
 
-def _content(folder: Path) -> str:
-    """The name of an encoder by content: of its configuration, tokeniser and weights."""
+def _name_by_content(folder: Path) -> str:
+    """The name of an encoder by content: by its configuration, tokeniser and weights."""
     paths = [folder / CONFIG, folder / TOKENIZER, *_weights(folder)]
     with _readable(folder):
         digests = [f"{path.name}\0{raw_digest(path)}" for path in paths]
     return f"encoder-{hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]}"
 
 
-# --- What is wrong with a folder -----------------------------------------------------------------------------------------
+# --- Checks of a folder --------------------------------------------------------------------------------------------------
 
 
 def _check_libraries(model: str) -> None:
     try:
-        import tokenizers
-        import transformers  # noqa: F401
+        for library in ("tokenizers", "transformers"):
+            importlib.import_module(library)
     except ImportError as error:
         raise UnsuitableError(f"{model} needs the library {error.name}, which is missing: {EXTRA}") from None
-    del tokenizers
 
 
 def _folder(given: str, key: str) -> Path:
-    """The folder that a user names, or the hub's copy on this machine."""
+    """The folder that a user names, or that of the hub's copy on this machine."""
     path = Path(given).expanduser()
     if path.is_dir():
         return path
@@ -204,7 +194,7 @@ def _folder(given: str, key: str) -> Path:
         raise SpecError(f"{key}='{given}' is a file; give the folder that it is in")
     if not HUB_NAME.fullmatch(given) or ("/" in given and path.parent.is_dir()):
         beside = [each.name for each in path.parent.glob("*") if each.is_dir()] if path.parent.is_dir() else []
-        raise SpecError(f"{key}='{given}' is no folder{nearest(path.name, beside, most=5) if beside else ''}")
+        raise SpecError(f"{key}='{given}' is not a folder{nearest(path.name, beside, most=5) if beside else ''}")
     return _from_hub(given, key)
 
 
@@ -212,19 +202,19 @@ def _from_hub(name: str, key: str) -> Path:
     from huggingface_hub import snapshot_download
 
     reason = ""
-    for local in (True, False):  # what was fetched once is not asked for again
+    for local in (True, False):  # the network is used only for what was not fetched before
         try:
             return Path(snapshot_download(name, allow_patterns=list(NEEDED), local_files_only=local, etag_timeout=10))
         except (OSError, ValueError, RuntimeError) as error:  # of the hub, and of the network
             reason = " ".join(str(error).split())[:70] or type(error).__name__
     raise SpecError(
-        f"{key}='{name}' is no folder, and could not be fetched from the Hugging Face hub by this name ({reason}); copy the "
+        f"{key}='{name}' is not a folder, and could not be fetched from the Hugging Face hub by this name ({reason}); copy the "
         "encoder to this machine and give its folder"
     )
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
-    """Its config.json, in a folder that has all else that is needed."""
+    """The content of config.json. Raises DataError if the folder lacks any file of an encoder."""
     if not (folder / CONFIG).is_file():
         raise DataError(f"{folder} has no {CONFIG}; it is not the folder of an encoder")
     _weights(folder)
@@ -244,13 +234,13 @@ def _configuration(folder: Path) -> dict[str, Any]:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The files of its weights. Raises DataError for none, or for those that only unpickling reads."""
+    """The files of the weights. Raises DataError if there are none, or only pickled ones."""
     if found := sorted(folder.glob("model*.safetensors")):
         return found
     pickled = sorted(each.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for each in folder.glob(pattern))
     if pickled:
         raise DataError(
-            f"{folder} has pickled weights only ({pickled[0]}), which can run code when they are loaded; where you trust them, "
+            f"{folder} has only pickled weights ({pickled[0]}), which can run code when they are loaded; if you trust them, "
             f"write them once as safetensors: python -c \"from transformers import AutoModel as A; A.from_pretrained('{folder}')"
             f".save_pretrained('{folder}')\""
         )
@@ -258,20 +248,20 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
-    """Raises DataError for what is not an encoder that transformers knows, such as a decoder or both."""
+    """Raises DataError unless this is an encoder that transformers knows; a decoder or an encoder-decoder is not."""
     from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
 
     kind = config["model_type"]
     try:
         known = AutoConfig.for_model(**config)
-    except Exception as error:  # noqa: BLE001  what a damaged configuration raises is not foreseen
+    except Exception as error:  # noqa: BLE001  a damaged configuration may raise anything
         reason = "its own code is not run" if "auto_map" in config else " ".join(str(error).split())[:80]
         raise DataError(f"{folder}: this version of transformers has no encoder of kind '{kind}' ({reason})") from None
     decodes = getattr(known, "is_encoder_decoder", False) or getattr(known, "is_decoder", False)
     if decodes or type(known) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise DataError(
-            f"{folder} is of kind '{kind}', which is not an encoder that reads both ways; BERT, RoBERTa, ELECTRA, DeBERTa, "
-            "ModernBERT and others like them are"
+            f"{folder}, of kind '{kind}', is not a bidirectional encoder; use one, such as BERT, RoBERTa, ELECTRA, DeBERTa "
+            "or ModernBERT"
         )
 
 

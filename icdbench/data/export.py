@@ -1,13 +1,13 @@
-"""A prepared data set as plain files, for other programs and for checking.
+"""A prepared data set as plain files, for other programs and for checking: `export` writes them.
 
-The files hold the texts word for word: what covers the raw data covers them too.
+The files contain the texts word for word, so the terms of the raw data cover them too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -22,19 +22,17 @@ from icdbench.settings import DataError, SpecError, nearest, shown
 from icdbench.spec import DataSpec
 from icdbench.types import SPLITS, Corpus, Document, Report, composed, quiet
 
-BRAT = "brat"  # a format, of raw texts
+BRAT = "brat"  # the format that has raw texts and marked words
 BATCH = 1000  # documents that are written at once
-# What may not be in a code or an id of some formats, as it separates these; a quote would begin a quoted cell.
+# What separates codes or cells in some formats, and so may not be in a code or an id; a quote would begin a quoted cell.
 SEMICOLON, BLANK, TAB = re.compile(";"), re.compile(r'[\s"]'), re.compile(r'[\t\r\n"]')
 
 
 class ExportedRow(NamedTuple):
-    """A document as it is exported: its tokens joined by spaces, its codes as the source lists them.
+    """An exported document: its tokens joined by spaces, and its codes as the source lists them.
 
-    With `data.top_codes` the other codes are another task, and left out.
-
-    `length` counts all tokens; a model reads the first `data.max_tokens` of them, and those that vocabulary.txt lacks as
-    unknown.
+    With `data.top_codes` the other codes are left out. `length` counts all tokens; models read the first `data.max_tokens`
+    of them, and those that vocabulary.txt lacks as unknown.
     """
 
     id: str
@@ -45,12 +43,11 @@ class ExportedRow(NamedTuple):
 
 
 def export(opened: Source, folder: Path, fmt: str = "csv", report: Report = quiet) -> list[Path]:
-    """Write documents in their prepared order, vocabulary.txt, codes.txt and descriptions.csv; the files written.
+    """Write documents in their prepared order, vocabulary.txt, codes.txt and descriptions.csv; return the files written.
 
-    `brat`: the texts and the words that people marked in them alone.
-
-    vocabulary.txt has the word of index i + 2 on line i (0 is padding, 1 unknown), codes.txt the code of index i. Raises
-    SpecError for an unknown format and for a folder that is not empty, DataError if it cannot be written.
+    With format `brat`, write only the texts and the words that people marked in them. Lines count from 0: vocabulary.txt
+    has the word of index i + 2 on line i (0 is padding, 1 unknown), codes.txt the code of index i. Raises SpecError for an
+    unknown format and for a folder that is not empty, DataError if it cannot be written.
     """
     if fmt not in (known := [*FORMATS, BRAT]):
         raise SpecError(f"no export format '{fmt}'{nearest(fmt, known)}")
@@ -58,23 +55,25 @@ def export(opened: Source, folder: Path, fmt: str = "csv", report: Report = quie
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SpecError(f"--out '{folder}' is there already and not empty; name a new folder")
     if fmt == BRAT:
-        return _brat(opened, folder, report)
+        return _export_brat(opened, folder, report)
     built = opened.corpus(report)
     tell(built)
     documents = {document.id: document for document in opened.documents(report).documents}
     titles = opened.titles(built.vocabulary.codes)
-    with _new(folder) as fresh:
+    with _new_folder(folder) as fresh:
         FORMATS[fmt](_rows(built, documents, opened.data, report), fresh)
         _lines(fresh / "vocabulary.txt", built.vocabulary.tokens[2:])
         _lines(fresh / "codes.txt", built.vocabulary.codes)
-        _descriptions(fresh / "descriptions.csv", built.vocabulary.codes, titles)
+        with (fresh / "descriptions.csv").open("w", encoding="utf-8", newline="") as file:
+            file.write(output.csv_row(["code", "description"]))
+            file.writelines(output.csv_row([code, titles.get(code, "")]) for code in built.vocabulary.codes)
         names = sorted(path.name for path in fresh.iterdir())
     return [folder / name for name in names]
 
 
 @contextmanager
-def _new(folder: Path) -> Iterator[Path]:
-    """A folder that is there whole or not at all. Raises DataError if it cannot be written."""
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder that takes its place only once it is complete. Raises DataError if it cannot be written."""
     try:
         with replacing_folder(folder) as fresh:
             yield fresh
@@ -82,21 +81,21 @@ def _new(folder: Path) -> Iterator[Path]:
         raise DataError(f"--out '{folder}' cannot be written: {error.strerror or error}; nothing was kept") from None
 
 
-def _brat(opened: Source, folder: Path, report: Report) -> list[Path]:
-    """The documents that people marked words in, in a folder for each split. Raises DataError if there are none."""
+def _export_brat(opened: Source, folder: Path, report: Report) -> list[Path]:
+    """Write the documents that people marked words in, to a folder for each split. Raises DataError if there are none."""
     marks = opened.marks()
     if not marks:
         raise DataError(f"data set '{opened.name}' comes without words that were marked for codes; see docs/data.md")
-    marked = {composed(name): codes for name, codes in marks.items()}
-    documents = [document for document in opened.documents(report).documents if document.id in marked]
-    titles = opened.titles(sorted({code for codes in marked.values() for code in codes}))
+    marks_by_id = {composed(name): codes for name, codes in marks.items()}
+    documents = [document for document in opened.documents(report).documents if document.id in marks_by_id]
+    titles = opened.titles(sorted({code for codes in marks_by_id.values() for code in codes}))
     system = opened.coding.name if opened.coding else ""
-    with _new(folder) as fresh:
+    with _new_folder(folder) as fresh:
         for document in documents:
-            place = fresh / document.split
-            place.mkdir(exist_ok=True)
-            annotations = own_marks.written(document.text, marked[document.id], titles, system)
-            for path, content in zip(own_marks.places(place, document.id), (document.text, annotations), strict=True):
+            (fresh / document.split).mkdir(exist_ok=True)
+            annotations = own_marks.written(document.text, marks_by_id[document.id], titles, system)
+            paths = own_marks.paths(fresh / document.split, document.id)
+            for path, content in zip(paths, (document.text, annotations), strict=True):
                 path.write_text(content, encoding="utf-8", newline="")
     return sorted(folder / split for split in {document.split for document in documents})
 
@@ -104,13 +103,13 @@ def _brat(opened: Source, folder: Path, report: Report) -> list[Path]:
 def annotate(
     folder: Path, name: str, text: str, marks: own_marks.Spans, titles: Mapping[str, str], system: str
 ) -> list[Path]:
-    """Write a note and the words that are marked in it for BRAT; the two files.
+    """Write a note and its marked words for BRAT, readable by their owner alone; return the two files.
 
-    Private, as they hold the note. Raises SpecError if one of them is there already, OSError.
+    Raises SpecError if one of them exists, and OSError.
     """
-    paths = own_marks.places(folder, name)
-    if there := next((path for path in paths if path.exists()), None):
-        raise SpecError(f"{there} is there already, perhaps with somebody's marks; name another folder, or remove it")
+    paths = own_marks.paths(folder, name)
+    if existing := next((path for path in paths if path.exists()), None):
+        raise SpecError(f"{existing} exists, perhaps with somebody's marks; name another folder, or remove it")
     for path, content in zip(paths, (text, own_marks.written(text, marks, titles, system)), strict=True):
         with replacing(path, private=True) as fresh:
             fresh.write_text(content, encoding="utf-8", newline="")
@@ -152,16 +151,14 @@ def _parquet(rows: Iterator[ExportedRow], folder: Path) -> None:
 
 def _libmultilabel(rows: Iterator[ExportedRow], folder: Path) -> None:
     """train.txt, valid.txt and test.txt: id, codes joined by spaces, and tokens, separated by tabs."""
-    names = dict(zip(SPLITS, ("train", "valid", "test"), strict=True))
-    files = {split: (folder / f"{name}.txt").open("w", encoding="utf-8") for split, name in names.items()}
-    try:
+    with ExitStack() as stack:
+        files = {
+            split: stack.enter_context((folder / f"{name}.txt").open("w", encoding="utf-8"))
+            for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True)
+        }
         for row in rows:
             _check(row, "libmultilabel", BLANK, TAB)
-            codes = dict.fromkeys(row.codes)
-            files[row.split].write(f"{row.id}\t{' '.join(codes)}\t{row.tokens}\n")
-    finally:
-        for file in files.values():
-            file.close()
+            files[row.split].write(f"{row.id}\t{' '.join(dict.fromkeys(row.codes))}\t{row.tokens}\n")
 
 
 FORMATS: Mapping[str, Callable[[Iterator[ExportedRow], Path], None]] = {
@@ -172,13 +169,12 @@ FORMATS: Mapping[str, Callable[[Iterator[ExportedRow], Path], None]] = {
 
 
 def _check(row: ExportedRow, fmt: str, code: re.Pattern[str], name: re.Pattern[str] | None = None) -> None:
-    """Raises DataError where a code or the id has what separates codes or cells in the format."""
+    """Raises DataError if a code or the id contains a separator of the format: what `code` or `name` matches."""
     pairs = [("code", each, code) for each in row.codes] + ([("id", row.id, name)] if name else [])
     for what, cell, separator in pairs:
         if found := separator.search(cell):
             raise DataError(
-                f"{what} {shown(cell)} has {found[0]!r}, which would not read back from --format {fmt}; use --format "
-                "parquet"
+                f"{what} {shown(cell)} has {found[0]!r}, which would not read back from --format {fmt}; use --format parquet"
             )
 
 
@@ -188,9 +184,3 @@ def _lines(path: Path, lines: Sequence[str]) -> None:
             f"code {shown(broken)} has a line break, but {path.name} holds one code a line; write it otherwise"
         )
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-
-
-def _descriptions(path: Path, codes: Sequence[str], titles: Mapping[str, str]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(output.csv_row(["code", "description"]))
-        file.writelines(output.csv_row([code, titles.get(code, "")]) for code in codes)

@@ -1,6 +1,6 @@
 """The label set of a task: the codes of the training documents, or with `data.label_set=system` the whole code system.
 
-The codes of training come first and keep their order, so those of a system without training documents follow them.
+Codes of the training documents come first, and the rest of the code system follows.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ def of_training(train: Sequence[Document], data: DataSpec) -> tuple[str, ...]:
         return tuple(sorted(counts))
     if data.top_codes > len(counts):
         raise SpecError(
-            f"data.top_codes={data.top_codes}, but training has only {len(counts)} codes; set at most that, or none for all"
+            f"data.top_codes={data.top_codes}, but training has only {len(counts)} codes; set at most that, or none for all codes"
         )
     return tuple(sorted(code for code, _ in counts.most_common(data.top_codes)))
 
 
 def of_system(codes: Sequence[str], opened: Source) -> tuple[str, ...]:
-    """These codes of training, then every other of the code system, spelled as they are. Raises SpecError if it is not known."""
+    """These codes, then all others of the code system, in the same case and with or without dots as these.
+
+    Raises SpecError if the code system is not known.
+    """
     written = "".join(codes)
     in_lower_case, with_dots = written == written.lower() != written.upper(), "." in written
     found = {code.casefold(): code for code in codes}
@@ -40,7 +43,7 @@ def of_system(codes: Sequence[str], opened: Source) -> tuple[str, ...]:
 
 
 def facts(codes: Sequence[str], documents: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """What a record of a run on the whole system says of the usual label set: its codes, and gold codes outside by split."""
+    """Facts for the record of a run on the whole code system: the number of `codes`, and the gold codes outside by split."""
     known = set(codes)
-    unseen = {split: sum(len(set(each.codes) - known) for each in of) for split, of in documents.items()}
+    unseen = {split: sum(len(set(each.codes) - known) for each in part) for split, part in documents.items()}
     return {"training_codes": len(codes), "unseen_in_training": unseen}

@@ -1,28 +1,27 @@
-"""The words that a person marked for the codes of training documents (`icdbench.types.Marks`), and their arrays in the cache."""
+"""The words that a person marked for the codes of training documents: `read` finds them, `encode` makes arrays of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
+from icdbench.data.cache import load_arrays
 from icdbench.data.source import Source
 from icdbench.data.subwords import Subwords
 from icdbench.data.tokens import Lexicon, Ragged, spans
 from icdbench.settings import UnsuitableError
-from icdbench.types import Document, IntArray, Marks, composed
+from icdbench.types import Document, Marks, composed
 
-ARRAYS = tuple(Marks.__dataclass_fields__)
+load = partial(load_arrays, Marks, "marks")
+DocumentMarks = Sequence[tuple[str, Sequence[int]]]  # of a document: codes, and positions of words
 
-Marked = Sequence[tuple[str, Sequence[int]]]  # of a document: codes, and positions of words
 
+def read(opened: Source, train: Sequence[Document], lexicon: Lexicon | Subwords) -> list[DocumentMarks]:
+    """The marks of each training document, as positions of the words or subwords that they touch.
 
-def read(opened: Source, train: Sequence[Document], lexicon: Lexicon | Subwords) -> list[Marked]:
-    """The marks of each training document, by those of the lexicon's words, or subwords, that they touch.
-
-    Marks of other documents are not looked at. Raises UnsuitableError for data without marks.
+    Raises UnsuitableError for data without marks.
     """
     found = opened.marks()
     if not found:
@@ -31,23 +30,21 @@ def read(opened: Source, train: Sequence[Document], lexicon: Lexicon | Subwords)
             + (" in this language; set data.language=es" if "language" in type(opened.data).model_fields else "")
             + "; leave data.spans and systems that need it out"
         )
-    places: Callable[[str], list[tuple[int, int]]] = partial(spans, rule=opened.data.words)
-    if isinstance(lexicon, Subwords):
-        places = lexicon.spans
-    by_id = {composed(name): codes for name, codes in found.items()}
-    return [_of_document(document, by_id.get(document.id, {}), places) for document in train]
+    token_spans = lexicon.spans if isinstance(lexicon, Subwords) else partial(spans, rule=opened.data.words)
+    marks_by_id = {composed(name): marks for name, marks in found.items()}
+    return [_touched_words(document, marks_by_id.get(document.id, {}), token_spans) for document in train]
 
 
-def _of_document(
+def _touched_words(
     document: Document,
-    marked: Mapping[str, Sequence[Sequence[tuple[int, int]]]],
-    places: Callable[[str], Sequence[tuple[int, int]]],
-) -> Marked:
-    if not marked:
+    marks_by_code: Mapping[str, Sequence[Sequence[tuple[int, int]]]],
+    token_spans: Callable[[str], Sequence[tuple[int, int]]],
+) -> DocumentMarks:
+    if not marks_by_code:
         return []
-    starts, ends = np.array(places(document.text), np.int64).reshape(-1, 2).T
+    starts, ends = np.array(token_spans(document.text), np.int64).reshape(-1, 2).T
     rows = []
-    for code, marks in ((composed(code), marks) for code, marks in marked.items()):
+    for code, marks in ((composed(code), marks) for code, marks in marks_by_code.items()):
         for mark in marks if code in document.codes else ():
             touched = np.zeros(len(starts), np.bool_)
             for begin, end in mark:
@@ -56,23 +53,9 @@ def _of_document(
     return [(code, words) for code, words in rows if words]
 
 
-def encode(documents: Sequence[Marked], code_index: Mapping[str, int]) -> Marks:
-    """The marks of documents; those of codes outside the label set are left out."""
-    known = [[(code_index[code], words) for code, words in marked if code in code_index] for marked in documents]
-    words, word_offsets = Ragged.of([words for marked in known for _, words in marked])
-    codes, offsets = Ragged.of([[code for code, _ in marked] for marked in known])
+def encode(documents: Sequence[DocumentMarks], code_index: Mapping[str, int]) -> Marks:
+    """The marks of the documents as arrays, without those of codes outside the label set."""
+    known = [[(code_index[code], words) for code, words in marks if code in code_index] for marks in documents]
+    words, word_offsets = Ragged.of([words for marks in known for _, words in marks])
+    codes, offsets = Ragged.of([[code for code, _ in marks] for marks in known])
     return Marks(words, word_offsets, codes, offsets)
-
-
-def save(found: Marks, folder: Path) -> None:
-    """Write the arrays of a cached data set."""
-    for name in ARRAYS:
-        array: IntArray = getattr(found, name)
-        np.save(folder / f"marks.{name}.npy", array, allow_pickle=False)
-
-
-def load(folder: Path) -> Marks | None:
-    """What was saved; None for a data set without marks. Raises OSError, ValueError."""
-    if not (folder / f"marks.{ARRAYS[0]}.npy").exists():
-        return None
-    return Marks(**{name: np.load(folder / f"marks.{name}.npy", allow_pickle=False) for name in ARRAYS})

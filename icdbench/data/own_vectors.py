@@ -1,7 +1,7 @@
-"""Word vectors of a user's own file, in word2vec's text or binary format, compressed with gzip or not.
+"""Word vectors from a user's own file, in word2vec's text or binary format, compressed with gzip or not.
 
-gensim reads them. What gensim's own `save` writes is a pickle, which can run code when it is loaded: it is refused, with the
-line that converts it. A run knows the file by the SHA-256 of its content, never by its path.
+gensim reads the file. Files of gensim's own `save` are pickles, which can run code when they are loaded, so they are
+refused with the line that converts them. A run stores the SHA-256 of the file's content, never its path.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from icdbench.settings import DataError, SpecError, nearest
 from icdbench.spec import EMBEDDINGS, OWN_VECTORS
 from icdbench.types import PADDING, UNKNOWN, Corpus, FloatArray
 
-LONGEST_LINE = 1 << 20  # bytes of the first lines, which say what the format is
-WIDEST = 1 << 16  # numbers of a vector
-UNPACKED = 1100  # times that a gzip file can be larger unpacked
+LONGEST_LINE = 1 << 20  # bytes of the first two lines, which tell the format
+WIDEST = 1 << 16  # numbers in a vector
+UNPACKED = 1100  # how many times larger a gzip file can be when unpacked
 
 
 class _Format(NamedTuple):
@@ -31,17 +31,17 @@ class _Format(NamedTuple):
 
 
 def by_content(path: Path) -> str:
-    """What a run calls the file: `file-` and 16 hex digits of the SHA-256 of its content. Raises SpecError, DataError."""
+    """The file's name in runs: `file-` and 16 hex digits of the SHA-256 of its content. Raises SpecError, DataError."""
     if OWN_VECTORS.fullmatch(str(path)):
         raise SpecError(f"data.embeddings={path}: runs store only the content of a file of word vectors; give its path")
     if not path.is_file():
-        raise SpecError(f"data.embeddings='{path}' is no file{nearest(str(path), EMBEDDINGS)}")
+        raise SpecError(f"data.embeddings='{path}' is not a file{nearest(str(path), EMBEDDINGS)}")
     _format(path)
     return f"file-{raw_digest(path)[:16]}"
 
 
 def check_width(path: Path, width: int, model: str) -> None:
-    """Raises SpecError if a model's word vectors have another length than those of the file."""
+    """Raises SpecError if the file's vectors do not have the width of the model's word vectors."""
     found = _format(path).width
     if found != width:
         raise SpecError(
@@ -51,40 +51,40 @@ def check_width(path: Path, width: int, model: str) -> None:
 
 
 def read(path: Path, corpus: Corpus, width: int) -> tuple[FloatArray, dict[str, float]]:
-    """The file's vectors for the vocabulary [V, width], in float32, and how many words and training tokens it covers.
+    """The file's vectors for the vocabulary [V, width], float32, and the numbers of words and training tokens they cover.
 
-    Words that the file lacks get random vectors of length one, padding zeros. Raises DataError.
+    Words that the file lacks get random unit vectors, padding gets zeros. Raises DataError.
     """
-    found = _format(path)
-    vectors, index = _load(path, found)
-    if vectors.shape[1:] != (width,):
-        raise DataError(f"{path}: its vectors have {found.width} numbers, not {width}")
-    words = corpus.vocabulary.tokens
-    made = np.random.default_rng(0).standard_normal((len(words), width)).astype(np.float32)
-    made /= np.linalg.norm(made, axis=1, keepdims=True)
-    known = np.array([at for at, word in enumerate(words) if at > UNKNOWN and word in index], np.int64)
-    made[known] = vectors[[index[words[at]] for at in known]]
-    if not np.isfinite(made).all():
-        raise DataError(f"{path}: vectors of some words are not finite numbers")
-    made[PADDING] = 0
-    tokens = corpus.splits["train"].tokens
-    facts = {"vocabulary": len(words) - UNKNOWN - 1, "known_words": len(known)}
-    return made, {**facts, "tokens": len(tokens), "known_tokens": int(np.isin(tokens, known).sum())}
-
-
-def _load(path: Path, found: _Format) -> tuple[FloatArray, dict[str, int]]:
     from gensim.models import KeyedVectors
 
+    found = _format(path)
     logging.getLogger("gensim").setLevel(logging.ERROR)  # it warns of each word that occurs twice
     try:
-        loaded = KeyedVectors.load_word2vec_format(str(path.resolve()), binary=found.binary, unicode_errors="replace")
+        file = KeyedVectors.load_word2vec_format(str(path.resolve()), binary=found.binary, unicode_errors="replace")
     except (OSError, EOFError, zlib.error, ValueError, AssertionError, OverflowError, IndexError) as error:
-        raise DataError(f"{path} is damaged, or no file of word vectors ({_reason(error)})") from None
-    return loaded.vectors, loaded.key_to_index
+        raise DataError(f"{path} is damaged, or not a file of word vectors ({_reason(error)})") from None
+    if file.vectors.shape[1:] != (width,):
+        raise DataError(f"{path}: its vectors have {found.width} numbers, not {width}")
+    words = corpus.vocabulary.tokens
+    vectors = np.random.default_rng(0).standard_normal((len(words), width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = file.key_to_index
+    covered = np.array([at for at, word in enumerate(words) if at > UNKNOWN and word in index], np.int64)
+    vectors[covered] = file.vectors[[index[words[at]] for at in covered]]
+    if not np.isfinite(vectors).all():
+        raise DataError(f"{path}: vectors of some words are not finite numbers")
+    vectors[PADDING] = 0
+    tokens = corpus.splits["train"].tokens
+    return vectors, {
+        "vocabulary": len(words) - UNKNOWN - 1,
+        "known_words": len(covered),
+        "tokens": len(tokens),
+        "known_tokens": int(np.isin(tokens, covered).sum()),
+    }
 
 
 def _format(path: Path) -> _Format:
-    """The format, by the first two lines. Raises DataError for what is none, and for a size that the file cannot hold."""
+    """The format, told by the first two lines. Raises DataError for other files, and for a size that the file cannot hold."""
     try:
         with regular(path) as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -110,7 +110,7 @@ def _format(path: Path) -> _Format:
         least = words * (2 + (4 if binary else 2) * width)
         if not (0 < width <= WIDEST and words > 0 and least <= size + 2 * words):
             raise DataError(
-                f"{path} is damaged: it says it has {words:,} vectors of {width:,} numbers, for which it is too short"
+                f"{path} is damaged: its header announces {words:,} vectors of {width:,} numbers, but the file is too short"
             )
         return _Format(width, binary)
     if 2 < len(header) <= WIDEST and _is_text(first, len(header) - 1):
@@ -118,11 +118,11 @@ def _format(path: Path) -> _Format:
             f"{path} lacks the first line of word2vec's format, as GloVe's files do; add one: the number of words, a blank and "
             f"{len(header) - 1}"
         )
-    raise DataError(f"{path} is no file of word vectors; word2vec's text or binary format is needed")
+    raise DataError(f"{path} is not a file of word vectors; word2vec's text or binary format is needed")
 
 
 def _is_text(line: bytes, width: int) -> bool:
-    """Whether a line is a word and so many numbers."""
+    """Whether a line is a word and `width` numbers."""
     _, *numbers = line.split()
     try:
         return len(list(map(float, numbers))) == width

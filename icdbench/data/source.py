@@ -1,8 +1,8 @@
-"""What a source of data is: the base class that each file below `sources` fills in, and the registry of data sets.
+"""The base class of sources of data, `Source`, which each file below `sources` subclasses, and the registry of data sets.
 
-A source reads raw files, which it never writes to, and gives documents; `icdbench.data.encode` does the rest. Another source
-is one file, anywhere: a subclass of `Source`, its options as a subclass of `DataSpec` (icdbench.spec.option), and a call of
-`register` for each data set (docs/data.md shows one).
+A source reads raw files, which it never writes to, and returns documents; `icdbench.data.encode` does the rest. A new
+source is one file, anywhere: a subclass of `Source`, its options as a subclass of `DataSpec` (icdbench.spec.option), and a
+call of `register` for each data set (docs/data.md shows one).
 """
 
 from __future__ import annotations
@@ -30,21 +30,19 @@ from icdbench.types import SPLITS, Corpus, Document, Report, composed, quiet
 SURROGATE = re.compile("[\ud800-\udfff]")  # halves of pairs, which JSON can spell and UTF-8 cannot
 LONGEST_CODE = 100  # characters
 
-# What a person would show as the reason for a code: by document id and code, spans of the document's text (first
-# character, and one past the last).
+# The characters that support a code: by document id and code, spans of the text (first character, one past the last).
 Evidence = Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]
-# The same, with the spans together that a person marked together, as "pain" and "abdominal" for one code.
+# The same by mark: spans that a person marked together, such as "pain" and "abdominal", are in one list.
 MarkedSpans = Mapping[str, Mapping[str, Sequence[Sequence[tuple[int, int]]]]]
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What a source read: labelled documents, unlabelled background texts, and facts that a record should state.
+    """What a source read: labelled documents, unlabelled background texts, and facts for the record.
 
-    `notices` are what is wrong with the data, a line each: every run says them, its record and its table too.
-
-    `codes` is the label set in the order of its indices where the protocol fixes it; None: the codes that training shows.
-    The words of the first `counted_background` background texts make up the vocabulary too.
+    `notices` say what is wrong with the data, a line each; every run, record and table shows them. `codes` is the label set
+    in the order of its indices if the protocol fixes it, else None: the codes of the training documents. The vocabulary
+    also counts the words of the first `counted_background` background texts.
     """
 
     documents: Sequence[Document]
@@ -57,15 +55,14 @@ class Raw:
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """A data set by name. As registered it is bound to no data; `at` binds it to a folder of raw files and to settings.
+    """A data set by name. A registered one is not bound to data; `at` binds it to a folder of raw files and to settings.
 
-    `defaults` and `train` are the data set's own settings of data and training, `expected` says of kinds of findings
-    (icdbench.data.quality) why they are known facts of the data and no faults. `download` names what `icdbench data get`
-    fetches, `agreement` the terms that cover the texts, if they may not be passed on; else `licence` says, as hubs write it,
-    under which terms they may.
+    `defaults` and `train` are the data set's own settings of data and training. `expected` gives, for kinds of findings
+    (icdbench.data.quality) that are known facts of the data, the explanation. `download` is what `icdbench data get`
+    fetches. `agreement` names the terms of texts that may not be passed on, `licence` (as hubs write it) those of others.
 
     A subclass gives `data` the type of its own settings. `version` changes when the same raw files would give other
-    documents. `by_length`: the prepared order of each split is by number of tokens, else as given.
+    documents. With `by_length` each split is sorted by number of tokens, else it stays as read.
     """
 
     name: str
@@ -82,11 +79,11 @@ class Source(ABC):
     version: ClassVar[str] = "1"
     by_length: ClassVar[bool] = False
 
-    # --- What a source fills in ------------------------------------------------------------------------------------------
+    # --- What a subclass defines or overrides ----------------------------------------------------------------------------
 
     @abstractmethod
     def files(self) -> Sequence[Path]:
-        """The raw files that decide the content, each of which exists. Raises DataError."""
+        """The raw files that decide the content. Raises DataError if one is missing."""
 
     @abstractmethod
     def read(self, report: Report) -> Raw:
@@ -94,36 +91,36 @@ class Source(ABC):
 
     @property
     def published(self) -> Mapping[str, str]:
-        """Where the data come from, by schema.org's names: url, license, version, datePublished, creator (names, with commas)."""
+        """The origin of the data by schema.org's names: url, license, version, datePublished, creator (comma-separated)."""
         return {}
 
     @property
     def coding(self) -> CodingSystem | None:
-        """The coding system of the codes; None if it is not known: such codes are all equally far apart."""
+        """The coding system of the codes; None if it is not known."""
         return None
 
     def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        """The titles of the codes, without those that have none."""
+        """The titles of those codes that have one."""
         return self.coding.titles(codes) if self.coding else {}
 
     def terms(self, codes: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The names of the codes beside their titles, without codes that have none."""
+        """The names beside the titles, of those codes that have any."""
         return self.coding.terms(codes) if self.coding else {}
 
     def system_codes(self) -> Sequence[str]:
-        """Every code of the coding system that may be assigned, spelled as it lists them. Raises SpecError if they are not known."""
+        """Every code of the coding system that may be assigned, in the system's spelling. Raises SpecError if not known."""
         if self.coding is None or self.coding.codes is None:
             what = f"the coding system of '{self.name}' is"
             if self.coding:
                 what = f"'{self.name}' is coded in {self.coding.name}, whose codes are"
             raise SpecError(
                 f"data.label_set=system: {what} not known; leave it at train"
-                + (", or say data.code_system" if "code_system" in type(self.data).model_fields else "")
+                + (", or set data.code_system" if "code_system" in type(self.data).model_fields else "")
             )
         return self.coding.codes()
 
     def title_versions(self) -> Sequence[str]:
-        """What decides the titles beside the raw files and the settings, such as the version of a package."""
+        """What else decides the titles, beside the raw files and the settings: such as the version of a package."""
         return [self.coding.version()] if self.coding and self.coding.version else []
 
     def tree(self, codes: Sequence[str]) -> Tree | None:
@@ -136,11 +133,11 @@ class Source(ABC):
         return set(tree.outside if tree else ())
 
     def evidence(self) -> Evidence | None:
-        """The characters that support codes, where the data come with them."""
+        """The characters that support codes; None if the data do not have them."""
         return None
 
     def marks(self) -> MarkedSpans | None:
-        """The same by mark; each span is one of its own unless the source knows better."""
+        """The evidence by mark; each span is a mark unless the source overrides this."""
         found = self.evidence()
         if found is None:
             return None
@@ -149,11 +146,11 @@ class Source(ABC):
         }
 
     def mark_files(self) -> Sequence[Path]:
-        """The raw files beside `files` that decide the marks of the training documents. Raises DataError."""
+        """Further raw files that decide the marks of the training documents. Raises DataError."""
         return []
 
     def check(self) -> Sequence[str]:
-        """What is missing or altered, a line each."""
+        """What is missing or altered in the raw files, a line each."""
         try:
             self.files()
         except DataError as error:
@@ -161,26 +158,26 @@ class Source(ABC):
         return []
 
     def unlike_published(self, report: Report) -> Sequence[str]:  # noqa: ARG002
-        """A line for each count of the prepared data that is not the published one, with its cause."""
+        """A line for each count of the prepared data that differs from the published one, with the cause."""
         return []
 
     def implied(self, data: DataSpec) -> Mapping[str, Any]:  # noqa: ARG002
         """Defaults that follow from other settings, such as those of a protocol."""
         return {}
 
-    # --- What every source has -------------------------------------------------------------------------------------------
+    # --- What every source inherits --------------------------------------------------------------------------------------
 
     def settings(self, changes: Mapping[str, Any] | None = None) -> DataSpec:
         """The data set's settings with some of them changed. Raises SpecError."""
         from icdbench.data import synonyms
 
-        given = synonyms.by_content(encoders.tokenizer_by_content(changes or {}))
-        own = {name: value for name, value in given.items() if not self._is_foreign(name, value)}
+        changes = synonyms.by_content(encoders.tokenizer_by_content(changes or {}))
+        changes = {name: value for name, value in changes.items() if not self._is_foreign_default(name, value)}
         base = type(self.data)().override(self.defaults, "data")
-        return base.override({**self.implied(base.override(own, "data")), **own}, "data")
+        return base.override({**self.implied(base.override(changes, "data")), **changes}, "data")
 
-    def _is_foreign(self, name: str, value: object) -> bool:
-        """Whether a setting is another source's, at its default. Raises SpecError where it is set to something else."""
+    def _is_foreign_default(self, name: str, value: object) -> bool:
+        """Whether this is an option of another source, at its default. Raises SpecError if it has another value."""
         others = [cls for cls in _subclasses(DataSpec) if name in cls.model_fields]
         if name in type(self.data).model_fields or not others:
             return False
@@ -190,14 +187,14 @@ class Source(ABC):
         return True
 
     def at(self, root: Path, data: DataSpec) -> Self:
-        """The data set in a folder of raw data, with these settings; options of other sources are left out. Raises SpecError."""
-        own = {name: value for name, value in data.model_dump().items() if name in type(self.data).model_fields}
-        return replace(self, root=root, data=type(self.data)().override(own, "data"))
+        """The data set bound to a folder and to these settings, without options of other sources. Raises SpecError."""
+        options = {name: value for name, value in data.model_dump().items() if name in type(self.data).model_fields}
+        return replace(self, root=root, data=type(self.data)().override(options, "data"))
 
     def fingerprint(self) -> str:
-        """16 hex digits of the raw content: bytes and names, below their common folder, of all files of the data set.
+        """16 hex digits of the raw content: the bytes of all files, and their names below their common folder.
 
-        With `data.spans` the files of the marks count too.
+        With `data.spans` the files of the marks are included.
         """
         paths = [*self.files(), *(self.mark_files() if self.data.spans else ())]
         common = os.path.commonpath([path.parent for path in paths])
@@ -214,8 +211,8 @@ class Source(ABC):
     def documents(self, report: Report = quiet) -> Raw:
         """What the source reads, with ids, codes and groups composed (Unicode's normal form C), as tokens are.
 
-        Texts stay as they are, so that spans point into them; `icdbench.data.tokens` composes what it reads. Raises DataError
-        for characters that no file can hold, and what the source raises.
+        Texts are not composed, so that spans point into them; `icdbench.data.tokens` composes what it reads. Raises
+        DataError for text that cannot be written as UTF-8, and the source's errors.
         """
         raw = self.read(report)
         return replace(
@@ -232,7 +229,7 @@ class Source(ABC):
 
 
 def without_marks(found: MarkedSpans | None) -> Evidence | None:
-    """The spans of each code, whichever mark they belong to."""
+    """The spans of each code, regardless of the marks that they belong to."""
     if found is None:
         return None
     return {name: {code: list(chain(*marks)) for code, marks in codes.items()} for name, codes in found.items()}
@@ -243,12 +240,12 @@ def _subclasses(cls: type[DataSpec]) -> list[type[DataSpec]]:
 
 
 SOURCES: dict[str, Source] = {}
-# What `icdbench data get` can fetch: each puts files below the data root and says in a line what it did.
+# What `icdbench data get` can fetch: functions that put files below the data root and return a line that says what they did.
 DOWNLOADS: dict[str, Callable[[Path], str]] = {}
 
 
 def register(source: Source) -> None:
-    """Make a data set known under its name. Raises SpecError if the name is taken."""
+    """Register a data set under its name. Raises SpecError if the name is taken."""
     if source.name in SOURCES:
         raise SpecError(f"data set '{source.name}' is registered twice; rename one of the two")
     SOURCES[source.name] = source
@@ -260,29 +257,29 @@ def _composed(name: str, number: int, document: Document) -> Document:
     for what, texts in cells.items():
         if any(not text.isascii() and SURROGATE.search(text) for text in texts):
             raise DataError(
-                f"data set '{name}', document {number}: '{what}' has half of a surrogate pair, which is no character; "
+                f"data set '{name}', document {number}: '{what}' has half of a surrogate pair, which is not a character; "
                 "write the file again as UTF-8"
             )
     return replace(document, id=composed(document.id), codes=codes, group=composed(document.group))
 
 
 def divide(name: str, documents: Sequence[Document]) -> dict[str, list[Document]]:
-    """The documents of each split. Raises DataError if nothing can be trained or measured on them."""
+    """The documents of each split. Raises DataError for repeated ids, and for a split without documents or codes."""
     id_, times = Counter(document.id for document in documents).most_common(1)[0] if documents else ("", 0)
     if times > 1:
         raise DataError(f"data set '{name}': id {shown(id_)} occurs {times} times; ids must be unique")
     check_codes(name, {code for document in documents for code in document.codes})
-    found = {split: [document for document in documents if document.split == split] for split in SPLITS}
+    by_split = {split: [document for document in documents if document.split == split] for split in SPLITS}
     for split in SPLITS:
-        if not found[split]:
+        if not by_split[split]:
             raise DataError(f"data set '{name}' has no {split} documents; training, validation and test each need some")
-        if not any(document.codes for document in found[split]):
+        if not any(document.codes for document in by_split[split]):
             raise DataError(f"no {split} document of data set '{name}' has a code")
-    return found
+    return by_split
 
 
 def check_codes(name: str, codes: Iterable[str]) -> None:
-    """Raises DataError for codes that read like notes: codes are kept below results, where no note may be."""
+    """Raises DataError for codes that may be notes: codes are stored with results, where no note may be."""
     for code in codes:
         if len(code) > LONGEST_CODE or "\n" in code:
             what = "with a line break" if "\n" in code else f"of {len(code):,} characters"
@@ -293,13 +290,13 @@ def check_codes(name: str, codes: Iterable[str]) -> None:
 
 
 def fetch(url: str, path: Path, sha256: str | None, otherwise: str) -> None:
-    """Download a file. Raises DataError, which ends with what the user can do `otherwise`, also for another checksum."""
+    """Download a file. Raises DataError if that fails or its checksum differs; the message ends with `otherwise`."""
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    known = sha256 and f"sha256:{sha256}"
+    known_hash = sha256 and f"sha256:{sha256}"
     try:
-        pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, progressbar=False)
+        pooch.retrieve(url, known_hash=known_hash, fname=path.name, path=path.parent, progressbar=False)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError: another checksum
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"download of {url} failed: {reason}; try again, or {otherwise}") from None
@@ -307,7 +304,7 @@ def fetch(url: str, path: Path, sha256: str | None, otherwise: str) -> None:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns the system's error about a raw file, `path` or one below it, into a DataError that names the file."""
+    """Turn an OSError about a raw file, `path` or one below it, into a DataError that names the file."""
     try:
         yield
     except FileNotFoundError as error:
@@ -317,13 +314,13 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def read_text(path: Path) -> str:
-    """A file's text, which must be UTF-8. Raises DataError that names file and byte."""
+    """The text of a UTF-8 file. Raises DataError, which names the file and the byte."""
     try:
         with readable(path), regular(path, MOST_TEXT) as file:
-            return file.read().decode("utf-8-sig")  # line ends as they are: characters are counted
+            return file.read().decode("utf-8-sig")  # line ends are not changed, as spans count characters
     except UnicodeDecodeError as error:
         if error.object.startswith(b"PK"):
             raise DataError(
-                f"{path} is an archive or a spreadsheet, not a text; save it as 'CSV UTF-8' and name that file"
+                f"{path} is an archive or a spreadsheet, not a text file; save it as 'CSV UTF-8' and name that file"
             ) from None
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); convert it, or fetch the file again") from None

@@ -1,8 +1,8 @@
-"""Texts -> the subwords of a pretrained encoder, by its own tokeniser: a tokenizer.json, which the tokenizers library reads.
+"""Texts -> the subwords of a pretrained encoder, by its tokenizer.json, which the tokenizers library reads.
 
-Raw text is read as it is, without special tokens and whole; models cut it. The vocabulary is the tokeniser's, in the order
-of its numbers, but for padding and the unknown token, which come first as in every vocabulary here. What a text spells like
-the tokeniser's padding ("[PAD]") is read as an unknown token.
+Raw texts are read whole and without special tokens; models cut them. The vocabulary is the tokeniser's, in the order of its
+numbers, except that padding and the unknown token come first, as in every vocabulary here. Text that reads like the
+tokeniser's padding ("[PAD]") becomes an unknown token.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from icdbench.types import UNKNOWN, IntArray, Report, quiet
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CHUNK = 1 << 20  # characters that are split at once: their tokens take some hundred times as many bytes
+CHUNK = 1 << 20  # characters that are split at once; their tokens take about a hundred times as many bytes
 EXTRA = "pip install 'icdbench[plm]'"
 
 _PADDING, _UNKNOWN = ("[PAD]", "<pad>"), ("[UNK]", "<unk>")  # as tokenisers spell them
-_SURROGATE = re.compile("[\ud800-\udfff]")  # halves of pairs, which are no text
+_SURROGATE = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, which are not characters
 
 
 class Subwords:
-    """A tokeniser: `tokens` is its vocabulary in the suite's order, and `ids` [V] are its own numbers, -1 for none.
+    """A tokeniser: `tokens` is its vocabulary in the suite's order, `ids` [V] its own number of each token, -1 for none.
 
-    Raises DataError for a text that is no tokeniser's, SpecError where the library is missing.
+    `text` is the content of its tokenizer.json. Raises DataError if it is not one, SpecError if the library is missing.
     """
 
     def __init__(self, text: str) -> None:
@@ -49,7 +49,7 @@ class Subwords:
 
     @cached_property
     def _positions(self) -> IntArray:
-        """Where each of the tokeniser's numbers stands among `tokens`."""
+        """The position in `tokens` of each of the tokeniser's numbers."""
         positions = np.full(int(self.ids.max()) + 1, UNKNOWN, np.int32)
         positions[self.ids[UNKNOWN + 1 :]] = np.arange(UNKNOWN + 1, len(self.ids))
         return positions
@@ -63,14 +63,16 @@ class Subwords:
         """The positions in `tokens` of each text's subwords."""
         rows: list[IntArray] = []
         for chunk in in_chunks(texts, CHUNK):
-            found = self._tokenizer.encode_batch_fast([_whole(text) for text in chunk], add_special_tokens=False)
+            found = self._tokenizer.encode_batch_fast(
+                [_without_halves(text) for text in chunk], add_special_tokens=False
+            )
             rows += [self._positions[np.array(each.ids, np.int64)] for each in found]
             report("subwords", len(rows), len(texts))
         return Ragged.of(rows)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each subword stands in the text: its first character, and one past its last; blanks about it left out."""
-        found = self._tokenizer.encode(_whole(text), add_special_tokens=False)
+        """The characters of each subword, without blanks around it: its first character, and one past its last."""
+        found = self._tokenizer.encode(_without_halves(text), add_special_tokens=False)
         return [_without_blanks(text, *span) for span in found.offsets]
 
 
@@ -81,15 +83,15 @@ def _tokenizer(text: str) -> Tokenizer:
         raise SpecError(f"data.tokens=subwords: the tokenizers library is missing; {EXTRA}") from None
     try:
         found = Tokenizer.from_str(text)
-    except Exception as error:  # noqa: BLE001  the library raises nothing more special
+    except Exception as error:  # noqa: BLE001  the library raises no subclass
         raise DataError(f"the tokeniser cannot be read ({' '.join(str(error).split())[:120]})") from None
-    found.no_truncation()  # of what the encoder was once used for
+    found.no_truncation()  # which the encoder's last use may have set
     found.no_padding()
     return found
 
 
 def _unknown_names(text: str) -> Iterator[str]:
-    """What the unknown token may be called; of a model that numbers it, as sentencepiece does, by its number."""
+    """The possible names of the unknown token, first those that the tokenizer.json gives by name or, as sentencepiece, number."""
     model: Mapping[str, Any] = json.loads(text).get("model", {})
     if isinstance(name := model.get("unk_token"), str):
         yield name
@@ -98,7 +100,7 @@ def _unknown_names(text: str) -> Iterator[str]:
     yield from _UNKNOWN
 
 
-def _whole(text: str) -> str:
+def _without_halves(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 

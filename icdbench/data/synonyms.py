@@ -1,7 +1,7 @@
-"""A user's own names of codes (`data.synonyms`): a CSV or TSV file with columns code and synonym, a name a line.
+"""A user's own names of codes (`data.synonyms`): a CSV or TSV file with columns code and synonym, one name a line.
 
-They stand after a code's title and before its inclusion terms, wherever names are read (`data.code_terms`). A run knows the
-file by what it says (`synonyms-…`), never by its path; the cache keeps that, readable by its owner alone, so the file may go.
+`by_content` reads the file, `of_codes` returns the names of a data set's codes. A run stores the file's content as
+`synonyms-…` and a hash, never its path; the content is kept in the cache, so the file is not needed again.
 """
 
 from __future__ import annotations
@@ -30,46 +30,47 @@ Synonyms = Mapping[str, Sequence[str]]  # of each code, each once, in the order 
 
 
 def by_content(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes of data settings with a file of synonyms by its content. Raises SpecError, DataError."""
+    """Changes of data settings, with a file of synonyms replaced by the name of its content. Raises SpecError, DataError."""
     given = str(changes.get("synonyms") or "")
     if not given or BY_CONTENT.fullmatch(given):
         return dict(changes)
     path = Path(given).expanduser()
     if not path.is_file():
-        raise SpecError(f"data.synonyms='{given}' is no file; give a CSV file with columns {' and '.join(COLUMNS)}")
-    found = _read(path)
-    name = f"synonyms-{hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]}"
-    cached(_entry(name), lambda: found, _save, _load)
+        raise SpecError(f"data.synonyms='{given}' is not a file; give a CSV file with columns {' and '.join(COLUMNS)}")
+    synonyms = _read(path)
+    name = f"synonyms-{hashlib.sha256(json.dumps(synonyms).encode()).hexdigest()[:16]}"
+    cached(_entry(name), lambda: synonyms, _save, _load)
     return {**changes, "synonyms": name}
 
 
 def of_codes(name: str, codes: Sequence[str]) -> tuple[Synonyms, list[str]]:
-    """The synonyms of a data set's codes, and what a user should know of them: how many are of other codes.
+    """The synonyms of a data set's codes, and a notice if the file has synonyms of other codes.
 
-    Codes that differ in dots or case alone are the same. Raises SpecError if the cache has lost the file, DataError if no
-    code of it is among the data set's.
+    Codes that differ only in dots or case are the same code. Raises SpecError if the cache has lost the file, DataError if
+    the file has none of the data set's codes.
     """
     if not name:
         return {}, []
-    given = kept(_entry(name), _load)
-    if given is None:
-        raise SpecError(f"{name} is no longer in the cache; give data.synonyms its file, as when it was first used")
-    spelled = {code: code for code in set(codes) & given.keys()} | respelled(given, codes)
+    synonyms = kept(_entry(name), _load)
+    if synonyms is None:
+        raise SpecError(f"{name} is no longer in the cache; name the file of synonyms again with data.synonyms")
+    spelling = {code: code for code in set(codes) & synonyms.keys()} | respelled(synonyms, codes)
     found: dict[str, list[str]] = {}
-    for code, names in given.items():
-        if code in spelled:
-            found.setdefault(spelled[code], []).extend(names)
+    for code, names in synonyms.items():
+        if code in spelling:
+            found.setdefault(spelling[code], []).extend(names)
     if not found:
         raise DataError(
-            f"data.synonyms: none of its {len(given):,} codes, such as {shown(next(iter(given)))}, is among the "
+            f"data.synonyms: none of its {len(synonyms):,} codes, such as {shown(next(iter(synonyms)))}, is among the "
             f"{len(codes):,} codes that can be predicted, such as {shown(codes[0])}; give synonyms of these"
         )
-    outside = len(given) - len(spelled)
-    said = f"data.synonyms: {outside:,} of its {len(given):,} codes are not among those that can be predicted, and not read"
-    return found, [said] if outside else []
+    ignored = len(synonyms) - len(spelling)
+    notice = f"data.synonyms: {ignored:,} of its {len(synonyms):,} codes are ignored, as they cannot be predicted"
+    return found, [notice] if ignored else []
 
 
 def _read(path: Path) -> dict[str, list[str]]:
+    """The synonyms of each code. Raises DataError, which names the line."""
     rows = code_list.rows(path)
     header = [cell.strip().casefold() for cell in rows[0][1]] if rows else []
     if missing := [column for column in COLUMNS if column not in header]:
@@ -83,7 +84,9 @@ def _read(path: Path) -> dict[str, list[str]]:
         cells = [row[at].strip() if at < len(row) else "" for at in (at_code, at_synonym)]
         for column, cell, most in zip(COLUMNS, cells, (LONGEST_CODE, LONGEST), strict=True):
             if not 0 < len(cell) <= most:
-                raise DataError(f"{path}, line {number}: {shown(cell)} is no {column}; it has 1 to {most} characters")
+                raise DataError(
+                    f"{path}, line {number}: {shown(cell)} is not a {column}; a {column} has 1 to {most} characters"
+                )
         found.setdefault(composed(cells[0]), {})[composed(cells[1])] = None
     if not found:
         raise DataError(f"{path} has no synonyms; give a code and a synonym a line")
@@ -94,9 +97,9 @@ def _entry(name: str) -> Path:
     return cache_root() / "synonyms" / name.partition("-")[2]
 
 
-def _save(found: Synonyms, place: Path) -> None:
-    (place / FILE).write_text(json.dumps(found), encoding="utf-8")
+def _save(synonyms: Synonyms, folder: Path) -> None:
+    (folder / FILE).write_text(json.dumps(synonyms), encoding="utf-8")
 
 
-def _load(place: Path) -> dict[str, list[str]]:
-    return {str(code): list(map(str, names)) for code, names in read_json(place / FILE).items()}
+def _load(folder: Path) -> dict[str, list[str]]:
+    return {str(code): list(map(str, names)) for code, names in read_json(folder / FILE).items()}

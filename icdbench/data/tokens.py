@@ -1,8 +1,7 @@
-"""Texts -> words as flat integer arrays: the work is done in compiled code, a chunk of texts at a time.
+"""Texts -> words as flat integer arrays. `tokenize` defines tokens in plain Python; `Lexicon` does the same fast.
 
-`tokenize` says in plain Python what a token is; `Lexicon.read` gives the same for millions of words. It turns every
-character that belongs to no word into a space, splits and numbers the words with Arrow, and asks Python's own `lower` and
-`isnumeric` once for each distinct word, so that both agree on every character of Unicode.
+`Lexicon.read` replaces every character outside words by a space, splits and numbers the words with Arrow, a chunk of texts
+at a time, and calls Python's `lower` and `isnumeric` once for each distinct word, so that both ways agree on all of Unicode.
 
 Both compose a text first (Unicode's normal form C), so that a word is the same however its accents are stored.
 """
@@ -28,7 +27,7 @@ from icdbench.types import SENTENCE_END, IntArray, Report, composed, quiet
 
 CHUNK = 8 << 20  # characters that are split at once
 BLOCK = 1 << 22  # words that are counted at once
-THREADS = 2  # more gain nothing: one lock is held half of the time
+THREADS = 2  # more threads gain nothing, as a lock is held half of the time
 
 ABBREVIATIONS = "abd approx aprox cf dcho dr dra dx eg fx hx ie izq mr mrs ms pt pts px resp sr sra sx tx vs wt"
 _FULL_STOP = r"\.(?<![\s.][^\W\d_]\.)" + "".join(rf"(?<!\b(?i:{word})\.)" for word in ABBREVIATIONS.split())
@@ -48,50 +47,52 @@ _DROPPED: dict[str, Callable[[str], bool]] = {
     "ascii": str.isnumeric,
     "sentences": str.isnumeric,
 }
-_END = "\0"  # belongs to no word, so it can stand between texts
-_OF_TEXT, _NO_WORD = -2, -1
+_TEXT_END = "\0"  # outside words, so it can stand between texts
+_END_NUMBER, _NOT_A_WORD = -2, -1
 
 
 def tokenize(text: str, rule: Rule = "not-numeric") -> list[str]:
-    """The tokens of a text, composed.
+    """The tokens of a text, composed. Rules:
 
-    "not-numeric": runs of word characters (Unicode `\\w+`), those that are wholly numeric (`str.isnumeric`) dropped, the
-    rest in lower case, as CAML's preparation does. "some-letter": the same, but tokens without any letter are dropped, as
-    the JLAN paper writes. "ascii": of the text in lower case, runs of a–z and 0–9, numbers dropped (Edin et al. 2023).
-    "sentences": as "not-numeric", and "." where a sentence with words ends: at one of .!?; before white space, but for a full
-    stop after one of ABBREVIATIONS or a single letter; at the end of a line, unless it ends in a colon or the next goes on
-    with a small letter (a–z, ß–ÿ); at the end of the text.
+    - "not-numeric", as CAML's preparation: runs of word characters (Unicode `\\w+`) in lower case, without those that are
+      numeric (`str.isnumeric`).
+    - "some-letter", as the JLAN paper writes: the same, without tokens that have no letter.
+    - "ascii" (Edin et al. 2023): runs of a–z and 0–9 in the text in lower case, without numbers.
+    - "sentences": as "not-numeric", and "." at the end of each sentence that has words. A sentence ends at one of .!?;
+      before white space, but not at a full stop after one of ABBREVIATIONS or a single letter; at the end of a line, unless
+      that ends in a colon or the next one begins with a small letter (a–z, ß–ÿ); and at the end of the text.
     """
-    return [SENTENCE_END if match.lastgroup else match[0].lower() for match in _found(_as_read(text, rule), rule)]
+    return [SENTENCE_END if match.lastgroup else match[0].lower() for match in _matches(_normalized(text, rule), rule)]
 
 
 def spans(text: str, rule: Rule = "not-numeric") -> list[tuple[int, int]]:
-    """Where each token of `tokenize` stands in the text as it was given: its first character, and one past its last."""
-    read = _as_read(text, rule)
-    found = [match.span() for match in _found(read, rule)]
-    if read == text or (len(read) == len(text) and composed(text) == text):
+    """Where each token of `tokenize` stands in the original text: its first character, and one past its last."""
+    normalized = _normalized(text, rule)
+    found = [match.span() for match in _matches(normalized, rule)]
+    if normalized == text or (len(normalized) == len(text) and composed(text) == text):
         return found
-    places = _places(text, rule)
-    return [(places[start][0] if start < len(places) else len(text), places[end - 1][1]) for start, end in found]
+    origins = _origins(text, rule)
+    return [(origins[start][0] if start < len(origins) else len(text), origins[end - 1][1]) for start, end in found]
 
 
-def _found(read: str, rule: Rule) -> Iterator[re.Match[str]]:
+def _matches(normalized: str, rule: Rule) -> Iterator[re.Match[str]]:
+    """The words, and the ends of those sentences that have words."""
     dropped, words_before = _DROPPED[rule], False
-    for match in _WORDS[rule].finditer(read):
+    for match in _WORDS[rule].finditer(normalized):
         if words_before if match.lastgroup else not dropped(match[0]):
             yield match
             words_before = not match.lastgroup
 
 
-def _as_read(text: str, rule: Rule) -> str:
-    whole = composed(text)
-    return whole.lower() if rule == "ascii" else whole
+def _normalized(text: str, rule: Rule) -> str:
+    """The text as the rule reads it: composed, and for "ascii" in lower case."""
+    return composed(text).lower() if rule == "ascii" else composed(text)
 
 
-def _places(text: str, rule: Rule) -> list[tuple[int, int]]:
-    """For each character of what is read, the characters of the text that it comes from: the first, and one past the last."""
-    whole = composed(text) == text
-    starts = [at for at, character in enumerate(text) if whole or not at or character not in _joining()]
+def _origins(text: str, rule: Rule) -> list[tuple[int, int]]:
+    """For each character of the normalized text, the span of the original text that it comes from."""
+    is_composed = composed(text) == text
+    starts = [at for at, character in enumerate(text) if is_composed or not at or character not in _combining()]
     found = []
     for start, end in pairwise([*starts, len(text)]):
         for character in composed(text[start:end]):
@@ -101,7 +102,7 @@ def _places(text: str, rule: Rule) -> list[tuple[int, int]]:
 
 
 @lru_cache
-def _joining() -> frozenset[str]:
+def _combining() -> frozenset[str]:
     """The characters that composing may join to the one before them, or reorder."""
     parts = {character: unicodedata.normalize("NFD", character) for character in map(chr, range(sys.maxunicode + 1))}
     pairs = (unicodedata.decomposition(character).split() for character in parts)
@@ -120,7 +121,7 @@ class Ragged(NamedTuple):
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int] | IntArray]) -> Self:
-        """The rows one after another."""
+        """The rows concatenated."""
         values = [np.zeros(0, np.int32), *(np.asarray(row, np.int32) for row in rows)]
         lengths = np.array([0, *map(len, rows)], np.int64)
         return cls(np.concatenate(values), np.cumsum(lengths))
@@ -142,22 +143,22 @@ class Lexicon:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self._numbers: dict[str, int] = {}  # of words in lower case
-        self._seen: dict[str, int] = {_END: _OF_TEXT, "": _NO_WORD}  # the same of words as they are written
+        self._numbers: dict[str, int] = {}  # by word in lower case
+        self._seen: dict[str, int] = {_TEXT_END: _END_NUMBER, "": _NOT_A_WORD}  # by word as written
 
     @property
     def words(self) -> list[str]:
         return list(self._numbers)
 
     def read(self, texts: Sequence[str], report: Report = quiet) -> Ragged:
-        """The numbers of each text's words."""
+        """The numbers of each text's words; new words are added."""
         parts: list[IntArray] = []
         lengths: list[IntArray] = []
         chunks = list(in_chunks(texts, CHUNK))
         with ThreadPoolExecutor(THREADS) as pool:
-            for done, (places, distinct) in enumerate(pool.map(self._split, chunks), start=1):
-                numbers = self._number(distinct)[places]
-                ends = np.flatnonzero(numbers == _OF_TEXT)
+            for done, (indices, distinct) in enumerate(pool.map(self._split, chunks), start=1):
+                numbers = self._number(distinct)[indices]
+                ends = np.flatnonzero(numbers == _END_NUMBER)
                 words = numbers >= 0
                 lengths.append(np.add.reduceat(words, np.concatenate([[0], ends]), dtype=np.int64))
                 parts.append(numbers[words])
@@ -166,26 +167,26 @@ class Lexicon:
         return Ragged(np.concatenate([np.zeros(0, np.int32), *parts]), offsets)
 
     def _split(self, texts: Sequence[str]) -> tuple[IntArray, list[str]]:
-        """The pieces of the texts with an _END between any two texts: places in a list of distinct pieces, and the list."""
-        spaced = f" {_END} ".join(_spaced(text, self.rule) for text in texts)
+        """The pieces of the texts, with _TEXT_END between texts, as indices of distinct pieces, and the distinct pieces."""
+        spaced = f" {_TEXT_END} ".join(_spaced(text, self.rule) for text in texts)
         pieces = pc.ascii_split_whitespace(pa.array([spaced])).flatten().dictionary_encode()
         return pieces.indices.to_numpy(), pieces.dictionary.to_pylist()
 
     def _number(self, distinct: Sequence[str]) -> IntArray:
-        """The number of each piece, new words included; negative for what is no word."""
+        """The number of each piece, new words included; negative for pieces that are not words."""
         seen, numbers, dropped = self._seen, self._numbers, _DROPPED[self.rule]
         result = np.empty(len(distinct), np.int32)
-        for place, piece in enumerate(distinct):
+        for index, piece in enumerate(distinct):
             number = seen.get(piece)
             if number is None:
-                number = _NO_WORD if dropped(piece) else numbers.setdefault(piece.lower(), len(numbers))
+                number = _NOT_A_WORD if dropped(piece) else numbers.setdefault(piece.lower(), len(numbers))
                 seen[piece] = number
-            result[place] = number
+            result[index] = number
         return result
 
 
 def document_counts(numbers: IntArray, offsets: IntArray, num_words: int) -> IntArray:
-    """In how many texts each word is [num_words]; counted a block of texts at a time, to bound the memory."""
+    """The number of texts that have each word [num_words]; counted a block of texts at a time, to bound the memory."""
     counts = np.zeros(num_words, np.int64)
     start = 0
     while start < len(offsets) - 1:
@@ -203,7 +204,7 @@ def document_counts(numbers: IntArray, offsets: IntArray, num_words: int) -> Int
 
 
 def in_chunks(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
-    """Texts in order, at least one and about so many characters at a time."""
+    """The texts in lists of about that many characters, at least one text each."""
     chunk: list[str] = []
     size = 0
     for text in texts:
@@ -217,17 +218,17 @@ def in_chunks(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
 
 
 def _spaced(text: str, rule: Rule) -> str:
-    """The text with a space for every character that belongs to no word; with SENTENCE_END where a sentence ends, if that counts."""
-    lowered = _as_read(text, rule)
-    if lowered.isascii():
-        spaced = lowered.translate(_ascii_table(rule))
+    """The text with a space for every character outside words; with rule "sentences" also SENTENCE_END where one ends."""
+    normalized = _normalized(text, rule)
+    if normalized.isascii():
+        spaced = normalized.translate(_ascii_table(rule))
     else:
-        characters = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)
+        characters = np.frombuffer(normalized.encode("utf-32-le", "surrogatepass"), np.uint32)
         kept = np.where(_in_words(rule)[characters], characters, ord(" ")).astype(np.uint32)
         spaced = kept.tobytes().decode("utf-32-le")
     if rule != "sentences":
         return spaced
-    ends = [0, *(match.start() for match in _SENTENCE_ENDS.finditer(lowered))]
+    ends = [0, *(match.start() for match in _SENTENCE_ENDS.finditer(normalized))]
     sentences = (spaced[start:end] for start, end in pairwise(ends))
     return "".join(f"{each} {SENTENCE_END} " for each in sentences if not all(map(str.isnumeric, each.split())))
 
@@ -239,7 +240,7 @@ def _ascii_table(rule: Rule) -> str:
 
 @lru_cache
 def _in_words(rule: Rule) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether each character of Unicode belongs to words, that is whether it matches `\\w`."""
+    """Whether each character of Unicode belongs to words, that is, matches `\\w` (for "ascii" also only ASCII, without `_`)."""
     ends = 0x80 if rule == "ascii" else 0x110000
     found = np.zeros(0x110000, np.bool_)
     found[:ends] = np.fromiter(map(str.isalnum, map(chr, range(ends))), np.bool_, ends)

@@ -1,14 +1,15 @@
-"""Initial word vectors: word2vec by gensim (CBOW, window 5, min_count 0, 5 epochs), rows scaled to length one.
+"""Initial word vectors: `word_vectors` trains them by gensim's word2vec, or reads a user's file (icdbench.data.own_vectors).
 
-CAML's preparation trains on all discharge notes, test included; here the training split alone, or with the unlabelled
-background texts, unless `data.embedding_corpus` is "all". Words outside the vocabulary are read as the unknown token,
-which so gets a trained vector where the original draws a random one. Row 0 (padding) is zero. Runs of all seeds share the
-vectors of a data set, so a spread over seeds does not contain theirs, unless `data.vectors_per_seed` trains them anew for
-each seed. A user's own file takes their place where `data.embeddings` names one (icdbench.data.own_vectors).
+Training is CBOW with window 5, min_count 0 and 5 epochs; vectors are scaled to length one, and row 0 (padding) is zero.
+CAML's preparation trains on all discharge notes, test notes included. Here it is the training split, with the unlabelled
+background texts if `data.embedding_corpus` says so, and all texts only if it is "all". Words outside the vocabulary are
+read as the unknown token, so that token gets a trained vector where the original draws a random one. Runs of all seeds
+share the vectors of a data set, so a spread over seeds does not include theirs, unless `data.vectors_per_seed` trains them
+anew for each seed.
 
-Up to REPEATABLE words are read by one worker, and the same corpus always gives the same bytes. More are read by a worker
-per core: then the vectors depend a little on the threads' timing, and only the cache makes runs share them. Its file
-training.json says which it was.
+A corpus of up to REPEATABLE words is read by one worker and always gives the same bytes. A larger one is read by a worker
+per core, whose timing changes the vectors a little: then only the cache makes runs share them. training.json in the cache
+tells the number of workers.
 """
 
 from __future__ import annotations
@@ -36,53 +37,52 @@ FACTS = "training.json"
 WHAT = "word vectors"
 EPOCHS = 5
 LONGEST_SENTENCE = 10_000  # words; gensim ignores those that follow
-REPEATABLE = 20_000_000  # words; one worker takes minutes
+REPEATABLE = 20_000_000  # words; one worker takes minutes for them
 MOST_WORKERS = 8  # gensim hands out sentences under Python's lock; more workers would only wait for it
 STEP = 1_000_000  # words between two reports
 
-Trained = tuple[FloatArray, dict[str, float]]  # vectors, and how they were made
+Vectors = tuple[FloatArray, dict[str, float]]  # and facts about how they were made
 
 
 def word_vectors(
     corpus: Corpus, data: DataSpec, width: int, report: Report = quiet, file: Path | None = None, seed: int = 1
 ) -> FloatArray:
-    """Vectors [V, width] for the vocabulary, float32, from the cache if it has them; else trained, or of one's own `file`.
+    """Vectors [V, width] for the vocabulary, float32: from the cache, else trained or read from the user's `file`.
 
-    `seed` is that of the run, and counts only with `data.vectors_per_seed`.
-
-    `report` hears of training only, in words over all epochs, and from another thread than the caller's. Raises SpecError;
-    DataError for a file that cannot be read, or that is no longer the one that `data.embeddings` says.
+    `seed` is that of the run, and counts only with `data.vectors_per_seed`. `report` is told of training only, in words over
+    all epochs, and from another thread. Raises SpecError; DataError for a file that cannot be read, or whose content is not
+    what `data.embeddings` says.
     """
 
-    def build() -> Trained:
-        return (
-            _read(file, corpus, data, width) if is_own(data) else _train(corpus, data, width, report, _seed(data, seed))
-        )
+    def build() -> Vectors:
+        if is_own(data):
+            return _read(file, corpus, data, width)
+        return _train(corpus, data, width, report, _seed(data, seed))
 
     return cached(_folder(corpus, data, width, seed), build, _save, _load)[0]
 
 
 def is_own(data: DataSpec) -> bool:
-    """Whether the word vectors are those of a user's own file."""
+    """Whether the word vectors come from a user's own file."""
     return data.embeddings not in EMBEDDINGS
 
 
 def own_file(changes: Mapping[str, Any]) -> Path | None:
-    """The file of word vectors that a user's changes name; None for word2vec and random."""
+    """The file of word vectors that a user's changes of settings name; None for word2vec and random."""
     value = changes.get("data.embeddings")
     return None if value is None or value in EMBEDDINGS else Path(str(value))
 
 
 def by_content(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A user's changes to the data settings, with a file of word vectors by its content. Raises SpecError, DataError."""
+    """Changes of data settings, with a file of word vectors replaced by the name of its content. Raises SpecError, DataError."""
     file = own_file({"data.embeddings": changes.get("embeddings")})
     return {**changes, "embeddings": own_vectors.by_content(file)} if file else dict(changes)
 
 
 def notices(corpus: Corpus, data: DataSpec, width: int | None, model: str, file: Path | None) -> list[str]:
-    """How much word vectors of one's own file cover. They are read here, before anything is trained.
+    """A line about how much the user's file of word vectors covers. It is read here, before anything is trained.
 
-    Raises SpecError if the model's have another width; DataError for a file that cannot be read.
+    Raises SpecError if the model needs another width; DataError for a file that cannot be read.
     """
     if not (width and is_own(data) and file):
         return []
@@ -92,17 +92,16 @@ def notices(corpus: Corpus, data: DataSpec, width: int | None, model: str, file:
 
 
 def coverage(facts: Mapping[str, float], file: Path | None) -> list[str]:
-    """How much of the vocabulary one's own file covers, in a line; none where vectors were trained."""
+    """A line about how much of the vocabulary the user's file covers; none where vectors were trained."""
     if file is None or "known_words" not in facts:
         return []
     words = 100 * facts["known_words"] / max(1, facts["vocabulary"])
     tokens = 100 * facts["known_tokens"] / max(1, facts["tokens"])
     share = f"{facts['known_words']:,.0f} of the {facts['vocabulary']:,.0f} words of the vocabulary ({words:.1f} %)"
-    line = f"word vectors of {file.name}: {share}, {tokens:.1f} % of the training tokens; the others start at random"
-    return [line]
+    return [f"word vectors of {file.name}: {share}, {tokens:.1f} % of the training tokens; the others start at random"]
 
 
-def _read(file: Path | None, corpus: Corpus, data: DataSpec, width: int) -> Trained:
+def _read(file: Path | None, corpus: Corpus, data: DataSpec, width: int) -> Vectors:
     if file is None or own_vectors.by_content(file) != data.embeddings:
         where = file or "the file of word vectors"
         raise DataError(
@@ -110,8 +109,12 @@ def _read(file: Path | None, corpus: Corpus, data: DataSpec, width: int) -> Trai
         )
     vectors, facts = own_vectors.read(file, corpus, width)
     if data.unit_vectors:
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
+        _scale_to_unit_length(vectors)
     return vectors, facts
+
+
+def _scale_to_unit_length(vectors: FloatArray) -> None:
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
 
 
 def training(corpus: Corpus, data: DataSpec, width: int, seed: int = 1) -> dict[str, float]:
@@ -132,17 +135,17 @@ def _folder(corpus: Corpus, data: DataSpec, width: int, seed: int) -> Path:
     return cache_root() / "vectors" / f"{corpus.name}-{corpus.key}-{source}-{width}-{kind}-{made_by}"
 
 
-def _save(trained: Trained, folder: Path) -> None:
-    vectors, facts = trained
+def _save(built: Vectors, folder: Path) -> None:
+    vectors, facts = built
     np.save(folder / "vectors.npy", vectors, allow_pickle=False)
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _load(folder: Path) -> Trained:
+def _load(folder: Path) -> Vectors:
     with regular(folder / "vectors.npy") as file:
         vectors = np.load(file, allow_pickle=False)
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not np.isfinite(vectors).all():
-        raise ValueError("its vectors are none")
+        raise ValueError("its array is not one of vectors")
     return vectors, _facts(folder)
 
 
@@ -157,10 +160,10 @@ def _facts(folder: Path) -> dict[str, float]:
 
 
 class _Sentences:
-    """Documents as lists of words, which gensim passes over once per epoch. A word is its token's index as text.
+    """Documents as lists of words, which gensim iterates over once per epoch. A word is its token's index as text.
 
-    Only the lists that gensim is just reading exist, and their words are shared, not made anew, which makes it fast.
-    Documents longer than gensim can read come in pieces.
+    For speed, lists are made only when gensim reads them, and they share the words' strings. Documents longer than gensim
+    can read come in pieces.
     """
 
     def __init__(self, parts: list[Encoded], words: list[str], report: Report = quiet) -> None:
@@ -181,7 +184,7 @@ class _Sentences:
                     self._count(len(sentence))
 
     def _count(self, words: int) -> None:
-        """Reports, now and then. gensim waits for ever for a thread of its own that fails, so a failure is kept."""
+        """Report progress now and then. An error is kept, as gensim would wait for ever for its thread that failed."""
         before, self.done = self.done, self.done + words
         if before // STEP < self.done // STEP and self.done < self.total:
             try:
@@ -190,7 +193,7 @@ class _Sentences:
                 self.failure = error
 
 
-def _train(corpus: Corpus, data: DataSpec, width: int, report: Report, seed: int) -> Trained:
+def _train(corpus: Corpus, data: DataSpec, width: int, report: Report, seed: int) -> Vectors:
     from gensim.models import Word2Vec
 
     logging.getLogger("gensim").setLevel(logging.WARNING)
@@ -214,7 +217,7 @@ def _train(corpus: Corpus, data: DataSpec, width: int, report: Report, seed: int
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[np.array(model.wv.index_to_key, dtype=np.int64)] = model.wv.vectors
     if data.unit_vectors:
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12
+        _scale_to_unit_length(vectors)
     vectors[PADDING] = 0
     seconds = round(time.monotonic() - begun, 3)
     return vectors, {"words": sentences.total // EPOCHS, "epochs": EPOCHS, "workers": workers, "seconds": seconds}

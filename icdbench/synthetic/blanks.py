@@ -1,6 +1,6 @@
-"""The words that fill the blanks of templates in the notes of the synthetic MIMIC-III tables: `{drug}`, `{date}`, `{side}`.
+"""Words for the blanks of templates, such as `{drug}`, `{date}` and `{side}`, in the notes of the synthetic MIMIC-III tables.
 
-`Blanks` draws a word whenever a template asks for one; some names and drugs are made up, as rare as most of MIMIC-III's words.
+`Blanks` draws a word for each blank. Some names and drugs are made up and rare, as most of MIMIC-III's words are.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from functools import partial
 from icdbench.synthetic.dice import Dice
 from icdbench.synthetic.language import COMMON_DRUGS, capitalized, table
 
-COINED = 0.12  # how often a name, drug or the like is made up, as brands and misspellings look to one who counts words
-# Made-up words of each kind.
+COINED = (
+    0.12  # share of names, drugs and the like that are made up; in word counts they look like brands and misspellings
+)
+# The number of made-up words of each kind.
 COINAGES = {"name": 40_000, "town": 25_000, "drug": 30_000, "brand": 25_000, "organism": 20_000, "device": 20_000}
 USUAL_DOSES = (5, 10, 20, 25, 40, 50, 100, 250, 500)
 
 
 def coin_word(kind: str, number: int) -> str:
-    """The made-up word of that number; different numbers below a kind's COINAGES give different words."""
+    """The made-up word of that number; numbers below the kind's COINAGES give different words."""
     words = table("words")
     vowels = words["vowels"]
     linking = [*vowels[:4], *[""] * len(vowels[4:])]  # not every ending needs a vowel before it
@@ -37,7 +39,7 @@ def dashed(day: date) -> str:
 
 
 class Blanks(dict[str, str]):
-    """The words of one document by the name of their blank: the patient's pronouns, or drawn anew each time.
+    """The words of one document by the name of their blank: the patient's pronouns, and words that are drawn each time.
 
     A name with a capital (`{Drug}`) gives a word with a capital.
     """

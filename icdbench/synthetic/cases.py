@@ -1,7 +1,7 @@
-"""Who is admitted in the synthetic MIMIC-III tables: a patient, a topic (the reason for admission), and the codes.
+"""The admissions of the synthetic MIMIC-III tables: `draw_case` draws a patient, a topic (the reason for admission) and codes.
 
-An admission's codes are drawn from the topic's frequent ones, from what any patient may have, and from a long tail of the
-topic's chapters. Frequencies were set by hand to resemble published counts of MIMIC-III (Johnson et al. 2016,
+An admission's codes are the topic's frequent ones, codes that any patient may have, and a long tail from the topic's
+chapters. Frequencies were set by hand to resemble published counts of MIMIC-III (Johnson et al. 2016,
 https://doi.org/10.1038/sdata.2016.35; Mullenbach et al. 2018, https://aclanthology.org/N18-1100): about 11 diagnoses and 4
 procedures per admission, about 9,000 codes of which half occur fewer than ten times.
 """
@@ -23,9 +23,9 @@ DIAGNOSES, PROCEDURES = 7000, 2060  # codes that can occur; at MIMIC-III's size 
 MOST_DIAGNOSES, MOST_PROCEDURES = 39, 40  # per admission, MIMIC-III's maxima
 DIAGNOSIS_SCALE, PROCEDURE_SCALE = 3.55, 2.3  # of gamma distributions (shapes 3 and 2) of codes per admission
 OFFSET, EXPONENT = 60.0, 1.2  # weight of the tail's code of rank r: (r + OFFSET) ** -EXPONENT
-FROM_OWN_CHAPTERS = 0.75  # how often a code of the tail is of the topic's chapters
-SAME_TOPIC = 0.6  # how often a patient comes back for the same topic
-# Both are in the vocabulary of any synthetic hospital: diagnosis 443.9 and procedure 44.39 have the same digits.
+FROM_OWN_CHAPTERS = 0.75  # share of the tail's codes that are of the topic's chapters
+SAME_TOPIC = 0.6  # probability that a patient comes back for the same topic
+# Codes that can always occur: this diagnosis and this procedure have the same digits.
 ALWAYS = ("44.39", "443.9")
 ONLY_WOMEN = ("614-629", "630-676", "V22-V28", "65-75")  # categories of diagnoses, first digits of procedures
 ONLY_MEN = ("600-608", "60-64")
@@ -134,7 +134,7 @@ class Case:
 
 
 def draw_case(patient: Dice, dice: Dice) -> Case:
-    """Draw what stays the same from admission to admission by the patient's dice, and the rest by the other dice."""
+    """A case; `patient` draws what stays the same over a patient's admissions, `dice` the rest."""
     woman, age, usual = (
         patient.luck(0.44),
         patient.number(19, 88),

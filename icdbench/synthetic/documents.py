@@ -40,8 +40,8 @@ SIZES = {"train": 600, "validation": 120, "test": 160}
 SPLIT_OF = tuple(split for split, size in SIZES.items() for _ in range(size))
 MOST_CODES = 9
 DISTRACTORS = 4, 7  # per document; those that contradict its codes are left out
-IMPLIED = 0.2  # how often a code that has signs is implied, not named
-BREAST_CANCER = frozenset({"174.9", "V10.3"})  # its patients are women here
+IMPLIED = 0.2  # probability that a code with signs is implied instead of named
+BREAST_CANCER = frozenset({"174.9", "V10.3"})  # only women have it here
 LISTS = frozenset({"procedures", "pmh", "meds", "diagnoses"})  # sections of items; the others have sentences
 
 
@@ -55,7 +55,8 @@ def topics() -> Mapping[str, Mapping[str, float]]:
 class Mention:
     """A code, the status in which it is mentioned, and the phrase that mentions it (the evidence).
 
-    A `stated` or `implied` code (by a finding or a drug) holds for the patient now; `negated`, `family` and `history` do not.
+    A `stated` code, or one `implied` by a finding or a drug, holds for the patient now; `negated`, `family` and `history`
+    codes do not.
     """
 
     code: str

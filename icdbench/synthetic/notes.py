@@ -22,14 +22,14 @@ from icdbench.synthetic.cases import Case, category, codes_in_use
 from icdbench.synthetic.dice import Dice
 from icdbench.synthetic.language import BECOMES, capitalized, code_kind, excluded_by, icd9_title, paraphrase, table
 
-SILENT, IMPLIED = 0.10, 0.15  # how often a code is not mentioned, or only by a sign or a drug
-AGAIN = 0.45  # how often a named code is named once more, and then once more
-LISTED = 0.4  # how often a named code stands in the list of diagnoses too
-MISSPELT = 0.04  # of mentions and of sentences
-WIDTH = 78  # letters of a line
+SILENT, IMPLIED = 0.10, 0.15  # shares of codes that are not mentioned, or only by a sign or a drug
+AGAIN = 0.45  # probability that a named code is named a second time, and then a third time
+LISTED = 0.4  # probability that a named code is also in the list of diagnoses
+MISSPELT = 0.04  # share of mentions and of sentences with a typing error
+WIDTH = 78  # characters of a line
 TOKENS, SPREAD = 1540, 0.47  # median length of a summary, and the standard deviation of its logarithm
-SHORT = 0.006  # how often a summary is a few lines
-# How often text that mentions no code goes to each section: groups of lines per thousand.
+SHORT = 0.006  # share of summaries of a few lines
+# How text that mentions no code is distributed over the sections: groups of lines per thousand.
 FILLING: Mapping[str, float] = {
     "labs": 190, "course": 330, "meds": 130, "exam": 60, "imaging": 90, "micro": 30, "instructions": 70, "followup": 25,
     "hpi": 90, "homemeds": 60, "social": 15,

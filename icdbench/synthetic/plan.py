@@ -1,4 +1,4 @@
-"""What is decided before any synthetic MIMIC-III table is written: who is admitted when, what is written, and the splits."""
+"""The plan of synthetic MIMIC-III tables: who is admitted when, which notes are written (`make_plan`), and the splits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATIENT, CASE, TEXT, ROWS, NOISE, ORDER, PLAN, NOTES, SPLITS = range(9)
 
 @dataclass(frozen=True)
 class TablesSpec:
-    """What tables to make; decides every byte."""
+    """The arguments of the generator, which decide every byte of the tables."""
 
     admissions: int  # with a discharge summary
     seed: int
@@ -69,7 +69,7 @@ class Plan:
 
 @lru_cache(maxsize=1)
 def make_plan(spec: TablesSpec) -> Plan:
-    """The plan; summaries are left out evenly, so that admission i is the same however many there are."""
+    """The plan. Admissions without a summary are spread evenly, so admission i is the same however many there are."""
     lacking = ALL_ADMISSIONS - WITH_SUMMARY
     likely = range(spec.admissions, spec.admissions * 5 // 4 + 2)
     total = max(n for n in likely if n - n * lacking // ALL_ADMISSIONS == spec.admissions)

@@ -19,15 +19,16 @@ from icdbench.synthetic.dice import Dice, random_stream
 from icdbench.synthetic.language import MAN, table
 from icdbench.synthetic.plan import CASE, NOISE, NOTES, ORDER, PATIENT, ROWS, TEXT, Plan, TablesSpec, make_plan
 
-CHUNK, NOTES_CHUNK = 128, 2_000  # admissions and other notes per task; workers share tasks, so neither may change
+CHUNK, NOTES_CHUNK = 128, 2_000  # admissions and other notes per task; the tables' bytes depend on both
 LEVEL = 3  # of gzip
-CODELESS, REPEATED, EMPTY, SPLIT = 0.003, 0.02, 0.005, 0.03  # no code row; a row twice; a row without code; rows apart
+# Shares of admissions without code rows, with a row twice, with a row without a code, with their rows apart.
+CODELESS, REPEATED, EMPTY, SPLIT = 0.003, 0.02, 0.005, 0.03
 SPURIOUS = 0.2  # wrong labels added per label that is omitted or replaced
-ERRONEOUS = 2_000  # every so many stored notes are marked as errors
-WITHOUT_ADMISSION = 0.11  # of other notes have no HADM_ID: 231,836 of 2,083,180 rows
+ERRONEOUS = 2_000  # one of this many stored notes is marked as an error
+WITHOUT_ADMISSION = 0.11  # share of other notes without a HADM_ID: 231,836 of MIMIC-III's 2,083,180
 BOOK = 6_000  # paragraphs that other notes are cut from; much more than gzip's window of 32 KiB
-UNTIMED = frozenset({"Echo", "ECG"})  # have a date only, as discharge summaries have
-UNSTORED = frozenset({"Echo", "ECG", "Radiology"})  # have neither STORETIME nor CGID
+UNTIMED = frozenset({"Echo", "ECG"})  # categories with a date but no time, as discharge summaries
+UNSTORED = frozenset({"Echo", "ECG", "Radiology"})  # categories without STORETIME and CGID
 
 
 class NoteCategory(NamedTuple):
@@ -61,7 +62,7 @@ class Admissions:
 
 @dataclass(frozen=True)
 class Summary:
-    """A discharge summary or addendum, and its place: in a chunk those with the lowest place come first."""
+    """A discharge summary or addendum; those with the lowest `place` come first in a chunk."""
 
     place: int
     admission: int

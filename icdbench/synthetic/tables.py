@@ -1,14 +1,14 @@
 """Synthetic tables in MIMIC-III's schema, at any size: to try a loader, a model or a cluster without patient data.
 
 `make` writes NOTEEVENTS, DIAGNOSES_ICD, PROCEDURES_ICD, D_ICD_DIAGNOSES and D_ICD_PROCEDURES as PhysioNet distributes them,
-the split files of CAML, and what real data cannot have: which labels are wrong (truth/noise.csv) and which words of a text
-support a code (truth/evidence.csv). `plan.py` decides how many rows there are, `cases.py` who is admitted, `notes.py` what
-the notes say, and `rows.py` makes the rows.
+the split files of CAML, and what real data cannot have: the labels that are wrong (truth/noise.csv) and the words that
+support each code (truth/evidence.csv). `plan.py` decides the numbers of rows, `cases.py` the admissions, `notes.py` the
+texts, and `rows.py` makes the rows.
 
-The tables have the traps of the real ones: several notes per admission, addenda before their reports, identical reports
+The tables have the pitfalls of the real ones: several notes per admission, addenda before their reports, identical reports
 twice, admissions without a summary or without codes, empty and repeated codes, digits that are both a diagnosis and a
-procedure, text with quotes and line breaks. The files depend on the arguments alone, to the byte. An admission's codes and
-summaries depend on the seed and its number alone, so a small set is the beginning of a larger one.
+procedure, text with quotes and line breaks. Every byte of the files depends on the arguments alone. An admission's codes
+and summaries depend on the seed and its number alone, so a small set is the beginning of a larger one.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _header(columns: str) -> str:
 
 
 def _map_in_order(work: Callable[[T], R], tasks: Sequence[T], workers: int | None) -> Generator[R, None, None]:
-    """The results of `work` in the order of the tasks; few wait at a time, as each fills memory until it is written."""
+    """The results of `work` in the order of the tasks; only a few are kept waiting, as they take memory."""
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
         yield from map(work, tasks)

@@ -27,6 +27,12 @@ def test_codes_with_titles(tmp_path: Path, text: str) -> None:
     assert datasets.code_list(path, TRAINED) == {"I10": "Hypertension", "E11.9": "Sugar"}
 
 
+def test_only_line_breaks_end_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "codes.csv"
+    path.write_text("code,title\nI10,High\u2028pressure\n", encoding="utf-8")
+    assert datasets.code_list(path, TRAINED) == {"I10": "High\u2028pressure"}
+
+
 @pytest.mark.parametrize("text", ["code\nI10\nE11.9\n", "I10\nE11.9\n", "code,title\nI10,\nE11.9,\n"])
 def test_titles_come_from_the_code_system_of_the_model(tmp_path: Path, text: str) -> None:
     path = tmp_path / "codes.csv"
@@ -45,8 +51,8 @@ def test_titles_come_from_the_code_system_of_the_model(tmp_path: Path, text: str
         ("", "{} has no codes; give a CSV file with columns code and title, or one code a line"),
         ("code,title\n", "{} has no codes; give a CSV file with columns code and title, or one code a line"),
         ("I10,Hypertension\n", "{}, line 1: no column 'code'"),
-        ("code,title\nI10,a\nE11,b\nI10,c\n", "{}, line 4: code 'I10' is in line 2 already; list it once"),
-        ("code,title\n,a\n", "{}, line 2: '' is no code; a code has 1 to 100 characters"),
+        ("code,title\nI10,a\nE11,b\nI10,c\n", "{}, line 4: code 'I10' is already in line 2; list it once"),
+        ("code,title\n,a\n", "{}, line 2: '' is not a code; a code has 1 to 100 characters"),
         ("code\nI10\nQQQ\n", "{}, line 3: code 'QQQ' has no title, and ICD-10-CM lists none for it; give titles"),
         ('code,title\nI10,"a"b\n', "{}, line 2: ',' expected after"),
     ],
@@ -72,5 +78,5 @@ def test_a_note_in_place_of_a_list_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"missing\.csv is no file of codes; give a CSV file"):
+    with pytest.raises(DataError, match=r"missing\.csv is not a file of codes; give a CSV file"):
         datasets.code_list(tmp_path / "missing.csv", TRAINED)

@@ -451,7 +451,9 @@ def test_codiesp_reads_the_languages_of_a_document_after_each_other(small: Path)
     assert datasets.open("codiesp-d", small, {"language": "both"}).titles(["r55"]) == {"r55": "Syncope and collapse"}
     fewer = small / codiesp_files.FOLDER / "train" / "text_files_en" / "S2-1.txt"
     fewer.unlink()
-    with pytest.raises(DataError, match=r"train/text_files_en has no text of 'S2-1', another language has; unless"):
+    with pytest.raises(
+        DataError, match=r"train/text_files_en has no text of 'S2-1', but another language does; unless"
+    ):
         documents(small, language="both")
 
 

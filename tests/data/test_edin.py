@@ -197,7 +197,7 @@ def test_splits_that_cannot_be_read(tmp_path: Path) -> None:
     root = small4().write(tmp_path)
     path = root / "mimiciv_icd9_split.feather"
     path.write_bytes(b"no feather")
-    assert "is no Feather file with columns _id and split" in broken(root)
+    assert "is not a Feather file with columns _id and split" in broken(root)
     write_splits(path, [(1, "train"), (2, "dev")])
     assert "admission 2 is in split 'dev'" in broken(root)
     write_splits(path, [(1, "train"), (1, "test")])

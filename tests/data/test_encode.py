@@ -24,7 +24,7 @@ from systems import encoded
 from icdbench import files
 from icdbench.data import cache, datasets, encode
 from icdbench.data import word_vectors as embeddings
-from icdbench.data.cache import CHECKSUMS, cache_root, cached
+from icdbench.data.cache import CHECKSUMS, KINDS, cache_root, cached
 from icdbench.data.source import Raw, Source
 from icdbench.data.sources import own
 from icdbench.data.tokens import tokenize
@@ -405,6 +405,7 @@ def test_vectors_of_each_seed_are_others_only_if_asked_for() -> None:
     for seed in (1, 2):
         np.testing.assert_array_equal(word_vectors(corpus, shared, 8, seed=seed), first)
     assert embeddings.training(corpus, each, 8, 2)["words"] == embeddings.training(corpus, shared, 8)["words"] > 0
+    assert all(KINDS["vectors"].fullmatch(path.name) for path in (cache_root() / "vectors").iterdir())  # `data clear`
 
 
 @pytest.mark.parametrize("damage", ["a bit flipped", "cut", "deleted"])

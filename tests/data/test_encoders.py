@@ -164,7 +164,7 @@ def test_what_the_cache_keeps_of_encoders_is_cleared_with_it(icdbench: Call, fol
     status, out, _ = icdbench("data", "clear")
     assert status == 0
     assert all(f"{kind}/" in out for kind in ("encoders", "tokenizers", "places"))
-    with pytest.raises(SpecError, match="is no longer in the cache; the command that trained with it"):
+    with pytest.raises(SpecError, match="is no longer in the cache; repeat the command that trained with it"):
         encoders.architecture("encoder-0123456789abcdef")
 
 
@@ -189,19 +189,19 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda place: (place / "model.safetensors").unlink(), r"has no weights \(model.safetensors\)"),
     "pickled": (
         pickled,
-        r"pickled weights only \(pytorch_model.bin\), which can run code .* as safetensors: python -c",
+        r"only pickled weights \(pytorch_model.bin\), which can run code .* as safetensors: python -c",
     ),
     "no JSON": (lambda place: (place / "config.json").write_text("{"), "config.json is damaged"),
     "no kind": (lambda place: (place / "config.json").write_text("{}"), r"names no kind of model \(model_type\)"),
     "a decoder": (
         lambda place: config(place, model_type="gpt2"),
-        "is of kind 'gpt2', which is not an encoder that reads",
+        "of kind 'gpt2', is not a bidirectional encoder",
     ),
     "both": (
         lambda place: (place / "config.json").write_text('{"model_type": "t5"}'),
-        "is of kind 't5', which is not an encoder that reads",
+        "of kind 't5', is not a bidirectional encoder",
     ),
-    "as a decoder": (lambda place: config(place, is_decoder=True), "is of kind 'bert', which is not an encoder"),
+    "as a decoder": (lambda place: config(place, is_decoder=True), "of kind 'bert', is not a bidirectional encoder"),
     "unknown": (
         lambda place: config(place, model_type="mine"),
         r"this version of transformers has no encoder of kind 'mine' \(Unrec",
@@ -251,11 +251,14 @@ def test_weights_of_another_encoder_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("./nowhere", r"encoder='./nowhere' is no folder; did you mean 'nowhere2'"),
+        ("./nowhere", r"encoder='./nowhere' is not a folder; did you mean 'nowhere2'"),
         ("nowhere2/config.json", "encoder='nowhere2/config.json' is a file; give the folder"),
-        ("nowhere2/x", "encoder='nowhere2/x' is no folder"),
-        ("a b", "encoder='a b' is no folder"),
-        ("roberta-base", r"'roberta-base' is no folder, and could not be fetched .* \(there is no network\); copy the"),
+        ("nowhere2/x", "encoder='nowhere2/x' is not a folder"),
+        ("a b", "encoder='a b' is not a folder"),
+        (
+            "roberta-base",
+            r"'roberta-base' is not a folder, and could not be fetched .* \(there is no network\); copy the",
+        ),
     ],
 )
 def test_a_name_that_is_no_folder_is_one_line(

@@ -85,7 +85,7 @@ def test_nothing_changes_by_default_and_nothing_beside_the_most_frequent_codes(n
 def test_a_system_whose_codes_are_not_known_is_told_in_a_line(few_notes: Path, tmp_path: Path) -> None:
     with pytest.raises(
         SpecError,
-        match=r": the coding system of 'notes\.csv' is not known; leave it at train, or say data\.code_system$",
+        match=r": the coding system of 'notes\.csv' is not known; leave it at train, or set data\.code_system$",
     ):
         prepared(few_notes, label_set="system")
     with pytest.raises(

@@ -111,8 +111,8 @@ def test_what_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
     path = folder / "4-ICD-9.json"
     whole = path.read_text()
     for text, expected in (
-        (whole[:-20], "4-ICD-9.json is no chart as MDACE has them"),
-        (whole.replace('"end": 18', '"end": 180'), r"note 6 of .* has 20 characters, and MDACE marks 6 to 180"),
+        (whole[:-20], "4-ICD-9.json is not a chart of MDACE"),
+        (whole.replace('"end": 18', '"end": 180'), r"note 6 of .* has 20 characters, but MDACE marks 6 to 180"),
         (whole.replace('"note_id": 6', '"note_id": 66'), "1 annotated notes, the first with ROW_ID 66, are not in"),
     ):
         path.write_text(text)

@@ -464,7 +464,7 @@ def test_an_admission_twice_in_a_list(tmp_path: Path) -> None:
 def test_a_list_with_a_header(tmp_path: Path) -> None:
     root = small().write(tmp_path)
     (root / "dev_full_hadm_ids.csv").write_text("HADM_ID\n104\n")
-    assert "entry 1: 'HADM_ID' is no HADM_ID" in broken(root)
+    assert "entry 1: 'HADM_ID' is not a HADM_ID" in broken(root)
 
 
 def test_a_split_none_of_whose_admissions_has_a_note(tmp_path: Path) -> None:

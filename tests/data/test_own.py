@@ -206,7 +206,7 @@ def test_columns_that_could_be_several_are_refused_and_can_be_named(tmp_path: Pa
     assert "columns 'icd9', 'icd10' could each be 'codes'; choose with --column codes='icd9'" in refused(path)
     assert "--column id='hadm_id', or --column id= for none" in refused(path, columns="codes=icd10")
     assert [d.id for d in read(path, columns="codes=icd10,id=note_id")] == ["n0", "n1", "n2"]
-    with pytest.raises(SpecError, match=r"what a column can hold is id, text, codes, split, group"):
+    with pytest.raises(SpecError, match=r"a column can hold id, text, codes, split, group"):
         read(path, columns="code=icd10")
 
 
@@ -287,7 +287,7 @@ def test_an_encoding_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path / "notes.csv", NOTES)
     assert "is UTF-8, not windows-1252; leave --encoding out" in refused(path, encoding="cp1252")
     path = table(tmp_path / "notes.csv", [{**NOTES[0], "text": "“fièvre”"}], encoding="cp1252")
-    assert "say --encoding windows-1252" in refused(path, encoding="latin-1")
+    assert "use --encoding windows-1252" in refused(path, encoding="latin-1")
     path = table(tmp_path / "notes.csv", [{**NOTES[0], "text": "лихорадка"}], encoding="cp1251")
     assert "--encoding windows-1251 (Cyrillic)" in refused(path)
     assert "is not ascii" in refused(path, encoding="ascii")
@@ -382,6 +382,15 @@ def test_half_a_character_is_refused_with_its_place(suffix: str, column: str, tm
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_of_rows_left_out_lies_in_a_private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "notes.csv"
+    path.write_text("id,text,codes\n1,,I10\n" + "".join(f"{n},a note,I10\n" for n in range(2, 8)))
+    read(path, skip_bad=True)
+    folders = tmp_path / "cache", tmp_path / "cache" / "left-out"
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
 
 
 def test_many_bad_rows_are_counted_and_can_be_left_out(

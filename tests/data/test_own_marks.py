@@ -129,14 +129,14 @@ def test_files_of_no_document_and_two_of_one_are_refused(tmp_path: Path, icdbenc
     annotate(tmp_path / "own.csv.brat", "n/0", "a note", {"A": [[(2, 6)]]}, {}, "")
     assert digest == "" != datasets.marks_digest(table)
     assert datasets.open(str(table)).marks() == {"n/0": {"A": [[(2, 6)]]}}
-    with pytest.raises(SpecError, match="is there already"):
+    with pytest.raises(SpecError, match="exists, perhaps with somebody"):
         annotate(tmp_path / "own.csv.brat", "n/0", "a note", {}, {}, "")
     (tmp_path / "own.csv.brat" / "other.ann").write_text("")
     status, out, _ = icdbench("data", "check", table)
     assert status == 2
-    assert "other.ann is of no document of own.csv" in out
+    assert "other.ann belongs to no document of own.csv" in out
     (tmp_path / "own.csv.brat" / "other.ann").unlink()
     annotate(tmp_path / "own.csv.brat" / "more", "n/0", "a note", {}, {}, "")
-    with pytest.raises(DataError, match="are of one document"):
+    with pytest.raises(DataError, match="belong to the same document"):
         datasets.open(str(table)).marks()
     assert datasets.marks_digest(tmp_path / "absent.csv") is None

@@ -153,15 +153,15 @@ def written(content: bytes) -> Callable[[Path], Path]:
 
 
 FAULTS: list[tuple[Callable[[Path], Path], str]] = [
-    (lambda path: path, "is no file (known: random, word2vec)"),
+    (lambda path: path, "is not a file (known: random, word2vec)"),
     (hostile, "is a pickle, as gensim's save writes it, which can run code when it is loaded; write it as word2vec"),
     (written(pickle.dumps({"a": 1})), "is a pickle"),
-    (written(b""), "is no file of word vectors"),
+    (written(b""), "is not a file of word vectors"),
     (written(b"fever 1 2 3 4 5 6\nedema 1 2 3 4 5 6\n"), "add one: the number of words, a blank and 6"),
-    (written(b"id,text,codes\n1,fever,038.9\n"), "is no file of word vectors"),
-    (written(b"9000000000000 300\nfever 1"), "is damaged: it says it has 9,000,000,000,000 vectors of 300 numbers"),
-    (written(b"2 6\nfever 1 2 3 4 5 6\nedema 1 2 3 4 5\n"), "is damaged, or no file of word vectors"),
-    (written(b"2 6\nfever 1 2 3 4 5 6\nedema 1 2 3 4 5 x\n"), "is damaged, or no file of word vectors"),
+    (written(b"id,text,codes\n1,fever,038.9\n"), "is not a file of word vectors"),
+    (written(b"9000000000000 300\nfever 1"), "is damaged: its header announces 9,000,000,000,000 vectors of 300 numbers"),
+    (written(b"2 6\nfever 1 2 3 4 5 6\nedema 1 2 3 4 5\n"), "is damaged, or not a file of word vectors"),
+    (written(b"2 6\nfever 1 2 3 4 5 6\nedema 1 2 3 4 5 x\n"), "is damaged, or not a file of word vectors"),
     (written(b"1 6\nfever 1 2 3 4 5 nan\n"), "vectors of some words are not finite numbers"),
     (written(b"PK\x03\x04" + b"\0" * 40), "holds arrays without words"),
     (written(gzip.compress(b"1 6\nfever 1 2 3 4 5 6\n")), "is compressed with gzip; call it word2vec.bin.gz"),
@@ -190,7 +190,7 @@ def test_another_width_says_what_to_set(few_notes: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("word2vev", "is no file; did you mean 'word2vec'"), ("file-0123456789abcdef", "give its path")],
+    [("word2vev", "is not a file; did you mean 'word2vec'"), ("file-0123456789abcdef", "give its path")],
 )
 def test_what_is_neither_a_kind_nor_a_file_is_refused(value: str, said: str, few_notes: Path) -> None:
     with pytest.raises(SpecError, match=said):

@@ -63,7 +63,7 @@ def test_names_stand_after_titles(text: str, own: Path, notes: Path) -> None:
 
 def test_codes_that_cannot_be_predicted_are_counted(own: Path, notes: Path) -> None:
     own.write_text(TEXT + "401.9,High pressure\n")
-    told = "data.synonyms: 1 of its 4 codes are not among those that can be predicted, and not read"
+    told = "data.synonyms: 1 of its 4 codes are ignored, as they cannot be predicted"
     assert told in prepared(notes, **OWN, synonyms=str(own)).notices
 
 
@@ -74,12 +74,15 @@ def test_codes_that_cannot_be_predicted_are_counted(own: Path, notes: Path) -> N
         ("428.0,CCF\n", ", line 1: no column 'code' and no column 'synonym'"),
         ("code,title\n428.0,CCF\n", ", line 1: no column 'synonym'; expected a header with code and synonym, then"),
         ("code,synonym\n", " has no synonyms; give a code and a synonym a line"),
-        ("code,synonym\n428.0\n", ", line 2: '' is no synonym; it has 1 to 500 characters"),
-        (f"code,synonym\n428.0,{'of ' * 200}\n", ", line 2: a text of 599 characters is no synonym"),
-        ("code,synonym\n,CCF\n", ", line 2: '' is no code; it has 1 to 100 characters"),
+        ("code,synonym\n428.0\n", ", line 2: '' is not a synonym; a synonym has 1 to 500 characters"),
+        (f"code,synonym\n428.0,{'of ' * 200}\n", ", line 2: a text of 599 characters is not a synonym"),
+        ("code,synonym\n,CCF\n", ", line 2: '' is not a code; a code has 1 to 100 characters"),
         ('code,synonym\n428.0,"a"b\n', ", line 2: ',' expected after"),
         ("code,synonym\n428.0,\udcff\n", " is not UTF-8 (byte 19)"),
-        ("PK\x03\x04\udcff", " is an archive or a spreadsheet, not a text; save it as 'CSV UTF-8' and name that file"),
+        (
+            "PK\x03\x04\udcff",
+            " is an archive or a spreadsheet, not a text file; save it as 'CSV UTF-8' and name that file",
+        ),
     ],
 )
 def test_what_is_no_list_of_synonyms_is_refused_in_one_line(text: str, said: str, own: Path, notes: Path) -> None:
@@ -91,7 +94,7 @@ def test_what_is_no_list_of_synonyms_is_refused_in_one_line(text: str, said: str
 
 
 def test_a_file_that_is_missing_or_of_other_codes_is_told_in_one_line(own: Path, notes: Path) -> None:
-    with pytest.raises(SpecError, match=r"^data\.synonyms='nowhere\.csv' is no file; give a CSV file with columns"):
+    with pytest.raises(SpecError, match=r"^data\.synonyms='nowhere\.csv' is not a file; give a CSV file with columns"):
         prepared(notes, **OWN, synonyms="nowhere.csv")
     own.write_text("code,synonym\nI10,Hypertension\nR60,Edema\n")
     said = (
@@ -100,7 +103,7 @@ def test_a_file_that_is_missing_or_of_other_codes_is_told_in_one_line(own: Path,
     with pytest.raises(DataError, match=said):
         prepared(notes, **OWN, synonyms=str(own))
     with pytest.raises(
-        SpecError, match=r"synonyms-0123456789abcdef is no longer in the cache; give data\.synonyms its"
+        SpecError, match=r"synonyms-0123456789abcdef is no longer in the cache; name the file of synonyms"
     ):
         prepared(notes, **OWN, synonyms="synonyms-0123456789abcdef")
 

@@ -59,7 +59,7 @@ def test_the_characters_that_composing_joins_are_all_known() -> None:
     unassigned = {"Cn", "Co", "Cs"}  # of these, for private use, and halves of pairs: nothing composes with them
     every = "".join(f"a{chr(i)}" for i in range(0x110000) if unicodedata.category(chr(i)) not in unassigned)
     for text in (every, decomposed(every)):
-        read = "".join(composed(text[a:b]) for a, b in dict.fromkeys(tokens._places(text, "not-numeric")))
+        read = "".join(composed(text[a:b]) for a, b in dict.fromkeys(tokens._origins(text, "not-numeric")))
         assert read == composed(text)
 
 

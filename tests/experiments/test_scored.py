@@ -290,4 +290,4 @@ def test_a_fault_is_told_in_a_line(
 def test_a_file_that_is_missing_is_named(few_notes: Path, icdbench: Call) -> None:
     status, _, err = icdbench("score", "gone.csv", "--dataset", few_notes)
     assert (status, err.count("\n")) == (2, 1)
-    assert "gone.csv is no file of predictions" in err
+    assert "gone.csv is not a file of predictions" in err

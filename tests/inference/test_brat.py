@@ -42,7 +42,7 @@ def test_an_explanation_is_written_for_brat_and_read_back(finished: Path, icdben
     assert found
     status, _, err = icdbench(*words)
     assert status == 2
-    assert "marked/note.txt is there already" in err
+    assert "marked/note.txt exists, perhaps with" in err
     status, _, _ = icdbench(*words[:-1], "one", "--code", "428.0", "--method", "random")
     assert (status, set(own_marks.read(finished / "one" / "note.ann", text))) == (0, {"428.0"})
 

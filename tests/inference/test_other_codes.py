@@ -72,8 +72,8 @@ def test_what_cannot_be_scored_is_one_line(trained: Path, icdbench: Call, tmp_pa
     path.write_text("code,title\nA,a\nA,b\n")
     note = trained.parent / "note.txt"
     for file, said in (
-        (path, "line 3: code 'A' is in line 2 already"),
-        (tmp_path / "no.csv", "no.csv is no file of codes"),
+        (path, "line 3: code 'A' is already in line 2"),
+        (tmp_path / "no.csv", "no.csv is not a file of codes"),
     ):
         status, out, err = icdbench("predict", note, "--bundle", trained, "--codes", file)
         assert (status, out) == (2, "")

@@ -1,1 +1,1 @@
-"""One file per source of documents; each registers the names under which users ask for its data."""
+"""Sources of documents, a file each, which registers its data sets by name (icdbench.data.source)."""

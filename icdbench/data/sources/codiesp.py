@@ -1,10 +1,10 @@
-"""CodiEsp (CLEF eHealth 2020): 1,000 Spanish clinical case reports coded by hand, each also machine-translated.
+"""CodiEsp (CLEF eHealth 2020): 1,000 Spanish clinical case reports coded by hand, each with a machine translation.
 
 Miranda-Escalada, Gonzalez-Agirre, Krallinger: CodiEsp corpus, gold standard, version 1.4, CC BY 4.0,
-https://doi.org/10.5281/zenodo.3837305. `codiesp-d` are its diagnoses (ICD-10-CM), `codiesp-p` its procedures (ICD-10-PCS).
+https://doi.org/10.5281/zenodo.3837305. `codiesp-d` has its diagnoses (ICD-10-CM), `codiesp-p` its procedures (ICD-10-PCS).
 
 The corpus is looked for in the data folder as `final_dataset_v4_to_publish` or `codiesp/final_dataset_v4_to_publish`.
-Every text file of a split is a document, also one without any code of the chosen kind.
+Every text file of a split is a document, even if it has no code of the chosen kind.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ PUBLISHED = {
     "datePublished": "2020",
     "creator": "Antonio Miranda-Escalada, Aitor Gonzalez-Agirre, Martin Krallinger",
 }
-NAMES = {"D": "DIAGNOSTICO", "P": "PROCEDIMIENTO"}  # of the kinds of codes, in the tables of evidence
-CODE_ROW = re.compile(r"[^\t]+\t[^\t]+\n")  # the last line ends with a line break too, or was cut off
+NAMES = {"D": "DIAGNOSTICO", "P": "PROCEDIMIENTO"}  # kinds of codes in the tables of evidence
+CODE_ROW = re.compile(r"[^\t]+\t[^\t]+\n")  # a last line without a line break was cut off
 EVIDENCE_ROW = re.compile(r"([^\t]*\t){4}\d+ \d+(;\d+ \d+)*\n?")
 EVIDENCE_LAYOUT = "'articleID<TAB>type<TAB>code<TAB>words<TAB>begin end;begin end'"
 
-# Known facts of the corpus, which 'icdbench data check' names as such.
+# Findings of 'icdbench data check' that are known facts of the corpus.
 EXPECTED = {
     "group": (
-        "groups are the articles that cases were taken from, and 24 test cases are of an article that also has a case in "
-        "train or validation; --set data.drop_overlap=true leaves these out"
+        "groups are the articles that cases were taken from; 24 test cases come from an article that also has a case in "
+        "train or validation, and --set data.drop_overlap=true leaves them out"
     )
 }
 WITHOUT_CODES = {"no codes": "every text of a split is a document, also one without a procedure"}
@@ -74,7 +74,7 @@ class DiagnosisSettings(CodiespSettings):
 
 @dataclass(frozen=True)
 class Codiesp(Source):
-    """The diagnoses or the procedures, by the letter that their tables have in their names."""
+    """CodiEsp's diagnoses (`kind` D) or procedures (P); the letters are those in the names of the tables."""
 
     licence: str = "cc-by-4.0"
     data: CodiespSettings = field(default_factory=CodiespSettings)
@@ -86,15 +86,23 @@ class Codiesp(Source):
 
     @property
     def folder(self) -> Path:
-        return corpus_folder(self.root)
+        """The corpus's folder below the data root. Raises DataError if it is not there."""
+        for path in (self.root / FOLDER, self.root / "codiesp" / FOLDER):
+            with readable(path):
+                if path.is_dir():
+                    return path
+        raise DataError(
+            f"CodiEsp is not in '{self.root}' (no folder {FOLDER}); fetch it with 'icdbench data get codiesp --data "
+            f"{self.root}', or name the folder that has it with --data or ICDBENCH_DATA"
+        )
 
     @property
     def text_folders(self) -> tuple[str, ...]:
-        """Of the languages that a document has; Spanish is first, so that marks count from the text's beginning."""
+        """The folders of a document's languages; Spanish is first, as marks count characters of the Spanish text."""
         return TEXTS[self.data.language]
 
     def files(self) -> Sequence[Path]:
-        """The background texts count even where they are not used: runs with and without them have the same raw content."""
+        """The background texts are always included, so that runs with and without them have the same raw content."""
         tables = [self.table(part) for part in SPLITS.values()]
         with readable(self.root):
             for table in tables:
@@ -114,29 +122,29 @@ class Codiesp(Source):
 
     def text_paths(self, part: str, name: str) -> list[Path]:
         """The text files of one part (train, dev, test, background) in a folder, sorted. Raises DataError if there are none."""
-        place = self.folder / part / name
-        if paths := text_files(place):
+        folder = self.folder / part / name
+        if paths := text_files(folder):
             return paths
         without = ", or do without these texts: --set data.embedding_corpus=train" if part == "background" else ""
         raise DataError(
-            f"{place} has no text files; 'icdbench data check codiesp-d --data {self.root}' says what is missing{without}"
+            f"{folder} has no text files; 'icdbench data check codiesp-d --data {self.root}' says what is missing{without}"
         )
 
     def code(self, written: str) -> str:
-        """A code as the data set has it: in lower case, or its category."""
+        """A code in lower case, cut to its category if the settings say so."""
         category = isinstance(self.data, DiagnosisSettings) and self.data.categories
         return written.lower()[:3] if category else written.lower()
 
     def rows(self, path: Path, layout: str, pattern: re.Pattern[str]) -> Iterator[list[str]]:
-        """The cells of a table. Raises DataError for the first line that is not as the pattern says."""
+        """The cells of a table. Raises DataError for the first line that does not match the pattern."""
         for number, line in enumerate(read_text(path).splitlines(keepends=True), start=1):
             cells = [cell.strip() for cell in line.split("\t")]
             if not pattern.fullmatch("\t".join(cells) + "\n" * line.endswith("\n")):
-                raise DataError(f"{path}, line {number}: expected {layout}, found {_layout(line)}; {self._advice()}")
+                raise DataError(f"{path}, line {number}: expected {layout}, found {_fields(line)}; {self._advice()}")
             yield cells
 
     def read(self, _report: Report) -> Raw:
-        """Documents in the order of their ids. Raises DataError for damaged tables and for codes of unknown documents."""
+        """Documents in the order of their ids. Raises DataError for damaged tables, and for codes of missing documents."""
         documents = []
         for split, part in SPLITS.items():
             codes = self._codes(self.table(part))
@@ -164,12 +172,12 @@ class Codiesp(Source):
         return Raw(documents, list(unlabelled.values()), facts, notices=notices)
 
     def texts(self, part: str) -> dict[str, str]:
-        """The texts of one part by document, languages after each other. Raises DataError for those not in every language."""
+        """The texts of one part by document, its languages joined. Raises DataError if one lacks a language."""
         texts = [{path.stem: self._text(path) for path in self.text_paths(part, name)} for name in self.text_folders]
-        for name, here in zip(self.text_folders, texts, strict=True):
-            if lacking := sorted({document for each in texts for document in each} - set(here)):
+        for name, by_document in zip(self.text_folders, texts, strict=True):
+            if lacking := sorted({document for each in texts for document in each} - set(by_document)):
                 raise DataError(
-                    f"{part}/{name} has no text of {shown(lacking[0])}, another language has; {self._advice()}"
+                    f"{part}/{name} has no text of {shown(lacking[0])}, but another language does; {self._advice()}"
                 )
         return {document: "\n\n".join(each[document] for each in texts) for document in texts[0]}
 
@@ -180,7 +188,7 @@ class Codiesp(Source):
         return text
 
     def _codes(self, path: Path) -> dict[str, list[str]]:
-        """Codes per document id, in file order. The last line ends with a line break too, or was cut off."""
+        """The codes of each document, in file order."""
         found = defaultdict(list)
         for document, code in self.rows(path, "'articleID<TAB>code' and a line break", CODE_ROW):
             found[document].append(self.code(code))
@@ -189,7 +197,7 @@ class Codiesp(Source):
         return dict(found)
 
     def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        """Titles from CodiEsp's own list where it lies beside the corpus, else those of ICD-10-CM (English, diagnoses)."""
+        """Titles of CodiEsp's own list if the user has it, else of ICD-10-CM (diagnoses, in English)."""
         listing = self.titles_file()
         if listing is None:
             return self.coding.titles(codes)
@@ -205,7 +213,7 @@ class Codiesp(Source):
         return found
 
     def system_codes(self) -> Sequence[str]:
-        """Diagnoses as CodiEsp spells them; a code with the placeholder X also without its seventh character (`w19.xxx`)."""
+        """All diagnoses in CodiEsp's spelling; those with a placeholder X also without the seventh character (`w19.xxx`)."""
         listed = super().system_codes()
         cut = (code[:-1] for code in listed if re.fullmatch(r".{3}\..*X.", code))
         return list(dict.fromkeys(self.code(code) for code in (*listed, *cut)))
@@ -213,25 +221,25 @@ class Codiesp(Source):
     def titles_file(self) -> Path | None:
         """The list of valid codes and titles (Zenodo record 3706838), if the user has it."""
         name = f"codiesp-{self.kind}_codes.tsv"
-        places = (self.root, self.root / "codiesp_codes", self.root / "codiesp" / "codiesp_codes")
-        return next((place / name for place in places if (place / name).is_file()), None)
+        folders = (self.root, self.root / "codiesp_codes", self.root / "codiesp" / "codiesp_codes")
+        return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
     @property
     def coding(self) -> CodingSystem:
-        """Diagnoses have titles in English alone (so not with Spanish texts alone), procedures none."""
+        """The titles are in English, so they are left out where the texts are only Spanish; procedures have none."""
         if self.kind == "P":
             return systems.ICD10PCS
-        in_spanish = replace(
-            systems.ICD10CM, titles=systems.no_titles, headings=systems.no_titles, terms=systems.no_terms
-        )
-        return in_spanish if self.data.language == "es" else systems.ICD10CM
+        if self.data.language == "es":
+            none = systems.no_names
+            return replace(systems.ICD10CM, titles=none, headings=none, terms=none)
+        return systems.ICD10CM
 
     def evidence(self) -> Evidence | None:
-        """The spans of each code, of the Spanish texts; those of the English ones are not known."""
+        """The spans of each code in the Spanish texts; None if there are only English texts, which have no marks."""
         return without_marks(self.marks())
 
     def marks(self) -> MarkedSpans | None:
-        """The same by mark: a row of the tables."""
+        """The evidence by mark, which is a row of the tables."""
         if self.data.language == "en":
             return None
         found: dict[str, dict[str, list[list[tuple[int, int]]]]] = defaultdict(lambda: defaultdict(list))
@@ -271,30 +279,18 @@ class Codiesp(Source):
         return [name for name in CHECKSUMS if name in names]
 
     def _advice(self) -> str:
-        """What to do about a damaged corpus: files that are there are never written over."""
+        """What to do about a damaged corpus. A download never overwrites files."""
         return (
             f"unless that is on purpose, move {self.folder} away and run 'icdbench data get codiesp --data {self.root}'"
         )
 
 
-def corpus_folder(root: Path) -> Path:
-    """The corpus's folder below the data root. Raises DataError if it is not there."""
-    for path in (root / FOLDER, root / "codiesp" / FOLDER):
-        with readable(path):
-            if path.is_dir():
-                return path
-    raise DataError(
-        f"CodiEsp is not in '{root}' (no folder {FOLDER}); fetch it with 'icdbench data get codiesp --data {root}', "
-        "or name the folder that has it with --data or ICDBENCH_DATA"
-    )
-
-
-def _layout(line: str) -> str:
-    """What a line looks like, without the words of a note that may be in it."""
+def _fields(line: str) -> str:
+    """The number of fields in a line, in words; the line itself may hold words of a note."""
     fields = line.rstrip("\n").split("\t")
-    lacking = "" if all(map(str.strip, fields)) else ", an empty one among them"
+    empty = "" if all(map(str.strip, fields)) else ", an empty one among them"
     cut = "" if line.endswith("\n") else " and no line break"
-    return f"{len(fields)} field{'s' * (len(fields) != 1)}{lacking}{cut}"
+    return f"{len(fields)} field{'s' * (len(fields) != 1)}{empty}{cut}"
 
 
 DOWNLOADS["codiesp"] = get

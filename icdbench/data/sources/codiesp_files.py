@@ -1,4 +1,4 @@
-"""The files of CodiEsp's corpus: fetching them, and comparing them with version 1.4."""
+"""The files of CodiEsp's corpus: `get` fetches them, `differs` compares them with version 1.4."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from icdbench.settings import DataError
 URL = "https://zenodo.org/records/3837305/files/codiesp.zip?download=1"
 FOLDER = "final_dataset_v4_to_publish"
 
-# SHA-256 of version 1.4: of a table's bytes; of a text folder's lines "<sha256 of file>  <name>\n" sorted by name.
+# SHA-256 of version 1.4: of a table its bytes, of a text folder the lines "<sha256 of file>  <name>\n" sorted by name.
 CHECKSUMS = {
     "train/trainD.tsv": "613208a405a38042476451e74cf1d4d95d569d7a247a3fda40474d694193b49c",
     "train/trainP.tsv": "30038443d815423623eb20537bd2af72cbab43810e538b214f511ec951fba7ea",
@@ -37,18 +37,18 @@ CHECKSUMS = {
 }
 
 
-def text_files(place: Path) -> list[Path]:
-    """A folder's text files; names that begin with a dot are file managers' notes."""
-    return sorted(path for path in place.glob("*.txt") if not path.name.startswith("."))
+def text_files(folder: Path) -> list[Path]:
+    """A folder's text files, without hidden ones, which file managers leave."""
+    return sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
 
 
 def differs(folder: Path, name: str) -> bool:
-    """Whether a table or text folder of the corpus is not that of version 1.4."""
+    """Whether a table or text folder of the corpus differs from version 1.4."""
     return _digest(folder / name) != CHECKSUMS[name]
 
 
 def _digest(path: Path) -> str:
-    """As in CHECKSUMS; of what is missing, the digest of nothing."""
+    """The digest as in CHECKSUMS; for a missing path that of an empty text."""
     with readable(path):
         if path.is_file():
             return digest(path)
@@ -57,10 +57,9 @@ def _digest(path: Path) -> str:
 
 
 def get(root: Path) -> str:
-    """Download the corpus into the data folder and check it; says what was done. Raises DataError.
+    """Download the corpus into the data folder and check it; return a line that says what was done. Raises DataError.
 
-    Zenodo publishes an MD5 that could not be read when this was written, so the archive is not pinned; what it unpacks
-    to is, by CHECKSUMS, and nothing is put in place before all of it agrees.
+    The archive itself has no known checksum, but its content has (CHECKSUMS): nothing is kept unless all of it agrees.
     """
     target = root / "codiesp" / FOLDER
     try:
@@ -70,8 +69,9 @@ def get(root: Path) -> str:
         with replacing_folder(target) as fresh, workspace(target.parent) as temporary:
             archive = temporary / "codiesp.zip"
             fetch(URL, archive, None, f"unpack it by hand so that {FOLDER} lies in the data folder")
-            unpack(archive, fresh)
-            check_tree(fresh)
+            _unpack(archive, fresh)
+            if altered := next((name for name in CHECKSUMS if differs(fresh, name)), None):
+                raise DataError(f"the downloaded archive differs from CodiEsp 1.4 in {altered}; nothing was kept")
             fresh.chmod(target.parent.stat().st_mode)
     except OSError as error:
         raise DataError(
@@ -80,8 +80,8 @@ def get(root: Path) -> str:
     return f"CodiEsp 1.4 is in {target}; all checksums agree"
 
 
-def unpack(archive: Path, target: Path) -> None:
-    """The members of the archive below FOLDER, into target. Raises DataError for a damaged archive or a hostile path."""
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack the members below FOLDER into `target`. Raises DataError for a damaged archive or a hostile path."""
     for name, content in _members(archive):
         path = (target / name).resolve()
         if not path.is_relative_to(target.resolve()):
@@ -91,7 +91,7 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Names below FOLDER and contents; what a Mac's archiver adds beside FOLDER is left out."""
+    """Names below FOLDER and contents, without what macOS adds to archives."""
     try:
         with zipfile.ZipFile(archive) as opened:
             for member in opened.infolist():
@@ -100,10 +100,3 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
                     yield name, opened.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
         raise DataError(f"{archive.name} is damaged ({error}); fetch it again") from None
-
-
-def check_tree(place: Path) -> None:
-    """Raises DataError for the first part of an unpacked corpus that differs from version 1.4."""
-    for name in CHECKSUMS:
-        if differs(place, name):
-            raise DataError(f"the downloaded archive differs from CodiEsp 1.4 in {name}; nothing was kept")

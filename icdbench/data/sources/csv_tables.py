@@ -1,7 +1,7 @@
-"""Tables as PhysioNet distributes them: a CSV file each, packed with gzip or not, some with notes of many lines.
+"""Tables as PhysioNet distributes them: CSV files, compressed with gzip or not, some with notes of many lines.
 
-A file of any size is read with bounded memory, in blocks that end where a row ends. The quotes decide where that is, and
-they must stand as RFC 4180 has them: a lenient reader, pyarrow's too, takes a file that is cut off inside a note for a
+`batches` and `rows` read a file of any size with bounded memory, in blocks that end where a row ends. Quotes decide where
+that is, and must follow RFC 4180: lenient readers, pyarrow's among them, take a file that is cut off inside a note for a
 shorter table. pyarrow then splits a block into cells, which stay as written: an empty cell is "", NA and null are words.
 """
 
@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,24 +27,24 @@ from icdbench.types import Report, quiet
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 1 << 22  # bytes, unpacked, that are worked on at a time
-LONGEST_ROW = 1 << 26  # bytes; more without an end is no note but a quote that is not closed
+BLOCK = 1 << 22  # unpacked bytes that are read at a time
+LONGEST_ROW = 1 << 26  # bytes; a longer row has a quote that is not closed
 DEPTH = 5  # levels below the data root: physionet.org/files/mimic-iv-note/2.2/note, as wget -r leaves it
 GZIP = b"\x1f\x8b"
 AGAIN = "fetch the file again"
 
-# The bytes that may stand before a quote that opens a cell, and after one that closes it. Of the two quotes of "" the first
+# The bytes that may precede a quote that opens a cell, and follow one that closes it. Of the two quotes in "" the first
 # closes and the second opens.
 BEFORE = np.isin(np.arange(256), list(b',\n"'))
 AFTER = np.isin(np.arange(256), list(b',\r\n"'))
 
-COLUMN = re.compile(r"([A-Za-z_]\w{0,39})?")  # what may be the name of one, and is no cell
+COLUMN = re.compile(r"([A-Za-z_]\w{0,39})?")  # names of columns, rather than cells
 
 T = TypeVar("T")
 
 
 def find(folder: Path, table: str) -> Path | None:
-    """The file of a table such as `NOTEEVENTS`, its name in upper or lower case; unpacked (`.csv`) before `.csv.gz`."""
+    """The file of a table such as `NOTEEVENTS`, in upper or lower case; `.csv` is preferred to `.csv.gz`."""
     with readable(folder):
         inside = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
         files = {path.name.lower(): path for path in inside if path.is_file()}
@@ -52,7 +52,7 @@ def find(folder: Path, table: str) -> Path | None:
 
 
 def required(folder: Path, table: str) -> Path:
-    """As `find`. Raises DataError if there is no such file."""
+    """As `find`, but raises DataError if there is no such file."""
     found = find(folder, table)
     if found is None:
         raise DataError(f"{folder} has neither {' nor '.join(_names(table))}; put the file there or name its folder")
@@ -64,37 +64,37 @@ def _names(table: str) -> tuple[str, str]:
 
 
 def folders(root: Path, *tables: str) -> list[Path]:
-    """The folders at or below the data root, DEPTH levels deep, that hold all these tables, in order of depth and name.
+    """The folders from the data root down to DEPTH levels that have all these tables, in order of depth and name.
 
-    A folder that is met twice, by way of a link, counts once. Raises DataError if there is no such root.
+    A folder that is reached twice through a link counts once. Raises DataError if the root is not a folder.
     """
     with readable(root):
         if not root.is_dir():
-            what = "is no folder" if root.exists() else "does not exist"
+            what = "is not a folder" if root.exists() else "does not exist"
             raise DataError(f"data folder '{root}' {what}; name the folder of raw data with --data or ICDBENCH_DATA")
         found: list[Path] = []
         seen: set[tuple[int, int]] = set()
         level = [root]
         for _ in range(DEPTH + 1):
             below: list[Path] = []
-            for place in level:
-                status = place.stat()
+            for folder in level:
+                status = folder.stat()
                 if (status.st_dev, status.st_ino) not in seen:
                     seen.add((status.st_dev, status.st_ino))
-                    inside = sorted(place.iterdir())
+                    inside = sorted(folder.iterdir())
                     names = {path.name.lower() for path in inside}
-                    found += [place] if all(names & set(_names(table.lower())) for table in tables) else []
-                    below += filter(_may_hold_tables, inside)
+                    found += [folder] if all(names & set(_names(table.lower())) for table in tables) else []
+                    below += filter(_is_searched, inside)
             level = below
     return found
 
 
-def _may_hold_tables(path: Path) -> bool:
+def _is_searched(path: Path) -> bool:
     return not path.name.startswith(".") and path.is_dir() and os.access(path, os.R_OK | os.X_OK)
 
 
 def integer(cell: str, column: str, path: Path) -> int:
-    """A cell of whole numbers, as 200 or 200.0: some tools write a column that had a gap so. Raises DataError."""
+    """A whole number, written as 200 or, as some tools write columns with gaps, 200.0. Raises DataError."""
     try:
         return int(cell.strip().removesuffix(".0"))
     except ValueError:
@@ -104,7 +104,7 @@ def integer(cell: str, column: str, path: Path) -> int:
 def rows(
     path: Path, columns: Sequence[str], report: Report = quiet, where: tuple[str, str] | None = None
 ) -> Iterator[tuple[str, ...]]:
-    """As `batches`, one row at a time."""
+    """As `batches`, but one row at a time."""
     for batch in batches(path, columns, report, where):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
@@ -112,24 +112,23 @@ def rows(
 def batches(
     path: Path, columns: Sequence[str], report: Report = quiet, where: tuple[str, str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The columns of a table, found in upper or lower case, in batches of bounded size; every cell is text.
+    """The columns of a table, whatever their case, in batches of bounded size; every cell is text.
 
-    `where=(column, value)` keeps the rows that have exactly this value. `report(what, done, total)` is told how many bytes
-    of the file are read. Raises DataError, naming file and place, for whatever is not a complete and well-formed table.
+    `where=(column, value)` keeps the rows with exactly this value. `report` is told how many bytes of the file are read.
+    Raises DataError, which names the file and the place, unless the table is complete and well-formed.
     """
     import pyarrow as pa
     from pyarrow import compute
 
     with readable(path):
-        regular(path).close()  # a pipe would be waited for
-    with readable(path):
+        regular(path).close()  # refuses a pipe, which would be waited for
         total = path.stat().st_size
         chunks = _chunks(path)
         header, first = _header(path, chunks)
         wanted = [_index(path, header, name) for name in (*columns, *(where or ())[:1])]
         seen = 0
-        # Unpacking, finding the row ends and splitting into cells each have a thread; none holds the interpreter for long.
-        for block in _ahead(_blocks(path, first, _ahead(chunks))):
+        # Unpacking, finding row ends and splitting into cells each have a thread; none holds the interpreter for long.
+        for block in _read_ahead(_blocks(path, first, _read_ahead(chunks))):
             cells = _cells(path, block, len(header), wanted, seen)
             seen += cells.num_rows
             report(f"reading {path.name}", block.done, total)
@@ -140,11 +139,11 @@ def batches(
                 yield pa.record_batch(arrays, names=list(columns))
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same; a thread makes the next item while the caller works on this one.
+def _read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; a thread makes the next one while the caller works on this one.
 
-    The end does not wait for the thread. Garbage collection may bring it, at a moment when this thread holds a lock of
-    `threading` that the other one needs to end.
+    Closing does not wait for the thread: garbage collection may close this while the caller holds a lock of `threading`
+    that the thread needs to end.
     """
     pool = ThreadPoolExecutor(1)
     try:
@@ -157,35 +156,34 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 def _chunks(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The unpacked bytes, and how many bytes of the file they took so far."""
-    with path.open("rb", buffering=0) as file:
-        yield from _unpacked(path, file)
-
-
-def _unpacked(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The unpacked bytes, and how many bytes of the file were read for them so far."""
     import pyarrow as pa
 
-    packed = path.suffix.lower() == ".gz"
-    begin = file.read(len(GZIP))
-    file.seek(0)
-    if not begin:
-        raise DataError(f"{path} is empty; {AGAIN}")
-    if packed and begin != GZIP:
-        raise DataError(f"{path} is not packed with gzip; if it is plain CSV, rename it to {path.stem}, else {AGAIN}")
-    if not packed and begin == GZIP:
-        raise DataError(f"{path} is packed with gzip; rename it to {path.name}.gz")
-    source = pa.CompressedInputStream(file, "gzip") if packed else file
-    try:
-        while chunk := source.read(BLOCK):
-            yield chunk, file.tell()
-    except OSError as error:
-        if error.errno or not packed:
-            raise
-        raise DataError(f"{path} is cut off or damaged ({_line(error)}); {AGAIN}") from None
+    with path.open("rb", buffering=0) as file:
+        packed = path.suffix.lower() == ".gz"
+        begin = file.read(len(GZIP))
+        file.seek(0)
+        if not begin:
+            raise DataError(f"{path} is empty; {AGAIN}")
+        if packed and begin != GZIP:
+            raise DataError(
+                f"{path} is not packed with gzip; if it is plain CSV, rename it to {path.stem}, else {AGAIN}"
+            )
+        if not packed and begin == GZIP:
+            raise DataError(f"{path} is packed with gzip; rename it to {path.name}.gz")
+        source = pa.CompressedInputStream(file, "gzip") if packed else file
+        try:
+            while chunk := source.read(BLOCK):
+                yield chunk, file.tell()
+        except OSError as error:
+            if error.errno or not packed:
+                raise
+            reason = " ".join(str(error).split())[:100]
+            raise DataError(f"{path} is cut off or damaged ({reason}); {AGAIN}") from None
 
 
 def _header(path: Path, chunks: Iterator[tuple[bytes, int]]) -> tuple[list[str], _Block]:
-    """The names of the columns, and what was read beyond them."""
+    """The names of the columns, and the bytes that were read after the header."""
     content, done = next(chunks, (b"", 0))
     while b"\n" not in content and len(content) <= LONGEST_ROW and (more := next(chunks, None)):
         content, done = content + more[0], more[1]
@@ -216,7 +214,7 @@ def _index(path: Path, header: Sequence[str], name: str) -> int:
 
 
 class _Block(NamedTuple):
-    """Bytes of the unpacked file from `start` on; `done` bytes of the file were read to have them."""
+    """Bytes of the unpacked file from `start` on, for which `done` bytes of the packed file were read."""
 
     content: bytes
     start: int
@@ -224,7 +222,7 @@ class _Block(NamedTuple):
 
 
 def _blocks(path: Path, first: _Block, chunks: Iterator[tuple[bytes, int]]) -> Iterator[_Block]:
-    """What begins with `first`, cut where rows end, its quotes checked."""
+    """The file from `first` on, cut where rows end; its quotes are checked."""
     rest, start, done = first
     for chunk, done in chunks:
         rest += chunk
@@ -253,7 +251,7 @@ def _quotes(content: bytes) -> NDArray[np.intp]:
 
 
 def _last_row_end(content: bytes, quotes: NDArray[np.intp]) -> int:
-    """The position after the last line break that is not between quotes; 0 if there is none. A row begins at 0."""
+    """The position after the last line break outside quotes, 0 if there is none; the content begins with a row."""
     closed = len(quotes) // 2 * 2
     stop = int(quotes[closed]) if len(quotes) % 2 else len(content)
     while closed:
@@ -266,7 +264,7 @@ def _last_row_end(content: bytes, quotes: NDArray[np.intp]) -> int:
 
 
 def _check_quotes(path: Path, block: _Block, quotes: NDArray[np.intp]) -> None:
-    """Raises DataError if a quote neither opens nor closes a cell nor is doubled, from a row's begin on."""
+    """Raises DataError if a quote neither opens nor closes a cell nor is doubled; the block begins with a row."""
     if not len(quotes):
         return
     content = np.frombuffer(block.content, np.uint8)
@@ -275,12 +273,12 @@ def _check_quotes(path: Path, block: _Block, quotes: NDArray[np.intp]) -> None:
     right[0] |= quotes[0] == 0
     right[1::2] = AFTER[content[np.minimum(quotes[1::2] + 1, len(content) - 1)]]
     if not right.all():
-        place = block.start + int(quotes[np.argmin(right)])
-        raise DataError(f"{path}: the quote at byte {place} neither opens nor closes a cell nor is doubled; {AGAIN}")
+        position = block.start + int(quotes[np.argmin(right)])
+        raise DataError(f"{path}: the quote at byte {position} neither opens nor closes a cell nor is doubled; {AGAIN}")
 
 
 def _cells(path: Path, block: _Block, width: int, wanted: Sequence[int], seen: int) -> pa.Table:
-    """The wanted columns of a block under their numbers. `seen` rows came before it."""
+    """The wanted columns of a block, named by their numbers; `seen` rows came before the block."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -302,20 +300,16 @@ def _cells(path: Path, block: _Block, width: int, wanted: Sequence[int], seen: i
 
 
 def _check_cells(path: Path, block: _Block, width: int, seen: int) -> None:
-    """Raises DataError for what pyarrow refuses, without the row that its own message shows."""
+    """Raises DataError for what pyarrow refused, without the row that pyarrow's message shows."""
     csv.field_size_limit(LONGEST_ROW)
     try:
         text = block.content.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {block.start + error.start}); convert it, or {AGAIN}") from None
-    present = (row for row in csv.reader(io.StringIO(text, newline="")) if row)  # else a blank line
-    for number, row in enumerate(present, start=seen + 1):
+    not_blank = filter(None, csv.reader(io.StringIO(text, newline="")))
+    for number, row in enumerate(not_blank, start=seen + 1):
         if len(row) != width:
             raise DataError(
                 f"{path}, row {number} after the header: {len(row)} cells where the header has {width}; is the file cut "
                 f"off? {AGAIN}"
             )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:100]

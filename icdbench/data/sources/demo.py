@@ -1,4 +1,4 @@
-"""`demo`: synthetic discharge summaries, so that a fresh machine needs no file and no network."""
+"""`demo`: synthetic discharge summaries, which need no files and no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from icdbench.types import Report
 
 @dataclass(frozen=True)
 class Demo(Source):
-    """The documents that icdbench.synthetic makes on the spot."""
+    """The documents that icdbench.synthetic generates."""
 
     version = documents.VERSION
 
@@ -31,7 +31,7 @@ class Demo(Source):
 
     @property
     def coding(self) -> CodingSystem:
-        return replace(systems.ICD9CM, version=None)  # its titles are the file above
+        return replace(systems.ICD9CM, version=None)  # its titles are the raw file
 
     def evidence(self) -> Evidence:
         made = map(documents.document_with_evidence, range(len(documents.SPLIT_OF)))

@@ -1,19 +1,20 @@
 """MDACE: evidence that coders marked in notes of MIMIC-III, Cheng et al. 2023, https://aclanthology.org/2023.acl-long.416.
 
-Clone https://github.com/3mcloud/MDACE (MIT licence; spans and codes alone, no text) into the data folder, beside NOTEEVENTS of
-version 1.4. Read at commit 20eb8e5, whose data set has version 1.0: a JSON file for each admission,
-`data/<Inpatient or Profee>/<ICD-9 or ICD-10>/1.0/<HADM_ID>-<system>.json`, with the annotations of its notes, which `note_id`
-finds by ROW_ID; `begin` and `end` count characters of TEXT. Codes were given in ICD-10 and mapped to ICD-9 by the authors.
+Clone https://github.com/3mcloud/MDACE (MIT licence; spans and codes, no text) into the data folder, beside NOTEEVENTS of
+version 1.4. This was written for commit 20eb8e5, data version 1.0. It has a JSON file for each admission,
+`data/<Inpatient or Profee>/<ICD-9 or ICD-10>/1.0/<HADM_ID>-<system>.json`, with the annotations of its notes: `note_id` is
+the ROW_ID, and `begin` and `end` count characters of TEXT. The authors coded in ICD-10 and mapped the codes to ICD-9.
 
-`mdace-icd9`, `mdace-icd10`: the 302 admissions (Inpatient, or 52 with data.charts=profee) in the authors' splits of the "evidence"
-experiment. A document are the annotated discharge summaries of an admission, with data.notes=all all annotated notes, in the
-file's order with a blank between; its codes are the annotated ones, CPT left out. Admissions without any are left out.
+`mdace-icd9`, `mdace-icd10`: the 302 admissions (Inpatient, or 52 with data.charts=profee) in the authors' splits of the
+"evidence" experiment. A document has the annotated discharge summaries of an admission, or with data.notes=all all its
+annotated notes, in the file's order and joined by a blank. Its codes are the annotated ones without CPT; admissions
+without any are left out.
 
-`mimic-mdace`: MIMIC-III as in `mimic-full`, in the authors' splits of the "code and evidence" experiment, which keep the annotated
-admissions apart: train on codes of MIMIC, then ask by `explain --evaluate` whether the reasons are those marked. Only codes
-that MIMIC assigns too are asked for.
+`mimic-mdace`: MIMIC-III as in `mimic-full`, in the authors' splits of the "code and evidence" experiment, which keep the
+annotated admissions apart. A model trained on MIMIC's codes can then be evaluated by `explain --evaluate` on the marked
+evidence of those codes that MIMIC assigns too.
 
-Open: no counts of documents or codes are known to compare with, and the files have no checksums.
+Limits: no counts of documents or codes are known to compare with, and the files have no checksums.
 """
 
 from __future__ import annotations
@@ -71,10 +72,10 @@ class Chart(BaseModel):
 
 
 class MdaceSettings(DataSpec):
-    """Which of MDACE's annotations are read."""
+    """The options of MDACE."""
 
     charts: Literal["inpatient", "profee"] = option(
-        "inpatient", "coded for the hospital's bill, or for those of its physicians", task=True
+        "inpatient", "charts coded for the hospital's bill, or for those of its physicians", task=True
     )
     notes: Literal["summaries", "all"] = option(
         "summaries", "annotated notes of a document: discharge summaries, or those of all kinds", task=True
@@ -112,10 +113,10 @@ class Mdace(mimic.Mimic):
         return charts(self.root, FOLDERS[self.data.charts], self.icd)
 
     def read(self, report: Report) -> Raw:
-        """Documents in the order of their HADM_IDs. Raises DataError for damaged files, and for other notes than annotated."""
+        """Documents in the order of their HADM_IDs. Raises DataError for damaged files, and if notes are not those annotated."""
         split_of, read = splits.admission_lists(self.lists()), 0
         documents: list[Document] = []
-        for chart, patient, text, spans in self._joined(report):
+        for chart, patient, text, spans in self._join_notes(report):
             read += 1
             if spans and chart.hadm_id in split_of:
                 codes, split = tuple(spans), split_of[chart.hadm_id]
@@ -123,51 +124,52 @@ class Mdace(mimic.Mimic):
         return Raw(documents, facts={"charts": read, "charts_without_code_or_split": read - len(documents)})
 
     def evidence(self) -> Evidence:
-        return {str(chart.hadm_id): spans for chart, _, _, spans in self._joined(quiet)}
+        return {str(chart.hadm_id): spans for chart, _, _, spans in self._join_notes(quiet)}
 
-    def _joined(self, report: Report) -> Iterator[tuple[Chart, str, str, Spans]]:
-        """Each chart with its patient, the text of its notes, and where in it the evidence of each code is."""
-        kind, whole = mimic3.SUMMARY[1].lower(), self.data.notes == "all"
-        found = self.charts()
+    def _join_notes(self, report: Report) -> Iterator[tuple[Chart, str, str, Spans]]:
+        """Each chart with its patient, the joined text of its notes, and the spans of each code in that text."""
+        kind, take_all = mimic3.SUMMARY[1].lower(), self.data.notes == "all"
+        charts = self.charts()
         notes = {
-            chart.hadm_id: [note for note in chart.notes if whole or note.category.lower() == kind] for chart in found
+            chart.hadm_id: [note for note in chart.notes if take_all or note.category.lower() == kind]
+            for chart in charts
         }
-        texts = self._texts({str(note.note_id) for of in notes.values() for note in of}, report)
-        for chart in found:
-            patients: list[str] = []
+        texts = self._texts({str(note.note_id) for chart_notes in notes.values() for note in chart_notes}, report)
+        for chart in charts:
+            patient = ""
             parts: list[str] = []
             spans: Spans = defaultdict(list)
             begin = 0
             for note in notes[chart.hadm_id]:
-                patient, text = texts[str(note.note_id)]
+                subject, text = texts[str(note.note_id)]
                 for each in filter(lambda annotation: annotation.is_icd, note.annotations):
                     if not each.begin < each.end <= len(text):
                         raise DataError(
-                            f"note {note.note_id} of {self.tables} has {len(text):,} characters, and MDACE marks {each.begin:,} to "
-                            f"{each.end:,}; it needs version 1.4 of MIMIC-III as PhysioNet has it"
+                            f"note {note.note_id} of {self.tables} has {len(text):,} characters, but MDACE marks {each.begin:,} "
+                            f"to {each.end:,}; it needs version 1.4 of MIMIC-III as PhysioNet has it"
                         )
                     spans[each.code].append((begin + each.begin, begin + each.end))
-                patients.append(patient)
+                patient = patient or subject
                 parts.append(text)
                 begin += len(text) + 1
-            yield chart, "".join(patients[:1]), " ".join(parts), dict(spans)
+            yield chart, patient, " ".join(parts), dict(spans)
 
-    def _texts(self, wanted: set[str], report: Report) -> dict[str, tuple[str, str]]:
-        """The patient and the text of notes by their ROW_IDs."""
+    def _texts(self, row_ids: set[str], report: Report) -> dict[str, tuple[str, str]]:
+        """The patient and the text of each note by its ROW_ID. Raises DataError if one is missing."""
         columns, where = ["ROW_ID", "SUBJECT_ID", "TEXT"], None if self.data.notes == "all" else mimic3.SUMMARY
         rows = csv_tables.rows(self.tables, columns, report, where)
-        found = {row: (patient, text) for row, patient, text in rows if row in wanted}
-        if missing := sorted(wanted - found.keys()):
+        found = {row: (patient, text) for row, patient, text in rows if row in row_ids}
+        if missing := sorted(row_ids - found.keys()):
             raise DataError(
-                f"{len(missing)} annotated notes, the first with ROW_ID {missing[0]}, are not in {self.tables}; MDACE needs version 1.4 "
-                "of MIMIC-III as PhysioNet has it"
+                f"{len(missing)} annotated notes, the first with ROW_ID {missing[0]}, are not in {self.tables}; MDACE needs "
+                "version 1.4 of MIMIC-III as PhysioNet has it"
             )
         return found
 
 
 @dataclass(frozen=True)
 class MimicMdace(mimic3.CamlFull):
-    """MIMIC-III with all codes, and MDACE's evidence for those that it marks."""
+    """MIMIC-III with all codes, and MDACE's evidence for some of them."""
 
     download: str = ""
     pinned = False
@@ -179,7 +181,7 @@ class MimicMdace(mimic3.CamlFull):
         return chart_files(self.root, FOLDERS["inpatient"], "9")
 
     def evidence(self) -> Evidence:
-        """What is marked in discharge summaries, of codes as the protocol writes them."""
+        """The spans marked in discharge summaries, by codes as the protocol writes them."""
         begins = self.begins()
         found: dict[str, Spans] = defaultdict(lambda: defaultdict(list))
         for chart in charts(self.root, FOLDERS["inpatient"], "9"):
@@ -193,7 +195,7 @@ class MimicMdace(mimic3.CamlFull):
         return found
 
 
-def place(root: Path) -> Path:
+def clone_folder(root: Path) -> Path:
     """The clone of MDACE at or below the data root. Raises DataError."""
     for folder in (root / "MDACE", root / "mdace", root):
         if (folder / "data" / FOLDERS["inpatient"]).is_dir():
@@ -203,7 +205,7 @@ def place(root: Path) -> Path:
 
 def split_lists(root: Path, charts: str, experiment: str) -> dict[str, Path]:
     """The lists of HADM_IDs of an experiment's splits. Raises DataError."""
-    folder = place(root) / "splits" / charts
+    folder = clone_folder(root) / "splits" / charts
     found = {split: folder / f"MDace-{experiment}-{part}.csv" for split, part in PARTS.items()}
     for path in found.values():
         if not path.is_file():
@@ -213,7 +215,7 @@ def split_lists(root: Path, charts: str, experiment: str) -> dict[str, Path]:
 
 def chart_files(root: Path, charts: str, version: mimic4.Version) -> list[Path]:
     """The files of the admissions. Raises DataError if there are none."""
-    folder = place(root) / "data" / charts / f"ICD-{version}" / "1.0"
+    folder = clone_folder(root) / "data" / charts / f"ICD-{version}" / "1.0"
     if found := sorted(folder.glob("*.json")):
         return found
     raise DataError(f"{folder} has no charts; fetch {ADDRESS} again")
@@ -226,7 +228,7 @@ def charts(root: Path, charts: str, version: mimic4.Version) -> list[Chart]:
         try:
             return Chart.model_validate_json(read_text(path))
         except ValidationError:  # its message may show a cell
-            raise DataError(f"{path} is no chart as MDACE has them; fetch {ADDRESS} again") from None
+            raise DataError(f"{path} is not a chart of MDACE; fetch {ADDRESS} again") from None
 
     return sorted(map(chart, chart_files(root, charts, version)), key=lambda each: each.hadm_id)
 

@@ -1,4 +1,4 @@
-"""What the sources of MIMIC-III and MIMIC-IV share: names of tables, admissions without a summary, published counts."""
+"""What the sources of MIMIC-III and MIMIC-IV share: their base class, names of tables, and published counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from icdbench.types import SPLITS, Corpus, Report, quiet
 CODES = {icd9.DIAGNOSIS: "DIAGNOSES_ICD", icd9.PROCEDURE: "PROCEDURES_ICD"}
 TITLES = {icd9.DIAGNOSIS: "D_ICD_DIAGNOSES", icd9.PROCEDURE: "D_ICD_PROCEDURES"}
 CODED = (*CODES.values(), *TITLES.values())  # the tables of codes
-RARE = 10  # documents; Edin's preparations leave out codes that fewer have
+RARE = 10  # documents; Edin's preparations leave out codes that fewer documents have
 AGREEMENT = "MIMIC's data-use agreement"
 PUBLISHED = {
     "url": "https://physionet.org/content/mimiciii/1.4/",
@@ -31,8 +31,8 @@ PUBLISHED = {
     "creator": "Alistair Johnson, Tom Pollard, Roger Mark",
 }
 EDIN = {"words": "ascii", "max_tokens": 4000}  # settings of the preparations of Edin et al. 2023
-COUNTING = ("min_documents", "words")  # settings that decide how many words there are
-CAUSES = {  # facts that explain why documents are missing
+COUNTING = ("min_documents", "words")  # settings that decide the number of words
+CAUSES = {  # facts that explain missing documents
     "listed_without_summary": "listed admissions without a discharge summary in the table of notes",
     "listed_without_label": "listed documents without any code of the label set, in all splits",
 }
@@ -40,18 +40,18 @@ CAUSES = {  # facts that explain why documents are missing
 
 @dataclass(frozen=True)
 class Published:
-    """What was published of a preparation: documents of each split, and what else is given."""
+    """Published counts of a preparation: documents of each split, and other counts where they are known."""
 
     documents: tuple[int, int, int]
     codes: tuple[int, int] | None = None  # the lowest and highest number that is reported
-    codes_with_zeros: int = 0  # their number if leading zeros are kept
+    codes_with_zeros: int = 0  # the number of codes if leading zeros are kept
     vocabulary: int | None = None  # words known to models
     distinct_words: int | None = None  # before rare ones are dropped
     label_set: frozenset[str] | None = None
     version: str = "1.4"  # of the notes
 
 
-# As usually reported for what CAML's code prepares from version 1.4.
+# As usually reported for CAML's preparation of version 1.4.
 FULL = Published((47_723, 1_631, 3_372), (8_921, 8_930), 9_017, 51_917, 140_795)
 FIFTY = Published(
     (8_066, 1_573, 1_729),
@@ -66,7 +66,7 @@ FIFTY = Published(
 
 @dataclass(frozen=True)
 class Mimic(Source):
-    """A preparation of MIMIC, with what was published of it, if anything."""
+    """A preparation of MIMIC, with its published counts, if any (`known`)."""
 
     agreement: str = AGREEMENT
     known: Published | None = None
@@ -80,37 +80,37 @@ class Mimic(Source):
     @property
     @abstractmethod
     def coding(self) -> CodingSystem:
-        """The coding system, for codes that the user's files have no title for."""
+        """The coding system, which also gives the titles that the user's files lack."""
 
     @abstractmethod
     def lists(self) -> dict[str, Path]:
-        """The files that say which admission is in which split: one for each split, or one for "all"."""
+        """The lists of admissions: a file for each split, or one for "all"."""
 
     @abstractmethod
     def listed_titles(self) -> Iterator[tuple[str, str]]:
         """Codes and titles of the user's files, the preferred title of a code first."""
 
     def titles(self, codes: Sequence[str]) -> Mapping[str, str]:
-        """Long titles of the user's files, then of the coding system."""
-        found: dict[str, str] = {}
+        """Long titles from the user's files, else from the coding system."""
+        listed: dict[str, str] = {}
         for code, title in self.listed_titles():
-            found.setdefault(code, title)
-        chosen = {code: found[code] for code in codes if found.get(code)}
-        return {**self.coding.titles([code for code in codes if code not in chosen]), **chosen}
+            listed.setdefault(code, title)
+        found = {code: listed[code] for code in codes if listed.get(code)}
+        return {**self.coding.titles([code for code in codes if code not in found]), **found}
 
     def check(self) -> Sequence[str]:
         """What is missing, and lists of admissions that differ from the published ones, a line each."""
         if missing := super().check():
             return missing
-        altered = (
-            []
-            if self.synthetic or not self.pinned
-            else [path for path in self.lists().values() if splits.altered(path)]
-        )
+        pinned = self.lists().values() if self.pinned and not self.synthetic else ()
+        altered = filter(splits.altered, pinned)
         return [f"{path} differs from the published split (SHA-256); document counts will too" for path in altered]
 
     def without_summary(self, split_of: Mapping[int, str], admissions: Collection[int], notes: Path) -> str:
-        """How many listed admissions of each split have no summary, in words. Raises DataError if a split has no other."""
+        """The numbers of listed admissions of each split that have no summary, in words.
+
+        Raises DataError if no admission of a split has one.
+        """
         missing = [admission for admission in split_of if admission not in admissions]
         if not missing:
             return ""
@@ -128,7 +128,7 @@ class Mimic(Source):
     # --- Published counts ------------------------------------------------------------------------------------------------
 
     def unlike_published(self, report: Report) -> Sequence[str]:
-        """A line for each count that is not the published one, with its cause where the data tell it."""
+        """A line for each count that differs from the published one, with its cause where the data tell it."""
         if self.known is None:
             return []
         corpus = self.corpus(report)
@@ -157,7 +157,7 @@ class Mimic(Source):
         counted = self.data.top_codes in {None, len(expected)}
         why = "the counts of label rows differ" if counted else f"top_codes={self.data.top_codes}"
         if self._corrected:
-            why = "protocol corrected counts training documents alone"
+            why = "protocol corrected counts only training documents"
         yield (
             f"label set: {len(gone)} of the published codes are missing ({', '.join(gone) or 'none'}), {len(new)} are new "
             f"({', '.join(new) or 'none'}); {why}"
@@ -195,14 +195,14 @@ class Mimic(Source):
 
 
 def mimic3_folder(root: Path, *, synthetic: bool) -> Path:
-    """The folder of the tables, below the data root. Raises DataError if there is none, more than one, or another MIMIC."""
+    """The folder of MIMIC-III's tables, real or synthetic, below the data root. Raises DataError unless there is just one."""
     found = csv_tables.folders(root, "NOTEEVENTS")
-    made = [place for place in found if (place / MARKER).is_file()]
-    fitting = made if synthetic else [place for place in found if place not in made]
-    if len(fitting) > 1:
-        raise DataError(f"NOTEEVENTS is in {fitting[0]} and in {fitting[1]}; name one of them with --data")
-    if fitting:
-        return fitting[0]
+    made = [folder for folder in found if (folder / MARKER).is_file()]
+    wanted = made if synthetic else [folder for folder in found if folder not in made]
+    if len(wanted) > 1:
+        raise DataError(f"NOTEEVENTS is in {wanted[0]} and in {wanted[1]}; name one of them with --data")
+    if wanted:
+        return wanted[0]
     if made:
         raise DataError(
             f"the tables in {made[0]} are synthetic (icdbench data make); use --dataset synth-full or synth50"
@@ -224,7 +224,7 @@ def mimic3_folder(root: Path, *, synthetic: bool) -> Path:
 def code_rows(
     folder: Path, tables: Mapping[str, str], columns: Sequence[str], report: Report = quiet
 ) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
-    """The rows of the tables of diagnoses, then procedures: the kind of code, the table's path and the cells."""
+    """The rows of the tables of diagnoses, then of procedures: the kind of code, the table's path and the cells."""
     for kind, name in tables.items():
         path = csv_tables.required(folder, name)
         for cells in csv_tables.rows(path, columns, report):
@@ -232,10 +232,10 @@ def code_rows(
 
 
 def undotted(code: str) -> str:
-    """A cell of codes without dots and blanks around."""
+    """A code as a cell has it, without dots and surrounding blanks."""
     return code.replace(".", "").strip()
 
 
-def about_unmatched(missing: str) -> list[str]:
-    """The notice of listed admissions without a summary, if there are any."""
+def missing_summaries(missing: str) -> list[str]:
+    """The notice about listed admissions without a summary, if there are any."""
     return [f"listed admissions without a discharge summary are left out: {missing}"] if missing else []

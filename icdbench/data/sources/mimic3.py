@@ -1,26 +1,28 @@
 """MIMIC-III: discharge summaries and ICD-9-CM codes of intensive-care admissions, https://physionet.org/content/mimiciii/1.4/.
 
-`mimic-full` and `mimic50` are the splits of CAML (Mullenbach et al. 2018), used by nearly all published systems;
-`mimic-clean` is that of Edin et al. 2023. `synth-full` and `synth50` are the tables that `icdbench data make` writes, through
-the same code. Protocols of the first two (`data.protocol`):
+`mimic-full` and `mimic50` are the splits of CAML (Mullenbach et al. 2018), which nearly all published systems use;
+`mimic-clean` is that of Edin et al. 2023. `synth-full` and `synth50` read the tables that `icdbench data make` writes with
+the same code. The first two have protocols (`data.protocol`):
 
-- released: what CAML's preparation computes, so that published figures are comparable. Rows of NOTEEVENTS whose CATEGORY
-  is exactly "Discharge summary", reports and addenda alike; one document for each (SUBJECT_ID, HADM_ID), its notes joined by
-  a space in file order, repeated ones too. Codes: diagnoses in file order, then procedures; rows without a code are no
-  class; duplicates stay. Procedures are read as integers, so leading zeros are lost: 0331 becomes 33.1. Label set: all codes of
-  the train, dev and test documents. The 50 codes: most label rows over all documents with a summary, listed or not, ties by
-  first appearance in the order of (SUBJECT_ID, HADM_ID). The vocabulary is that of the full training list, for the 50 codes too.
-- paper: the same with the JLAN paper's wording: tokens without any letter are dropped, and words in fewer than two
-  training documents are unknown.
-- corrected: the same with codes as text (00.66, not 66.), each once, the label set from training documents, the 50 codes
-  counted over the full training list.
+- released: as CAML's preparation, so that published figures are comparable.
+  Documents: the rows of NOTEEVENTS whose CATEGORY is exactly "Discharge summary", reports and addenda alike. There is one
+  document for each (SUBJECT_ID, HADM_ID); its notes are joined by a space in file order, repeated ones too.
+  Codes: diagnoses in file order, then procedures; rows without a code are ignored, duplicates stay. Procedures are read as
+  integers, so leading zeros are lost: 0331 becomes 33.1. The label set has all codes of the train, dev and test documents.
+  The 50 codes are those with most label rows over all documents with a summary, listed or not; ties go to the code that
+  comes first in the order of (SUBJECT_ID, HADM_ID). The vocabulary is always that of the full training list.
+- paper: the same in the JLAN paper's words: tokens without any letter are dropped, and words in fewer than two training
+  documents are unknown.
+- corrected: the same with codes as text (00.66, not 66.), each once; the label set is that of the training documents, and
+  the 50 codes are counted over the full training list.
 
-Left out on purpose: reading the procedures in chunks, the original makes floats of some (39.50 becomes 39.5), depending on
-the chunks' sizes. What breaks the original does not break this: a summary without a code row is a document without codes
-(left out of `mimic50`), a summary without any token a document of one unknown token. Word vectors are trained on training
-documents (of the full list for `mimic50`), on all summaries with data.embedding_corpus=all as in the original.
+Two differences from the original are deliberate. Because it reads procedures in chunks, it turns some into floats (39.50
+becomes 39.5), depending on the chunks' sizes; here none are. And where it fails, a summary without a code row is a
+document without codes here (left out of `mimic50`), and a summary without any token a document of one unknown token.
+Word vectors are trained on training documents (of the full list for `mimic50`), or as in the original on all summaries
+with data.embedding_corpus=all.
 
-`mimic-clean`: codes as text, each once, those that at least ten documents have; documents without any are left out.
+`mimic-clean`: codes are text, each once, without those of fewer than ten documents; documents without any are left out.
 """
 
 from __future__ import annotations
@@ -47,13 +49,13 @@ SUMMARY = ("CATEGORY", "Discharge summary")
 LISTS = dict(zip(SPLITS, ("train", "dev", "test"), strict=True))
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {"paper": {"words": "some-letter", "min_documents": 2}}
 
-# Known facts of the protocols, which 'icdbench data check' names as such.
+# Findings of 'icdbench data check' that are known facts of the protocols.
 EXPECTED = {
     "spellings": (
         "a procedure that lost its leading zeros may look like a diagnosis (02.04 becomes 20.4, beside 020.4), as published; "
         "data.protocol=corrected keeps them apart"
     ),
-    "no codes": "a summary without a row of codes is a document all the same, as in CAML's lists",
+    "no codes": "a summary without a row of codes is still a document, as in CAML's lists",
 }
 
 
@@ -67,7 +69,7 @@ class CamlSettings(DataSpec):
 
 @dataclass(frozen=True)
 class Mimic3(mimic.Mimic):
-    """Tables in MIMIC-III's schema; a subclass says which admissions are in which split, and what is kept of them."""
+    """Tables in MIMIC-III's schema; a subclass says which admissions are in which split, and which codes are kept."""
 
     @cached_property
     def folder(self) -> Path:
@@ -75,7 +77,7 @@ class Mimic3(mimic.Mimic):
 
     @property
     def as_text(self) -> bool:
-        """Whether codes are read as text, each once; else procedures as numbers, which lose their leading zeros."""
+        """Whether codes are read as text, each once; else procedures are read as numbers and lose their leading zeros."""
         return True
 
     @abstractmethod
@@ -84,16 +86,15 @@ class Mimic3(mimic.Mimic):
 
     @abstractmethod
     def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
-        """The data set from the documents of all admissions, those in no list with an empty split."""
+        """The data set, given the documents of all admissions; those in no list have an empty split."""
 
     def files(self) -> Sequence[Path]:
-        """Tables, lists of admissions, CAML's titles where they are there."""
-        place = self.folder
-        tables = [csv_tables.required(place, name) for name in ("NOTEEVENTS", *mimic.CODED)]
-        return [*tables, *self.lists().values(), *filter(None, [splits.find(splits.TITLES, place, self.root)])]
+        """The tables, the lists of admissions, and CAML's titles if the user has them."""
+        tables = [csv_tables.required(self.folder, name) for name in ("NOTEEVENTS", *mimic.CODED)]
+        return [*tables, *self.lists().values(), *filter(None, [splits.find(splits.TITLES, self.folder, self.root)])]
 
     def read(self, report: Report) -> Raw:
-        """Documents sorted by SUBJECT_ID and HADM_ID. Raises DataError for damaged tables and for lists that do not fit."""
+        """Documents sorted by SUBJECT_ID and HADM_ID. Raises DataError for damaged tables and lists of other admissions."""
         path = csv_tables.required(self.folder, "NOTEEVENTS")
         split_of = self.split_of()
         notes, facts = _notes(path, report)
@@ -103,12 +104,11 @@ class Mimic3(mimic.Mimic):
         missing = self.without_summary(split_of, {hadm for _, hadm in notes}, path)
         facts |= {"listed_without_summary": missing} if missing else {}
         raw = self.select(documents, facts)
-        return replace(raw, notices=[*mimic.about_unmatched(missing), *self._about_codes(raw.codes)])
-
-    def _about_codes(self, codes: Sequence[str] | None) -> list[str]:
-        if codes is None or self.data.top_codes is None or len(codes) >= self.data.top_codes:
-            return []
-        return [f"data.top_codes={self.data.top_codes}, but there are only {len(codes)} codes; all of them are taken"]
+        notices = mimic.missing_summaries(missing)
+        top = self.data.top_codes
+        if raw.codes is not None and top is not None and len(raw.codes) < top:
+            notices.append(f"data.top_codes={top}, but there are only {len(raw.codes)} codes; all of them are taken")
+        return replace(raw, notices=notices)
 
     def _codes(self, report: Report, facts: dict[str, object]) -> dict[Admission, list[str]]:
         """Dotted codes of each admission, diagnoses in file order, then procedures."""
@@ -138,15 +138,15 @@ class Mimic3(mimic.Mimic):
         return systems.ICD9CM
 
     def system_codes(self) -> Sequence[str]:
-        """The codes as this preparation writes them, procedures perhaps without their leading zeros."""
+        """The codes as this preparation writes them, procedures without their leading zeros unless `as_text`."""
         kinds = {True: icd9.PROCEDURE, False: icd9.DIAGNOSIS}
         listed = ((code.replace(".", ""), kinds[icd9.is_procedure(code)]) for code in super().system_codes())
         return list(dict.fromkeys(self._dotted(code, kind) for code, kind in listed))
 
     def listed_titles(self) -> Iterator[tuple[str, str]]:
-        """Of the tables, diagnoses before procedures, then of CAML's file.
+        """Titles of the tables, diagnoses before procedures, then of CAML's file.
 
-        A code whose leading zero was lost is looked up as it stands, as the original does.
+        As in the original, a code that lost a leading zero is looked up as it is.
         """
         for kind, _, (cell, title) in mimic.code_rows(self.folder, mimic.TITLES, ["ICD9_CODE", "LONG_TITLE"]):
             yield icd9.dotted(mimic.undotted(cell), kind), title
@@ -159,7 +159,7 @@ class Mimic3(mimic.Mimic):
         return [self.folder / "truth" / "evidence.csv"] if self.synthetic else []
 
     def begins(self) -> dict[str, int]:
-        """Where each summary, by its ROW_ID, begins in its document."""
+        """The position in its document at which each summary begins, by its ROW_ID."""
         begins: dict[str, int] = {}
         lengths: Counter[str] = Counter()
         notes = csv_tables.required(self.folder, "NOTEEVENTS")
@@ -169,7 +169,7 @@ class Mimic3(mimic.Mimic):
         return begins
 
     def evidence(self) -> Evidence | None:
-        """Of synthetic tables, the phrases that mention a code (`truth/evidence.csv`), where the joined summaries have them."""
+        """For synthetic tables, the spans of the phrases that mention a code (`truth/evidence.csv`), in joined summaries."""
         if not self.synthetic:
             return None
         begins = self.begins()
@@ -178,7 +178,7 @@ class Mimic3(mimic.Mimic):
         for admission, row, code, begin, end in csv_tables.rows(path, ["HADM_ID", "ROW_ID", "CODE", "BEGIN", "END"]):
             if row not in begins:
                 raise DataError(
-                    f"{path} speaks of row {shown(row)}, which is no summary of NOTEEVENTS; make the tables again"
+                    f"{path} has row {shown(row)}, which is not a summary of NOTEEVENTS; make the tables again"
                 )
             if not (begin.isdecimal() and end.isdecimal()):
                 raise DataError(f"{path}, row {shown(row)}: BEGIN and END must be whole numbers; make the tables again")
@@ -202,7 +202,7 @@ class CamlFull(Mimic3):
         return self.data.protocol == "corrected"
 
     def implied(self, data: DataSpec) -> Mapping[str, Any]:
-        """What a protocol says of words."""
+        """The settings of words that follow from the protocol."""
         return PROTOCOLS.get(getattr(data, "protocol", ""), {})
 
     def lists(self) -> dict[str, Path]:
@@ -217,11 +217,11 @@ class CamlFull(Mimic3):
 
     def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
         listed = [document for document in documents if document.split]
+        train = _in_split(listed, "train")
         if self.data.top_codes is not None:
-            codes = _most_frequent(_in(listed, "train") if self.as_text else documents, self.data.top_codes)
+            codes = _most_frequent(train if self.as_text else documents, self.data.top_codes)
         else:
-            counted = _in(listed, "train") if self.as_text else listed
-            codes = sorted({code for document in counted for code in document.codes})
+            codes = sorted({code for document in (train if self.as_text else listed) for code in document.codes})
         rest = [document.text for document in documents if not document.split]
         background = rest if self.data.embedding_corpus == "all" else []
         return Raw(listed, background, {"protocol": self.data.protocol, **facts}, codes)
@@ -234,30 +234,31 @@ class CamlFifty(CamlFull):
     kind: ClassVar[str] = "50"
 
     def lists(self) -> dict[str, Path]:
-        """Those of the splits, and the full training list, of the vocabulary."""
+        """The lists of the splits, and the full training list, for the vocabulary."""
         return {**super().lists(), "vocabulary": self._list("train_full_hadm_ids.csv")}
 
     def select(self, documents: Sequence[Document], facts: dict[str, object]) -> Raw:
         if self.data.top_codes is None:
             raise SpecError(
-                "data.top_codes=None: mimic50's lists are made for the 50 codes; use mimic-full for all of them"
+                "data.top_codes=None: mimic50's lists are made for the 50 codes; use mimic-full for all codes"
             )
         lists = self.lists()
         full = splits.admission_lists({"train": lists["vocabulary"]})
         training = [document for document in documents if _hadm(document) in full]
         for split in SPLITS:
-            fitting = split == "train"
-            if strays := [document.id for document in _in(documents, split) if (_hadm(document) in full) != fitting]:
+            is_train = split == "train"
+            strays = [each.id for each in _in_split(documents, split) if (_hadm(each) in full) != is_train]
+            if strays:
                 raise DataError(
-                    f"{len(strays)} admissions of {lists[split]}, the first {strays[0]}, are {'not ' * fitting}in "
+                    f"{len(strays)} admissions of {lists[split]}, the first {strays[0]}, are {'not ' * is_train}in "
                     f"{lists['vocabulary'].name}; the lists do not belong together"
                 )
         codes = _most_frequent(training if self.as_text else documents, self.data.top_codes)
         kept = _with_codes(documents, codes, facts)
-        chosen = {document.id for document in _in(kept, "train")}
-        counted = [document.text for document in training if document.id not in chosen]
-        taken = {document.id for document in (*training, *kept)}
-        others = [document.text for document in documents if document.id not in taken]
+        kept_train = {document.id for document in _in_split(kept, "train")}
+        counted = [document.text for document in training if document.id not in kept_train]
+        used = {document.id for document in (*training, *kept)}
+        others = [document.text for document in documents if document.id not in used]
         background = [*counted, *(others if self.data.embedding_corpus == "all" else [])]
         facts = {"protocol": self.data.protocol, **facts}
         return Raw(kept, background, facts, codes, counted_background=len(counted))
@@ -321,19 +322,20 @@ def _documents(
     ]
 
 
-def _in(documents: Iterable[Document], split: str) -> list[Document]:
+def _in_split(documents: Iterable[Document], split: str) -> list[Document]:
     return [document for document in documents if document.split == split]
 
 
 def _with_codes(documents: Iterable[Document], codes: Iterable[str], facts: dict[str, object]) -> list[Document]:
-    """The listed documents that have one of the codes, each code once and without others; counts those without."""
-    known, kept, without = set(codes), [], 0
-    for document in documents:
-        labels = tuple(dict.fromkeys(code for code in document.codes if code in known))
-        if document.split and labels:
-            kept.append(replace(document, codes=labels))
-        without += bool(document.split) and not labels
-    facts["listed_without_label"] = without
+    """The listed documents with only these codes, each once; those that have none are left out and counted in `facts`."""
+    known = set(codes)
+    listed = [
+        replace(document, codes=tuple(dict.fromkeys(code for code in document.codes if code in known)))
+        for document in documents
+        if document.split
+    ]
+    kept = [document for document in listed if document.codes]
+    facts["listed_without_label"] = len(listed) - len(kept)
     return kept
 
 
@@ -342,17 +344,17 @@ def _hadm(document: Document) -> int:
 
 
 def _most_frequent(documents: Iterable[Document], count: int) -> list[str]:
-    """The codes with most label rows, ties by first appearance, sorted as text; fewer if there are no more."""
+    """The `count` codes with most label rows, ties by first appearance, or all if there are fewer; sorted as text."""
     counts = Counter(code for document in documents for code in document.codes)
     return sorted(code for code, _ in counts.most_common(count))
 
 
 FIFTY = {"top_codes": 50, "embedding_corpus": "train+background"}
-EDINS = mimic.Published((38_401, 5_577, 8_734))
+CLEAN = mimic.Published((38_401, 5_577, 8_734))
 for _data_set in (
     CamlFull("mimic-full", "MIMIC-III, all codes, CAML's splits", known=mimic.FULL),
     CamlFifty("mimic50", "MIMIC-III, the 50 most frequent codes, CAML's splits", FIFTY, known=mimic.FIFTY),
-    Clean("mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", mimic.EDIN, known=EDINS),
+    Clean("mimic-clean", "MIMIC-III, Edin's split, codes of ten documents or more", mimic.EDIN, known=CLEAN),
 ):
     register(_data_set)
 for _data_set in (

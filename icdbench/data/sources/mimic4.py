@@ -1,16 +1,17 @@
-"""MIMIC-IV: discharge summaries and codes of admissions to the same hospital from 2008 on, ICD-9-CM and ICD-10 apart.
+"""MIMIC-IV: discharge summaries and codes of admissions from 2008 on; ICD-9-CM and ICD-10 are separate data sets.
 
-Two projects of PhysioNet: https://physionet.org/content/mimic-iv-note/ (discharge.csv.gz) and
-https://physionet.org/content/mimiciv/ (hosp: diagnoses_icd, procedures_icd, d_icd_diagnoses, d_icd_procedures), anywhere
-below the data root. Splits of Edin et al. 2023 (those of Nguyen et al. 2023: icdbench.data.sources.mimic4_nguyen).
+The tables of two PhysioNet projects are looked for anywhere below the data root:
+https://physionet.org/content/mimic-iv-note/ (discharge.csv.gz) and https://physionet.org/content/mimiciv/ (hosp:
+diagnoses_icd, procedures_icd, d_icd_diagnoses, d_icd_procedures). The splits are those of Edin et al. 2023; for those of
+Nguyen et al. 2023 see icdbench.data.sources.mimic4_nguyen.
 
-An admission's summaries, equal ones once, are joined in file order. Its codes are those of one version of ICD, as text, each
-once, and left out where fewer than ten admissions with a summary have them; admissions without any are left out. Tokens as in
-`mimic-clean`. ICD-9-CM takes its dots as in MIMIC-III, ICD-10-CM after three characters if more follow (Edin's own
-files have `I10.`), ICD-10-PCS none.
+An admission's distinct summaries are joined in file order. Its codes are those of one version of ICD, as text and each
+once, without codes that fewer than ten admissions with a summary have; admissions without any are left out. Tokens are as
+in `mimic-clean`. ICD-9-CM has dots as in MIMIC-III, ICD-10-CM after three characters if more follow (Edin's own files have
+`I10.`), ICD-10-PCS has none.
 
-Social history was removed from the notes (https://github.com/MIT-LCP/mimic-code/issues/1663), so that they often do not show
-what codes of smoking were assigned for. A fact of the data set says how many documents have these codes (`data describe`).
+Social history was removed from the notes (https://github.com/MIT-LCP/mimic-code/issues/1663), so they often do not show why
+codes of smoking were assigned. A fact of the data set gives the number of documents with these codes (`data describe`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ PUBLISHED = {
     "creator": "Alistair Johnson, Tom Pollard, Steven Horng, Leo Anthony Celi, Roger Mark",
 }
 HOSP = [name.lower() for name in mimic.CODED]
-# Codes of smoking, now or in the past: those that the report on the removed section names, and their equals in ICD-9-CM.
-NOT_SHOWN = {"9": ("305.1", "V15.82"), "10": ("F17.210", "Z87.891")}
+# Codes of present and past smoking: those that the issue above names, and their equivalents in ICD-9-CM.
+SMOKING = {"9": ("305.1", "V15.82"), "10": ("F17.210", "Z87.891")}
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Mimic4(mimic.Mimic):
         """The split of each listed hadm_id."""
         return splits.feather(self.lists()["all"])
 
-    def counting(self, codes: Mapping[int, Sequence[str]]) -> Collection[str]:
-        """The codes that are kept, given those of each admission with a summary."""
+    def kept_codes(self, codes: Mapping[int, Sequence[str]]) -> Collection[str]:
+        """The codes that the data set keeps, given the codes of each admission with a summary."""
         counts = Counter(code for listed in codes.values() for code in listed)
         return {code for code, count in counts.items() if count >= mimic.RARE}
 
@@ -80,28 +81,26 @@ class Mimic4(mimic.Mimic):
         return [*found, *filter(None, [self.headings_file()])]
 
     def read(self, report: Report) -> Raw:
-        """Documents sorted by their hadm_id. Raises DataError for damaged tables and for splits that do not fit."""
+        """Documents sorted by their hadm_id. Raises DataError for damaged tables and lists of other admissions."""
         path = csv_tables.required(self.folders[0], "discharge")
         split_of = self.split_of()
         notes, patients = _notes(path, split_of, report)
         codes = self._codes(notes, report)
-        counting = self.counting(codes)
+        kept = self.kept_codes(codes)
         facts: dict[str, object] = {"admissions": len(notes), "admissions_with_codes": len(codes)}
         missing = self.without_summary(split_of, notes, path)
         facts |= {"listed_without_summary": missing} if missing else {}
         documents = []
         for admission in sorted(set(codes) & set(split_of)):
-            known = tuple(code for code in codes[admission] if code in counting)
-            if known:
+            if labels := tuple(code for code in codes[admission] if code in kept):
                 split, patient = split_of[admission], patients[admission]
-                documents.append(Document(str(admission), notes[admission], known, split, patient))
+                documents.append(Document(str(admission), notes[admission], labels, split, patient))
         facts["listed_without_label"] = len(set(notes) & set(split_of)) - len(documents)
         counts = Counter(code for document in documents for code in document.codes)
-        shown_rarely = [f"{code} ({counts[code]:,})" for code in NOT_SHOWN[self.icd] if counts[code]]
-        facts |= {"documents_with_codes_of_the_removed_social_history": ", ".join(shown_rarely)} if shown_rarely else {}
-        labels = sorted(counts)
-        chosen = labels if self.data.top_codes is None else None
-        return Raw(documents, facts=facts, codes=chosen, notices=mimic.about_unmatched(missing))
+        if smoking := [f"{code} ({counts[code]:,})" for code in SMOKING[self.icd] if counts[code]]:
+            facts["documents_with_codes_of_the_removed_social_history"] = ", ".join(smoking)
+        label_set = sorted(counts) if self.data.top_codes is None else None
+        return Raw(documents, facts=facts, codes=label_set, notices=mimic.missing_summaries(missing))
 
     def _codes(self, admissions: Mapping[int, str], report: Report) -> dict[int, list[str]]:
         """The codes of each admission with a summary, diagnoses in file order, then procedures, each once."""
@@ -114,7 +113,7 @@ class Mimic4(mimic.Mimic):
     def _rows(
         self, tables: Mapping[str, str], columns: Sequence[str], report: Report = quiet
     ) -> Iterator[tuple[str, Path, Sequence[str]]]:
-        """The rows of this version of ICD."""
+        """The rows of the tables that are of this version of ICD."""
         columns = ["icd_version", *columns]
         for kind, path, (version, *cells) in mimic.code_rows(self.folders[1], tables, columns, report):
             if _version(version, path) == self.icd:
@@ -122,7 +121,7 @@ class Mimic4(mimic.Mimic):
 
     @property
     def coding(self) -> CodingSystem:
-        """Headings of ICD-9-CM have the titles of CAML's file; of ICD-10 only diagnoses have titles."""
+        """ICD-9-CM with the headings' titles of CAML's file, or ICD-10 with titles of diagnoses only."""
         if self.icd == "9":
             return replace(systems.ICD9CM, headings=lambda _: splits.titles(self.headings_file()))
         return ICD10
@@ -133,7 +132,7 @@ class Mimic4(mimic.Mimic):
 
 
 def dotted(code: str, kind: str, version: Version) -> str:
-    """The code with its dot: `I10`, `E11.9`; procedures of ICD-10 have none."""
+    """The code with its dot, if it has one: `I10`, `E11.9`; procedures of ICD-10 have none."""
     if version == "9":
         return icd9.dotted(code, kind)
     return f"{code[:3]}.{code[3:]}" if kind == icd9.DIAGNOSIS and len(code) > 3 else code
@@ -143,13 +142,15 @@ def _diagnosis_titles(codes: Sequence[str]) -> Mapping[str, str]:
     return icd10.icd10cm_titles([code for code in codes if "." in code or len(code) == 3])
 
 
-ICD10 = replace(systems.ICD10, titles=_diagnosis_titles)  # of codes as they are written here
+ICD10 = replace(
+    systems.ICD10, titles=_diagnosis_titles
+)  # procedures, which have no dot, are not looked up as diagnoses
 
 
 def tables_folders(root: Path) -> tuple[Path, Path]:
-    """The folders of the notes and of the codes, at or below the data root. Raises DataError without one of each."""
+    """The folders of the notes and of the codes, at or below the data root. Raises DataError unless there is one of each."""
     notes = csv_tables.folders(root, "discharge")
-    codes = [place for place in csv_tables.folders(root, *HOSP) if not csv_tables.find(place, "NOTEEVENTS")]
+    codes = [folder for folder in csv_tables.folders(root, *HOSP) if not csv_tables.find(folder, "NOTEEVENTS")]
     if not notes and (other := csv_tables.folders(root, "NOTEEVENTS")):
         raise DataError(
             f"{other[0]} holds MIMIC-III's notes, not MIMIC-IV; use --dataset mimic-full, mimic50 or mimic-clean"
@@ -160,8 +161,8 @@ def tables_folders(root: Path) -> tuple[Path, Path]:
     ):
         if not found:
             raise DataError(
-                f"MIMIC-IV's {what} not in '{root}' or {csv_tables.DEPTH} levels below; get it from PhysioNet's project {project} and name the folder "
-                "with --data or ICDBENCH_DATA"
+                f"MIMIC-IV's {what} not in '{root}' or {csv_tables.DEPTH} levels below; get it from PhysioNet's project "
+                f"{project} and name the folder with --data or ICDBENCH_DATA"
             )
         if len(found) > 1:
             raise DataError(f"MIMIC-IV's {what} in {found[0]} and in {found[1]}; keep one of them below '{root}'")
@@ -169,7 +170,7 @@ def tables_folders(root: Path) -> tuple[Path, Path]:
 
 
 def _notes(path: Path, listed: Mapping[int, str], report: Report) -> tuple[dict[int, str], dict[int, str]]:
-    """The summaries of each admission, and its patient; of those in no split, which only count, an empty text."""
+    """The joined summaries of each admission (an empty text for those in no list, which only count), and its patient."""
     found: dict[int, list[str]] = defaultdict(list)
     patients: dict[int, str] = {}
     for subject, admission, text in csv_tables.rows(path, ["subject_id", "hadm_id", "text"], report):
@@ -184,7 +185,7 @@ def _notes(path: Path, listed: Mapping[int, str], report: Report) -> tuple[dict[
 
 @cache
 def _version(cell: str, path: Path) -> str:
-    """A cell of icd_version: "9" or "10", or nothing in a row without a code. Raises DataError."""
+    """The version in a cell of icd_version: "9" or "10", empty in a row without a code. Raises DataError."""
     if not cell.strip():
         return ""
     if (number := csv_tables.integer(cell, "icd_version", path)) not in {9, 10}:

@@ -1,17 +1,17 @@
 """MIMIC-IV with the splits of Nguyen et al. 2023, "Mimic-IV-ICD", https://arxiv.org/abs/2304.13998: all codes, and 50.
 
-The tables are those of `icdbench.data.sources.mimic4`; the lists of admissions lie in the authors' repository, which has no
-licence file and no checksums: put its folders `mimicdata/mimic4_icd9` and `mimicdata/mimic4_icd10` into the data folder, or
-clone it there. Read at commit 247091e, whose notebooks print the counts below for version 2.2:
+The tables are those of `icdbench.data.sources.mimic4`. The lists of admissions are in the authors' repository, which has no
+licence and no checksums: put its folders `mimicdata/mimic4_icd9` and `mimicdata/mimic4_icd10` into the data folder, or clone
+it there. This follows commit 247091e, whose notebooks print the counts below for version 2.2:
 
-- An admission with a summary and with codes of the version is a document. Its codes are text, each once; none is left out for
-  being rare, and the label set is that of all three splits, as CAML's of MIMIC-III.
-- Words are CAML's: runs of word characters, lower-cased, without numeric ones; known if three training documents have them.
-- The 50-code sets have lists and codes of their own; documents with none of the 50 are left out.
+- An admission with a summary and with codes of the version is a document. Its codes are text, each once, rare ones
+  included; the label set is that of all three splits, as in CAML's preparation of MIMIC-III.
+- Words are CAML's: runs of word characters in lower case, without numeric ones; three training documents make a word known.
+- The 50-code sets have lists and codes of their own; documents with none of the 50 codes are left out.
 
-Codes of ICD-10 have their dots here, in the published files none. Open: how the 50 codes were chosen (the notebooks read a
-list, their count is commented out), which vocabulary the 50-code models had (here that of their own training documents), and
-where texts were cut (`data.max_tokens`).
+Codes of ICD-10 have dots here, but not in the published files. It is not known how the 50 codes were chosen (the notebooks
+read a list, and their count is commented out), which vocabulary the 50-code models had (here that of their own training
+documents), and where texts were cut (`data.max_tokens`).
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ LISTS = dict(zip(SPLITS, ("train", "dev", "test"), strict=True))
 
 @dataclass(frozen=True)
 class Nguyen(Mimic4):
-    """Admissions in the published lists, with all codes or with the fixed set of what is published (`known.label_set`)."""
+    """Admissions in the published lists, with all codes or, if there is a published label set, with its codes."""
 
     download: str = ""
     pinned = False
 
     @property
-    def fixed(self) -> frozenset[str] | None:
+    def label_set(self) -> frozenset[str] | None:
         return self.known.label_set if self.known else None
 
     def lists(self) -> dict[str, Path]:
-        size = "full" if self.fixed is None else "50"
+        size = "full" if self.label_set is None else "50"
         return {split: self._list(f"{name}_{size}_hadm_ids.csv") for split, name in LISTS.items()}
 
     def _list(self, name: str) -> Path:
-        below = f"mimic4_icd{self.icd}"
+        folder = f"mimic4_icd{self.icd}"
         for place in (self.folders[0], self.root, self.root / "mimic4_splits", self.root / REPOSITORY):
-            for path in (place / below / name, place / "mimicdata" / below / name):
+            for path in (place / folder / name, place / "mimicdata" / folder / name):
                 if path.is_file():
                     return path
         raise DataError(
-            f"{below}/{name} is not in '{self.root}'; put the folder mimicdata/{below} of "
+            f"{folder}/{name} is not in '{self.root}'; put the folder mimicdata/{folder} of "
             f"https://github.com/thomasnguyen92/{REPOSITORY} there"
         )
 
     def split_of(self) -> dict[int, str]:
         return splits.admission_lists(self.lists())
 
-    def counting(self, codes: Mapping[int, Sequence[str]]) -> Collection[str]:
-        return self.fixed or {code for listed in codes.values() for code in listed}
+    def kept_codes(self, codes: Mapping[int, Sequence[str]]) -> Collection[str]:
+        return self.label_set or {code for listed in codes.values() for code in listed}
 
 
 FIFTY_9 = frozenset(
@@ -82,7 +82,7 @@ def _published(
     return mimic.Published(documents, vocabulary=vocabulary, label_set=label_set, version="2.2")
 
 
-# Documents of the full sets and their words as the notebooks print them; of the 50-code sets, the lengths of the lists.
+# Documents and words of the full sets as the notebooks print them, and the lengths of the lists of the 50-code sets.
 _SETS: Mapping[Version, tuple[str, mimic.Published, mimic.Published]] = {
     "9": (
         "ICD-9-CM",

@@ -1,8 +1,8 @@
-"""Published splits of MIMIC: lists of admissions, where they come from, and how they are found and fetched.
+"""Published splits of MIMIC: where the lists of admissions come from, and how they are found, fetched and read.
 
-CAML's lists of MIMIC-III (Mullenbach et al. 2018, MIT licence) name HADM_IDs, one per line; those of Edin et al. 2023
-(Apache-2.0) are Feather files with columns `_id` and `split`. They hold ids alone, no notes and no codes. CAML's file of
-code titles comes with its lists.
+CAML's lists of MIMIC-III (Mullenbach et al. 2018, MIT licence) have a HADM_ID per line; those of Edin et al. 2023
+(Apache-2.0) are Feather files with columns `_id` and `split`. They have ids only, no notes and no codes. CAML's file of
+code titles is fetched with its lists.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILES = {
     "mimiciv_icd9_split.feather": (EDIN + "files/data/mimiciv_icd9/", "b60d01628b76aa8874cb52bb06aa07f9d18ed03a441cbf0884e9b748300ab4bf"),
     "mimiciv_icd10_split.feather": (EDIN + "files/data/mimiciv_icd10/", "f913edf80c41f52c0865c2c802ab65d0d7b24fdfc03307564d2808bb9a672b61"),
 }  # fmt: skip
-FETCHED = {  # what `icdbench data get` calls them, and the folder below the data root that they are put into
+FETCHED = {  # by the name that `icdbench data get` takes: the folder below the data root, and the files
     "mimic3-splits": ("mimic3_splits", [name for name, (address, _) in FILES.items() if address.startswith(CAML)]),
     "mimic-clean-splits": ("mimic3_splits", ["mimiciii_clean_splits.feather"]),
     "mimic4-splits": ("mimic4_splits", ["mimiciv_icd9_split.feather", "mimiciv_icd10_split.feather"]),
@@ -45,16 +45,16 @@ SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}  # of the 
 
 
 def find(name: str, folder: Path, root: Path) -> Path | None:
-    """A file of splits or titles, beside the tables or below the data root as it is fetched or cloned."""
+    """A file of splits or titles, beside the tables or below the data root, where it may have been fetched or cloned."""
     for place in (folder, root, root / "mimic3_splits", root / "mimic4_splits", root / "caml-mimic"):
-        for below in ("", "mimicdata/mimic3", "mimicdata"):
-            if (path := place / below / name).is_file():
+        for subfolder in ("", "mimicdata/mimic3", "mimicdata"):
+            if (path := place / subfolder / name).is_file():
                 return path
     return None
 
 
 def required(name: str, folder: Path, root: Path) -> Path:
-    """As `find`. Raises DataError that says how to get the file."""
+    """As `find`, but raises DataError, which says how to get the file."""
     if found := find(name, folder, root):
         return found
     what = next(what for what, (_, names) in FETCHED.items() if name in names)
@@ -64,13 +64,13 @@ def required(name: str, folder: Path, root: Path) -> Path:
 
 
 def altered(path: Path) -> bool:
-    """Whether a file differs from the published one of its name."""
+    """Whether a file differs from the published one of the same name."""
     with readable(path):
         return digest(path) != FILES[path.name][1]
 
 
 def admission_lists(paths: Mapping[str, Path]) -> dict[int, str]:
-    """The split of each HADM_ID, from a list per split. Raises DataError for what is no id, and for one listed twice."""
+    """The split of each HADM_ID, from a list for each split. Raises DataError for other content, and for repeated ids."""
     found: dict[int, str] = {}
     for split, path in paths.items():
         with readable(path), regular(path, MOST_TEXT) as file:
@@ -79,7 +79,7 @@ def admission_lists(paths: Mapping[str, Path]) -> dict[int, str]:
         for number, (entry, line) in enumerate(entries, start=1):
             if not (entry.isascii() and entry.isdigit() and len(entry) <= LONGEST_ID):
                 raise DataError(
-                    f"{path}, entry {number}: {shown(line)} is no HADM_ID; one per line, without header, is expected"
+                    f"{path}, entry {number}: {shown(line)} is not a HADM_ID; one per line, without header, is expected"
                 )
             admission = int(entry)
             if admission in found:
@@ -92,7 +92,7 @@ def admission_lists(paths: Mapping[str, Path]) -> dict[int, str]:
 
 
 def titles(path: Path | None) -> dict[str, str]:
-    """CAML's titles of codes and headings; nothing without the file. Ranges are called `240-279`, there `240-279.99`."""
+    """CAML's titles of codes and headings, none without a file. The file's ranges `240-279.99` are named `240-279`."""
     if path is None:
         return {}
     with readable(path), regular(path, MOST_TEXT) as file:
@@ -112,7 +112,7 @@ def feather(path: Path) -> dict[int, str]:
         admissions, names = table["_id"].cast(pa.int64()).to_pylist(), table["split"].cast(pa.string()).to_pylist()
     except pa.ArrowException:  # its message may show a cell
         raise DataError(
-            f"{path} is no Feather file with columns _id and split, whole numbers and text; fetch it again"
+            f"{path} is not a Feather file with columns _id and split, whole numbers and text; fetch it again"
         ) from None
     if not admissions:
         raise DataError(f"{path} has no rows; fetch it again")
@@ -121,7 +121,7 @@ def feather(path: Path) -> dict[int, str]:
         if admission is None:
             raise DataError(f"{path}: a row has no _id; fetch it again")
         if name not in SPLIT_NAMES:
-            raise DataError(f"{path}: admission {admission} is in split {shown(name)}; train, val and test are known")
+            raise DataError(f"{path}: admission {admission} is in split {shown(name)}, not in train, val or test")
         if admission in found:
             raise DataError(f"{path}: admission {admission} is listed twice; splits must not overlap")
         found[admission] = SPLIT_NAMES[name]
@@ -129,30 +129,26 @@ def feather(path: Path) -> dict[int, str]:
 
 
 def get(what: str, root: Path) -> str:
-    """Download lists and verify their checksums; says what was done. Files that are there are kept. Raises DataError."""
-    below, names = FETCHED[what]
-    folder = root / below
+    """Download the lists that are missing and verify all checksums; return a line that says so. Raises DataError."""
+    subfolder, names = FETCHED[what]
+    folder = root / subfolder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            _get(name, folder)
+            address, checksum = FILES[name]
+            target = folder / name
+            if not target.exists():
+                with replacing(target) as fresh:
+                    fresh.unlink()
+                    fetch(address + name, fresh, checksum, f"put {name} into {folder} by hand")
+            elif altered(target):
+                raise DataError(f"{target} differs from the published file; move it away and fetch again")
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written: {error.strerror or error}; name a folder of your own with --data, and put a link to "
             "the read-only tables into it"
         ) from None
     return f"{', '.join(names)} in {folder}; all checksums agree"
-
-
-def _get(name: str, folder: Path) -> None:
-    address, checksum = FILES[name]
-    target = folder / name
-    if not target.exists():
-        with replacing(target) as fresh:
-            fresh.unlink()
-            fetch(address + name, fresh, checksum, f"put {name} into {folder} by hand")
-    elif altered(target):
-        raise DataError(f"{target} differs from the published file; move it away and fetch again")
 
 
 DOWNLOADS.update({what: partial(get, what) for what in FETCHED})

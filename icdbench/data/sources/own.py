@@ -1,16 +1,16 @@
-"""A user's own data: one table with columns id, text, codes and, optionally, split (train, validation, test) and group.
+"""A user's own data: a table with columns id, text, codes and, optionally, split (train, validation, test) and group.
 
-The file is CSV (or separated by semicolons, tabs or bars), JSON, JSON lines or Parquet, gzip-compressed or not, in UTF-8 or in
-the encoding that data.encoding names. Other names of the columns and other ways to join codes than `;` are recognised
-where the file leaves no doubt (icdbench.data.sources.own_columns, own_codes); what was recognised is said, and stated in every
-record. Elsewhere the file is refused, with what to type.
+The file is CSV (or separated by semicolons, tabs or bars), JSON, JSON lines or Parquet, gzip-compressed or not, in UTF-8 or
+the encoding that data.encoding names. Other column names and other separators of codes than `;` are recognised where the
+file leaves no doubt (icdbench.data.sources.own_columns, own_codes); this is logged and stated in every record. Files that
+leave doubt are refused with a message that says what to type.
 
-Without split, documents are divided 80/10/10 by a seeded shuffle of their sorted ids, or groups, so the order of the file
-does not matter; documents of one group, such as a patient, stay together. Without id, documents are named by a digest of
-their row. Rows of equal id and text are one document with the codes of all. The data set's name is the file's with
-its suffix, which no other data set has.
+Without a split column, documents are divided 80/10/10 by a seeded shuffle of their sorted ids or groups, so the order of
+the file does not matter; documents of one group, such as a patient, stay together. Without an id column, documents are
+named by a digest of their row. Rows with the same id and text are one document, which has the codes of all. The data set
+is named after the file, suffix included, so it never has the name of a registered data set.
 
-Cells are read as text, never as numbers: codes keep their zeros (`038.9`, `250.00`) and `null` or `NA` are words. Parquet
+Cells are read as text, never as numbers: codes keep their zeros (`038.9`, `250.00`), and `null` or `NA` are words. Parquet
 columns have types, so codes must be text there, and ids text or whole numbers. Ids, texts and codes are normalised to NFC.
 """
 
@@ -27,7 +27,7 @@ from functools import cache
 from pathlib import Path
 
 from icdbench.codes import CodingSystem, systems
-from icdbench.data.cache import cache_root, raw_digest
+from icdbench.data.cache import cache_root, make_private_folder, raw_digest
 from icdbench.data.source import Evidence, MarkedSpans, Raw, Source, divide, readable, without_marks
 from icdbench.data.sources import own_encodings, own_marks, own_notes
 from icdbench.data.sources.own_settings import OwnSettings
@@ -38,15 +38,15 @@ from icdbench.types import Report, quiet
 
 log = logging.getLogger("icdbench")
 
-OFFICE = (".xlsx", ".xlsm", ".xls", ".ods")  # which are answered with what to do
+OFFICE = (".xlsx", ".xlsm", ".xls", ".ods")  # refused, with what to do instead
 LONGEST_NAME = 80  # characters of a data set's name, which names folders
-LONGEST_ID = 100  # characters of an id that names a note
+LONGEST_ID = 100  # characters; a longer cell is not shown as the name of a note
 STDIN = "-"  # the name of the note on standard input
 
 
 @dataclass(frozen=True)
 class Own(Source):
-    """One table."""
+    """A table of a user's own."""
 
     data: OwnSettings = field(default_factory=OwnSettings)
     path: Path = Path()
@@ -56,9 +56,9 @@ class Own(Source):
         return [_existing(self.path)]
 
     def read(self, _report: Report) -> Raw:
-        """Documents in file order. Raises DataError that names file, line and value.
+        """Documents in file order. Raises DataError, which names file, line and value.
 
-        What was recognised is logged, and stated in the facts: `read_as`, `rows_merged`, `rows_left_out`, `missing_codes`.
+        What was recognised is logged and stated in the facts `read_as`, `rows_merged`, `rows_left_out`, `missing_codes`.
         """
         path = _existing(self.path)
         notes = own_notes.read(path, self.data)
@@ -74,28 +74,29 @@ class Own(Source):
             facts["missing_codes"] = missing
         if notes.bad:
             facts["rows_left_out"] = f"{len(notes.bad):,} of {len(notes.bad) + rows:,}"
-        _say(path, facts, self._list_left_out(notes.bad) if notes.bad else None)
+        _log_facts(path, facts, self._list_left_out(notes.bad) if notes.bad else None)
         return Raw(notes.documents(), facts=facts)
 
     def mark_files(self) -> Sequence[Path]:
         return list(own_marks.files(marks_folder(self.path)).values())
 
     def marks(self) -> MarkedSpans | None:
-        """What BRAT's files beside the table mark. Raises DataError for those that belong to no document."""
+        """The marks in BRAT's files beside the table. Raises DataError for a file that belongs to no document."""
         found = own_marks.files(marks_folder(self.path))
         texts = {each.id: each.text for each in self.documents().documents} if found else {}
-        if strange := next((path for name, path in found.items() if name not in texts), None):
-            raise DataError(f"{strange} is of no document of {self.path.name}; name it after an id, or remove it")
+        if stray := next((path for name, path in found.items() if name not in texts), None):
+            raise DataError(f"{stray} belongs to no document of {self.path.name}; name it after an id, or remove it")
         return {name: own_marks.read(path, texts[name]) for name, path in found.items()} or None
 
     def evidence(self) -> Evidence | None:
         return without_marks(self.marks())
 
     def _list_left_out(self, bad: Sequence[tuple[str, str]]) -> Path:
-        """Write down which rows were left out and why, in a file of the cache; its path."""
+        """Write the rows that were left out, with the reasons, to a file of the cache; return its path."""
         options = self.data.model_dump_json(include=set(type(self.data).task_fields()))
         key = hashlib.sha256(f"{raw_digest(self.path)}{options}".encode()).hexdigest()[:24]
         listed = cache_root() / "left-out" / f"{self.name}-{key}.csv"
+        make_private_folder(listed.parent)
         with replacing(listed, private=True) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["row", "reason"])
@@ -107,12 +108,12 @@ class Own(Source):
         return {"icd9cm": systems.ICD9CM, "icd10cm": systems.ICD10}.get(self.data.code_system)
 
     def outside(self, codes: Sequence[str]) -> set[str]:
-        """Codes without a place in the hierarchy, and those that the lists of the coding system lack."""
+        """Codes that the hierarchy or the list of the coding system lacks."""
         listed = self.coding and self.coding.listed
         return super().outside(codes) | {code for code in codes if listed and not listed(code)}
 
     def check(self) -> Sequence[str]:
-        """What is wrong with the file itself; its documents and codes are looked at as those of every source are."""
+        """What is wrong with the file itself; its documents and codes are checked as those of every source."""
         try:
             raw = self.read(quiet)
             divide(self.name, raw.documents)
@@ -124,12 +125,12 @@ class Own(Source):
 
 
 def marks_folder(table: Path) -> Path:
-    """Where BRAT's files of a table are: notes.csv.brat for notes.csv."""
+    """The folder of BRAT's files for a table: notes.csv.brat for notes.csv."""
     return table.with_name(f"{table.name}.brat")
 
 
 def marks_digest(table: Path) -> str | None:
-    """What changes with the marks of a table: nothing for one without marks. None if the table is not there."""
+    """A digest of the marks of a table, empty for a table without marks; None if the table does not exist."""
     if not table.exists():
         return None
     lines = [f"{name}\0{raw_digest(path)}\n" for name, path in own_marks.files(marks_folder(table)).items()]
@@ -142,7 +143,7 @@ def is_path(name: str) -> bool:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file's name says that it holds a table; spreadsheets do, too, and are refused with what to do."""
+    """Whether a file is a table by its name; spreadsheets count too, and are refused later with what to do."""
     name = path.name.lower().removesuffix(".gz")
     return name.endswith((*SUFFIXES, *OFFICE))
 
@@ -167,24 +168,20 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _say(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
-    """Tell what was recognised, once per process and state of the file."""
+def _log_facts(path: Path, facts: Mapping[str, str], left_out: Path | None) -> None:
+    """Log what was recognised, once per process and state of the file."""
     state = str(path.absolute()), path.stat().st_mtime_ns
-    said = [part for name in ("read_as", "rows_merged") if (part := facts.get(name))]
-    if said:
-        _warn(f"{path.name}: {'; '.join(said)}", state)
+    if read_as := [part for name in ("read_as", "rows_merged") if (part := facts.get(name))]:
+        _warn_once(f"{path.name}: {'; '.join(read_as)}", state)
     if missing := facts.get("missing_codes"):
-        _warn(
-            f"{path.name}: codes that may stand for a missing value are read as codes: {missing}; empty those cells if they "
-            "mean none",
-            state,
-        )
+        what = "codes that may stand for a missing value are read as codes"
+        _warn_once(f"{path.name}: {what}: {missing}; empty those cells if they mean none", state)
     if left_out is not None:
-        _warn(f"{path.name}: {facts['rows_left_out']} rows left out; {left_out} lists them", state)
+        _warn_once(f"{path.name}: {facts['rows_left_out']} rows left out; {left_out} lists them", state)
 
 
 @cache
-def _warn(line: str, _state: tuple[str, int]) -> None:
+def _warn_once(line: str, _state: tuple[str, int]) -> None:
     log.warning("%s", line)
 
 
@@ -192,37 +189,38 @@ def _warn(line: str, _state: tuple[str, int]) -> None:
 
 
 def reading(changes: Mapping[str, str] | None = None) -> OwnSettings:
-    """How notes are read that are not a data set: the options of own data, some of them changed. Raises SpecError."""
+    """The options for reading notes that are not a data set: those of own data, with changes. Raises SpecError."""
     return OwnSettings().override(changes or {}, "data")
 
 
 def notes(path: Path | None, data: OwnSettings) -> Iterator[tuple[str, str | DataError]]:
-    """Name and text of each note of a table or a text file, one at a time; of standard input (None), which is one note.
+    """Name and text of each note of a table, one at a time, or of a text file or standard input (None), which is one note.
 
-    In the place of a text that cannot be read stands the error. Of a table that is damaged from some row on, the rest is
-    one such note; raises DataError for one of which not even the first row can be read.
+    A text that cannot be read is replaced by the error. If a table is damaged from some row on, one error stands for the
+    rest. Raises DataError if not even the first row can be read.
     """
     if path is not None and is_table(path):
         yield from _table_notes(path, data)
         return
+    name = STDIN if path is None else str(path)
     try:
         if path is None:
             text = own_encodings.decoded("standard input", sys.stdin.buffer.read(), data.encoding)
         else:
             with readable(path), regular(path, MOST_TEXT) as file:
-                text = own_encodings.decoded(str(path), file.read(), data.encoding)
-        yield STDIN if path is None else str(path), text
+                text = own_encodings.decoded(name, file.read(), data.encoding)
+        yield name, text
     except DataError as error:
-        yield STDIN if path is None else str(path), error
+        yield name, error
 
 
 def _table_notes(path: Path, data: OwnSettings) -> Iterator[tuple[str, str | DataError]]:
     begun = False
     try:
-        rows = own_notes.texts(_existing(path), data, lambda read_as: _say(path, {"read_as": read_as}, None))
+        rows = own_notes.texts(_existing(path), data, lambda read_as: _log_facts(path, {"read_as": read_as}, None))
         for where, id_, text in rows:
-            named = 0 < len(id_) <= LONGEST_ID and id_.isprintable()  # else it may be a note in the wrong column
-            yield (f"{path}: {id_}" if named else f"{path}, {where}"), text
+            is_name = 0 < len(id_) <= LONGEST_ID and id_.isprintable()  # else it may be a note in the wrong column
+            yield (f"{path}: {id_}" if is_name else f"{path}, {where}"), text
             begun = True
     except DataError as error:
         if not begun:

@@ -1,7 +1,7 @@
-"""Which column of a user's own file holds what: by its name where that leaves no doubt, else as the user says.
+"""The roles of the columns of a user's own file: recognised by name if that leaves no doubt, else named by the user.
 
-A name counts whatever its case, blanks and punctuation: `Note ID`, `note_id` and `NoteID` are the same. A file's names are
-shown in a message only if one of them is known, since the first line of a file without a header may be a note.
+Case, blanks and punctuation of a name do not matter: `Note ID`, `note_id` and `NoteID` are the same. Messages show a
+file's column names only if one of them is known, since the first line of a file without a header may be a note.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from icdbench.data.sources.own_settings import COLUMN_ROLES
 from icdbench.settings import DataError, nearest
 
-# Other names of each column, folded. A name that could mean something else is left out: the user names it then.
+# Other names for each role, folded. Names that could mean something else are left out.
 SYNONYMS: Mapping[str, frozenset[str]] = {
     "id": frozenset(
         "noteid docid documentid recordid reportid caseid rowid hadmid admissionid encounterid visitid uid".split()
@@ -30,7 +30,7 @@ SYNONYMS: Mapping[str, frozenset[str]] = {
     "scores": frozenset("score prob probs probability probabilities confidence confidences logit logits".split()),
     "group": frozenset("groupid patient patientid subject subjectid person personid mrn".split()),
 }
-NAME = re.compile(r"(?=.{1,40}$)\w[\w.()/#-]*( [\w.()/#-]+){0,2}")  # what may be the name of a column, and is no note
+NAME = re.compile(r"(?=.{1,40}$)\w[\w.()/#-]*( [\w.()/#-]+){0,2}")  # names of columns, rather than notes
 
 
 def folded(name: str) -> str:
@@ -40,29 +40,30 @@ def folded(name: str) -> str:
 
 @dataclass(frozen=True)
 class Roles:
-    """Which roles of columns are read, and which of them a file must have. `chosen` is what the user says of them by role:
-    a column's name, or "" if there is no such column."""
+    """The roles that are read (`wanted`), those that a file must have (`needed`), and the columns that the user names.
+
+    `chosen` has the user's column by role, "" for a role that no column has.
+    """
 
     chosen: Mapping[str, str]
     needed: Sequence[str]
     wanted: Sequence[str]
 
     def columns(self, names: Sequence[str], where: str = "") -> dict[str, str]:
-        """The column's name for each of the wanted roles that the file has.
+        """The column for each of the wanted roles that the file has.
 
-        Raises DataError, which begins with `where`, for a needed column that is missing and for one that could be any of
-        several.
+        Raises DataError, which begins with `where`, if a needed column is missing, or several columns fit a role.
         """
         found = {role: self._column(role, names, where) for role in self.wanted}
         for role in self.needed:
             if not found[role]:
-                said = nearest_shown(role, names, self.chosen)
-                raise DataError(f"{where}no column '{role}'{said}; say which it is with --column {role}=NAME")
+                hint = nearest_shown(role, names, self.chosen)
+                raise DataError(f"{where}no column '{role}'{hint}; say which it is with --column {role}=NAME")
         return {role: name for role, name in found.items() if name is not None}
 
     def _column(self, role: str, names: Sequence[str], where: str) -> str | None:
         if name := self.chosen.get(role):
-            candidates = _named(names, name)
+            candidates = _matching(names, name)
             if not candidates:
                 raise DataError(f"{where}no column '{name}'{nearest_shown(name, names, self.chosen)}")
         elif role in self.chosen:
@@ -75,26 +76,23 @@ class Roles:
 
 
 def known(names: Sequence[str], chosen: Mapping[str, str]) -> bool:
-    """Whether one of the names is that of a column that is read here, or one that the user names."""
-    said = any(_named(names, name) for name in chosen.values() if name)
-    return said or any(_recognised(role, names) for role in COLUMN_ROLES)
+    """Whether one of the names is recognised, or is one that the user names."""
+    is_chosen = any(_matching(names, name) for name in chosen.values() if name)
+    return is_chosen or any(_recognised(role, names) for role in COLUMN_ROLES)
 
 
-def _named(names: Sequence[str], asked: str) -> list[str]:
-    exact = [name for name in names if name == asked]
-    return exact or [name for name in names if name.strip() == asked.strip() or folded(name) == folded(asked) != ""]
+def _matching(names: Sequence[str], chosen: str) -> list[str]:
+    exact = [name for name in names if name == chosen]
+    return exact or [name for name in names if name.strip() == chosen.strip() or folded(name) == folded(chosen) != ""]
 
 
 def _recognised(role: str, names: Sequence[str]) -> list[str]:
     """The names that may mean a role, by the strictest rule that any of them meets."""
-    for same in (
-        [name for name in names if name == role],
-        [name for name in names if folded(name) == role],
-        [name for name in names if folded(name) in SYNONYMS[role]],
-    ):
-        if same:
-            return same
-    return []
+    return (
+        [name for name in names if name == role]
+        or [name for name in names if folded(name) == role]
+        or [name for name in names if folded(name) in SYNONYMS[role]]
+    )
 
 
 def _ambiguous(role: str, candidates: Sequence[str]) -> str:
@@ -105,7 +103,7 @@ def _ambiguous(role: str, candidates: Sequence[str]) -> str:
     return f"columns {listed} could each be '{role}'; choose with --column {role}='{candidates[0]}'{none}"
 
 
-def nearest_shown(asked: str, names: Sequence[str], chosen: Mapping[str, str]) -> str:
-    """`; did you mean 'text'? (known: …)`, if the names are surely names."""
-    shown = [name.strip() for name in names if name.strip()]
-    return nearest(asked, shown) if known(names, chosen) and all(map(NAME.fullmatch, shown)) else ""
+def nearest_shown(name: str, names: Sequence[str], chosen: Mapping[str, str]) -> str:
+    """`; did you mean 'text'? (known: …)`; empty if the names may be words of a note."""
+    shown = [each.strip() for each in names if each.strip()]
+    return nearest(name, shown) if known(names, chosen) and all(map(NAME.fullmatch, shown)) else ""

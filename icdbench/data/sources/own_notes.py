@@ -1,4 +1,7 @@
-"""From the rows of a user's own file to notes: cells checked one by one, codes split, rows of one note put together."""
+"""From the rows of a user's own file to notes: `read` for a data set, which has codes, `texts` for notes without codes.
+
+Cells are checked one by one, cells of codes are split, and rows of one note are joined.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from icdbench.settings import DataError, nearest, shown
 from icdbench.types import SPLITS, Document, composed
 
 NEEDED = ("text", "codes")
-TOLD = 3  # rows that cannot be read, in a message
+EXAMPLES = 3  # of rows that cannot be read, in a message
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -29,7 +32,7 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Note:
-    """A row: its place, and its cells as text in NFC. Codes are one text until they are split, or a list."""
+    """A row: its place, and its cells as text in NFC. Codes are a text until they are split, unless they are a list."""
 
     where: str
     id: str
@@ -41,10 +44,10 @@ class Note:
 
 @dataclass
 class Notes:
-    """The notes of a file in file order, on their way to documents: `split_codes`, `join_rows`, `divide`.
+    """The notes of a file in file order. `split_codes`, `join_rows` and `divide`, in this order, prepare them as documents.
 
-    `columns` are the columns' names by role, `about` says what was recognised, `bad` holds places and reasons of the rows
-    that cannot be read.
+    `columns` are the columns' names by role, `about` says what was recognised, and `bad` has the places of the rows that
+    cannot be read, with the reasons.
     """
 
     path: Path
@@ -55,53 +58,50 @@ class Notes:
     bad: list[tuple[str, str]]
 
     def split_codes(self) -> None:
-        """Make codes of the cells of codes; notes for which that cannot be done join the bad rows.
+        """Split the cells of codes; rows for which that fails join the bad rows.
 
         Raises DataError for bad rows that may not be left out, and for cells that may be one code or several.
         """
-        self._refuse_bad()
-        self._refuse_swapped()
-        cells: dict[str, str] = {}
-        for note in self.notes:
-            if isinstance(note.codes, str) and note.codes:
-                cells.setdefault(note.codes, note.where)
+        self._check_bad_rows()
+        self._check_swapped_columns()
+        cells = [(note.codes, note.where) for note in self.notes]
         try:
-            separator = own_codes.recognised(cells, self.data.code_separator)
+            separator = own_codes.find_separator(cells, self.data.code_separator)
         except DataError as error:
             raise DataError(f"{self.path}, {error}") from None
         if separator not in {";", None}:
-            self.about.append(own_codes.named(separator))
+            self.about.append(own_codes.describe(separator))
         found = []
         for note in self.notes:
             try:
-                codes = note.codes if isinstance(note.codes, tuple) else own_codes.split(note.codes, separator)
+                codes = tuple(dict.fromkeys(own_codes.split(note.codes, separator)))
                 found.append(replace(note, codes=codes))
             except ValueError as error:
                 self.bad.append((note.where, str(error)))
         self.notes = found
-        self._refuse_bad()
+        self._check_bad_rows()
 
-    def _refuse_bad(self) -> None:
-        """Raises DataError about the rows that cannot be read, unless they may be left out and some are left."""
+    def _check_bad_rows(self) -> None:
+        """Raises DataError about the rows that cannot be read, unless they may be left out and others remain."""
         bad, good = self.bad, len(self.notes)
         if not bad and not good:
             raise DataError(f"{self.path} has no rows")
         if not bad or (self.data.skip_bad and good):
             return
         places: dict[str, list[str]] = {}
-        for where, reason in bad[:TOLD]:
+        for where, reason in bad[:EXAMPLES]:
             places.setdefault(reason, []).append(where)
         listed = "; ".join(f"{', '.join(at)}: {reason}" for reason, at in places.items())
         if len(bad) == 1:
             advice = "; mend the row, or leave such rows out with --skip-bad" if good else ""
             raise DataError(f"{self.path}, {listed}{advice}")
-        more = f"; and {len(bad) - TOLD:,} more" if len(bad) > TOLD else ""
+        more = f"; and {len(bad) - EXAMPLES:,} more" if len(bad) > EXAMPLES else ""
         what = f"{len(bad):,} of {len(bad) + good:,} rows" if good else f"all {len(bad):,} rows"
         advice = "; mend them, or leave them out with --skip-bad" if good else ""
         raise DataError(f"{self.path}: {what} cannot be read: {listed}{more}{advice}")
 
-    def _refuse_swapped(self) -> None:
-        """Raises DataError if all texts are codes, and shorter than what stands in the column of codes."""
+    def _check_swapped_columns(self) -> None:
+        """Raises DataError if all texts are codes, and have fewer words than the cells of codes."""
         if not all(own_codes.are_codes(note.text) for note in self.notes):
             return
         cells = [note.codes for note in self.notes if isinstance(note.codes, str)]
@@ -112,15 +112,15 @@ class Notes:
             )
 
     def join_rows(self) -> None:
-        """Make one note of the rows of each id; without ids, each row is a note. Raises DataError if that is in doubt."""
+        """Join the rows of each id to one note; without an id column each row is a note. Raises DataError if in doubt."""
         if "id" in self.columns:
-            self.notes = self._merged()
+            self.notes = self._join_by_id()
         else:
-            self.notes = self._identified()
+            self.notes = self._make_ids()
             self.about.append("ids made from the rows")
 
-    def _merged(self) -> list[Note]:
-        """A note for each id, with the codes of all its rows, which may differ in nothing else."""
+    def _join_by_id(self) -> list[Note]:
+        """A note for each id, with the codes of all its rows. Raises DataError for rows that differ in something else."""
         found: dict[str, Note] = {}
         for note in self.notes:
             if (first := found.setdefault(note.id, note)) is note:
@@ -130,16 +130,16 @@ class Notes:
                     times = sum(other.id == note.id for other in self.notes)
                     raise DataError(
                         f"{self.path}, {note.where}: id {shown(note.id)} occurs {times} times, with another {column} than in "
-                        f"{first.where}; ids must be unique (only the codes of one note may be in several rows): name "
+                        f"{first.where}; ids must be unique (rows of one note may differ only in their codes): name "
                         "another column with --column id=NAME, or have ids made with --column id="
                     )
             found[note.id] = replace(first, codes=tuple(dict.fromkeys((*first.codes, *note.codes))))
         return list(found.values())
 
-    def _identified(self) -> list[Note]:
+    def _make_ids(self) -> list[Note]:
         """The notes with ids made from their content, so that their order does not matter.
 
-        Rows of equal text and one code each may be one note each, or one note with a code in each row.
+        Raises DataError if rows of the same text have one code each: they may be one note or several.
         """
         if all(len(note.codes) <= 1 for note in self.notes):
             first: dict[str, Note] = {}
@@ -148,7 +148,7 @@ class Notes:
                 if other.codes != note.codes:
                     raise DataError(
                         f"{self.path}, {note.where}: its text is that of {other.where}, with another code, and no column of "
-                        "ids says whether the two are one note; add a column id, the same for all rows of a note"
+                        "ids tells whether they are one note; add a column id, the same for all rows of a note"
                     )
         times: Counter[str] = Counter()
         found = []
@@ -160,7 +160,7 @@ class Notes:
         return found
 
     def divide(self) -> str:
-        """Give each note a split, where the file has none, and say how. Raises DataError if a split would be empty."""
+        """Give each note a split, unless the file does, and return how in words. Raises DataError if a split is empty."""
         if "split" in self.columns:
             present = {note.split for note in self.notes}
             if missing := [split for split in SPLITS if split not in present]:
@@ -177,7 +177,7 @@ class Notes:
         return f"80/10/10{groups}, seed {seed}"
 
     def missing_codes(self) -> str:
-        """The codes that may be what a program wrote for a missing value, with their documents."""
+        """The codes that may stand for a missing value, with the numbers of their documents, in words."""
         found = Counter(code for note in self.notes for code in note.codes if code.lower() in own_codes.NO_VALUES)
         return ", ".join(f"'{code}' ({count:,} document{'s' * (count > 1)})" for code, count in sorted(found.items()))
 
@@ -204,7 +204,7 @@ def read(path: Path, data: OwnSettings) -> Notes:
 
 
 def _unread(names: Iterable[str], columns: Mapping[str, str]) -> list[str]:
-    """What to say of columns that are not read."""
+    """A line about the columns that are not read, if there are any."""
     names = [name for name in dict.fromkeys(names) if name and name not in columns.values()]
     if not names:
         return []
@@ -214,9 +214,9 @@ def _unread(names: Iterable[str], columns: Mapping[str, str]) -> list[str]:
 
 
 def texts(path: Path, data: OwnSettings, tell: Callable[[str], None]) -> Iterator[tuple[str, str, str | DataError]]:
-    """Place, id ("" if there is none) and text of each row, one at a time; of a row that cannot be read, why.
+    """Place, id ("" if there is none) and text of each row, one at a time; the error in place of a text that cannot be read.
 
-    `tell` is told what was recognised, if anything. Raises DataError for a file that cannot be read.
+    `tell` is called with what was recognised, if anything. Raises DataError for a file that cannot be read.
     """
     roles = Roles(columns_by_role(data.columns), needed=("text",), wanted=("id", "text"))
     with opened(path, data.encoding, roles, look=1) as table:
@@ -231,7 +231,7 @@ def texts(path: Path, data: OwnSettings, tell: Callable[[str], None]) -> Iterato
 
 
 def recognised(columns: Mapping[str, str], about: Sequence[str]) -> str:
-    """What was recognised beyond what a file of ours has, and where columns are; "" if it is a file of ours."""
+    """How the file deviates from the default format, in words; "" if it does not."""
     listed = ", ".join(f"{role}={name}" for role, name in columns.items())
     renamed = any(role != name for role, name in columns.items())
     return "; ".join(part for part in (", ".join(about), f"columns {listed}" if renamed else "") if part)
@@ -258,10 +258,10 @@ def cell_of(row: Row, columns: Mapping[str, str], role: str) -> str:
         case None:
             return ""
         case str() as text:
-            return _whole(text, name)
+            return _composed(text, name)
         case int() as number if role in {"id", "group"} and not isinstance(number, bool):
             return str(number)
-        case float() as number if role == "group":  # whole numbers in a column with gaps, as pandas has them
+        case float() as number if role == "group":  # pandas writes whole numbers in a column with gaps so
             return "" if number != number else f"{number:.17g}"  # noqa: PLR0124
         case other:
             found = f" ({shown(other)})" if role != "text" else ""
@@ -269,7 +269,7 @@ def cell_of(row: Row, columns: Mapping[str, str], role: str) -> str:
 
 
 def codes_of(row: Row, columns: Mapping[str, str]) -> str | tuple[str, ...]:
-    """The codes: a cell, or the elements of a list, of which each is one code whatever it contains."""
+    """A cell of codes, or the elements of a list, each of which is one code whatever it contains. Raises BadRowError."""
     name = columns.get("codes", "codes")
     value = row.cells.get(name)
     if value is None or isinstance(value, str):
@@ -279,12 +279,12 @@ def codes_of(row: Row, columns: Mapping[str, str]) -> str | tuple[str, ...]:
         if not (part is None or (isinstance(part, str) and isinstance(value, list))):
             hint = "; as numbers codes lose their zeros" if isinstance(part, int | float) else ""
             raise BadRowError(f"'{name}' must be text, not {type(part).__name__} ({shown(part)}){hint}")
-    codes = [_whole(part, name).strip() for part in parts if isinstance(part, str)]
-    return tuple(dict.fromkeys(code for code in codes if code))
+    codes = (_composed(part, name).strip() for part in parts if isinstance(part, str))
+    return tuple(code for code in codes if code)
 
 
-def _whole(text: str, name: str) -> str:
-    """The text in NFC. Raises BadRowError if it has halves of characters, or bytes that are no text."""
+def _composed(text: str, name: str) -> str:
+    """The text in NFC. Raises BadRowError if it has half of a surrogate pair, or bytes that are not UTF-8."""
     if not text.isascii():
         try:
             text.encode()
@@ -305,19 +305,19 @@ def _split(value: str) -> str:
 def seeded_split(path: Path, units: Sequence[tuple[str, str]], seed: int) -> list[str]:
     """A split for each document, by a seeded shuffle of the sorted units; documents of one unit stay together.
 
-    Validation and test are filled, unit by unit, up to a tenth of the documents each; at least one unit is left to the rest.
+    Validation and test are filled, unit by unit, with a tenth of the documents each; every other split keeps a unit.
     """
     sizes = Counter(units)
     if len(sizes) < len(SPLITS):
         what = "documents" if len(sizes) == len(units) else "groups"
         raise DataError(f"{path}: too few {what} ({len(sizes)}); training, validation and test need one each")
     order = np.random.default_rng(seed).permutation(len(sizes))
-    ranked = [unit for _, unit in sorted(zip(order.tolist(), sorted(sizes), strict=True))]
-    held, split_of, taken = max(1, len(units) // 10), dict.fromkeys(sizes, SPLITS[0]), 0
-    for split, left in ((SPLITS[1], 2), (SPLITS[2], 1)):
+    waiting = [unit for _, unit in sorted(zip(order.tolist(), sorted(sizes), strict=True), reverse=True)]
+    wanted, split_of = max(1, len(units) // 10), dict.fromkeys(sizes, SPLITS[0])
+    for split, reserved in ((SPLITS[1], 2), (SPLITS[2], 1)):
         documents = 0
-        while documents < held and len(ranked) - taken > left:
-            split_of[ranked[taken]] = split
-            documents += sizes[ranked[taken]]
-            taken += 1
+        while documents < wanted and len(waiting) > reserved:
+            unit = waiting.pop()
+            split_of[unit] = split
+            documents += sizes[unit]
     return [split_of[unit] for unit in units]

@@ -1,8 +1,8 @@
-"""Predictions that were made elsewhere, by an LLM, an agent or another library: a table as own data are, without texts.
+"""Predictions that were made elsewhere, by an LLM, an agent or another library: a table like own data, without texts.
 
-Columns: id; codes, as in own data, or one code a row; and, optionally, scores, as many numbers as there are codes, in a list
-or joined by `;`, `,`, `|` or blanks. A file whose rows have one code each, and several rows an id, is in long form: the rows
-of an id are one document. Elsewhere an id that is repeated counts once, by its first row. The order of codes is kept.
+Columns are id; codes, as in own data or one code a row; and, optionally, scores: a number for each code, in a list or
+separated by `;`, `,`, `|` or blanks. If no row has more than one code, the file is in long form: the rows of an id are one
+document. Otherwise only the first row of an id counts. The order of codes is kept.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from icdbench.data.sources.own_tables import Row, opened
 from icdbench.files import digest
 from icdbench.settings import DataError, shown
 
-BETWEEN = re.compile(r"[\s;,|]+")  # what may stand between two scores
+BETWEEN = re.compile(r"[\s;,|]+")  # what may separate two scores
 
 
 @dataclass(frozen=True)
 class PredictedCodes:
-    """The predictions of a file by document id: codes in its order, repeated ones too, and their scores, if it has any.
+    """The predictions of a file by document id: codes in the file's order, repeated ones too, and their scores, if any.
 
-    `repeated` counts the rows that repeat an id, and are left out.
+    `repeated` counts the rows that were left out because they repeat an id.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class PredictedCodes:
     repeated: int
 
 
-class _Predicted(NamedTuple):
+class _PredictedRow(NamedTuple):
     where: str
     id: str
     codes: str | tuple[str, ...]
@@ -47,10 +47,10 @@ class _Predicted(NamedTuple):
 
 
 def read(path: Path, reading: PredictionSettings) -> PredictedCodes:
-    """The predictions of a file. Raises DataError that names file, line and value, or what is missing."""
+    """The predictions of a file. Raises DataError, which names file, line and value, or what is missing."""
     if not path.is_file():
         raise DataError(
-            f"{path} is no file of predictions; CSV, JSON lines or Parquet with columns id and codes is read"
+            f"{path} is not a file of predictions; give CSV, JSON lines or Parquet with columns id and codes"
         )
     content = digest(path)
     roles = Roles(columns_by_role(reading.columns, PREDICTED_ROLES), ("id", "codes"), PREDICTED_ROLES)
@@ -58,62 +58,51 @@ def read(path: Path, reading: PredictionSettings) -> PredictedCodes:
     with opened(path, reading.encoding, roles) as table:
         for row in table.rows:
             try:
-                rows.append(_predicted(row, table.columns))
+                rows.append(_predicted_row(row, table.columns))
             except BadRowError as error:
                 raise DataError(f"{path}, {row.where}: {error}") from None
         scored = "scores" in table.columns
     if not rows:
         raise DataError(f"{path} has no rows")
-    return _by_document(path, content, rows, reading, scored=scored)
-
-
-def _by_document(
-    path: Path, content: str, rows: list[_Predicted], reading: PredictionSettings, *, scored: bool
-) -> PredictedCodes:
-    listed = [_split(path, row, separator) for separator in [_separator(path, rows, reading)] for row in rows]
-    long = all(len(codes) <= 1 for codes in listed)
-    codes_of_id: dict[str, tuple[str, ...]] = {}
-    scores: dict[str, tuple[float, ...]] = {}
+    split_codes = _split_codes(path, rows, reading.code_separator)
+    long_form = all(len(codes) <= 1 for codes in split_codes)
+    codes_by_id: dict[str, tuple[str, ...]] = {}
+    scores_by_id: dict[str, tuple[float, ...]] = {}
     repeated = 0
-    for row, codes in zip(rows, listed, strict=True):
-        if scored and len(codes) != len(row.scores):
+    for predicted, codes in zip(rows, split_codes, strict=True):
+        if scored and len(codes) != len(predicted.scores):
             raise DataError(
-                f"{path}, {row.where}: {len(codes)} codes and {len(row.scores)} scores; there must be one score for each code"
+                f"{path}, {predicted.where}: {len(codes)} codes and {len(predicted.scores)} scores; there must be one score "
+                "for each code"
             )
-        if row.id in codes_of_id and not long:
+        if predicted.id in codes_by_id and not long_form:
             repeated += 1
             continue
-        codes_of_id[row.id] = (*codes_of_id.get(row.id, ()), *codes)
-        scores[row.id] = (*scores.get(row.id, ()), *row.scores)
-    return PredictedCodes(path, content, codes_of_id, scores if scored else None, repeated)
+        codes_by_id[predicted.id] = (*codes_by_id.get(predicted.id, ()), *codes)
+        scores_by_id[predicted.id] = (*scores_by_id.get(predicted.id, ()), *predicted.scores)
+    return PredictedCodes(path, content, codes_by_id, scores_by_id if scored else None, repeated)
 
 
-def _predicted(row: Row, columns: Mapping[str, str]) -> _Predicted:
+def _predicted_row(row: Row, columns: Mapping[str, str]) -> _PredictedRow:
+    """The cells of a row. Raises BadRowError."""
     id_ = cell_of(row, columns, "id").strip()
     if not id_:
         raise BadRowError(f"'{columns['id']}' is empty")
-    given = row.cells.get(columns["codes"])
-    codes: str | tuple[str, ...]
-    if isinstance(given, list):
-        codes_of(row, columns)  # raises for what is no code
-        codes = tuple(code.strip() for code in given if isinstance(code, str) and code.strip())
-    else:
-        codes = codes_of(row, columns)
-    return _Predicted(row.where, id_, codes, _scores(row, columns) if "scores" in columns else ())
+    return _PredictedRow(row.where, id_, codes_of(row, columns), _scores(row, columns) if "scores" in columns else ())
 
 
 def _scores(row: Row, columns: Mapping[str, str]) -> tuple[float, ...]:
-    given = row.cells.get(columns["scores"])
-    if isinstance(given, str):
-        parts: list[object] = [part for part in BETWEEN.split(given.strip().strip("[](){}")) if part]
+    cell = row.cells.get(columns["scores"])
+    if isinstance(cell, str):
+        parts: list[object] = [part for part in BETWEEN.split(cell.strip().strip("[](){}")) if part]
     else:
-        parts = given if isinstance(given, list) else [] if given is None else [given]
+        parts = cell if isinstance(cell, list) else [] if cell is None else [cell]
     return tuple(_number(part, columns["scores"]) for part in parts)
 
 
 def _number(part: object, name: str) -> float:
     try:
-        number = math.nan if isinstance(part, bool) else float(part)  # type: ignore[arg-type]  # what is none raises
+        number = math.nan if isinstance(part, bool) else float(part)  # type: ignore[arg-type]  # others raise
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
@@ -121,23 +110,16 @@ def _number(part: object, name: str) -> float:
     return number
 
 
-def _separator(path: Path, rows: list[_Predicted], reading: PredictionSettings) -> str | None:
-    """What joins the codes of the file. Raises DataError if it cannot be told."""
-    cells: dict[str, str] = {}
-    for row in rows:
-        if isinstance(row.codes, str) and row.codes:
-            cells.setdefault(row.codes, row.where)
+def _split_codes(path: Path, rows: list[_PredictedRow], chosen: str | None) -> list[list[str]]:
+    """The codes of each row; `chosen` is the code_separator of the settings. Raises DataError."""
     try:
-        return own_codes.recognised(cells, reading.code_separator)
+        separator = own_codes.find_separator(((row.codes, row.where) for row in rows), chosen)
     except DataError as error:
         raise DataError(f"{path}, {str(error).replace('--set data.code_separator=', '--code-separator ')}") from None
-
-
-def _split(path: Path, row: _Predicted, separator: str | None) -> tuple[str, ...]:
-    try:
-        codes = row.codes if isinstance(row.codes, tuple) else own_codes.elements(row.codes, separator)
-    except ValueError as error:
-        raise DataError(f"{path}, {row.where}: {error}") from None
-    if long := next((code for code in codes if len(code) > own_codes.LONGEST), None):
-        raise DataError(f"{path}, {row.where}: a code of {len(long):,} characters; are the columns right?")
-    return tuple(codes)
+    found = []
+    for row in rows:
+        try:
+            found.append(own_codes.split(row.codes, separator))
+        except ValueError as error:
+            raise DataError(f"{path}, {row.where}: {error}") from None
+    return found

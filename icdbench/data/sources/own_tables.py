@@ -1,7 +1,7 @@
-"""The rows of a user's own file, whatever its format: delimited text, JSON, JSON lines or Parquet, gzip-compressed or not.
+"""The rows of a user's own file (`opened`): delimited text, JSON, JSON lines or Parquet, gzip-compressed or not.
 
-What the format is, the content says where it can, else the file's suffix. Cells are text as they are written, or, in JSON
-and Parquet, lists. A row that cannot be read is a row with a `problem`; a file that cannot be read is a DataError.
+The format is recognised by the content, or if that is not enough by the file's suffix. Cells are text as written, or lists
+in JSON and Parquet. A row that cannot be read has a `problem`; a file that cannot be read raises DataError.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from icdbench.data.source import readable
 from icdbench.data.sources.own_columns import Roles, known
@@ -29,9 +29,9 @@ from icdbench.settings import DataError
 DELIMITERS: Mapping[str, str] = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", *JSON_SUFFIXES)
-HEAD = 4096  # bytes that say what a file is
+HEAD = 4096  # bytes by which a format is recognised
 EXCEL = "is an Excel workbook; save it as 'CSV UTF-8' (in Excel: File, Save As) and name that file"
-# What is no table of ours, by its first bytes, and what to do.
+# Formats that cannot be read: their first bytes, and what to do.
 OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\xd0\xcf\x11\xe0", EXCEL),
     (b"%PDF", "is a PDF; a table (CSV, JSON, Parquet) or text files are needed"),
@@ -46,20 +46,11 @@ OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 MARKUP = re.compile(rb"\s*<(?:!doctype|html|table|\?xml)", re.IGNORECASE)
 BEGIN, COMMA, CLOSED = re.compile(r"\s*\[\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]\s*$")
-OBJECTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*(?:\"|\})")  # how JSON begins and no table does
-
-
-class Lines(Protocol):
-    """A csv.reader."""
-
-    line_num: int
-
-    def __iter__(self) -> Iterator[list[str]]: ...
-    def __next__(self) -> list[str]: ...
+OBJECTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*(?:\"|\})")  # the beginning of JSON, but of no table
 
 
 class Row(NamedTuple):
-    """A row's place (`line 3`), its cells by the column's name in the file, and why it cannot be read, if so."""
+    """A row's place (`line 3`), its cells by the column's name in the file, and why it cannot be read, if it cannot."""
 
     where: str
     cells: Mapping[str, object]
@@ -68,7 +59,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """The names of the columns, those of them that are read, by role, the rows, one at a time, and what was recognised."""
+    """A file's column names, the columns that are read by role, the rows one at a time, and what was recognised."""
 
     names: Sequence[str]
     columns: Mapping[str, str]
@@ -78,9 +69,9 @@ class Table:
 
 @contextmanager
 def opened(path: Path, encoding: str, roles: Roles, look: int | None = None) -> Iterator[Table]:
-    """The file as a table; the columns of JSON are those of its first `look` objects, of all if None.
+    """The file as a table; the columns of JSON are those of its first `look` objects, or of all if None.
 
-    Raises DataError that names the file, and the line where there is one.
+    Raises DataError, which names the file and, where there is one, the line.
     """
     with readable(path), _unpacked(path) as file:
         head = file.read(HEAD)
@@ -110,23 +101,25 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
                     yield unpacked  # type: ignore[misc]  # it reads bytes as any file does
             else:
                 yield raw
-        except UnicodeError:  # all of it was decoded before
+        except UnicodeError:  # the whole file could be decoded before
             raise DataError(f"{path} changed while it was read; start again") from None
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"{path} is damaged, or was cut off: it cannot be unpacked ({error})") from None
 
 
 def _refuse_others(path: Path, head: bytes, file: BinaryIO) -> None:
+    """Raises DataError for formats that cannot be read."""
     if head.startswith(b"PK\x03\x04"):
-        raise DataError(f"{path} {_archive(file)}")
-    for begin, what in OTHERS:
+        raise DataError(f"{path} {_advice_for_zip(file)}")
+    for begin, advice in OTHERS:
         if head.startswith(begin):
-            raise DataError(f"{path} {what}")
+            raise DataError(f"{path} {advice}")
     if MARKUP.match(head):
         raise DataError(f"{path} is an HTML or XML page; save the table as CSV UTF-8 and name that file")
 
 
-def _archive(file: BinaryIO) -> str:
+def _advice_for_zip(file: BinaryIO) -> str:
+    """What a ZIP archive is, and what to do."""
     try:
         names = zipfile.ZipFile(file).namelist()
     except (zipfile.BadZipFile, OSError):
@@ -144,21 +137,22 @@ def _archive(file: BinaryIO) -> str:
 
 
 def _delimited(path: Path, file: io.TextIOWrapper, found: Encoding, roles: Roles) -> Table:
-    """Columns separated by the one character that gives the needed columns; Excel's first line `sep=;` says it."""
-    csv.field_size_limit(2**31 - 1)  # notes may be longer than the module's 131,072 characters
+    """A table of delimited text; Excel's first line `sep=;` may declare the delimiter."""
+    csv.field_size_limit(2**31 - 1)  # notes may be longer than the module's limit of 131,072 characters
     declared = re.fullmatch(r"sep=(.)\r?\n?", file.readline())
     skipped = 1 if declared else 0
     delimiter, header = _delimiter(path, file, skipped, [declared[1]] if declared else list(DELIMITERS), roles)
-    spaced = len(header) > 1 and all(name.startswith(" ") for name in header[1:])  # id, text, codes
+    spaced = len(header) > 1 and all(name.startswith(" ") for name in header[1:])  # as in `id, text, codes`
     reader = _reader(file, delimiter, skipped, spaced=spaced)
     names = next(reader, [])
-    called = DELIMITERS.get(delimiter, repr(delimiter))
-    about = (*([f"{called}-separated"] if delimiter != "," else []), *found.about)
-    return Table(names, roles.columns(names, f"{path}: "), _csv_rows(path, reader, names, called, skipped), about)
+    delimiter_name = DELIMITERS.get(delimiter, repr(delimiter))
+    about = (*([f"{delimiter_name}-separated"] if delimiter != "," else []), *found.about)
+    rows = _csv_rows(path, reader, names, delimiter_name, skipped)
+    return Table(names, roles.columns(names, f"{path}: "), rows, about)
 
 
-def _reader(file: TextIO, delimiter: str, skipped: int, *, spaced: bool = False) -> Lines:
-    """The file from its header on."""
+def _reader(file: TextIO, delimiter: str, skipped: int, *, spaced: bool = False) -> Any:
+    """A csv.reader that begins with the header, after the skipped lines."""
     file.seek(0)
     for _ in range(skipped):
         file.readline()
@@ -168,7 +162,7 @@ def _reader(file: TextIO, delimiter: str, skipped: int, *, spaced: bool = False)
 def _delimiter(
     path: Path, file: TextIO, skipped: int, delimiters: Sequence[str], roles: Roles
 ) -> tuple[str, Sequence[str]]:
-    """The delimiter, and the header that it gives. Raises DataError if none gives the needed columns, or more than one does."""
+    """The delimiter with which the header has the needed columns, and that header. Raises DataError if there is none."""
     headers: dict[str, Sequence[str]] = {}
     problems: dict[str, str] = {}
     for delimiter in delimiters:
@@ -181,34 +175,32 @@ def _delimiter(
             problems[delimiter] = str(error)
     if not any(headers.values()):
         raise DataError(f"{path}: {next(iter(problems.values()))}" if problems and not headers else f"{path} is empty")
-    most = max(headers, key=lambda each: (each not in problems, len(headers[each])))
-    if most in problems:
-        raise DataError(f"{path}: {problems[most] if known(headers[most], roles.chosen) else _no_header(roles.needed)}")
-    return most, headers[most]
+    best = max(headers, key=lambda each: (each not in problems, len(headers[each])))
+    if best in problems:
+        if known(headers[best], roles.chosen):
+            raise DataError(f"{path}: {problems[best]}")
+        options = " ".join(f"--column {role}=NAME" for role in roles.needed)
+        raise DataError(
+            f"{path}: line 1 does not look like a header: expected columns {', '.join(roles.needed)}, separated by comma, "
+            f"semicolon, tab or |; add a header line, or say what its columns hold with {options}"
+        )
+    return best, headers[best]
 
 
-def _no_header(needed: Sequence[str]) -> str:
-    options = " ".join(f"--column {role}=NAME" for role in needed)
-    return (
-        f"line 1 does not look like a header: expected columns {', '.join(needed)}, separated by comma, semicolon, tab or |; add a "
-        f"header line, or say what its columns hold with {options}"
-    )
-
-
-def _csv_rows(path: Path, reader: Lines, names: Sequence[str], delimiter: str, skipped: int) -> Iterator[Row]:
-    """Rows as RFC 4180 has them; what a lenient reader would guess at is an error. `where` is the row's first line."""
+def _csv_rows(path: Path, reader: Any, names: Sequence[str], delimiter: str, skipped: int) -> Iterator[Row]:
+    """The rows, strictly by RFC 4180; `where` is a row's first line. Blank rows, such as spreadsheets leave, are skipped."""
     line = skipped + reader.line_num + 1
     try:
         for row in reader:
-            written = any(map(str.strip, row))  # else a blank line, or what spreadsheets leave of one
-            if written and len(row) != len(names):
+            not_blank = any(map(str.strip, row))
+            if not_blank and len(row) != len(names):
                 yield Row(
                     f"line {line}",
                     {},
                     f"{len(row)} fields where the header has {len(names)}; is the file cut off, or a text with "
                     f'{delimiter}s or line breaks not in "quotes"?',
                 )
-            elif written:
+            elif not_blank:
                 yield Row(f"line {line}", dict(zip(names, row, strict=True)))
             line = skipped + reader.line_num + 1
     except csv.Error as error:
@@ -221,7 +213,7 @@ def _csv_rows(path: Path, reader: Lines, names: Sequence[str], delimiter: str, s
 
 
 def _json(path: Path, file: TextIO, found: Encoding, roles: Roles, look: int | None) -> Table:
-    """Objects, any of which may lack some columns. Without any object there are no columns."""
+    """A table of JSON objects, each of which may lack some columns; without any object there are no columns."""
     rows = _objects(path, file)
     first = list(islice(rows, look))
     names = list(dict.fromkeys(name for row in first for name in row.cells))
@@ -231,7 +223,7 @@ def _json(path: Path, file: TextIO, found: Encoding, roles: Roles, look: int | N
 
 
 def _objects(path: Path, file: TextIO) -> Iterator[Row]:
-    """An object per line, or an array of objects. Numbers stay as they are written, so that `250.00` is not `250.0`."""
+    """The rows of an object per line, or of an array of objects. Numbers stay as written, so `250.00` is not `250.0`."""
     first = next((line for line in file if line.strip()), "")
     file.seek(0)
     if first.lstrip().startswith("["):
@@ -246,35 +238,35 @@ def _objects(path: Path, file: TextIO) -> Iterator[Row]:
 
 
 def _array(path: Path, text: str) -> Iterator[Row]:
-    """The objects of an array; `where` is the line on which an object begins."""
-    at, line, counted = BEGIN.match(text).end(), 1, 0  # type: ignore[union-attr]  # it begins with [
-    closed = CLOSED.match(text, at)
+    """The rows of an array of objects; `where` is the line on which an object begins."""
+    position, line, counted = BEGIN.match(text).end(), 1, 0  # type: ignore[union-attr]  # the text begins with [
+    closed = CLOSED.match(text, position)
     while not closed:
-        line, counted = line + text.count("\n", counted, at), at
+        line, counted = line + text.count("\n", counted, position), position
         try:
-            found, at = DECODER.raw_decode(text, at)
+            value, position = DECODER.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {line}: not JSON ({_reason(error)}); an array of objects is expected"
             ) from None
-        yield _row(f"line {line}", found)
-        closed = CLOSED.match(text, at)
-        comma = COMMA.match(text, at)
+        yield _row(f"line {line}", value)
+        closed = CLOSED.match(text, position)
+        comma = COMMA.match(text, position)
         if not closed and not comma:
             raise DataError(f"{path}, line {line}: the array is cut off or damaged after the object that begins here")
-        at = comma.end() if comma else at
+        position = comma.end() if comma else position
 
 
-def _row(where: str, found: object) -> Row:
-    return Row(where, found) if isinstance(found, dict) else Row(where, {}, "not a JSON object with a value per column")
+def _row(where: str, value: object) -> Row:
+    return Row(where, value) if isinstance(value, dict) else Row(where, {}, "not a JSON object with a value per column")
 
 
 def _reason(error: Exception) -> str:
-    return str(error).partition(":")[0]  # without its place, which counts from the object
+    return str(error).partition(":")[0]  # without the position, which counts from the object
 
 
 def _missing(_constant: str) -> None:
-    """NaN, which is not JSON, is what some writers put where a value is missing."""
+    """Read NaN, which some programs write for a missing value although it is not JSON, as None."""
 
 
 DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_missing)
@@ -294,7 +286,7 @@ def _parquet(path: Path, file: BinaryIO, roles: Roles) -> Table:
 
     def rows() -> Iterator[Row]:
         try:
-            decoded = chain.from_iterable(map(_decoded, opened.iter_batches(columns=read)))
+            decoded = chain.from_iterable(map(_decode_batch, opened.iter_batches(columns=read)))
             for number, (cells, problem) in enumerate(decoded, start=1):
                 yield Row(f"row {number}", cells, problem)
         except (pa.ArrowException, OSError) as error:
@@ -303,11 +295,11 @@ def _parquet(path: Path, file: BinaryIO, roles: Roles) -> Table:
     return Table(read, columns, rows())
 
 
-def _decoded(batch: Any) -> Iterator[tuple[Mapping[str, object], str]]:
-    """The rows of a batch, each with what is wrong with it."""
+def _decode_batch(batch: Any) -> Iterator[tuple[Mapping[str, object], str]]:
+    """The rows of a batch, each with its problem, if it has one."""
     try:
         yield from ((cells, "") for cells in batch.to_pylist())
-    except UnicodeDecodeError:  # before the first row is given
+    except UnicodeDecodeError:  # raised before the first row is yielded
         for position in range(len(batch)):
             cells, problem = {}, ""
             for name in batch.schema.names:
