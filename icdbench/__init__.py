@@ -1,10 +1,10 @@
-"""icdbench: published models for automated ICD coding under one data loader, one trainer and one metrics module.
+"""icdbench: published models for automated ICD coding with one data loader, one trainer and one metrics module.
 
     import icdbench
     runs = icdbench.run(["jlan", "caml"], "demo", seeds=3)   # shown as a table in a notebook
     runs.frame(), runs.compare("jlan", "caml"), runs[0].predictions()
 
-docs/api.md shows all functions. Importing icdbench loads none of them: torch and the rest wait for the first call.
+docs/api.md shows all functions. They are imported on first use, so that `import icdbench` does not load torch.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ __all__ = [
 
 __version__ = "0.2.0"
 
-_PLACES = {"tune_process": "host", "DataError": "settings", "SpecError": "settings"}  # else api
+_MODULES = {"tune_process": "host", "DataError": "settings", "SpecError": "settings"}  # all other names are in api
 
 
-if not TYPE_CHECKING:  # which knows the names from above
+if not TYPE_CHECKING:  # type checkers take the names from the imports above
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module 'icdbench' has no attribute '{name}'")
-        if name == "run":  # also the name of a module, to which the import system binds it
+        if name == "run":  # the import system binds this name to the module
             return importlib.import_module("icdbench.run")
-        return getattr(importlib.import_module(f"icdbench.{_PLACES.get(name, 'api')}"), name)
+        return getattr(importlib.import_module(f"icdbench.{_MODULES.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:
@@ -75,19 +75,19 @@ def __dir__() -> list[str]:
 
 
 class CallableModule(types.ModuleType):
-    """The module icdbench.run, which is called as the function of that name: `icdbench.run(["jlan"])`."""
+    """The class of the module icdbench.run, which can be called: `icdbench.run(["jlan"])`."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Results:
-        """As `icdbench.api.run`."""
+        """Call `icdbench.api.run`."""
         return importlib.import_module("icdbench.api").run(*arguments, **named)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As other modules are sent to the processes of a cluster: by name."""
+        """Pickle by name, as other modules are."""
         return importlib.import_module, (self.__name__,)
 
     @property
     def __signature__(self) -> Any:
-        """For help() and notebooks."""
+        """The signature for help() and notebooks."""
         import inspect
 
         return inspect.signature(importlib.import_module("icdbench.api").run)

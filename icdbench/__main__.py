@@ -1,4 +1,4 @@
-"""`python -m icdbench`."""
+"""Entry point of `python -m icdbench`."""
 
 from icdbench.cli import main
 

@@ -1,7 +1,7 @@
 """icdbench from Python: `import icdbench`, then run, results, evaluate, score, tune, ablate, explain, load, open_dataset.
 
-The command line calls the same functions. Messages and progress go to stderr. What is wrong with a request or the data is
-a SpecError or a DataError, both ValueErrors, of one line. docs/api.md shows each function at work.
+The command line calls the same functions. Messages and progress go to stderr. Errors in a request or the data are SpecError
+or DataError, both ValueErrors with a one-line message. docs/api.md has an example of each function.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LOCAL = Execution()
 
 
 class RunsFailedError(TrainingError):
-    """Some runs could not be finished. `results` has those that could, which are stored."""
+    """Some runs failed. `results` has the finished ones, which are stored."""
 
     def __init__(self, message: str, results: Results) -> None:
         super().__init__(message)
@@ -69,19 +69,20 @@ def run(
     force: bool = False,
     execution: Execution = LOCAL,
 ) -> Results:
-    """Train models on a data set, or take the runs that are stored already; the runs in the order asked for.
+    """Train models on a data set, unless the runs are already stored; return the runs in the order requested.
 
-    `models` are names such as `jlan`, `jlan@no-joint` (a variant), `all`, or files of your own: `./mine.py`,
-    `mine.py:name@variant`; else jlan and caml. `floors` stands for the simple systems that every other has to beat, with
-    the first seed alone. `dataset` is a name or the path of your own table; else `demo`. `benchmark`
-    names a table (`table5`, `my_table.py`), which brings models and data sets with it. `seeds` is a list, or a count: 3 for
-    1, 2, 3. `settings` maps `train.max_epochs`, `data.top_codes` or `jlan.dropout` to values, as --set does. `data` is the
-    folder of raw data (else ICDBENCH_DATA, else ./data), `results` that of records, `device` auto, cpu, cuda or mps.
-    `force` computes finished runs again.
+    - `models`: names such as `jlan`, `jlan@no-joint` (a variant) or `all`, or your own files: `./mine.py`,
+      `mine.py:name@variant`; by default jlan and caml. `floors` stands for the baselines that every model has to beat, with
+      the first seed only.
+    - `dataset`: a name, or the path of your own table; by default `demo`.
+    - `benchmark`: a table (`table5`, `my_table.py`) that defines models and data sets.
+    - `seeds`: a list, or a count: 3 for 1, 2, 3.
+    - `settings`: maps `train.max_epochs`, `data.top_codes` or `jlan.dropout` to values, as --set does.
+    - `data`: the folder of raw data (by default ICDBENCH_DATA, else ./data); `results`: the folder of records.
+    - `device`: auto, cpu, cuda or mps. `force`: compute finished runs again.
 
-    Nothing is trained before the whole request is known to be right. Raises SpecError, DataError; RunsFailedError once all
-    runs have ended or failed; KeyboardInterrupt once a run that is stopped has written its checkpoint: the same call
-    continues it.
+    The whole request is checked before anything is trained. Raises SpecError, DataError; RunsFailedError once all runs have
+    ended or failed; KeyboardInterrupt once an interrupted run has written its checkpoint: the same call continues it.
 
     >>> runs = run("lr", "demo", settings={"data.top_codes": 5})
     >>> runs
@@ -109,14 +110,14 @@ def plan(
     force: bool = False,
     floors: bool = False,
 ) -> list[tuple[Benchmark | None, Request]]:
-    """The requests that `run` carries out, each with the table that it was asked for. Raises SpecError.
+    """The requests that `run` carries out, each with its table if there is one. Raises SpecError.
 
-    With `floors` each has the systems beside it that every other has to beat.
+    With `floors` each request also has the baselines that every model has to beat.
     """
     names = [models] if isinstance(models, str) else models
-    beside = (FLOOR,) if floors else ()
+    baselines = (FLOOR,) if floors else ()
     request = Request(
-        (*(names or MODELS), *beside), dataset or "demo", seed_list(seeds), settings or {}, _path(data), Path(results), device, force=force
+        (*(names or MODELS), *baselines), dataset or "demo", seed_list(seeds), settings or {}, _path(data), Path(results), device, force=force
     )  # fmt: skip
     if benchmark is None:
         return [(None, request)]
@@ -124,39 +125,39 @@ def plan(
     if not parts:
         raise SpecError(f"'{benchmark}' has no table of systems" + (f" on '{dataset}'" if dataset else ""))
     return [
-        (each, replace(request, models=(*(names or each.systems), *beside), dataset=each.dataset, changes={**each.overrides, **request.changes}))
+        (each, replace(request, models=(*(names or each.systems), *baselines), dataset=each.dataset, changes={**each.overrides, **request.changes}))
         for each in parts
     ]  # fmt: skip
 
 
 def resolved(planned: Sequence[tuple[Benchmark | None, Request]]) -> list[Resolved]:
-    """The settings of each system that would be run, and where each setting comes from. Raises SpecError, DataError."""
+    """The settings of each system that would be run, and their origins. Raises SpecError, DataError."""
     with bars.preparing(Console(stderr=True)) as prepare:
         return [each for _, request in planned for each in runner.resolved(request, prepare)]
 
 
 def carry_out(planned: Sequence[tuple[Benchmark | None, Request]], execution: Execution = LOCAL) -> Results:
-    """The runs of all requests; what several ask for is run once. Raises as `run`."""
+    """Carry out all requests; a run that several of them have is run once. Raises as `run`."""
     execution.check()
     track = execution.track if launch.shows() else ()
     tracking.check(track)
     console = Console(stderr=True, quiet=not (execution.progress and launch.shows()))
-    told: set[str] = set()
+    warned: set[str] = set()
     with bars.preparing(console) as prepare:
-        located = [replace(request, models=_located(request.models)) for _, request in planned]
-        expanded = [runner.expand(request, prepare, told) for request in located]
-    # Only now that all is known to be right are other processes started.
+        located = [replace(request, models=[system for model in request.models for system in registry.systems(model)]) for _, request in planned]  # fmt: skip
+        expanded = [runner.expand(request, prepare, warned) for request in located]
+    # Other processes are started only after the whole request has been checked.
     devices, nodes = launch.join(located[0].device, execution.devices, execution.nodes)
-    asked = {
+    runs_by_id = {
         each.spec.id: (each, replace(request, devices=devices, nodes=nodes))
         for runs, request in zip(expanded, located, strict=True)
         for each in runs
     }
     cluster = launch.Cluster(execution.task_cpus, execution.task_gpus) if execution.launcher == "ray" else None
     records, failures = {}, []
-    stored = launch.tell_stored(list(asked.values()), console)
-    with bars.display(len(asked), console) as display, tracking.tracked(display, track) as shown:
-        for name, outcome in launch.carry_out(list(asked.values()), execution.jobs, shown, cluster):
+    stored = launch.tell_stored(list(runs_by_id.values()), console)
+    with bars.display(len(runs_by_id), console) as display, tracking.tracked(display, track) as shown:
+        for name, outcome in launch.carry_out(list(runs_by_id.values()), execution.jobs, shown, cluster):
             if name not in stored:
                 shown.finish(outcome, name)
             if isinstance(outcome, TrainingError):
@@ -165,36 +166,33 @@ def carry_out(planned: Sequence[tuple[Benchmark | None, Request]], execution: Ex
                 records[name] = outcome
     found = [[records[each.spec.id] for each in runs if each.spec.id in records] for runs in expanded]
     finished = [
-        Run(record, asked[name][1].results / record.id) for name in asked if (record := records.get(name)) is not None
+        Run(record, request.results / record.id)
+        for name, (_, request) in runs_by_id.items()
+        if (record := records.get(name)) is not None
     ]
     parts = [
-        (benchmark, of)
-        for (benchmark, _), of in zip(planned, found, strict=True)
-        if of or (benchmark is not None and not benchmark.study)
+        (benchmark, runs)
+        for (benchmark, _), runs in zip(planned, found, strict=True)
+        if runs or (benchmark is not None and not benchmark.study)
     ]
     ended = Results(finished, parts if any(benchmark for benchmark, _ in parts) else ())
-    if failures and launch.shows():  # a process that ended with an error would take along the one that prints
+    if failures and launch.shows():  # if another process ended with an error, the one that prints would be ended, too
         reasons = "; ".join(line for line, _ in failures)
-        message = f"{len(failures)} of {len(asked)} runs failed: {reasons}"
+        message = f"{len(failures)} of {len(runs_by_id)} runs failed: {reasons}"
         raise RunsFailedError(message, ended) from failures[0][1]
     return ended
 
 
-def _located(models: Sequence[str]) -> list[str]:
-    """The systems, those of a user's files under names that hold in any process."""
-    return [system for model in models for system in registry.systems(model)]
-
-
 def seed_list(seeds: int | Sequence[int]) -> Sequence[int]:
-    """A count as the seeds from 1 on; a list as it is. Raises SpecError."""
+    """The seeds 1, 2, … for a count; a list is returned unchanged. Raises SpecError."""
     found = range(1, seeds + 1) if isinstance(seeds, int) else seeds
     if not found or any(not 0 <= seed < 2**31 for seed in found):
         raise SpecError(f"seeds={seeds}: give a count such as 3, or a list of numbers from 0 up such as [1, 2, 3]")
     return list(found)
 
 
-def _of_data(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Settings of a data set by field, with or without `data.` before it. Raises SpecError."""
+def _data_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings of a data set by field, given with or without `data.` before it. Raises SpecError."""
     found = {key.removeprefix("data."): value for key, value in (settings or {}).items()}
     if other := next((key for key in found if "." in key), None):
         raise SpecError(f"{other}: only data.FIELD has a meaning here")
@@ -206,19 +204,19 @@ def _path(given: str | Path | None) -> Path | None:
 
 
 def results(*folders: str | Path) -> Results:
-    """The finished runs that are stored below results folders, by id; without a folder those of `results`.
+    """The finished runs stored below results folders (by default `results`), sorted by id.
 
-    Of the same run in several folders the first counts. Raises SpecError for a folder that does not exist.
+    If a run is in several folders, the first counts. Raises SpecError for a folder that does not exist.
 
     >>> made = run("lr", "demo", settings={"data.top_codes": 5})
     >>> found = results("results").frame()
     >>> found.query("metric == 'f1_micro' and split == 'test' and rule == 'fixed'")["system"].tolist()
     ['lr']
     """
-    places = [Path(folder) for folder in folders or ("results",)]
-    if missing := next((place for place in places if not place.is_dir()), None):
+    paths = [Path(folder) for folder in folders or ("results",)]
+    if missing := next((path for path in paths if not path.is_dir()), None):
         raise SpecError(f"'{missing}' is no folder of results; icdbench.run makes one")
-    return views.stored(*places)
+    return views.stored(*paths)
 
 
 def evaluate(
@@ -229,16 +227,18 @@ def evaluate(
     unseen: ArrayLike | None = None,
     train_counts: IntArray | None = None,
 ) -> dict[str, float]:
-    """The suite's metrics alone, as fractions in [0, 1], by the keys that docs/metrics.md defines.
+    """Compute the suite's metrics, as fractions in [0, 1], with the keys that docs/metrics.md defines.
 
-    `scores` [N documents, L codes]: probabilities, or any numbers on the scale of `threshold` (0 for logits); an array, a
-    scipy sparse matrix or a DataFrame. `labels` [N, L]: 0 and 1, in the same forms. Two DataFrames are aligned by index and
-    columns. Labels may also be given as lists of codes, one list a document, beside a DataFrame of scores with a column for
-    each code; gold codes without a column count as missed. If both are lists of codes, predicted and gold, the figures are
-    those of sets alone: nothing is ranked. `unseen` [N] counts each document's gold codes outside the columns;
-    `train_counts` [L], training documents of each code, adds figures by frequency.
+    - `scores` [N documents, L codes]: probabilities, or any numbers on the scale of `threshold` (0 for logits), as an array,
+      a scipy sparse matrix or a DataFrame.
+    - `labels` [N, L]: 0 and 1, in the same forms; two DataFrames are aligned by index and columns. With a DataFrame of scores
+      that has a column for each code, labels may also be lists of codes, one per document; gold codes without a column
+      count as missed.
+    - If both are lists of codes, predicted and gold, only figures of sets are returned, as nothing is ranked.
+    - `unseen` [N]: the number of each document's gold codes outside the columns. `train_counts` [L]: training documents with
+      each code; adds figures by frequency.
 
-    Raises SpecError for shapes, rows or columns that do not fit, and for labels other than 0 and 1.
+    Raises SpecError for shapes, rows or columns that do not match, and for labels other than 0 and 1.
 
     >>> round(evaluate([[0.9, 0.2], [0.4, 0.7]], [[1, 0], [1, 1]])["f1_micro"], 3)
     0.8
@@ -255,18 +255,19 @@ def score(
     ranked: bool = False, settings: Mapping[str, Any] | None = None, reading: Mapping[str, Any] | None = None,
     data: str | Path | None = None, results: str | Path = "results",
 ) -> View[scoring.ScoredPredictions]:  # fmt: skip
-    """Score predictions that were made elsewhere: a file with columns id, codes and, if there are any, scores (docs/api.md).
+    """Score predictions that were made elsewhere: a file with columns id, codes and optionally scores (docs/api.md).
 
-    Those of the test split are stored as a run of the system `name` (else the file's). `settings` are of the data set
-    (`data.top_codes`), `reading` of the file: `columns` ("id=NAME"), `encoding`, `code_separator`. Raises SpecError, DataError.
+    Predictions for the test split are stored as a run of the system `name` (by default the file's name). `settings` are those
+    of the data set (`data.top_codes`), `reading` those of the file: `columns` ("id=NAME"), `encoding`, `code_separator`.
+    Raises SpecError, DataError.
     """
     from icdbench.experiments import scored as scoring
 
     held = _path(validation)
-    asked = scoring.FileRequest(Path(file), dataset, name, split, held, ranked, _of_data(settings), reading or {}, _path(data), Path(results))  # fmt: skip
+    request = scoring.FileRequest(Path(file), dataset, name, split, held, ranked, _data_settings(settings), reading or {}, _path(data), Path(results))  # fmt: skip
     with bars.preparing(Console(stderr=True)) as report:
-        found = scoring.score(asked, report)
-    return View(found, lambda fmt: tables.scored_file(found, [asked.results], fmt))
+        found = scoring.score(request, report)
+    return View(found, lambda fmt: tables.scored_file(found, [request.results], fmt))
 
 
 def tune(
@@ -282,11 +283,11 @@ def tune(
     seed: int = 0,
     progress: bool = True,
 ) -> View[tuning.Outcome]:
-    """Search the tuning ranges of a model for the best validation metric; `run(f"{model}@tuned")` then uses what was found.
+    """Search the tuning ranges of a model for the best validation metric; `run(f"{model}@tuned")` then uses the result.
 
-    `trials` in all: the same call continues up to that number. `storage` is a database URL for many workers; else SQLite in
-    the results folder. What `settings` sets is not searched. Raises SpecError, DataError, TrainingError if no trial ends;
-    KeyboardInterrupt.
+    `trials` is the total number: the same call continues an interrupted search. `storage` is a database URL for several
+    workers, by default SQLite in the results folder. Fields in `settings` are not searched. Raises SpecError, DataError,
+    KeyboardInterrupt, and TrainingError if no trial completes.
     """
     from icdbench.experiments import tune as tuning
 
@@ -296,7 +297,7 @@ def tune(
         found = tuning.tune(request, trials, storage, seed, show, prepare)
     words = ["icdbench", "run", "--models", f"{model},{model}@tuned", "--dataset", dataset]
     words += ["--seeds", "3"] if found.by_epochs else []
-    # What both must have to be comparable.
+    # Settings that both need to be comparable.
     words += [word for name, value in request.changes.items() for word in ("--set", f"{name}={value}")]
     words += ["--data", str(data)] if data else []
     words += ["--results", str(results)] if Path(results) != Path("results") else []
@@ -316,9 +317,9 @@ def ablate(
     force: bool = False,
     execution: Execution = LOCAL,
 ) -> Results:
-    """Run the studies of a model's paper (of jlan: attention, joint, denoise, t-loss, blocks), or compare all its variants.
+    """Run the studies of a model's paper (for jlan: attention, joint, denoise, t-loss, blocks), or compare all its variants.
 
-    The other arguments and errors are those of `run`. `table()` of the results gives the tables of the studies.
+    The other arguments and errors are those of `run`. `table()` of the results returns the tables of the studies.
     """
     from icdbench.experiments import ablate as studies
 
@@ -335,12 +336,12 @@ def load(
     data: str | Path | None = None,
     dataset: str | None = None,
 ) -> predict.Predictor:
-    """A trained model, ready for new notes: from a bundle's file or folder, a run's id or folder, or a `Run`.
+    """Load a trained model for new notes: from a bundle's file or folder, a run's id or folder, or a `Run`.
 
-    `load(run).predict(texts, top=5)` gives for each text its codes, the most probable first: code, title, probability, and
-    whether that is above the threshold. `models` are the Python files with the code of models of your own. A run's words
-    come from the cache; if it has lost them, from its data set, which `data` (its folder) or `dataset` (your own file) says
-    where to find. Raises SpecError, DataError.
+    `load(run).predict(texts, top=5)` returns for each text its codes, the most probable first: code, title, probability, and
+    whether that is above the threshold. `models` are the Python files with the code of your own models. A run's words come
+    from the cache. If they are no longer there, they are read from its data set, in the folder `data` or in your own file
+    `dataset`. Raises SpecError, DataError.
     """
     registry.load_files([models] if isinstance(models, str) else models)
     name = trained.folder if isinstance(trained, Run) else Path(trained)
@@ -354,10 +355,10 @@ def load(
 def explain(
     trained: str | Path | Run | predict.Predictor, text: str, code: str = "", method: str = ""
 ) -> View[explaining.Explanation]:
-    """The words of a note that speak for a code: without one the most probable, without a method the model's first.
+    """The words of a note that speak for a code, by default the most probable one; the default method is the model's first.
 
-    `data` has the code's probability, and for each word its characters in the text and its weight. docs/predict.md has the
-    methods. Raises SpecError for an unknown code or method, DataError for a text without words.
+    `data` has the code's probability and, for each word, its position in the text and its weight. docs/predict.md describes
+    the methods. Raises SpecError for an unknown code or method, DataError for a text without words.
     """
     from icdbench.serving import explanation
 
@@ -375,4 +376,4 @@ def open_dataset(name: str, data: str | Path | None = None, settings: Mapping[st
     >>> notes.splits["documents"].to_dict()
     {'train': 600, 'validation': 120, 'test': 160}
     """
-    return Dataset(datasets.open(name, _path(data), _of_data(settings)))
+    return Dataset(datasets.open(name, _path(data), _data_settings(settings)))

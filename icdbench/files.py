@@ -36,8 +36,7 @@ ABANDONED = 3600.0  # seconds without a change after which another machine's wor
 UNLOCKED = 2.0  # the same for an unlocked workspace whose process id is in use on this machine
 MOST_JSON = 1 << 26  # bytes of a JSON file; a record of 200 epochs has 200 kB
 MOST_TEXT = 1 << 28  # bytes of a note, or of a list of codes or ids
-# bytes of a file's arrays, unpacked; a run's scores of 20,000 documents × 8,000 codes have 640 MB
-MOST_ARRAYS = 1 << 32
+MOST_ARRAYS = 1 << 32  # bytes of a file's unpacked arrays; scores of 20,000 documents × 8,000 codes have 640 MB
 
 
 def regular(path: Path, most: int | None = None) -> io.BufferedReader:

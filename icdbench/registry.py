@@ -1,8 +1,8 @@
-"""Models by name: those of the files in `models/`, of installed packages, and of a user's own files.
+"""The registry of models: those of the files in `models/`, of installed packages, and of users' own files.
 
-A file registers what it defines; nothing else has to be edited. An installed package registers its models when its entry
-point of the group `icdbench.models` is loaded, a user's own file when it is named in place of a model:
-`./mine.py` (all of its models), `mine.py:name@variant`. Records have the model's name alone.
+A file registers its models by the decorator `register`. An installed package is loaded by its entry point of the group
+`icdbench.models`, a user's own file when it is named in place of a model: `./mine.py` (all of its models) or
+`mine.py:name@variant`. Records have the model's name without the file.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from icdbench.types import Corpus, Encoded, FloatArray, Task, Weights
 
 log = logging.getLogger("icdbench")
 
-MODELS = "icdbench.models"  # the package that holds a file per family of models, and the group of entry points
-USER_FILE = re.compile(r".+\.py(?=$|[:@])")  # at the start of the name of a system
+MODELS = "icdbench.models"  # the package with a file for each family of models, and the group of entry points
+USER_FILE = re.compile(r".+\.py(?=$|[:@])")  # at the start of a system's name
 
 
 class LinearModel(Protocol):
@@ -51,7 +51,7 @@ class LinearModel(Protocol):
         """All fitted numbers by name, for storing."""
 
     def restore(self, weights: Weights) -> None:
-        """Become the model that `weights` was called of."""
+        """Load what `weights` returned."""
 
 
 Model = nn.Module | LinearModel
@@ -60,7 +60,7 @@ M = TypeVar("M", bound=Callable[[Any, Task], Any])
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered model: its class, fields, paper and what it changes of the suite's data and training defaults."""
+    """A registered model: its class, settings, paper, and its changes of the suite's data and training defaults."""
 
     name: str
     cls: Callable[[Any, Task], Any]
@@ -78,25 +78,25 @@ class Entry:
 
     @property
     def uses_trainer(self) -> bool:
-        """Whether the trainer trains it, or it is fitted as a whole and training settings have no effect."""
+        """Whether it is trained in epochs; if not, it is fitted as a whole and training settings have no effect."""
         return not (inspect.isclass(self.cls) and not issubclass(self.cls, nn.Module))
 
     @property
     def small_by_target(self) -> dict[str, dict[str, Any]]:
-        """The settings for small data as those of the model, by its name, and those of the training."""
+        """The settings for small data: those of the model under its name, those of training under `train`."""
         of_model = {name: value for name, value in self.small.items() if name in self.config.model_fields}
         of_training = {name: value for name, value in self.small.items() if name not in of_model}
         return {self.name: of_model, "train": of_training}
 
     @property
     def train_ranges(self) -> dict[str, Range]:
-        """The tuning ranges of training, each of which holds what the model declares."""
+        """The tuning ranges of training, extended to the values that the model declares."""
         ranges = TrainSpec.ranges()
         return {**ranges, **{field: ranges[field].holding(self.train[field]) for field in ranges.keys() & self.train}}
 
     @property
     def any_codes(self) -> bool:
-        """Whether a trained model scores any codes that have titles: its class says `any_codes = True`."""
+        """Whether a trained model can score any codes with titles: its class declares `any_codes = True`."""
         return bool(getattr(self.cls, "any_codes", False))
 
     @property
@@ -111,7 +111,7 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """What a record says of where the code is: `file mine.py` or `package theirs`; nothing for a model of the suite."""
+        """Where the code is, for records: `file mine.py` or `package theirs`; empty for a model of the suite."""
         module = self.cls.__module__
         if module.startswith(f"{MODELS}."):
             return ""
@@ -126,13 +126,13 @@ class Entry:
         return self.variants[name]
 
     def check(self, data: Corpus | Task, variant: Variant | None = None) -> None:
-        """Raises UnsuitableError if the data have not what the model, or its variant, needs."""
-        there = {"titles": any(map(len, data.descriptions or ())), "hierarchy": data.hierarchy is not None}
-        there[encoders.FIELD] = not isinstance(data, Task) or data.encoder is not None
+        """Raises UnsuitableError if the data lack something that the model or its variant needs."""
+        present = {"titles": any(map(len, data.descriptions or ())), "hierarchy": data.hierarchy is not None}
+        present[encoders.FIELD] = not isinstance(data, Task) or data.encoder is not None
         needs, system = self.needs, self.name
         if variant is not None and variant.needs:
             needs, system = (*needs, *variant.needs), f"{self.name}@{variant.name}"
-        if lacking := next((need for need in needs if not there[need]), None):
+        if lacking := next((need for need in needs if not present[need]), None):
             if lacking == encoders.FIELD:
                 raise UnsuitableError(f"{system} needs a pretrained encoder: --set {self.name}.encoder=FOLDER")
             raise UnsuitableError(
@@ -141,16 +141,16 @@ class Entry:
             )
 
     def notices(self, config: Settings, task: Task) -> list[str]:
-        """What a user should know of the model on these data before it is trained, a line each.
+        """What a user should know about the model on these data before it is trained, one line each.
 
-        The model's class says so in a static method `notices(config, task)`, if there is anything to say.
+        They come from the static method `notices(config, task)` of the model's class, if it has one.
         """
         declared: Callable[[Settings, Task], list[str]] | None = getattr(self.cls, "notices", None)
         return [f"{self.name}: {line}" for line in declared(config, task)] if declared else []
 
 
 _ENTRIES: dict[str, Entry] = {}
-_BROKEN: set[str] = set()  # files that were warned of
+_BROKEN: set[str] = set()  # files and packages of which a warning was logged
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -167,39 +167,41 @@ def register(
     needs: Sequence[str] = (),
     version: str = "",
 ) -> Callable[[M], M]:
-    """Decorate a model class `(config, task)` to make it known.
+    """Decorate a model class `(config, task)` to register it. Raises SpecError for a name that is taken or invalid.
 
-    `data` and `train` say where its paper differs from the suite's defaults; `small` replaces settings of the training,
-    or of the model itself, on data sets of hundreds of documents, for which the published ones were not chosen; what it
-    replaces is kept as the variant `published`. `study` is the search that found them; none if they were chosen by
-    hand. `needs` names what it cannot be trained without: titles, hierarchy, encoder (a
-    pretrained one, which its field `encoder` names and which comes with the task).
-    Stored runs of another `version` are not reused. Without one it is a digest of the file that calls this and of those beside
-    it that it imports, but for comments, docstrings and layout. An author who gives one says when equal settings give other results than before, by more than
-    rounding or another seed would, and gives fields that are added later a default that computes what was computed before.
+    - `data`, `train`: where the paper differs from the suite's defaults.
+    - `small`: settings of training or of the model for data sets of hundreds of documents, for which the published ones were
+      not chosen; the latter remain as the variant `published`. `study`: the search that found them, if there was one.
+    - `needs`: what it requires of the data: titles, hierarchy, encoder (a pretrained one, named by its field `encoder`).
+    - `version`: stored runs of another version are not reused. By default it is a digest of the file that calls this and of
+      the files beside it that it imports, without comments, docstrings and layout. An author who gives a version changes it
+      when equal settings give other results, by more than rounding or another seed would, and gives fields that are added
+      later a default that computes what was computed before.
     """
 
     def add(cls: M) -> M:
         if name in _ENTRIES:
             raise SpecError(f"model '{name}' is registered twice, in {_ENTRIES[name].file} too; rename one of them")
-        if odd := next((each.name for each in variants if not listing.VARIANT.fullmatch(each.name)), None):
+        if invalid := next((each.name for each in variants if not listing.VARIANT.fullmatch(each.name)), None):
             raise SpecError(
-                f"variant '{odd}' of model '{name}': a name is of letters, digits, dots, - and _, and not 'tuned'"
+                f"variant '{invalid}' of model '{name}': a name is of letters, digits, dots, - and _, and not 'tuned'"
             )
-        named = {variant.name: variant for variant in [*variants, *_published(config, train or {}, small or {})]}
-        doc = sys.modules[cls.__module__].__doc__ or ""
+        by_name = {variant.name: variant for variant in [*variants, *_published(config, train or {}, small or {})]}
+        doc = (sys.modules[cls.__module__].__doc__ or "").strip()
         code = code_digest(*_sources(cls, name))
-        changed, named_by = (data or {}, train or {}, small or {}), version or f"code-{code}"
-        _ENTRIES[name] = Entry(name, cls, config, paper, doc.strip(), named, *changed, study, needs, named_by, code)
+        overrides = data or {}, train or {}, small or {}
+        _ENTRIES[name] = Entry(
+            name, cls, config, paper, doc, by_name, *overrides, study, needs, version or f"code-{code}", code
+        )
         return cls
 
     return add
 
 
 def _sources(cls: object, name: str) -> list[str]:
-    """The text of the file that defines a model, or of the model alone where it stands in no file, as in a notebook.
+    """The source of the file that defines a model, or only of the model if it is in no file (in a notebook).
 
-    Then those of the files in the same folder that it imports, and that these import.
+    Then the sources of the files in the same folder that it imports, directly or indirectly.
     """
     module = sys.modules[cls.__module__]
     try:
@@ -231,7 +233,7 @@ def _imported(source: str, package: str) -> list[str]:
 
 
 def code_digest(*sources: str) -> str:
-    """8 hex digits of what Python files compute: comments, docstrings and layout do not count."""
+    """8 hex digits of the code in Python files, without comments, docstrings and layout."""
     total = hashlib.sha256()
     for source in sources:
         tree = ast.parse(source)
@@ -243,7 +245,7 @@ def code_digest(*sources: str) -> str:
 
 
 def _published(config: type[Settings], train: Mapping[str, Any], small: Mapping[str, Any]) -> list[Variant]:
-    """The variant that has the same settings on small data as on any other, where a model has others for them."""
+    """The variant with the same settings on small data as on any other, for a model that has settings for small data."""
     usual = TrainSpec().override(train, "train")
     of_model = {name: getattr(config(), name) for name in small if name in config.model_fields}
     of_training = {name: getattr(usual, name) for name in small if name not in of_model}
@@ -252,30 +254,30 @@ def _published(config: type[Settings], train: Mapping[str, Any], small: Mapping[
 
 
 def folders() -> list[str]:
-    """Where the model files are that come with icdbench."""
+    """The folders of the model files that come with icdbench."""
     return list(importlib.import_module(MODELS).__path__)
 
 
 def entries() -> dict[str, Entry]:
-    """Every model by name. A file or package that cannot be imported is warned of and left out."""
+    """Every model by name. A file or package that cannot be imported is left out with a warning."""
     for module in pkgutil.iter_modules(folders()):
-        _import(f"models/{module.name}.py", functools.partial(importlib.import_module, f"{MODELS}.{module.name}"))
+        _load_or_warn(f"models/{module.name}.py", functools.partial(importlib.import_module, f"{MODELS}.{module.name}"))
     for point in loading.installed(MODELS):
-        _import(f"the package of entry point '{point.value}'", point.load)
+        _load_or_warn(f"the package of entry point '{point.value}'", point.load)
     return dict(sorted(_ENTRIES.items()))
 
 
-def _import(what: str, load: Callable[[], object]) -> None:
+def _load_or_warn(what: str, load: Callable[[], object]) -> None:
     try:
-        _all_or_none(load)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  another's code may raise anything
+        _load_models(load)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  other people's code may raise anything
         if what not in _BROKEN:
             log.warning("%s is left out: %s", what, loading.why(error))
         _BROKEN.add(what)
 
 
-def _all_or_none(load: Callable[[], object]) -> list[str]:
-    """The names of the models that the call registers; none stays if it raises."""
+def _load_models(load: Callable[[], object]) -> list[str]:
+    """Return the names of the models that the call registers; if it raises, none of them stays registered."""
     before = set(_ENTRIES)
     try:
         load()
@@ -287,9 +289,9 @@ def _all_or_none(load: Callable[[], object]) -> list[str]:
 
 
 def entry(name: str) -> Entry:
-    """The model of this name, or the one that a user's file defines: `mine.py`, `mine.py:name`. Raises SpecError."""
+    """The model of this name, or one of a user's file: `mine.py`, `mine.py:name`. Raises SpecError."""
     if found := USER_FILE.match(name):
-        return _of_file(Path(found[0]), name[found.end() :].removeprefix(":"))
+        return _entry_of_file(Path(found[0]), name[found.end() :].removeprefix(":"))
     known = entries()
     if name not in known:
         raise SpecError(f"no model '{name}'{nearest(name, known)}; one of your own is named by its file, as ./mine.py")
@@ -297,7 +299,7 @@ def entry(name: str) -> Entry:
 
 
 def stored_entry(name: str, source: str, run: str) -> Entry:
-    """The model of a stored run. Raises SpecError that says which file or package its code is in."""
+    """The model of a stored run. Raises SpecError that names the file or package with its code."""
     if name in entries() or not source:
         return entry(name)
     kind, _, where = source.partition(" ")
@@ -305,7 +307,7 @@ def stored_entry(name: str, source: str, run: str) -> Entry:
     raise SpecError(f"'{run}' needs the code of model '{name}', which is in {kind} '{where}': {remedy}")
 
 
-def _of_file(path: Path, wanted: str) -> Entry:
+def _entry_of_file(path: Path, wanted: str) -> Entry:
     names = load_file(path)
     if wanted and wanted not in names:
         raise SpecError(f"{path} registers no model '{wanted}'{nearest(wanted, names)}")
@@ -315,18 +317,18 @@ def _of_file(path: Path, wanted: str) -> Entry:
 
 
 def load_file(path: Path) -> list[str]:
-    """The names of the models that a user's file registers, imported anew if it was edited. Raises SpecError."""
+    """Import a user's file, again if it was edited, and return the names of its models. Raises SpecError."""
     entries()
     path = path.resolve()
     before = {name: found for name, found in _ENTRIES.items() if found.path == path}
     for name in before:
         del _ENTRIES[name]
     try:
-        names = _all_or_none(functools.partial(loading.import_file, path))
+        names = _load_models(functools.partial(loading.import_file, path))
     except SpecError:
         _ENTRIES.update(before)
         raise
-    if not names and before:  # it was imported before, as it is now
+    if not names and before:  # it was already imported and has not changed
         _ENTRIES.update(before)
     if not (names or before):
         raise SpecError(f"{path} registers no model; docs/api.md shows how a file does")
@@ -334,13 +336,13 @@ def load_file(path: Path) -> list[str]:
 
 
 def load_files(systems: Iterable[str]) -> None:
-    """Import the users' files among the names of systems. Raises SpecError."""
+    """Import the users' files in the names of systems. Raises SpecError."""
     for found in filter(None, map(USER_FILE.match, systems)):
         load_file(Path(found[0]))
 
 
 def split(system: str) -> tuple[str, str]:
-    """`jlan@no-joint` as its model and its variant; the variant of a model itself is empty. Paths may hold an @."""
+    """Split `jlan@no-joint` into model and variant, which is empty for a model itself. Paths may contain an @."""
     found = USER_FILE.match(system)
     start = found.end() if found else 0
     base, _, variant = system[start:].partition("@")
@@ -348,38 +350,38 @@ def split(system: str) -> tuple[str, str]:
 
 
 def stored_name(system: str) -> str:
-    """The system as records name it, without the file that defines it. Raises SpecError."""
+    """The system's name in records, without the file that defines it. Raises SpecError."""
     base, _ = split(system)
     return entry(base).name + system[len(base) :]
 
 
-def systems(asked: str) -> list[str]:
-    """The systems that a user names by one text: of a file all its models, each as any process can find it.
+def systems(name: str) -> list[str]:
+    """The systems that a user's text names: for a file all of its models, by names that hold in any process.
 
     Raises SpecError.
     """
-    base, variant = split(asked)
+    base, variant = split(name)
     found = USER_FILE.match(base)
     if found and found.end() == len(base) and not variant:
         names = load_file(Path(base))
     elif found or base in _ENTRIES:
         names = [entry(base).name]
     else:
-        return [asked]
-    located = [f"{path}:{name}" if (path := _ENTRIES[name].path) else name for name in names]
-    return [each + asked[len(base) :] for each in located]
+        return [name]
+    located = [f"{path}:{model}" if (path := _ENTRIES[model].path) else model for model in names]
+    return [each + name[len(base) :] for each in located]
 
 
 def defaults(name: str, version: str) -> Mapping[str, Any]:
-    """The default of each field of a model, as JSON; nothing for a model that is unknown or of another version."""
+    """The default of each field of a model, as JSON; empty for a model that is unknown or of another version."""
     found = entries().get(name)
     return found.config().model_dump(mode="json") if found is not None and found.version == version else {}
 
 
 def build(name: str, task: Task, **overrides: Any) -> Model:
-    """A new model, `name` being `caml` or `jlan@no-joint`, with some of its fields replaced.
+    """Build a new model, named such as `caml` or `jlan@no-joint`, with some of its fields replaced.
 
-    The encoder that a model needs is the task's, else the one that its settings name by content. Raises SpecError, DataError.
+    A model that needs an encoder gets the task's, else the one that its settings name by content. Raises SpecError, DataError.
     """
     base, variant = split(name)
     found = entry(base)

@@ -1,14 +1,14 @@
-"""The settings of a run, and where each comes from: four layers, of which a later one replaces what an earlier one says.
+"""`resolve` determines the settings of a run and where each comes from. Of four layers a later one overrides an earlier one:
 
     suite      the defaults of `DataSpec` and `TrainSpec`
     model      what the model's file declares, then its variant
-    data set   what the data set's source declares; with fewer than SMALL training documents also what the model declares for
+    data set   what the data set's source declares, and with fewer than SMALL training documents the model's settings for
                small data
     user       what the request changes
 
-Two exceptions keep a choice that was made by name. What a variant says of training stands against the data set:
-`caml@published` is trained on small data as on any other. And what a model says of the data (how many tokens it reads) stands
-against the data set, whose limits are meant for models that say nothing.
+There are two exceptions. A variant's training settings override those of the data set, so `caml@published` is trained on
+small data as on any other. And a model's data settings (how many tokens it reads) override those of the data set, which are
+meant for models without any.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from icdbench.registry import Entry
 
 SUITE, MODEL, DATA_SET, USER = LAYERS = ("suite", "model", "data set", "user")
-SMALL = 2000  # training documents below which a model's settings for small data hold
+SMALL = 2000  # with fewer training documents a model's settings for small data are used
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A system's run, with the default seed. Settings are called by their full names, such as `train.max_epochs`.
+    """A system's run, with the default seed. Settings have their full names, such as `train.max_epochs`.
 
-    `layers` names the layer that each setting comes from; `unused` are changes of the user that have no effect on this
-    system (epochs of a linear model), which are left out of the run.
+    `layers` has the layer from which each setting comes; `unused` are the user's changes without effect on this system (such
+    as epochs of a linear model), which are left out of the run.
     """
 
     planned: Planned
@@ -47,7 +47,7 @@ class Resolved:
 
     @property
     def spec(self) -> RunSpec:
-        """What is run."""
+        """The specification of the run."""
         return self.planned.spec
 
     @property
@@ -68,33 +68,33 @@ def resolve(
     on: Fabric,
 ) -> Resolved:
     """The settings of a system on a data set, which `load` encodes. Raises SpecError; UnsuitableError for unsuitable data."""
-    own, declared = _with_encoder(entry, variant, changes)
+    config_changes, declared = _with_encoder(entry, variant, changes)
     default_data = origin.settings(declared)
-    asked = word_vectors.by_content(changes_of(changes, "data"))
-    config = entry.config().override({**variant.model, **own}, entry.name)
-    unused = origin.settings({**declared, **asked}).idle(word_vectors=_has_word_vectors(config))
-    data_changes = {name: value for name, value in asked.items() if name not in unused}
+    data_changes = word_vectors.by_content(changes_of(changes, "data"))
+    config = entry.config().override({**variant.model, **config_changes}, entry.name)
+    has_word_vectors = bool(getattr(config, "embedding_size", None))
+    unused_data = origin.settings({**declared, **data_changes}).idle(word_vectors=has_word_vectors)
+    data_changes = {name: value for name, value in data_changes.items() if name not in unused_data}
     data = origin.settings({**declared, **data_changes})
     corpus = load(data)
     entry.check(corpus, variant)
     small = _for_small_data(entry, variant, len(corpus.splits["train"]))
     default_config = entry.config().override({**small[entry.name], **variant.model}, entry.name)
-    config = default_config.override(own, entry.name)
+    config = default_config.override(config_changes, entry.name)
     of_origin = {name: value for name, value in origin.train.items() if name not in variant.train}
-    of_data_set = {**small["train"], **of_origin}
-    default_train = TrainSpec().override({**entry.train, **variant.train, **of_data_set}, "train")
-    asked = changes_of(changes, "train")
-    unused_train = _unused(default_train.override(asked, "train"), uses_trainer=entry.uses_trainer)
-    train_changes = {name: value for name, value in asked.items() if name not in unused_train}
+    train_of_data_set = {**small["train"], **of_origin}
+    default_train = TrainSpec().override({**entry.train, **variant.train, **train_of_data_set}, "train")
+    train_changes = changes_of(changes, "train")
+    unused_train = _unused(default_train.override(train_changes, "train"), uses_trainer=entry.uses_trainer)
+    train_changes = {name: value for name, value in train_changes.items() if name not in unused_train}
     train = default_train.override(train_changes, "train")
     if train.guidance:
-        objectives.objective_for(train, corpus.splits["train"])  # which says what the data lack
+        objectives.objective_for(train, corpus.splits["train"])  # raises SpecError if the data lack what it needs
 
-    by_source = origin.settings()
-    suite = type(by_source)()
+    by_origin = _differing(type(origin.settings())(), origin.settings())
     layers = {
-        **_layers("data", data, {SUITE: data.model_dump(), DATA_SET: _differing(suite, by_source), MODEL: declared, USER: data_changes}),
-        **_layers("train", train, {SUITE: train.model_dump(), MODEL: {**entry.train, **variant.train}, DATA_SET: of_data_set, USER: train_changes}),
+        **_layers("data", data, {SUITE: data.model_dump(), DATA_SET: by_origin, MODEL: declared, USER: data_changes}),
+        **_layers("train", train, {SUITE: train.model_dump(), MODEL: {**entry.train, **variant.train}, DATA_SET: train_of_data_set, USER: train_changes}),
         **_layers(entry.name, config, {MODEL: config.model_dump(), DATA_SET: small[entry.name], USER: changes_of(changes, entry.name)}),
     }  # fmt: skip
     spec = RunSpec(
@@ -123,28 +123,29 @@ def resolve(
         for name, value in small[target].items()
         if getattr(chosen, name) == value
     }
-    idle = {f"data.{name}" for name in unused} | {f"train.{name}" for name in unused_train}
-    return Resolved(Planned(spec, changed, adapted), corpus, layers, frozenset(idle & changes.keys()))
+    unused = {f"data.{name}" for name in unused_data} | {f"train.{name}" for name in unused_train}
+    return Resolved(Planned(spec, changed, adapted), corpus, layers, frozenset(unused & changes.keys()))
 
 
 def _with_encoder(entry: Entry, variant: Variant, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the user changes of the model, and what the model declares of the data.
+    """The user's changes of the model, and the data settings that the model declares.
 
-    An encoder that it needs is named by its content, and its tokeniser is declared. Raises SpecError, DataError.
+    If the model needs an encoder, the changes name it by its content, and the data settings have its tokeniser. Raises
+    SpecError, DataError.
     """
-    own, declared = changes_of(changes, entry.name), {**entry.data, **variant.data}
+    config_changes, declared = changes_of(changes, entry.name), {**entry.data, **variant.data}
     if encoders.FIELD not in entry.needs:
-        return own, declared
-    config = entry.config().override({**variant.model, **own}, entry.name)
+        return config_changes, declared
+    config = entry.config().override({**variant.model, **config_changes}, entry.name)
     encoder = encoders.keep(getattr(config, encoders.FIELD), entry.name)
     asked = encoders.tokenizer_by_content(changes_of(changes, "data"))
     if (asked.get("tokens", "subwords"), asked.get("tokenizer", encoder.tokenizer)) != ("subwords", encoder.tokenizer):
         raise SpecError(f"{entry.name} reads the subwords of its encoder; leave data.tokens and data.tokenizer out")
-    return {**own, encoders.FIELD: encoder.name}, {**declared, "tokenizer": encoder.tokenizer}
+    return {**config_changes, encoders.FIELD: encoder.name}, {**declared, "tokenizer": encoder.tokenizer}
 
 
 def _for_small_data(entry: Entry, variant: Variant, documents: int) -> dict[str, dict[str, Any]]:
-    """What the model declares for so few training documents, by target, but for what the variant says itself."""
+    """The model's settings for small data, by target, if there are few training documents; without those of the variant."""
     declared = entry.small_by_target if documents < SMALL else {entry.name: {}, "train": {}}
     by_variant = {entry.name: variant.model, "train": variant.train}
     return {
@@ -154,7 +155,7 @@ def _for_small_data(entry: Entry, variant: Variant, documents: int) -> dict[str,
 
 
 def check_changes(changes: Mapping[str, Any], models: Sequence[str]) -> None:
-    """Raises SpecError for a change that is not of the data, the training or one of these models."""
+    """Raises SpecError for a change of anything but the data, the training and these models."""
     known = {"data", "train", *models}
     fields = {"data": DataSpec.model_fields, "train": TrainSpec.model_fields}
     full = {name: f"{part}.{name}" for part, names in fields.items() for name in names}
@@ -180,25 +181,21 @@ def changes_of(changes: Mapping[str, Any], target: str) -> dict[str, Any]:
 
 
 def _unused(train: TrainSpec, *, uses_trainer: bool) -> set[str]:
-    """The fields without effect. Raises SpecError for a monitor that is no metric."""
+    """The training fields without effect. Raises SpecError if `monitor` is no metric."""
     if train.monitor not in {"auto", *objectives.MONITORS}:
         raise SpecError(
             f"train.monitor='{train.monitor}' is no metric to stop by{nearest(train.monitor, objectives.MONITORS)}"
         )
-    return train.idle() if uses_trainer else TrainSpec.model_fields.keys() - {"monitor"}  # which tuning uses
-
-
-def _has_word_vectors(config: Settings) -> bool:
-    return bool(getattr(config, "embedding_size", None))
+    return train.idle() if uses_trainer else TrainSpec.model_fields.keys() - {"monitor"}  # tuning uses it
 
 
 def _layers(target: str, settings: Settings, by_layer: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """The last layer that names each setting."""
-    found = {name: layer for layer, names in by_layer.items() for name in names}
-    return {f"{target}.{name}": found[name] for name in type(settings).model_fields}
+    """The last layer in which each setting occurs."""
+    last = {name: layer for layer, names in by_layer.items() for name in names}
+    return {f"{target}.{name}": last[name] for name in type(settings).model_fields}
 
 
 def _differing(default: Settings, chosen: Settings) -> dict[str, Any]:
-    """The fields that have another value than the default."""
+    """The fields whose value is not the default."""
     values = chosen.model_dump(mode="json")
     return {name: values[name] for name in values if getattr(default, name) != getattr(chosen, name)}

@@ -1,6 +1,6 @@
-"""The flow of one run: a request becomes planned runs, and each that is not finished is executed, or resumed.
+"""The flow of a run: `expand` turns a request into planned runs; `execute` returns a stored run, resumes it or trains it.
 
-Called as a function, `icdbench.run(...)`, this module is `icdbench.api.run`, which has the documentation of its arguments.
+The module can be called: `icdbench.run(...)` is `icdbench.api.run`, where the arguments are documented.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("icdbench")
 
-ALL = "all"  # in a request, every registered model
-FLOOR = "floors"  # in a request, the systems that every other has to beat, with the first seed alone
+ALL = "all"  # as a model of a request: every registered model
+FLOOR = "floors"  # as a model of a request: the baselines that every model has to beat, with the first seed only
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asked for. `changes` maps `jlan.dropout`, `train.max_epochs`, `data.language` to values (text is parsed)."""
+    """What a user asked for. `changes` maps names such as `jlan.dropout` or `data.language` to values; text is parsed."""
 
     models: Sequence[str] = ("jlan", "caml")
     dataset: str = "demo"
@@ -47,38 +47,38 @@ class Request:
     root: Path | None = None
     results: Path = Path("results")
     device: str = "auto"
-    devices: int = 1  # of this machine for one run, and how many such machines
-    nodes: int = 1
+    devices: int = 1  # per run and machine
+    nodes: int = 1  # machines per run
     force: bool = False  # compute finished runs again
 
 
-def expand(request: Request, prepare: Report = quiet, told: set[str] | None = None) -> list[Planned]:
-    """The request's runs: every system with every seed. Raises SpecError, DataError: nothing is trained before all is right.
+def expand(request: Request, prepare: Report = quiet, warned: set[str] | None = None) -> list[Planned]:
+    """The request's runs: every system with every seed. Raises SpecError or DataError before anything is trained.
 
-    What a user should know beforehand is logged as a warning, except for what was `told` before.
+    Notices about the data and settings are logged as warnings, except for those in `warned`, to which they are added.
     """
-    told = set() if told is None else told
+    warned = set() if warned is None else warned
     found = resolved(request, prepare)
     for line in _notices(request, found):
-        if line not in told:
+        if line not in warned:
             log.warning("%s", line)
-            told.add(line)
+            warned.add(line)
     store.prepare(request.results)
-    seeds = dict.fromkeys(request.seeds)
-    alone = set(FLOORS) - set(request.models) if FLOOR in request.models else set()
+    seeds = list(dict.fromkeys(request.seeds))
+    one_seed = set(FLOORS) - set(request.models) if FLOOR in request.models else set()
     return [
         each.planned.with_seed(seed)
         for each in found
-        for seed in (list(seeds)[:1] if each.spec.system in alone else seeds)
+        for seed in (seeds[:1] if each.spec.system in one_seed else seeds)
     ]
 
 
 def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
     """The settings of each system that the request names. Raises SpecError, DataError.
 
-    Of `all` models and the floors those that the data or settings do not suit are left out with a warning.
+    Models of `all` and `floors` that do not suit the data or settings are left out with a warning.
     """
-    origin = datasets.source(request.dataset)
+    source = datasets.source(request.dataset)
     groups = {ALL: registry.entries() if ALL in request.models else {}, FLOOR: FLOORS}
     named = {model: registry.systems(model) for model in request.models if model not in groups}
     names = dict.fromkeys(name for model in request.models for name in {**groups, **named}[model])
@@ -88,13 +88,13 @@ def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
         )
     entries = {name: registry.entry(registry.split(name)[0]) for name in names}
     resolution.check_changes(request.changes, [entry.name for entry in entries.values()])
-    load = functools.cache(lambda data: origin.at(datasets.data_root(request.root), data).corpus(prepare))
+    load = functools.cache(lambda data: source.at(datasets.data_root(request.root), data).corpus(prepare))
     on = accelerator.fabric(request.device)
     found = []
     for name, entry in entries.items():
-        variant = _variant(request, entry, registry.split(name)[1])
+        variant = _find_variant(request, entry, registry.split(name)[1])
         try:
-            each = resolution.resolve(origin, entry, variant, request.changes, load, on)
+            each = resolution.resolve(source, entry, variant, request.changes, load, on)
             memory.check_settings(each.spec, task(each.corpus, each.spec.data, None))
             found.append(each)
         except UnsuitableError as error:
@@ -104,8 +104,8 @@ def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
     return found
 
 
-def _variant(request: Request, entry: registry.Entry, name: str) -> Variant:
-    """The variant by its name; `tuned` is the one that is found, not declared, and holds for the data it was found on."""
+def _find_variant(request: Request, entry: registry.Entry, name: str) -> Variant:
+    """The declared variant of this name; `tuned` is read from the results, where tuning on the same data stored it."""
     if name != store.TUNED:
         return entry.variant(name)
     changes = resolution.changes_of(request.changes, "data")
@@ -114,13 +114,14 @@ def _variant(request: Request, entry: registry.Entry, name: str) -> Variant:
 
 
 def _notices(request: Request, found: Sequence[Resolved]) -> list[str]:
-    """What is wrong with the data, what models miss in them, and which settings are not what a user may expect; a line each."""
+    """One line for each problem of the data, for what models lack in them, and for unexpected or unused settings."""
     lines = [f"{each.corpus.name}: {notice}" for each in found for notice in each.corpus.notices]
     for each in found:
-        entry, given = registry.entry(each.spec.model), task(each.corpus, each.spec.data, None)
-        lines += entry.notices(entry.config().override(each.spec.config, entry.name), given)
-        width, own = each.spec.config.get("embedding_size"), word_vectors.own_file(request.changes)
-        lines += word_vectors.notices(each.corpus, each.spec.data, width, entry.name, own)
+        entry = registry.entry(each.spec.model)
+        config = entry.config().override(each.spec.config, entry.name)
+        lines += entry.notices(config, task(each.corpus, each.spec.data, None))
+        width, own_file = each.spec.config.get("embedding_size"), word_vectors.own_file(request.changes)
+        lines += word_vectors.notices(each.corpus, each.spec.data, width, entry.name, own_file)
     if small := {each.spec.system: each.planned.adapted for each in found if each.planned.adapted}:
         settings = "; ".join(
             f"{system} {', '.join(f'{name}={value}' for name, value in values.items())}"
@@ -140,15 +141,15 @@ def _notices(request: Request, found: Sequence[Resolved]) -> list[str]:
 def task(
     corpus: Corpus, data: DataSpec, width: int | None, prepare: Report = quiet, own: Path | None = None, seed: int = 1
 ) -> Task:
-    """What a model may know of the corpus; word vectors of the model's width, unless it has none or wants none."""
-    wanted = width and data.embeddings != "random"
-    vectors = word_vectors.word_vectors(corpus, data, width, prepare, own, seed) if width and wanted else None
+    """What a model may know of the corpus. Word vectors have the model's `width`, and may come from a file of one's `own`."""
+    initialised = width and data.embeddings != "random"
+    vectors = word_vectors.word_vectors(corpus, data, width, prepare, own, seed) if width and initialised else None
     words, codes = corpus.vocabulary.tokens, corpus.vocabulary.codes
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy, corpus.names, codes, words)
 
 
 def parameters(system: str, dataset: str, root: Path | None, prepare: Report = quiet) -> int | None:
-    """How many numbers a model learns on a data set; none for one that is fitted whole, whose size the documents decide."""
+    """The number of trained parameters on a data set; None for a linear model, whose size depends on the documents."""
     base, variant = registry.split(system)
     entry = registry.entry(base)
     if not entry.uses_trainer:
@@ -165,30 +166,32 @@ def execute(
 ) -> RunRecord:
     """The finished run, computed unless it is stored already. Raises DataError, SpecError, TrainingError, KeyboardInterrupt."""
     spec = planned.spec
-    registry.load_files(request.models)  # which another process may have planned
-    together = request.devices * request.nodes > 1  # then all processes must look at the same time, behind the barrier
-    if not together and (finished := _stored(spec, request)) is not None:
+    registry.load_files(request.models)  # the run may have been planned in another process
+    distributed = (
+        request.devices * request.nodes > 1
+    )  # then all processes must look at the same time, behind the barrier
+    if not distributed and (finished := _stored(spec, request)) is not None:
         store.tidy(store.folder(request.results, finished))
         return finished
     folder = store.folder(request.results, spec)
     on = accelerator.fabric(request.device, spec.train.precision, request.devices, request.nodes)
     with contextlib.nullcontext() if on.global_rank else store.alone(folder):
-        on.barrier()  # of several processes that compute one run the first holds its lock, and alone writes
+        on.barrier()  # only the first process of a run holds its lock and writes
         if (finished := _stored(spec, request)) is not None:
             store.remove_checkpoints(store.folder(request.results, finished))
             return finished
         on.barrier()
         if not on.global_rank:
-            _make_room(spec, request)
-        with _users_errors(spec):
-            record = _computed(planned, request, folder, on, report, prepare)
+            _set_aside_replaced(spec, request)
+        with _locating_user_errors(spec):
+            record = _train_and_store(planned, request, folder, on, report, prepare)
         on.barrier()
         return record
 
 
 @contextlib.contextmanager
-def _users_errors(spec: RunSpec) -> Iterator[None]:
-    """Turns what the code of a user's own model raises into a TrainingError that names file and line."""
+def _locating_user_errors(spec: RunSpec) -> Iterator[None]:
+    """Turns an error in the code of a user's own model into a TrainingError that names file and line."""
     try:
         yield
     except (TrainingError, SpecError, DataError, OSError):
@@ -201,12 +204,12 @@ def _users_errors(spec: RunSpec) -> Iterator[None]:
 
 
 def _stored(spec: RunSpec, request: Request) -> RunRecord | None:
-    """The finished run, if it is stored and not to be computed again."""
+    """The finished run, if it is stored and the request does not force a new one."""
     return None if request.force else store.find(request.results, spec)
 
 
-def _make_room(spec: RunSpec, request: Request) -> None:
-    """Set aside what the new run replaces, and say so of a run that an older version of the model's code made."""
+def _set_aside_replaced(spec: RunSpec, request: Request) -> None:
+    """Set aside the stored run that is replaced; warn if a run by an older version of the model's code exists."""
     found = store.find(request.results, spec)
     for run in (spec, found or spec):
         store.set_aside(store.folder(request.results, run))
@@ -215,14 +218,14 @@ def _make_room(spec: RunSpec, request: Request) -> None:
         log.warning("%s is a stored run of an older version of %s; computing anew", older.id, name)
 
 
-def _computed(
+def _train_and_store(
     planned: Planned, request: Request, folder: Path, on: Fabric, report: Callable[[Progress], None], prepare: Report
 ) -> RunRecord:
-    """Train the model, score validation and test documents, and store what came out (the first of several processes)."""
+    """Train the model and score validation and test documents; the first process of the run stores the results."""
     spec, began = planned.spec, time.monotonic()
     corpus = _unchanged_corpus(spec, request, prepare)
-    own = word_vectors.own_file(request.changes)
-    model, vectors = _build(planned, corpus, on, prepare, own)
+    own_file = word_vectors.own_file(request.changes)
+    model, vectors = _build(planned, corpus, on, prepare, own_file)
     prepared = time.monotonic()
     with memory.enough_memory():
         state = train.fit(
@@ -246,7 +249,7 @@ def _computed(
     train_counts = corpus.splits["train"].labels().sum(0).A1
     record = provenance.record(
         planned,
-        provenance.describe(corpus, vectors, own),
+        provenance.describe(corpus, vectors, own_file),
         {**measure.measured(predictions, train_counts), "notes": memory.notes(model, state)},
         state.history,
         score.num_parameters(model),
@@ -261,7 +264,7 @@ def _computed(
 
 
 def _unchanged_corpus(spec: RunSpec, request: Request, prepare: Report) -> Corpus:
-    """The run's data. Raises DataError if they, or the model's file, are no longer what the run was planned with."""
+    """The run's data. Raises DataError if they, or the model's file, have changed since the run was planned."""
     entry = registry.entry(spec.model)
     if entry.version != spec.version:
         raise DataError(f"{entry.file} changed since this command began; run it again")
@@ -272,20 +275,19 @@ def _unchanged_corpus(spec: RunSpec, request: Request, prepare: Report) -> Corpu
 
 
 def _build(
-    planned: Planned, corpus: Corpus, on: Fabric, prepare: Report, own: Path | None
+    planned: Planned, corpus: Corpus, on: Fabric, prepare: Report, own_file: Path | None
 ) -> tuple[registry.Model, dict[str, Any]]:
-    """The model as it starts, and how its word vectors were made. Raises TrainingError if it does not fit into memory."""
+    """The untrained model, and how its word vectors were trained. Raises TrainingError if it does not fit into memory."""
     spec, on_cpu = planned.spec, on.device.type == "cpu"
     memory.check(spec, task(corpus, spec.data, None), on_cpu=on_cpu, changed=planned.changed)
     accelerator.seed_everything(spec.seed)
     width = spec.config.get("embedding_size")
     with memory.enough_memory():
-        given = task(corpus, spec.data, width, prepare, own, spec.seed)
-    trained = width and given.embeddings is not None
-    vectors = word_vectors.training(corpus, spec.data, width, spec.seed) if width and trained else {}
-    model = memory.build(spec, given, on_cpu=on_cpu, changed=planned.changed)
-    return model, vectors
+        full_task = task(corpus, spec.data, width, prepare, own_file, spec.seed)
+    initialised = width and full_task.embeddings is not None
+    vectors = word_vectors.training(corpus, spec.data, width, spec.seed) if width and initialised else {}
+    return memory.build(spec, full_task, on_cpu=on_cpu, changed=planned.changed), vectors
 
 
-# `icdbench.run(...)` is icdbench.api.run, and this module is icdbench.run
+# Makes `icdbench.run` both this module and the function icdbench.api.run.
 sys.modules[__name__].__class__ = CallableModule

@@ -26,11 +26,11 @@ def _split_sizes(sizes: Any) -> Any:
     return sizes.split(",") if isinstance(sizes, str) else sizes
 
 
-SHOWN, WORDS = 40, 3  # characters and words of a cell that a message may show; more might be a note
+SHOWN, WORDS = 40, 3  # most characters and words of a cell that a message shows; longer text might be from a note
 
 Positive = Annotated[int, Field(ge=1)]
 
-Layers = Annotated[int, Field(ge=1, le=100)]  # more would take minutes to build, if they can be built at all
+Layers = Annotated[int, Field(ge=1, le=100)]  # more would take minutes to build, or fail
 
 Odd = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 
@@ -48,7 +48,7 @@ class SpecError(ValueError):
 
 
 class UnsuitableError(SpecError):
-    """A model that needs something these data lack, such as titles of the codes."""
+    """The model needs something that the data lack, such as titles of the codes."""
 
 
 class DataError(ValueError):
@@ -65,14 +65,14 @@ def nearest(value: str, known: Iterable[str], most: int = 40) -> str:
 
 
 def closest(value: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like the value, in whatever case it was typed; nothing if none is."""
+    """Return the known name most similar to the value, whatever its case; an empty text if none is similar."""
     folded = {name.casefold(): name for name in known}
     found = difflib.get_close_matches(value.casefold(), folded, n=1, cutoff=0.5)
     return folded[found[0]] if found else ""
 
 
 def unknown(what: str, wrong: Sequence[str], known: Iterable[str]) -> str:
-    """Return `no model 'camll'; did you mean 'caml'? (known: …)`, or all wrong names at once, each with what it is like."""
+    """Return `no model 'camll'; did you mean 'caml'? (known: …)`, or the same for several wrong names."""
     names = sorted(known)
     if len(wrong) == 1:
         return f"no {what} '{wrong[0]}'{nearest(wrong[0], names)}"
@@ -119,13 +119,13 @@ class Range:
         return f"[{self.low:g}, {self.high:g}]" + (" log" if self.log else "")
 
     def holds(self, value: Any) -> bool:
-        """Whether the value can be drawn at all."""
+        """Whether the range includes the value."""
         if self.low is None or self.high is None:
             return value in self.choices
         return bool(self.low <= value <= self.high)
 
     def holding(self, value: Any) -> Range:
-        """The range, if it does not hold the value one that does: on a logarithmic scale moved, with the value in the middle."""
+        """A range that includes the value: this one if it does, else extended or, on a logarithmic scale, centred on the value."""
         if self.holds(value):
             return self
         if self.low is None or self.high is None:
@@ -151,18 +151,18 @@ def tunable(
 class Settings(BaseModel):
     """The base of everything a user can set: frozen, and unknown fields are rejected by name.
 
-    `belonging` has, for each field that chooses, the fields that only take effect beside some of its values. Tuning leaves
-    out those that the chosen value has no use for.
+    `belonging` maps a field that selects something to its values, and each value to the fields that take effect only with
+    it. Tuning leaves out fields without effect.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
     belonging: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {}
 
     def idle(self) -> set[str]:
-        """The fields without effect beside the values of the others, as `belonging` tells."""
+        """The fields without effect, given the values of the others (see `belonging`)."""
         idle = set[str]()
-        for chooser, of in self.belonging.items():
-            idle |= {name for names in of.values() for name in names} - set(of.get(getattr(self, chooser), ()))
+        for selector, fields in self.belonging.items():
+            idle |= {name for names in fields.values() for name in names} - set(fields.get(getattr(self, selector), ()))
         return idle
 
     @classmethod
@@ -179,19 +179,19 @@ class Settings(BaseModel):
         fields = type(self).model_fields
         if wrong := [field for field in changes if field not in fields]:
             raise SpecError(f"'{where}' has {unknown('field', wrong, fields)}")
-        # The command line hands `none` over as None, which is a choice of some fields.
-        asked = {
+        # The command line passes `none` as None, but some fields have a choice "none".
+        values = {
             name: "none" if value is None and "none" in get_args(fields[name].annotation) else value
             for name, value in changes.items()
         }
         try:
-            return type(self).model_validate(self.model_dump() | asked)
+            return type(self).model_validate(self.model_dump() | values)
         except ValidationError as error:
             raise SpecError(f"{where}.{first_of(error)}") from None
 
 
 class Study(Settings):
-    """The search that found a model's settings for small data: how many trials, on which data set."""
+    """The search that found a model's settings for small data: number of trials, and the data set."""
 
     trials: Positive
     dataset: str
@@ -203,7 +203,7 @@ class Study(Settings):
 class Variant(Settings):
     """A named set of overrides of a model's own fields (`model`), the data and the training.
 
-    `needs` is what it cannot be trained without beside what its model needs: titles, hierarchy.
+    `needs` names what it requires of the data in addition to its model: titles, hierarchy.
     """
 
     name: str
@@ -215,11 +215,11 @@ class Variant(Settings):
 
 
 class Reported(Settings):
-    """What others report of a system on a data set: figures as printed, by metric key, and their source.
+    """Published figures of a system on a data set: as printed, by metric key, with their source.
 
-    A macro-F1 has the key of its definition, `f1_macro_unstated` where the source gives none. `threshold` is the rule
-    behind the F1 figures, empty where it is not known. `read_in` is the list or the other system's paper that they were read
-    in, empty if that is the source itself.
+    A macro-F1 has the key of its definition, or `f1_macro_unstated` if the source gives none. `threshold` is the rule behind
+    the F1 figures, empty if it is not known. `read_in` is the list or other paper in which the figures were read, empty if
+    that is the source itself.
     """
 
     dataset: str
@@ -231,24 +231,24 @@ class Reported(Settings):
 
     @property
     def origin(self) -> str:
-        """The source, and where it was read instead of there."""
+        """The source and, for second-hand figures, where they were read."""
         return f"{self.source}; second-hand, read in {self.read_in}" if self.read_in else self.source
 
 
 class Benchmark(Settings):
-    """One table or figure, of a paper or your own: what is compared on which data set, and what was published.
+    """One table or figure, of a paper or your own: the systems compared, the data set, and the published figures.
 
-    `metrics` are pairs of heading and metric key, measured at `threshold`. `published` has for each row label the system and
-    one text per metric, exactly as its source prints it: a dash where it has a dash, empty where it has nothing, no texts at
-    all where it prints no numbers. `models` are systems without published figures; with any, no other systems are shown.
-    `study` is the name under which `icdbench ablate` makes the runs, `overrides` what is set for them as by --set.
+    `metrics` are pairs of heading and metric key, measured at `threshold`. `published` maps a row label to the system and one
+    text per metric, exactly as the source prints it: a dash where it has a dash, empty where it has nothing, no texts at all
+    if it prints no numbers. `models` are systems without published figures; with any, no other systems are shown. `study` is
+    the name under which `icdbench ablate` makes the runs, `overrides` are their settings as by --set.
 
-    There are three kinds: a row for each system; with `per_epoch` a row for each epoch, of metrics from the training
-    history; with `statistics` a row for each data set, which takes the place of a system, of its sizes.
+    There are three kinds: a row for each system; with `per_epoch` a row for each epoch, with metrics from the training
+    history; with `statistics` a row for each data set (in place of a system), with its sizes.
 
     `plot` draws it (`icdbench figures`): `systems`, a panel for each metric with a row for each system; `metrics`, a row for
-    each metric with a mark for each system; `epochs`, curves; `frequencies`, how often codes occur in training;
-    `ranks`, systems by their mean ranks over all data sets, so it names no data set.
+    each metric with a mark for each system; `epochs`, curves; `frequencies`, how often codes occur in training; `ranks`,
+    systems by their mean ranks over all data sets, without a `dataset`.
     """
 
     name: str
@@ -268,10 +268,10 @@ class Benchmark(Settings):
 
     @property
     def systems(self) -> list[str]:
-        """The systems that are compared, in the benchmark's order."""
+        """The compared systems in order."""
         return list(dict.fromkeys([*(system for system, _ in self.published.values()), *self.models]))
 
     @property
     def kind(self) -> Literal["systems", "epochs", "data sets"]:
-        """What its rows are."""
+        """What the rows stand for."""
         return "data sets" if self.statistics else "epochs" if self.per_epoch else "systems"

@@ -1,6 +1,6 @@
-"""What decides a run: the settings of data and training, and the run itself; a model's settings stand in its own file.
+"""The specification of a run: settings of the data (`DataSpec`) and of training (`TrainSpec`), and the whole run (`RunSpec`).
 
-Model files take from here what their settings are made of (`Settings`, `tunable`, `Variant` and the kinds of numbers).
+A model's settings are in its own file, which imports from here what it needs (`Settings`, `tunable`, `Variant`, `Positive`, …).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ __all__ = [
 
 
 def option(default: Any, about: str, *, task: bool) -> Any:
-    """A setting of a data set. `task`: it changes the documents or their codes, so runs that differ in it are not compared."""
+    """Declare a setting of a data set. `task`: it changes the documents or codes, so runs that differ in it are not compared."""
     return Field(default, description=about, json_schema_extra={"task": task})
 
 
@@ -63,11 +63,11 @@ Rule = Literal["not-numeric", "some-letter", "ascii", "sentences"]  # which toke
 
 
 EMBEDDINGS = ("word2vec", "random")
-OWN_VECTORS = re.compile("file-[0-9a-f]{16}")  # word vectors of one's own, by their content (icdbench.data.own_vectors)
+OWN_VECTORS = re.compile("file-[0-9a-f]{16}")  # a user's own word vectors, by content (icdbench.data.own_vectors)
 
 
 def _vectors(value: str) -> str:
-    """A kind of word vectors, a file, or, in a run, a file's content."""
+    """Check the name of a kind of word vectors, the path of a file or, in a run, the digest of a file."""
     if not (value in EMBEDDINGS or OWN_VECTORS.fullmatch(value) or set("./\\") & set(value)):
         raise ValueError(
             f"neither {', '.join(EMBEDDINGS)} nor the path of a file; write ./{value} for one in this folder"
@@ -78,59 +78,59 @@ def _vectors(value: str) -> str:
 class DataSpec(Settings):
     """How raw notes become documents, vocabulary and labels: the settings of every data set.
 
-    A source of data declares its own options as a subclass, beside the code that heeds them (icdbench.data.source).
+    A source of data declares its own options in a subclass, beside the code that uses them (icdbench.data.source).
     """
 
     top_codes: Positive | None = option(None, "keep only the most frequent training codes; none: all", task=True)
     label_set: Literal["train", "system"] = option(
-        "train", "codes that can be predicted: those of training, or also all others of the code system", task=True
+        "train", "codes that can be predicted: those of training, or the whole code system", task=True
     )
     fraction: Annotated[float, Field(gt=0, le=1)] = option(
         1.0,
-        "share of the training documents that is kept, for learning curves; larger shares contain smaller",
+        "share of the training documents to keep, for learning curves; a larger share contains a smaller one",
         task=True,
     )
-    fraction_seed: int = option(0, "which training documents data.fraction keeps", task=True)
+    fraction_seed: int = option(0, "seed for the choice of the training documents of data.fraction", task=True)
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
     code_terms: bool = Field(
-        False, description="read all names of the codes (inclusion terms); their words are known whatever min_documents"
+        False, description="read all names of the codes (inclusion terms); their words are known despite min_documents"
     )
     synonyms: str = Field(
-        "", description="a CSV file of one's own, columns code and synonym: more names for data.code_terms"
+        "", description="your own CSV file with columns code and synonym: more names for data.code_terms"
     )
     spans: bool = Field(
-        False, description="read the words that a person marked for each code, of training documents alone"
+        False, description="read the words that a person marked for each code, in training documents only"
     )
     max_tokens: Positive = Field(2500, description="documents are cut to this many tokens when batches are made")
     embeddings: Annotated[str, AfterValidator(_vectors)] = Field(
-        "word2vec", description="initial word vectors: word2vec, random, or a file of one's own in word2vec's formats"
+        "word2vec", description="initial word vectors: word2vec, random, or your own file in a format of word2vec"
     )
     unit_vectors: bool = Field(True, description="scale word vectors to length one, as CAML's preparation does")
     embedding_corpus: Literal["train", "train+background", "all"] = Field(
-        "train", description="texts that word2vec is trained on; only 'all' lets it see validation and test texts"
+        "train", description="texts that word2vec is trained on; only 'all' includes validation and test texts"
     )
     vectors_per_seed: bool = Field(
         False, description="train word2vec anew for each seed of a run, else runs of all seeds share its vectors"
     )
     words: Rule = Field("not-numeric", description="which tokens count as words (icdbench.data.tokens)")
     tokens: Literal["words", "subwords"] = Field(
-        "words", description="what documents are split into; subwords: by a tokeniser whose vocabulary is fixed"
+        "words", description="units that documents are split into; subwords: by a tokeniser with a fixed vocabulary"
     )
     tokenizer: str = Field(
-        "", description="the folder of the encoder that subwords are of; a model with an encoder has its own"
+        "", description="folder of the encoder whose subwords are used; a model with an encoder uses its own"
     )
 
     @classmethod
     def task_fields(cls) -> dict[str, bool]:
-        """The fields that are marked as options, and whether each changes the documents or their codes."""
+        """The fields declared by `option`, and whether each changes the documents or their codes."""
         extras: dict[str, Any] = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return {name: extra["task"] for name, extra in extras.items() if "task" in (extra or {})}
 
     @property
     def unchosen(self) -> set[str]:
-        """The fields that enter no key and no id, as before there was a choice: those at defaults that were there before them.
+        """The fields that enter no key and no id because they have the only value there was before they were added.
 
-        The most frequent codes (`top_codes`) are a label set of their own, whatever `label_set` says.
+        With `top_codes` the label set is the most frequent codes, whatever `label_set` says.
         """
         usual = {
             "label_set": self.label_set == "train" or self.top_codes is not None,
@@ -151,20 +151,18 @@ class DataSpec(Settings):
         return {"words", "min_documents"} if self.tokens == "subwords" else set()
 
     def idle(self, *, word_vectors: bool = True) -> set[str]:
-        """The fields without effect beside the others: the seed of no choice, the label set beside `top_codes`, the tokeniser
-        of words, which words are known beside subwords, word vectors of a model that has none, their training if they are
-        not trained."""
-        choice = ({"fraction_seed", "tokenizer", "synonyms", "vectors_per_seed"} & self.unchosen) | self.of_words
-        choice |= {"label_set"} if self.top_codes is not None else set()
+        """The fields without effect, given the others and whether the model has `word_vectors`."""
+        idle = ({"fraction_seed", "tokenizer", "synonyms", "vectors_per_seed"} & self.unchosen) | self.of_words
+        idle |= {"label_set"} if self.top_codes is not None else set()
         if not word_vectors:
-            return choice | {"embeddings", "unit_vectors", "embedding_corpus", "vectors_per_seed"}
+            return idle | {"embeddings", "unit_vectors", "embedding_corpus", "vectors_per_seed"}
         untrained = {"embedding_corpus", "vectors_per_seed"}
-        idle = {"random": {"unit_vectors"} | untrained, "word2vec": set[str]()}
-        return choice | idle.get(self.embeddings, untrained)
+        by_kind = {"random": {"unit_vectors"} | untrained, "word2vec": set[str]()}
+        return idle | by_kind.get(self.embeddings, untrained)
 
 
 class StoredDataSpec(DataSpec):
-    """The data settings of a run, with the options of its data set's source beside the common ones, whatever they are."""
+    """The data settings of a run: the common ones, and any options of its data set's source."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
@@ -175,8 +173,8 @@ class StoredDataSpec(DataSpec):
         return dict(self.__pydantic_extra__)
 
 
-# Records were stored with the options of every source, at these values where their own source has none such. They stay part
-# of what identifies a run, so that a run stored then and one asked for now are the same. This list does not grow.
+# Early records have the options of all sources, with these values if their own source lacks them. These stay part of a run's
+# identity, so that early runs equal runs requested now. This list does not grow.
 FORMER_OPTIONS: Mapping[str, JsonValue] = {
     "language": "en",
     "categories": False,
@@ -192,11 +190,11 @@ FORMER_OPTIONS: Mapping[str, JsonValue] = {
 
 
 def _with_options(given: object) -> object:
-    """The settings of any source as what a run stores."""
+    """Dump the settings of any source, with its own options, for a run."""
     return given.model_dump(mode="json") if isinstance(given, DataSpec) else given
 
 
-# Fields that TrainSpec has got since runs were first stored, with what those computed. Without effect they enter no id.
+# Fields that were added to TrainSpec later, with the values that earlier runs had in effect. Without effect they enter no id.
 LATER_FIELDS: Mapping[str, JsonValue] = {
     "focal_gamma": 2.0,
     "focal_alpha": 0.25,
@@ -243,54 +241,54 @@ class TrainSpec(Settings):
     batch_size: Positive = tunable(16, choices=(4, 8, 16, 32), about="documents per step")
     max_epochs: Positive = 200
     patience: Positive = Field(10, description="epochs without a better validation metric before training stops")
-    monitor: str = Field("auto", description="validation metric that decides; auto: p@5 up to 50 codes, else p@8")
+    monitor: str = Field("auto", description="validation metric for early stopping; auto: p@5 up to 50 codes, else p@8")
 
     objective: Literal["bce", "truncated", "focal", "asymmetric", "class-balanced", "distribution-balanced"] = "bce"
     t_loss: Rate = tunable(0.15, 0.0, 0.3, about="largest fraction of positive pairs dropped (D_max)")
-    ramp_epochs: Positive = Field(30, description="epochs until t_loss is reached (its slope is D_max / ramp_epochs)")
-    stop_epoch: Positive | None = Field(None, description="epoch from which nothing is dropped any more; none: never")
-    focal_gamma: NotNegative = tunable(2.0, 0.0, 5.0, about="how much less easy pairs count")
-    focal_alpha: Rate = tunable(0.25, 0.1, 0.9, about="weight of positive pairs, of negative ones 1 less it")
-    asl_gamma_pos: NotNegative = tunable(0.0, 0.0, 2.0, about="how much less easy positive pairs count")
-    asl_gamma_neg: NotNegative = tunable(4.0, 0.0, 8.0, about="how much less easy negative pairs count")
-    asl_clip: Rate = tunable(0.05, 0.0, 0.2, about="negative pairs of a lower probability count nothing")
+    ramp_epochs: Positive = Field(30, description="epochs until t_loss is reached (the slope is D_max / ramp_epochs)")
+    stop_epoch: Positive | None = Field(None, description="epoch from which no pair is dropped; none: never")
+    focal_gamma: NotNegative = tunable(2.0, 0.0, 5.0, about="how strongly easy pairs are down-weighted")
+    focal_alpha: Rate = tunable(0.25, 0.1, 0.9, about="weight of positive pairs; negative pairs have 1 - focal_alpha")
+    asl_gamma_pos: NotNegative = tunable(0.0, 0.0, 2.0, about="how strongly easy positive pairs are down-weighted")
+    asl_gamma_neg: NotNegative = tunable(4.0, 0.0, 8.0, about="how strongly easy negative pairs are down-weighted")
+    asl_clip: Rate = tunable(0.05, 0.0, 0.2, about="negative pairs of a lower probability have no loss")
     cb_beta: Rate = tunable(
-        0.999, choices=(0.9, 0.99, 0.999, 0.9999), about="0: codes count alike; near 1: as 1/frequency"
+        0.999, choices=(0.9, 0.99, 0.999, 0.9999), about="0: equal weights of codes; near 1: weights 1/frequency"
     )
-    db_alpha: NotNegative = Field(0.1, description="least weight of a pair")
-    db_beta: NotNegative = Field(10.0, description="how steeply weights rise from db_alpha to 1 more")
-    db_mu: NotNegative = tunable(0.2, 0.1, 0.9, about="rareness in its document from which a code weighs more")
-    db_kappa: NotNegative = tunable(0.05, 0.0, 0.2, about="how much lower the logits of rare codes are set")
-    db_lambda: PositiveFloat = tunable(2.0, 1.0, 5.0, about="how much less easy negative pairs count")
-    r_drop: NotNegative = Field(0.0, description="weight of R-Drop, which reads documents twice; 0: none")
-    guidance: NotNegative = Field(0.0, description="weight of the loss on names of the gold codes; 0: none are read")
-    guidance_similarity: NotNegative = Field(0.0, description="how much notes and names should be alike to the model")
-    clip_norm: NotNegative = Field(0.0, description="gradients of a larger norm are scaled down to it; 0: none are")
+    db_alpha: NotNegative = Field(0.1, description="smallest weight of a pair")
+    db_beta: NotNegative = Field(10.0, description="how steeply weights rise from db_alpha to db_alpha + 1")
+    db_mu: NotNegative = tunable(0.2, 0.1, 0.9, about="relative rarity in a document at which a code's weight rises")
+    db_kappa: NotNegative = tunable(0.05, 0.0, 0.2, about="how much the logits of rare codes are lowered")
+    db_lambda: PositiveFloat = tunable(2.0, 1.0, 5.0, about="how strongly easy negative pairs are down-weighted")
+    r_drop: NotNegative = Field(0.0, description="weight of R-Drop, which reads documents twice; 0: no R-Drop")
+    guidance: NotNegative = Field(0.0, description="weight of the loss on names of the gold codes; 0: no guidance")
+    guidance_similarity: NotNegative = Field(0.0, description="weight of the distance of notes from their names")
+    clip_norm: NotNegative = Field(0.0, description="gradients of a larger norm are scaled down to it; 0: no clipping")
 
     scheduler: Literal["none", "plateau", "linear"] = Field(
-        "none", description="plateau: a smaller learning rate once the monitored metric no longer rises; linear: to 0"
+        "none", description="plateau: lower the learning rate when the monitored metric no longer rises; linear: to 0"
     )
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.9, description="what it is multiplied by")
-    plateau_patience: int = Field(5, ge=0, description="epochs without a better metric that are borne before that")
-    plateau_floor: NotNegative = Field(0.0, description="the learning rate is never lowered below this")
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.9, description="factor of the learning rate")
+    plateau_patience: int = Field(5, ge=0, description="epochs without a better metric before it is applied")
+    plateau_floor: NotNegative = Field(0.0, description="lowest learning rate")
     warmup: Annotated[float, Field(ge=0, le=1)] = tunable(
         0.1, 0.0, 0.2, about="share of all steps in which the learning rate rises from 0"
     )
-    precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
+    precision: Precision = Field("auto", description="auto: bf16 on a GPU that has it, else 32 bits")
 
     def idle(self) -> set[str]:
-        """The fields without effect beside the others: those of an objective or a scheduler that is not chosen, or of no guidance."""
+        """The fields without effect: those of an objective or scheduler that is not chosen, or of guidance if there is none."""
         return super().idle() | (set() if self.guidance else {"guidance_similarity"})
 
     @property
     def unchosen(self) -> set[str]:
-        """The fields that enter no id, as before there was a choice: those without effect of LATER_FIELDS."""
+        """The fields that enter no id: those of LATER_FIELDS that are without effect."""
         off = {name for name in ("r_drop", "guidance", "clip_norm") if not getattr(self, name)}
         return LATER_FIELDS.keys() & (self.idle() | off)
 
 
 def _folder_name(name: str) -> str:
-    """The name, if it can be that of a folder and leads nowhere else."""
+    """Check that the name can be that of a folder."""
     if name in {"", ".", ".."} or not name.isprintable() or set("/\\") & set(name):
         raise ValueError("a name must not be empty, a dot or two, nor hold a slash")
     return name
@@ -303,9 +301,9 @@ ID_SCHEMA = 2  # enters the ids of runs and must stay; the schema of stored reco
 
 
 class RunSpec(Settings):
-    """One training run, completely: equal specs give equal runs. `fingerprint` is that of the raw data.
+    """The complete specification of a run: equal specs give equal runs. `fingerprint` is that of the raw data.
 
-    The id of a run names its folder and is never computed again. Which runs are equal is decided by `identity`.
+    A stored run keeps its id, which names its folder; whether two runs are equal is decided by `identity`.
     """
 
     dataset: FolderName
@@ -318,7 +316,7 @@ class RunSpec(Settings):
     config: dict[str, Any]
     version: str = Field("1", description="of the model's code; see registry.register")
     uses_trainer: bool = Field(
-        True, description="no: a model that is fitted as a whole, for which `train` has no effect"
+        True, description="false for a model that is fitted as a whole, on which `train` has no effect"
     )
 
     @property
@@ -328,7 +326,7 @@ class RunSpec(Settings):
 
     @property
     def setting(self) -> str:
-        """8 hex digits of what decides the outcome but the seed: runs of equal setting may be averaged."""
+        """8 hex digits of all settings but the seed: runs of equal setting may be averaged."""
         return _digest(self.identity("seed"))
 
     @property
@@ -338,7 +336,7 @@ class RunSpec(Settings):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that have an effect, by the names that --set has: `train.batch_size`, `caml.dropout`."""
+        """The settings that have an effect, named as for --set: `train.batch_size`, `caml.dropout`."""
         complete, given = self.identity(), self.data.model_dump().keys()
         complete["data"] = {name: value for name, value in complete["data"].items() if name in given}
         parts = {self.model: "config", "train": "train", "data": "data"}
@@ -364,17 +362,17 @@ class RunSpec(Settings):
 
 
 def _digest(settings: Mapping[str, Any]) -> str:
-    """8 hex digits of complete settings: a default that changes later does not change what is stored."""
+    """8 hex digits of all settings, defaults included, so that a default may change later."""
     content = {"schema": ID_SCHEMA, **settings}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to execute. `changed` and `adapted` say where its settings come from, decide nothing, and enter its record.
+    """A run to execute, and for its record where its settings come from, by names such as `train.max_epochs`.
 
-    `changed`: fields that the user set to another value than the default. `adapted`: settings that were replaced
-    because the training split is small. Both by names such as `train.max_epochs`.
+    `changed`: fields that the user set to another value than the default. `adapted`: fields with the model's settings for
+    small training splits.
     """
 
     spec: RunSpec

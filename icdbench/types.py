@@ -72,10 +72,10 @@ class Vocabulary:
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """The words that a person marked as the reason for a code: M marks in N documents, each of some words, also with gaps.
+    """The words that a person marked as the reason for a code: M marks in N documents; a mark may have gaps.
 
-    Mark m is of the code `codes[m]`; its words stand at the positions, in its document, from `word_offsets[m]` to
-    `word_offsets[m + 1]` of `words`, ascending. The marks of document i are those from `offsets[i]` to `offsets[i + 1]`.
+    Mark m is for the code `codes[m]`; `words[word_offsets[m] : word_offsets[m + 1]]` are the positions of its words in its
+    document, ascending. The marks of document i are those from `offsets[i]` to `offsets[i + 1]`.
     """
 
     words: IntArray
@@ -91,8 +91,7 @@ class Encoded:
     Models read its first `lengths[i]` tokens, at most `max_tokens`; word vectors are trained on all. `codes` holds
     positions among the `num_codes` of Vocabulary.codes in the same way. `unseen` [N] counts each document's gold codes
     outside the label set, which never occur in training: no model can predict them, and metrics count them as missed.
-    Training documents know the names of the codes as tokens: `descriptions` and `names` are those of `Corpus`.
-    Training documents have `marks` if `data.spans` asks for them, other documents never.
+    Only training documents have `descriptions` and `names`, the same as `Corpus`, and `marks` (with `data.spans`).
     """
 
     ids: tuple[str, ...]
@@ -136,11 +135,11 @@ class Hierarchy:
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """What M names of codes consist of: titles, and the other names that the code system lists (inclusion terms).
+    """The M names of codes: titles, and the other names that the code system lists (inclusion terms).
 
-    A name is a bag of words in their normal forms: name m, of the code `codes[m]`, has the forms from `offsets[m]` to
-    `offsets[m + 1]` of `forms`; `is_term[m]` tells other names from titles. `form_of_token` [V] gives the normal form of
-    each token of the vocabulary, -1 for a word that names ignore, such as "of"; `negates` [V] marks words such as "no".
+    A name is a bag of normal forms of words: name m, of the code `codes[m]`, has the forms from `offsets[m]` to
+    `offsets[m + 1]` of `forms`; `is_term[m]` is 1 unless it is a title. `form_of_token` [V] is the normal form of each token
+    of the vocabulary, -1 for a word that names ignore, such as "of"; `negates` [V] marks words such as "no".
     """
 
     forms: IntArray
@@ -156,9 +155,9 @@ class Corpus:
     """An encoded data set: three splits, unlabelled background texts, and the titles of the codes.
 
     `descriptions` are the titles as token indices and `titles` as text; both are empty for a code without a title.
-    `key` identifies the encoding (raw content and settings), `fingerprint` the raw content alone. `facts` go into every
-    record: how the split was made and what was left out. `notices` say what is wrong with the data, one line each;
-    records and tables repeat them. `names` are there if `data.code_terms` asks for them.
+    `key` identifies the encoding (raw content and settings), `fingerprint` only the raw content. `facts` go into every
+    record: how the split was made and what was left out. `notices` are problems of the data, one line each, which records
+    and tables repeat. `names` are there with `data.code_terms`.
     """
 
     name: str
@@ -178,10 +177,10 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """A pretrained transformer encoder: `config` as its config.json has it, and the folder of its `weights`.
+    """A pretrained transformer encoder: the content of its config.json, and the folder of its `weights`.
 
-    `ids` [V] are its own numbers of the tokens, -1 for one that it does not have. Without weights it starts at random, as in
-    a bundle, whose weights replace what is drawn.
+    `ids` [V] are the encoder's own numbers of the tokens, -1 for a token that it lacks. Without weights it is initialised at
+    random, as in a bundle, which has the weights itself.
     """
 
     config: Mapping[str, Any]
@@ -192,8 +191,8 @@ class Encoder:
 @dataclass(frozen=True, eq=False)
 class Task:
     """What a model may know of the data: sizes, initial word vectors [V, E], titles as token indices, the code tree, the codes
-    as the data spell them, with `data.code_terms` all names of the codes, the pretrained encoder of a model that needs one,
-    and the words (`tokens`).
+    as spelled in the data, the words (`tokens`), with `data.code_terms` all names of the codes, and for a model that needs
+    one the pretrained encoder.
     """
 
     num_tokens: int
@@ -221,9 +220,9 @@ class Batch:
 class Predictions:
     """A model's output: scores [N, L] before the sigmoid, and gold labels [N, L] of the same documents and codes.
 
-    `unseen` [N] counts gold codes outside the label set, as in `Encoded`. `outside_NF` are the scores of predicted codes
-    that are neither of the label set nor gold codes of the document, -inf where it has fewer than F. Only predictions
-    that were made elsewhere have it (None: a model's own); their score -inf means that the document does not list a code.
+    `unseen` [N] counts gold codes outside the label set, as in `Encoded`. Only predictions made elsewhere have `outside_NF`,
+    the scores of predicted codes outside the label set that are not gold (-inf beyond a document's number of them); a score
+    of -inf in `scores_NL` then means that the document does not list the code.
     """
 
     ids: tuple[str, ...]

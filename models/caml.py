@@ -82,7 +82,7 @@ class Caml(nn.Module):
         """Compute logits_BL."""
         embedded_BTE = self.dropout(self.embedding(batch.tokens_BT))
         hidden_BPF = convolve(self.conv, embedded_BTE).tanh()
-        extra = 1 - self.config.kernel_size % 2  # an even kernel has one position more than tokens
+        extra = 1 - self.config.kernel_size % 2  # an even kernel has one more position than tokens
         reach_B = lengths(batch, attend_padding=self.config.attend_padding) + extra
         mask_BP = mask(reach_B, hidden_BPF.shape[1])
         logits_BL: Tensor = self.output(self.attention(hidden_BPF, hidden_BPF, mask_BP))
@@ -122,7 +122,7 @@ class DrCaml(Caml):
         tokens_LT = torch.zeros(len(titles), int(lengths_L.max()), dtype=torch.long)
         for code, title in enumerate(titles):
             tokens_LT[code, : len(title)] = torch.tensor(title.tolist())
-        # Not stored with the weights: they come from the task.
+        # These come from the task and are not stored with the weights.
         self.register_buffer("title_tokens_LT", tokens_LT, persistent=False)
         self.register_buffer("title_lengths_L", lengths_L, persistent=False)
         self.description_weight = config.description_weight or (10.0 if task.num_codes <= 50 else 0.01)
@@ -139,9 +139,8 @@ class DrCaml(Caml):
         """Warn of codes without a title."""
         titles = task.descriptions or ()
         missing = sum(not len(title) for title in titles)
-        return (
-            [f"{missing} of {len(titles)} codes have no title, so nothing regularises their weights"] if missing else []
-        )
+        line = f"{missing} of {len(titles)} codes have no title, so nothing regularises their weights"
+        return [line] if missing else []
 
     def penalty(self, batch: Batch) -> Tensor:
         """Compute λ/B times the summed squared distances of the gold codes' weights from their titles; a scalar."""

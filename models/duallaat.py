@@ -8,23 +8,24 @@ Liu, Nguyen: the model of the repository DualLAAT-ICD, BioNLP 2026, https://arxi
     m_l = Σ_t α_lt h_t, of all heads side by side              [2H · heads]
     logit_l = w ReLU(V m_l + c) + b
 
-Word vectors are trained, and shared by documents and titles. No weight belongs to a code: a code is what its title says. So
-codes that training never showed can be predicted: with `data.label_set=system` or by `icdbench predict --codes FILE`.
-Variant `cnn` replaces either BiLSTM by a convolution of 10 words and tanh; q_l is then the maximum over positions.
+Word vectors are trained, and shared by documents and titles. No weights belong to a code, which is represented by its title.
+So codes that never occur in training can be predicted: with `data.label_set=system` or by `icdbench predict --codes FILE`.
+Variant `cnn` replaces both BiLSTMs by a convolution of 10 words and tanh; q_l is then the maximum over positions.
 
-Training scores, per batch, the codes of its documents and others drawn at random, up to `label_space` in all: the other
-pairs of a document and a code have no loss and no gradient (of a code of logit SILENT the cross-entropy is 0). A code
-with the same title as a gold code of a document is never a negative of it, nor is it drawn in a batch that has the other.
+In training each batch scores the codes of its documents and others drawn at random, up to `label_space` codes. All other
+pairs of a document and a code have no loss and no gradient (the cross-entropy of the logit SILENT is 0). A code with the
+same title as a gold code of a document is never a negative of it, and is not drawn in a batch that has the other.
 
-The paper was not read; architecture and training are as its public program is described, and this is what that leaves
-open and how it was decided. Bias: W_c and W_t have none, as in LAAT; V has the size of m_l. Dropout is on the word
-vectors of documents and titles. The size of the label space is not known: 1,000. The learning rate is not known: 1e-3
-after a warm-up of a hundredth of `max_epochs`, from which it falls linearly. The mean of the loss is over all pairs, those without loss
-too, which AdamW's steps do not depend on. A title is cut to 48 words; a code without title has an unknown word as its
-title, so all such codes have the same score. The published program makes no difference between text and padding; here
-padding gets no attention. It takes batches of one code system each, of which a data set here has but one.
+The paper was not read; architecture and training follow the description of its public program. What that leaves open:
+- W_c and W_t have no bias, as in LAAT; V has the size of m_l. Dropout is on the word vectors of documents and titles.
+- Not known are the size of the label space (here 1,000) and the learning rate (here 1e-3 after a warm-up of a hundredth of
+  `max_epochs`, from which it falls linearly).
+- The loss is the mean over all pairs, including those without loss; AdamW's steps do not depend on that factor.
+- Titles are cut to 48 words. A code without a title has an unknown word as its title, so all such codes have the same score.
+- The published program does not distinguish text and padding; here padding gets no attention. It also takes batches of one
+  code system each; here each data set has only one.
 
-In evaluation titles are encoded once, without a gradient, until the model is trained again or gets other weights.
+In evaluation titles are encoded once, without a gradient, until the model is trained again or its weights change.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from torch import Tensor, cat, nn
 from torch.nn import functional
 
 from icdbench.nn import BiRNN, Dropout, Inspectable, Linear, Positions, Shown, embedding, kernels, mask, middle
-from icdbench.nn.attention import WORDS, attention_weights
+from icdbench.nn.attention import WORDS, weights_by_code
 from icdbench.nn.label_texts import groups_of, in_blocks, tokens_of
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, Variant, tunable
 from icdbench.types import PADDING, Batch, Task
 
-SILENT = -100.0  # the logit of a pair that training leaves out: its cross-entropy is 0 in 32 bits
-CODES = 4096  # codes that are scored at a time
+SILENT = -100.0  # logit of pairs that training leaves out: their cross-entropy is 0 in 32 bits
+CODES = 4096  # codes scored at a time
 
 
 class Config(Settings):
@@ -93,7 +94,7 @@ class Config(Settings):
     needs=("titles",),
 )
 class DualLaat(nn.Module):
-    any_codes = True  # nothing that it learns belongs to a code
+    any_codes = True  # no weights belong to a code
     title_tokens_LW: Tensor
     title_lengths_L: Tensor
     group_L: Tensor
@@ -109,7 +110,7 @@ class DualLaat(nn.Module):
         self.W_t = Linear(width, projected, bias=False)
         self.scorer = SharedScorer(width * config.heads, self.text.positions)
         tokens_LW, lengths_L = tokens_of(task.descriptions or [], config.title_words)
-        # Not stored with the weights: they come from the task.
+        # These come from the task and are not stored with the weights.
         self.register_buffer("title_tokens_LW", tokens_LW, persistent=False)
         self.register_buffer("title_lengths_L", lengths_L, persistent=False)
         self.register_buffer("group_L", groups_of(tokens_LW), persistent=False)
@@ -124,13 +125,13 @@ class DualLaat(nn.Module):
         return [f"{missing} of {len(titles)} codes have no title, and so the same score"] if missing else []
 
     def train(self, mode: bool = True) -> DualLaat:  # noqa: FBT001, FBT002
-        """Set training or evaluation, as every module does; titles are encoded anew."""
+        """Set the mode, as for every module, and forget the encoded titles."""
         self._queries_LA = None
         super().train(mode)
         return self
 
     def forward(self, batch: Batch) -> Tensor:
-        """Compute logits_BL; in training those of codes that are not drawn, and of equal titles of gold codes, are SILENT."""
+        """Compute logits_BL; in training codes that are not drawn or have the title of a gold code are SILENT."""
         hidden_BPK, mask_BP = self.text(self.dropout(self.embedding(batch.tokens_BT)), batch.lengths_B)
         keys_BPA = self.W_t(hidden_BPK).tanh()
         logits_BL: Tensor
@@ -145,7 +146,7 @@ class DualLaat(nn.Module):
         return logits_BL.index_copy(1, drawn_C, logits_BC)
 
     def drawn(self, labels_BL: Tensor) -> Tensor:
-        """The codes that a batch is trained on [C], in order: all, or its own and others of other titles, drawn at random."""
+        """Draw the codes that a batch is trained on [C], in order: all, or its own and random ones with other titles."""
         if labels_BL.shape[1] <= self.config.label_space:
             return torch.arange(labels_BL.shape[1], device=labels_BL.device)
         own_L = (labels_BL > 0).any(0)
@@ -155,7 +156,7 @@ class DualLaat(nn.Module):
         return cat((own_C, others_N[order_N.to(others_N.device)])).sort().values
 
     def _same_title(self, labels_BL: Tensor) -> Tensor:
-        """Whether a code that a document does not have has the title of one that it has [B, L]."""
+        """Whether a code is not gold, but has the same title as a gold code of the document [B, L]."""
         positive_BL = labels_BL > 0
         gold_BG = labels_BL.new_zeros(len(labels_BL), int(self.group_L.max()) + 1)
         gold_BG.index_add_(1, self.group_L, positive_BL.to(labels_BL))
@@ -173,7 +174,7 @@ class DualLaat(nn.Module):
         return in_blocks(self._query, tokens_CW, lengths_C)
 
     def _query(self, tokens_CW: Tensor, lengths_C: Tensor) -> Tensor:
-        # Not by the layer: whoever looks at its output, or replaces it, means the document's words.
+        # Not by the embedding layer, on whose output explanations place hooks for the document's words.
         embedded_CWE = self.dropout(functional.embedding(tokens_CW, self.embedding.weight, PADDING))
         query_CA: Tensor = self.W_c(self.title.last(embedded_CWE, lengths_C)).tanh()
         return query_CA
@@ -181,7 +182,7 @@ class DualLaat(nn.Module):
 
 def _forget_queries(model: nn.Module, _keys: object) -> None:
     assert isinstance(model, DualLaat)
-    model._queries_LA = None  # noqa: SLF001  of this class itself
+    model._queries_LA = None  # noqa: SLF001  the hook of this class
 
 
 def _encoder(config: Config) -> Recurrent | Convolved:
@@ -201,11 +202,11 @@ class Recurrent(nn.Module):
         self.lstm = BiRNN(nn.LSTM, width_in, width)
 
     def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The states [B, T, 2H], and where there are any [B, T]."""
+        """The states [B, T, 2H] and their mask [B, T]."""
         return cat(self.lstm(embedded_BTE, lengths_B), dim=2), mask(lengths_B, embedded_BTE.shape[1])
 
     def last(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-        """The last state of either direction [B, 2H]."""
+        """The last states of both directions [B, 2H]."""
         ahead_BTH, back_BTH = self.lstm(embedded_BTE, lengths_B)
         rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
         return cat((ahead_BTH[rows_B, lengths_B - 1], back_BTH[:, 0]), dim=1)
@@ -216,12 +217,12 @@ class Convolved(nn.Module):
 
     def __init__(self, width_in: int, filters: int, kernel_size: int) -> None:
         super().__init__()
-        self.width, self.extra = filters, 1 - kernel_size % 2  # an even kernel has one position more than words
+        self.width, self.extra = filters, 1 - kernel_size % 2  # an even kernel has one more position than words
         self.positions = middle(kernel_size, kernel_size // 2)
         self.conv = nn.Conv1d(width_in, filters, kernel_size, padding=kernel_size // 2)
 
     def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The features [B, P, F], and where there are any [B, P]."""
+        """The features [B, P, F] and their mask [B, P]."""
         hidden_BPF = kernels.convolve(self.conv, embedded_BTE).tanh()
         return hidden_BPF, mask(lengths_B + self.extra, hidden_BPF.shape[1])
 
@@ -233,9 +234,9 @@ class Convolved(nn.Module):
 
 
 class SharedScorer(Inspectable):
-    """Attention with any queries, and a classifier of what each attends to that all have in common; a block of codes at a time.
+    """Attention with a query for each code, and one classifier of the attended states for all codes, in blocks of codes.
 
-    Queries and keys are of all heads side by side, as many as the width of the classifier is times that of the states.
+    Queries and keys of all heads are concatenated; the width of the classifier is that of the states times the number of heads.
     """
 
     def __init__(self, width: int, positions: Positions) -> None:
@@ -261,12 +262,8 @@ class SharedScorer(Inspectable):
         return self.hidden.in_features // hidden_BPK.shape[2]
 
     def shown(self, inputs: tuple[Any, ...], output: Any) -> Iterable[Shown]:  # noqa: ARG002
-        """The weights of one code by each head, made again."""
+        """Recompute the weights of one code for each head."""
         queries_LA, keys_BPA, hidden_BPK, mask_BP = inputs
         heads = self._heads(hidden_BPK)
-        for number, keys_BPC in enumerate(keys_BPA.chunk(heads, dim=2)):
-            yield Shown("label", _of_head(queries_LA.chunk(heads, dim=1)[number], keys_BPC, mask_BP), self.positions)
-
-
-def _of_head(queries_LA: Tensor, keys_BPA: Tensor, mask_BP: Tensor) -> Any:
-    return lambda code: attention_weights(queries_LA[code], keys_BPA, mask_BP)
+        for queries_LF, keys_BPF in zip(queries_LA.chunk(heads, dim=1), keys_BPA.chunk(heads, dim=2), strict=True):
+            yield Shown("label", weights_by_code(queries_LF, keys_BPF, mask_BP), self.positions)

@@ -9,17 +9,16 @@ paper's.
     h = [h_f; h_b] = BiLSTM(x)                              eq. 3–5, [T, 2H]
     S = softmax over T of (W2 tanh(W1 hᵀ)) · h              eq. 6–7, self-attention, [L, 2H]
     M = [σ_T(C h_fᵀ) h_f; σ_T(C h_bᵀ) h_b]                  eq. 8–9, label attention, [L, 2H], σ_T softmax over T
-    α, β = σ(S w3), σ(M w4), divided by α + β               eq. 11–13
+    α, β = σ(S w3), σ(M w4), each divided by α + β          eq. 11–13
     V = α S + β M
     logit_l = Σ over k' of W6 ReLU(W5 V_l + b5) + b6        eq. 16–17
 
-Training leaves out the positive pairs with the largest loss (eq. 14–15, `icdbench.training.objectives`):
-`train.objective` is "truncated". Since version 2 the part of the fraction lost by rounding is carried over to the next
-batch.
+The objective "truncated" leaves the positive pairs with the largest loss out of training (eq. 14–15,
+`icdbench.training.objectives`). Since version 2 the fraction of a pair lost by rounding is carried over to the next batch.
 
 What the paper leaves open or states inconsistently, and what is computed here:
-- Not given are the kernel size of F (here `kernel_size` 9), the dropout rate (`dropout` 0.2, as in CAML) and the batch size
-  (16). Small training sets have 3, 0.65 and 4: it does better, and the paper's learning rate needs more steps per epoch.
+- The paper does not give the kernel size of F (here 9), the dropout rate (0.2, as in CAML) or the batch size (16). Small
+  training sets use 3, 0.65 and 4, which do better: the paper's learning rate needs more steps per epoch.
 - Eq. 6 swaps W1 and W2 relative to their shapes. W1, W2, w3 and w4 have no bias.
 - C [L, H] is "in the same space as the documents" while h has 2H columns: the two directions ("forward and backward
   sides") are attended separately. C starts as the mean word vector of each code's title, which needs E = H; otherwise,
@@ -28,8 +27,7 @@ What the paper leaves open or states inconsistently, and what is computed here:
   default because it does better on validation, adds the softmax over tokens that is usual in the field.
 - α + β ≤ 1 (eq. 13) is achieved by dividing both by their sum, unless `normalise_gates` is off. "Splice" is a sum, as in
   the authors' later code; with `splice="concat"` it is [α S; β M], and the first output layer has 4H inputs.
-- Nothing is said of the scale on which V reaches the output layers, or of how these are initialised: `scale` multiplies V,
-  1 by default.
+- The scale of V before the output layers and their initialisation are not given: `scale` multiplies V, by default by 1.
 - Eq. 16 pools a matrix of width k, which according to the text follows two fully connected layers: 2H → H → k' = H,
   then the sum. `output="label-linear"` is the usual alternative, a weight vector per code.
 
@@ -111,12 +109,12 @@ class Jlan(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__()
         self.config = config
-        width, both = config.hidden_size, 2 * config.hidden_size
+        width, both = config.hidden_size, 2 * config.hidden_size  # of one direction, of both
         self.embedding = embedding(task, config.embedding_size)
         self.dropout = Dropout(config.dropout)
         widths = [config.embedding_size] + [width] * config.blocks
         self.blocks = nn.ModuleList(
-            ResidualConv(before, after, config.kernel_size) for before, after in itertools.pairwise(widths)
+            ResidualConv(width_in, width_out, config.kernel_size) for width_in, width_out in itertools.pairwise(widths)
         )
         self.lstm = BiRNN(nn.LSTM, width, width)
         if config.attention != "label":
@@ -146,39 +144,35 @@ class Jlan(nn.Module):
         for block in self.blocks:
             hidden_BTE = block(hidden_BTE, mask_BT)
         ahead_BTH, back_BTH = self.lstm(hidden_BTE, batch.lengths_B)
-        return self._logits(self._codes(ahead_BTH, back_BTH, mask_BT))
+        return self._logits(self._represent(ahead_BTH, back_BTH, mask_BT))
 
-    def _codes(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """Compute V, the document's representation for each code [B, L, 2H]; [B, L, 4H] if it is concatenated."""
+    def _represent(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+        """Compute V, the document's representation for each code [B, L, 2H], or [B, L, 4H] if concatenated."""
         if self.config.attention == "self":
-            return self._self(ahead_BTH, back_BTH, mask_BT)
-        sides = (self._label(side_BTH, mask_BT) for side_BTH in (ahead_BTH, back_BTH))
-        label_BLK = torch.cat(tuple(sides), dim=2)
+            return self._attend_self(ahead_BTH, back_BTH, mask_BT)
+        halves = [self.label_attention(self.C, side_BTH, side_BTH, mask_BT) for side_BTH in (ahead_BTH, back_BTH)]
+        label_BLK = torch.cat(halves, dim=2)
         if self.config.attention == "label":
             return label_BLK
-        self_BLK = self._self(ahead_BTH, back_BTH, mask_BT)
+        self_BLK = self._attend_self(ahead_BTH, back_BTH, mask_BT)
         if self.config.attention == "sum":
             return self_BLK + label_BLK
         alpha_BL1, beta_BL1 = self.gates(self.w3(self_BLK), self.w4(label_BLK))
         weighted = (alpha_BL1 * self_BLK, beta_BL1 * label_BLK)
         return torch.cat(weighted, dim=2) if self.config.splice == "concat" else weighted[0] + weighted[1]
 
-    def _self(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+    def _attend_self(self, ahead_BTH: Tensor, back_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+        """Compute S [B, L, 2H]."""
         hidden_BTK = torch.cat((ahead_BTH, back_BTH), dim=2)
         attended_BLK: Tensor = self.self_attention(self.W1(hidden_BTK).tanh(), hidden_BTK, mask_BT)
         return attended_BLK
-
-    def _label(self, side_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """Compute one direction's half of M [B, L, H]."""
-        attended_BLH: Tensor = self.label_attention(self.C, side_BTH, side_BTH, mask_BT)
-        return attended_BLH
 
     def _logits(self, codes_BLK: Tensor) -> Tensor:
         codes_BLK = codes_BLK * self.config.scale
         if self.config.output == "label-linear":
             logits_BL: Tensor = self.output(codes_BLK)
             return logits_BL
-        # Sum-pooling a linear layer's k' outputs is a dot product with the sum of its rows; `mv` stays in 32 bits.
+        # The sum of a linear layer's k' outputs is a product with the sum of its rows; `mv` computes it in 32 bits.
         sums_X: Tensor = self.hidden(codes_BLK).relu().flatten(0, 1).mv(self.pooled.weight.sum(0))
         return sums_X.view(codes_BLK.shape[:2]) + self.pooled.bias.sum()
 

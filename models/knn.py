@@ -1,11 +1,11 @@
-"""Nearest neighbours: the codes of the training documents that are most like a document, each with its likeness.
+"""Nearest neighbours: the codes of the most similar training documents, weighted by similarity.
 
-A baseline of this suite. Documents are TF-IDF vectors of their n-grams (logarithmic counts, at least two training documents)
-on their `size` main axes (truncated singular value decomposition, as in latent semantic analysis), at length one; likeness
-is the cosine. Of the k training documents most like a document, those that are like it at all vote:
-p(code) = (Σ cosines of the neighbours with the code + s · prior) / (Σ cosines of all neighbours + s), the prior being the
-code's share of the training documents. The score is the logit of p. A stored model holds the training documents' places on
-the axes and their codes, and no text.
+A baseline of this suite. Documents are TF-IDF vectors of their n-grams (logarithmic counts, at least two training documents),
+projected on their `size` main axes (truncated singular value decomposition, as in latent semantic analysis) and scaled to
+length one; similarity is the cosine. The k most similar training documents vote, if their similarity is positive:
+p(code) = (Σ cosines of the neighbours with the code + s · prior) / (Σ cosines of all neighbours + s), where the prior is the
+code's share of the training documents. The score is the logit of p. A stored model has the projections of the training
+documents and their codes, but no text.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from icdbench.registry import register
 from icdbench.spec import Positive, PositiveFloat, Settings, tunable
 from icdbench.types import Encoded, FloatArray, Task, Weights
 
-AT_ONCE = 500  # documents that are compared with all of training together
-DIGITS = 9  # of a cosine; documents that are as like as that are neighbours in the order of training
+AT_ONCE = 500  # documents compared with all training documents at a time
+DIGITS = 9  # to which cosines are rounded; ties are in the order of the training documents
 
 
 class Config(Settings):
@@ -35,7 +35,7 @@ class Config(Settings):
 
 @register("knn", config=Config, paper="baseline of this suite", data=ngrams.ALL_WORDS, version="1")
 class NearestNeighbours(ngrams.NGramModel):
-    """`axes_VD` are the axes; `trained_ND` the training documents on them, `labels_NL` their codes."""
+    """`axes_VD` are the axes, `trained_ND` the projected training documents, `labels_NL` their codes."""
 
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__(task, "tfidf")
@@ -45,7 +45,7 @@ class NearestNeighbours(ngrams.NGramModel):
         self.labels_NL = csr_matrix((0, task.num_codes))
 
     def fit(self, encoded: Encoded) -> None:
-        """Find the axes, and place the training documents on them."""
+        """Find the axes and project the training documents."""
         from sklearn.decomposition import TruncatedSVD
 
         features_NV = self.learn(encoded, self.config.longest, ngrams.least_documents(encoded)).astype(np.float64)
@@ -54,19 +54,19 @@ class NearestNeighbours(ngrams.NGramModel):
         self.intercepts_L = np.array([selected.log_odds(int(positives), len(encoded)) for positives in positives_L])
         self.axes_VD = np.zeros((features_NV.shape[1], 1))
         if features_NV.shape[1] == 1:
-            self.axes_VD = np.ones((1, 1))  # scikit-learn wants two features
+            self.axes_VD = np.ones((1, 1))  # scikit-learn needs two features
         elif size := min(self.config.size, *features_NV.shape):
-            with np.errstate(invalid="ignore"):  # of documents that are all alike it divides by a variance of 0
-                self.axes_VD = _stored(TruncatedSVD(size, random_state=0).fit(features_NV).components_.T)
-        self.trained_ND = _stored(self._placed(features_NV))
+            with np.errstate(invalid="ignore"):  # if all documents are equal it divides by a variance of 0
+                self.axes_VD = _as_stored(TruncatedSVD(size, random_state=0).fit(features_NV).components_.T)
+        self.trained_ND = _as_stored(self._project(features_NV))
 
     def scores(self, encoded: Encoded) -> FloatArray:
         """Compute logits [N, L]."""
-        placed_ND = self._placed(self.weighted(self.ngrams.counts(encoded)))
+        projected_ND = self._project(self.weighted(self.ngrams.counts(encoded)))
         prior_L, smoothing = 1 / (1 + np.exp(-self.intercepts_L)), self.config.smoothing
-        scores_NL = np.empty((len(placed_ND), self.task.num_codes))
-        for first in range(0, len(placed_ND), AT_ONCE):
-            votes_BN = self._votes(placed_ND[first : first + AT_ONCE])
+        scores_NL = np.empty((len(projected_ND), self.task.num_codes))
+        for first in range(0, len(projected_ND), AT_ONCE):
+            votes_BN = self._votes(projected_ND[first : first + AT_ONCE])
             for_BL = (votes_BN @ self.labels_NL).toarray() + smoothing * prior_L
             against_BL = votes_BN.sum(axis=1) + smoothing - for_BL
             scores_NL[first : first + AT_ONCE] = np.log(for_BL) - np.log(np.maximum(against_BL, smoothing * 1e-6))
@@ -75,29 +75,29 @@ class NearestNeighbours(ngrams.NGramModel):
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
         """Compute what each position of a single document adds to a code's logit; with the intercept they sum to it.
 
-        Where the neighbours speak for the code, the words share it by what they add to the likeness of those that have it;
-        where they speak against it, of those that have it not.
+        If the neighbours speak for the code, words share the sum by what they add to the similarity of neighbours with the
+        code; if they speak against it, to that of neighbours without it.
         """
         counts_1V = self.ngrams.counts(encoded)
         features_V = self.weighted(counts_1V).toarray()[0]
-        placed_1D = self._placed(csr_matrix(features_V))
+        projected_1D = self._project(csr_matrix(features_V))
         surplus = float(self.scores(encoded)[0, code] - self.intercepts_L[code])
         with_N = self.labels_NL[:, [code]].toarray()[:, 0] > 0
-        chosen_N = (self._votes(placed_1D).toarray()[0] > 0) & (with_N == (surplus > 0))
-        likeness_V = features_V * (self.axes_VD @ self.trained_ND[chosen_N].sum(axis=0))
-        total = float(likeness_V.sum())
-        each_V = likeness_V * (surplus / total) / np.maximum(counts_1V.toarray()[0], 1) if total else likeness_V
+        chosen_N = (self._votes(projected_1D).toarray()[0] > 0) & (with_N == (surplus > 0))
+        similarity_V = features_V * (self.axes_VD @ self.trained_ND[chosen_N].sum(axis=0))
+        total = float(similarity_V.sum())
+        each_V = similarity_V * (surplus / total) / np.maximum(counts_1V.toarray()[0], 1) if total else similarity_V
         return self.spread(encoded, each_V)
 
-    def _placed(self, features_NV: csr_matrix) -> FloatArray:
-        placed_ND: FloatArray = features_NV @ self.axes_VD
-        lengths_N1 = np.linalg.norm(placed_ND, axis=1, keepdims=True)
-        placed_ND /= np.where(lengths_N1 > 0, lengths_N1, 1.0)
-        return placed_ND
+    def _project(self, features_NV: csr_matrix) -> FloatArray:
+        projected_ND: FloatArray = features_NV @ self.axes_VD
+        lengths_N1 = np.linalg.norm(projected_ND, axis=1, keepdims=True)
+        projected_ND /= np.where(lengths_N1 > 0, lengths_N1, 1.0)
+        return projected_ND
 
-    def _votes(self, placed_BD: FloatArray) -> csr_matrix:
-        """Each document's cosines with its neighbours, zero for all other training documents: [B, N]."""
-        cosines_BN: NDArray[np.float64] = np.round(placed_BD @ self.trained_ND.T, DIGITS)
+    def _votes(self, projected_BD: FloatArray) -> csr_matrix:
+        """Each document's cosines with its neighbours, zero for all other training documents [B, N]."""
+        cosines_BN: NDArray[np.float64] = np.round(projected_BD @ self.trained_ND.T, DIGITS)
         nearest_BK = np.argsort(-cosines_BN, axis=1, kind="stable")[:, : self.config.neighbours]
         votes_BN = np.zeros_like(cosines_BN)
         np.put_along_axis(votes_BN, nearest_BK, np.take_along_axis(cosines_BN, nearest_BK, 1).clip(0), 1)
@@ -121,6 +121,6 @@ class NearestNeighbours(ngrams.NGramModel):
         self.labels_NL.check_format(full_check=True)
 
 
-def _stored(values: FloatArray) -> FloatArray:
-    """The same in the 32 bits that are stored, so that a stored model scores as the fitted one."""
+def _as_stored(values: FloatArray) -> FloatArray:
+    """Round to the 32 bits that are stored, so that a restored model has the same scores."""
     return values.astype(np.float32).astype(np.float64)

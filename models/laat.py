@@ -17,16 +17,16 @@ The published command does not train the word2vec vectors (its option "static"),
 random vectors are always trained. The vectors are not scaled to length one either: frozen at that length they carry so
 little signal that on codiesp-d50 the model did no better than popularity. Variant `fine-tuned` trains them.
 
-Variant `joint` is the paper's JointLAAT, for the rare codes: parents first, codes by the parents' scores, too. A code's
-parent is what stands before its dot, else its first three characters; a document has a parent if it has one of its codes.
+Variant `joint` is the paper's JointLAAT, meant for rare codes: it predicts parents first and uses their scores for the codes.
+A code's parent is the part before its dot, else its first three characters; a document has the parents of its codes.
 
     Z', α'_k, logit'_k as above over the same h, with weights of their own, for each parent k
     s = σ(P σ(logit'))                                [p]
     logit_l = <v_l, (Σ_t α_lt h_t ; s)> + b_l
-    loss = cross-entropy of the codes + cross-entropy of the parents, the mean of either
+    loss = mean cross-entropy of the codes + mean cross-entropy of the parents
 
-p is `projection_size`; P has no bias. That the projection goes through a sigmoid is how the published code does it, from
-memory; it was not read again.
+p is `projection_size`; P has no bias. The sigmoid of the projection is from memory of the published code, which was not read
+again.
 
 Deviations: the published code gives weight to padding, whose states are zero, unless all documents of a batch have the
 same length; here padding gets none unless `attend_padding` is set. It stops after 6 epochs without a better micro F1,
@@ -114,12 +114,12 @@ class Laat(nn.Module):
 
 
 def parents_of(codes: Sequence[str]) -> list[str]:
-    """The parent of each code: what stands before its dot, else its first three characters."""
+    """The parent of each code: the part before its dot, else its first three characters."""
     return [code.partition(".")[0] if "." in code else code[:3] for code in codes]
 
 
 class Parents(nn.Module):
-    """JointLAAT's first level, and what its scores add to the logits of the second."""
+    """JointLAAT's first level, which predicts parents, and its contribution to the codes' logits."""
 
     parent_L: Tensor
 
@@ -127,22 +127,22 @@ class Parents(nn.Module):
         super().__init__()
         if len(task.codes) != task.num_codes:
             raise SpecError("laat.joint=true needs the codes as the data spell them, and this task has none")
-        named = parents_of(task.codes)
-        number = {name: position for position, name in enumerate(dict.fromkeys(named))}
-        self.count = len(number)
-        # Not stored with the weights: it comes from the task.
-        self.register_buffer("parent_L", torch.tensor([number[name] for name in named]), persistent=False)
+        parents = parents_of(task.codes)
+        index_of = {name: index for index, name in enumerate(dict.fromkeys(parents))}
+        self.count = len(index_of)
+        # It comes from the task and is not stored with the weights.
+        self.register_buffer("parent_L", torch.tensor([index_of[name] for name in parents]), persistent=False)
         self.W = Linear(width, config.attention_size, bias=False)
         self.U = Linear(config.attention_size, self.count, bias=False)
         self.output = LabelwiseLinear(width, self.count)
         self.P = Linear(self.count, config.projection_size, bias=False)
-        self.V = Linear(config.projection_size, task.num_codes, bias=False)  # the part of v_l that s is multiplied by
+        self.V = Linear(config.projection_size, task.num_codes, bias=False)  # the part of v_l for s
         for weight in (self.W.weight, self.U.weight, self.output.final.weight, self.V.weight):
             nn.init.normal_(weight, std=DEVIATION)
-        self.logits_BN: Tensor | None = None  # of the last pass in training
+        self.logits_BN: Tensor | None = None  # of the last training pass
 
     def forward(self, hidden_BTK: Tensor, mask_BT: Tensor) -> Tensor:
-        """[B, L]."""
+        """Compute what the parents add to the codes' logits [B, L]."""
         keys_BTA = self.W(hidden_BTK).tanh()
         logits_BN = self.output(kernels.attention(self.U.weight, keys_BTA, hidden_BTK, mask_BT))
         self.logits_BN = logits_BN if self.training else None
@@ -150,9 +150,9 @@ class Parents(nn.Module):
         return added_BL
 
     def loss(self, labels_BL: Tensor) -> Tensor:
-        """The mean cross-entropy of the last pass."""
+        """The mean cross-entropy of the parents in the last training pass."""
         assert self.logits_BN is not None, "penalty() belongs to a pass in training"
         gold_BN = labels_BL.new_zeros(len(labels_BL), self.count).index_add(1, self.parent_L, labels_BL).clamp(max=1)
         value = functional.binary_cross_entropy_with_logits(self.logits_BN.float(), gold_BN)
-        self.logits_BN = None  # its graph goes with the step
+        self.logits_BN = None  # frees the graph
         return value

@@ -10,14 +10,13 @@ The published program (log_reg.py of CAML) also has C = 1 and differs in three p
 - It reads whole documents; here they are cut to `data.max_tokens`, as for every model.
 `lr@published` has the first two as the program has them; `data.max_tokens` can give it the third.
 
-`lr@l1` is the strongest linear model of whole documents for a few hundred notes: whether single words and pairs of
-neighbours are present, not how often, under an L1 penalty that leaves each code a few of them. The intercept is
-penalised, too, as in LIBLINEAR, whose objective it is. `lr@tfidf` has the features that text classification usually
-begins with: TF-IDF (logarithmic counts) of words and pairs, with the positive and negative documents of each code
-weighted equally.
+`lr@l1` is the strongest linear model of whole documents for a few hundred notes. Its features are the presence, not the
+counts, of words and pairs of adjacent words; an L1 penalty leaves each code a few of them. The intercept is penalised, too,
+as in LIBLINEAR, which minimises the same objective. `lr@tfidf` has the usual features of text classification: TF-IDF
+(logarithmic counts) of words and pairs, with equal total weight of each code's positive and negative documents.
 
-A pair is known if two training documents contain it, or one in 5,000 of more than 10,000. A code that no training document has, or all
-have, gets its smoothed log-odds as a constant score.
+A pair is known if two training documents contain it, or one in 5,000 of more than 10,000. A code that no or every training
+document has gets its smoothed log-odds as a constant score.
 """
 
 from __future__ import annotations
@@ -111,6 +110,6 @@ class LogisticRegressions(ngrams.NGramModel):
                 self.intercepts_L[code] = selected.log_odds(int(labels_N.sum()), len(labels_N))
                 continue
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped on purpose
+                warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is intended
                 solver = LogisticRegression(solver="sag", random_state=0, **settings).fit(features_NV, labels_N)
             coefficients_LV[code], self.intercepts_L[code] = solver.coef_[0], solver.intercept_[0]

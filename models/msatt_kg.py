@@ -106,7 +106,7 @@ class MsattKg(nn.Module):
         return untitled_notices([*(task.descriptions or ()), *task.hierarchy.descriptions])
 
     def _text(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
-        """h, each token's mixture of scales: [B, T, F]."""
+        """Compute h, each token's mixture of scales [B, T, F]."""
         scales: list[Tensor] = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
             assert isinstance(conv, nn.Conv1d)
@@ -115,12 +115,12 @@ class MsattKg(nn.Module):
         shown_BTN = torch.stack([scale_BTF.sum(2) for scale_BTF in scales], -1)
         weights_BTN = self.scale_attention(shown_BTN).softmax(-1)
         mixed_BTF = torch.zeros_like(scales[0])
-        for scale, scale_BTF in enumerate(scales):  # a stack of all would take N times the memory
+        for scale, scale_BTF in enumerate(scales):  # stacking all of them would take N times the memory
             mixed_BTF = mixed_BTF + weights_BTN[:, :, scale, None] * scale_BTF
         return mixed_BTF
 
     def _codes(self) -> Tensor:
-        """g [L, F]. Always in 32 bits, as sparse products are."""
+        """Compute g [L, F], always in 32 bits, as sparse products require."""
         with torch.autocast(self.nodes.device.type, enabled=False):
             nodes_NE: Tensor = self.nodes
             for layer in self.graph:

@@ -10,25 +10,26 @@ https://arxiv.org/abs/2203.01515.
     w_l, b_l = A q_l + a, c q_l + d    q_l = maximum over k of q_lk
     logit_l = <w_l, m_l> + b_l
 
-The names of a code are its title, then those of one's own (`data.synonyms`) and its inclusion terms (`data.code_terms`), in
-their order, K of them, again from the first if there are fewer; they are cut to 30 words. Each is in the words that stand for
-its normal forms, without those that names ignore (icdbench.data.code_names), but titles are as they are. No weight belongs
-to a code. Dropout is on the word vectors of documents and names, and on h and q. Variant `full` has the sizes for all codes
-of MIMIC-III: two layers of half the width, four names.
+The K names of a code are its title, the user's own synonyms (`data.synonyms`) and its inclusion terms (`data.code_terms`), in
+this order and repeated if there are fewer; they are cut to 30 words. Titles are used as they are; other names consist of one
+word for each of their normal forms, without ignored words (icdbench.data.code_names). No weights belong to a code. Dropout is
+on the word vectors of documents and names, and on h and q. Variant `full` has the sizes for all codes of MIMIC-III: two layers
+of half the width, four names.
 
-The paper was not read again; sizes and training are as its public program is described, and this is what that leaves open
-and how it was decided. W and U have no bias, as in LAAT. "MLP" of w_l and b_l is a linear map each, which with m_l makes
-the biaffine form of the paper. The published names are synonyms of UMLS, which may not be passed on: inclusion terms are
-fewer, and ICD-9-CM has none, so there all K names are the title. The published program trains 20 epochs and stops by P@8;
-here the suite's rule holds. Names are trained with the documents and cost as much as they have words, whatever the batch; so
-what their gradient needs is computed again, not kept, and so is the attention of blocks of codes.
+Sizes and training follow the description of the public program; the paper was not read again. What that leaves open:
+- W and U have no bias, as in LAAT. The "MLPs" of w_l and b_l are linear maps, which with m_l make the paper's biaffine form.
+- The published names are synonyms of UMLS, which may not be redistributed. Inclusion terms are fewer, and ICD-9-CM has none,
+  so that there all K names are the title.
+- The published program trains 20 epochs and stops by P@8; here the suite's rule applies.
+- The cost of encoding names does not depend on the batch. To save memory their activations are not stored but recomputed for
+  the gradient, and so is the attention of blocks of codes.
 
-In evaluation names are encoded once, without a gradient, until the model is trained again or gets other weights.
+In evaluation names are encoded once, without a gradient, until the model is trained again or its weights change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -37,13 +38,13 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from icdbench.nn import BiRNN, Dropout, Inspectable, Linear, Shown, embedding, kernels, mask
-from icdbench.nn.attention import attention_weights
+from icdbench.nn.attention import weights_by_code
 from icdbench.nn.label_texts import distinct, in_blocks, synonyms_of
 from icdbench.registry import register
 from icdbench.spec import Layers, Positive, Rate, Settings, Variant, tunable
 from icdbench.types import PADDING, Batch, Task
 
-CODES = 512  # codes that are scored at a time
+CODES = 512  # codes scored at a time
 Named = tuple[Tensor, Tensor, Tensor]  # queries U q_lk [L, K, A], w_l [L, 2H], b_l [L]
 
 
@@ -105,13 +106,13 @@ class Msmn(nn.Module):
         self.U = Linear(both, part, bias=False)
         self.weight, self.bias = Linear(both, both), Linear(both, 1)
         self.scorer = SynonymScorer()
-        # Stored with the weights: a bundle has the titles, not the other names.
+        # Stored with the weights, because bundles have only titles, not other names.
         self.register_buffer("title_tokens_LKW", synonyms_of(task, config.synonyms, config.title_words))
         self._named: Named | None = None
         self.register_load_state_dict_post_hook(_forget_names)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> Msmn:  # noqa: FBT001, FBT002
-        """Set training or evaluation, as every module does; names are encoded anew."""
+        """Set the mode, as for every module, and forget the encoded names."""
         self._named = None
         super().train(mode)
         return self
@@ -138,15 +139,15 @@ class Msmn(nn.Module):
 
     def _read_names(self) -> Named:
         tokens_NW, lengths_N, place_X = distinct(self.title_tokens_LKW.flatten(0, 1))
-        names_NH = in_blocks(self._name, tokens_NW, lengths_N, keep=False)
+        names_NH = in_blocks(self._encode_names, tokens_NW, lengths_N, keep=False)
         place_LK = place_X.view(self.title_tokens_LKW.shape[:2])
         whole_LH = names_NH[place_LK[:, 0]]
         for place_L in place_LK.T[1:]:
             whole_LH = torch.maximum(whole_LH, names_NH[place_L])
         return self.U(names_NH)[place_LK], self.weight(whole_LH), self.bias(whole_LH)[:, 0]
 
-    def _name(self, tokens_NW: Tensor, lengths_N: Tensor) -> Tensor:
-        # Not by the layer: whoever looks at its output, or replaces it, means the document's words.
+    def _encode_names(self, tokens_NW: Tensor, lengths_N: Tensor) -> Tensor:
+        # Not by the embedding layer, on whose output explanations place hooks for the document's words.
         embedded_NWE = self.dropout(functional.embedding(tokens_NW, self.embedding.weight, PADDING))
         hidden_NWH = self._encoded(embedded_NWE, lengths_N)
         return hidden_NWH.masked_fill(~mask(lengths_N, hidden_NWH.shape[1])[:, :, None], -torch.inf).amax(1)
@@ -154,12 +155,12 @@ class Msmn(nn.Module):
 
 def _forget_names(model: nn.Module, _keys: object) -> None:
     assert isinstance(model, Msmn)
-    model._named = None  # noqa: SLF001  of this class itself
+    model._named = None  # noqa: SLF001  the hook of this class
 
 
 class SynonymScorer(Inspectable):
-    """Attention with K queries for each code, each over its own part of the keys, and the score of the maxima; a block of
-    codes at a time, without keeping what the gradient needs of it."""
+    """Attention with K queries for each code, each over its own part of the keys, and the score of the maxima, in blocks of
+    codes whose activations are recomputed for the gradient."""
 
     def forward(
         self,
@@ -175,32 +176,28 @@ class SynonymScorer(Inspectable):
         several = len(queries_LKA) > CODES and torch.is_grad_enabled()
         scores = []
         for block in blocks:
-            given = *block, keys_BTX, hidden_BTH, mask_BT
-            scores.append(checkpoint(_scores, *given, use_reentrant=False) if several else _scores(*given))
+            inputs = *block, keys_BTX, hidden_BTH, mask_BT
+            scores.append(checkpoint(_scores, *inputs, use_reentrant=False) if several else _scores(*inputs))
         return cat(scores, dim=1)
 
     def shown(self, inputs: tuple[Any, ...], output: Any) -> Iterable[Shown]:  # noqa: ARG002
-        """The weights of one code by each of its names, made again."""
+        """Recompute the weights of one code for each of its names."""
         queries_LKA, _, _, keys_BTX, _, mask_BT = inputs
         number = queries_LKA.shape[1]
         for queries_LA, keys_BTA in zip(queries_LKA.unbind(1), keys_BTX.chunk(number, dim=2), strict=True):
-            yield Shown("label", _of_name(queries_LA, keys_BTA, mask_BT))
-
-
-def _of_name(queries_LA: Tensor, keys_BTA: Tensor, mask_BT: Tensor) -> Callable[[int], Tensor]:
-    return lambda code: attention_weights(queries_LA[code], keys_BTA, mask_BT)
+            yield Shown("label", weights_by_code(queries_LA, keys_BTA, mask_BT))
 
 
 def _scores(
     queries_CKA: Tensor, weights_CH: Tensor, bias_C: Tensor, keys_BTX: Tensor, hidden_BTH: Tensor, mask_BT: Tensor
 ) -> Tensor:
-    """[B, C]."""
+    """Compute the logits of a block of codes [B, C]."""
     parts = keys_BTX.chunk(queries_CKA.shape[1], dim=2)
     largest_BCH: Tensor | None = None
     for queries_CA, keys_BTA in zip(queries_CKA.unbind(1), parts, strict=True):
         attended_BCH = kernels.attention(queries_CA, keys_BTA, hidden_BTH, mask_BT)
         largest_BCH = attended_BCH if largest_BCH is None else torch.maximum(largest_BCH, attended_BCH)
     assert largest_BCH is not None
-    with torch.autocast(largest_BCH.device.type, enabled=False):  # logits of 16 bits would tie
+    with torch.autocast(largest_BCH.device.type, enabled=False):  # 16-bit logits would have many ties
         scores_BC: Tensor = torch.einsum("bch,ch->bc", largest_BCH.float(), weights_CH.float())
     return scores_BC + bias_C

@@ -1,18 +1,18 @@
 """Phrases: a logistic regression per code on the few phrases most associated with it.
 
 A baseline of this suite. A phrase is a run of one to four words that at least two training documents contain (or one in
-5,000 of more than 10,000); a document has it or has it not. Each code takes the n phrases whose χ² with it is largest, among those that are
-more frequent with the code than without it, and an L2-regularised logistic regression on them (C; its intercept is
-penalised as well, as in LIBLINEAR). Coders look for mentions, and mentions are phrases: so a handful of features per
-code says what a whole document's words say worse.
+5,000 of more than 10,000); its feature is its presence. Each code has the n phrases of largest χ² among those that are more
+frequent with the code than without it, and an L2-regularised logistic regression on them (C; the intercept is penalised, too,
+as in LIBLINEAR). Coders look for mentions, and mentions are phrases, so a handful of features per code can do better than all
+words of a document.
 
-The variant `titles` also looks for the codes' names, their titles and inclusion terms, and predicts codes of the whole code
-system, those without training documents among them. Where a document mentions a name (icdbench.nn.mentions: its words in
-any order, perhaps one other between them), a pooled logistic regression of all such pairs of a document and a code says how likely the code is,
-from the length of the name, how many codes share it, in how many other training documents it stands with and without the
-code, whether it is negated or part of a longer one. Codes without training documents have a regression of their own. Phrases and names are two reasons for a code:
-its probability is 1 - (1 - p of its phrases) (1 - p of its name), which was better on the validation notes of CodiEsp than the
-name as another feature of each code's own regression. C is larger than without titles for the same reason.
+The variant `titles` also looks for the codes' names (titles and inclusion terms) and predicts the whole code system, including
+codes without training documents. If a document mentions a name (icdbench.nn.mentions: its words in any order, perhaps with one
+other between them), a logistic regression over all such pairs of a document and a code predicts the code's probability. Its
+features are the length of the name, how many codes share it, how many other training documents with and without the code
+contain it, and whether it is negated or part of a longer one. Codes without training documents have a regression of their own.
+Phrases and names are combined as 1 - (1 - p of its phrases) (1 - p of its name), which was better on the validation notes of
+CodiEsp than the name as another feature of each code's regression; so was a larger C.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class Phrases(ngrams.NGramModel):
         scores_NL = super().scores(encoded)
         if self.config.names:
             pairs = self.mentioned.pairs(encoded)
-            at = pairs.documents, pairs.codes
-            scores_NL[at] = mentions.noisy_or(scores_NL[at], self.mentioned.logits(pairs))
+            cells = pairs.documents, pairs.codes
+            scores_NL[cells] = mentions.noisy_or(scores_NL[cells], self.mentioned.logits(pairs))
         return scores_NL
 
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
         """Compute what each position of a single document adds to a code's logit; with the intercept they sum to it.
 
-        What a name adds to the logit of the phrases is shared by the words of its best mention.
+        What a name adds to the logit of the phrases is divided among the words of its best mention.
         """
         added_T = super().contributions(encoded, code)
         if self.config.names:

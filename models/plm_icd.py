@@ -11,8 +11,8 @@ model.safetensors), and the extra `plm`:
     pip install 'icdbench[plm]'
     icdbench run --models plm-icd --set plm-icd.encoder=FOLDER --dataset notes.csv
 
-Any encoder that reads both ways will do: BERT, RoBERTa, ELECTRA, DeBERTa, ModernBERT and others. A name on the Hugging Face
-hub may stand for the folder where the machine is online. docs/data.md says more.
+Any bidirectional encoder can be used: BERT, RoBERTa, ELECTRA, DeBERTa, ModernBERT and others. If the machine is online, a name
+on the Hugging Face hub can be given in place of the folder. See docs/data.md.
 
     the note, as raw text, in the encoder's subwords, at most 6,144, in chunks of 128 without special tokens
     H = the encoder's last states of all chunks, joined                                   [T, h]
@@ -32,8 +32,8 @@ deviation .03, as in the published code. Training uses AdamW without decay, lear
 steps and then falls linearly to 0, gradients clipped to norm 1, batches of 16, at most 20 epochs, and stops after 6 without
 a better MAP.
 
-With `gradient_checkpointing` the encoder's inner states are computed again for the gradient, 16 chunks at a time, instead
-of being kept: a third more time, and memory that hardly grows with batches and documents.
+With `gradient_checkpointing` the encoder's activations are recomputed for the gradient, 16 chunks at a time, instead of being
+stored: this takes a third more time, but memory hardly grows with the size of batches and documents.
 
 Deviations: the published code gives attention to padding in the last chunk; here it gets none. It computes in fp16;
 here `train.precision` is bf16 on a GPU that has it. PLM-CA's paper trains on up to 6,000 subwords, PLM-ICD's on 3,072.

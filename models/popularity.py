@@ -1,7 +1,7 @@
 """Popularity: every document gets the codes in order of their frequency in training.
 
-A baseline of this suite that reads nothing: a system that is not above it has learnt how frequent the codes are, and no
-more. The score of a code is its smoothed log-odds over the training documents.
+A baseline of this suite that ignores the notes: a system that is no better has learnt only the frequencies of codes. The
+score of a code is its smoothed log-odds over the training documents.
 """
 
 from __future__ import annotations

@@ -1,32 +1,30 @@
-"""Stacked: sparse logistic regressions on several readings of a note, put together by one classifier of all notes and codes.
+"""Stacked: sparse logistic regressions on several readings of a note, combined by one classifier of all notes and codes.
 
-A baseline of this suite, for data sets of a few hundred notes. Its parts can be switched off one by one:
+A baseline of this suite, for data sets of a few hundred notes. Each part can be switched off:
 
-- Members, each a logistic regression per code on whether features are present: the `number` words and phrases of largest χ²
-  as in `phrases`, or as many as an L1 penalty leaves, as in `lr@l1` (for codes with ten notes; the rarer ones have chosen
-  features there, too). `words` reads words as they are written; `forms` their
-  normal forms (no plural, accents or words such as "of", one spelling: icdbench/nn/words.toml), also pairs of words up to three
-  apart; `stems` the same of six letters; `letters` three to five neighbouring letters of a word.
-- `context`: where the phrases stand that speak for a code, how often, and what share of them has a negation, family history, a
-  past or a doubt before it.
-- `document`: how many codes the note has by the members, this code's rank among them, the note's length.
-- `hierarchy`: what phrases say of the code's parent, and the most probable sibling.
-- `pooled`: one classifier of all pairs of a note and a code (logistic regression, and boosted `trees`), which learns from notes
-  that the members did not see (five folds). It gives rare codes what frequent ones teach, and calibrates.
-  Without it the mean of the members' probabilities is the score.
-- `names`: mentions of titles and inclusion terms, also of codes that training never shows (the variant `titles`), as in
-  `phrases@titles`; codes without training notes have a classifier of their own, which learns from codes that are in one fold
-  alone.
-- `affirmed`: in the documents that are coded, words that a negation governs or a mention of the family are not read (the variant
-  `affirmed`, which also reads where sentences end), by rules of English and Spanish (icdbench/nn/words.toml). Training documents
-  are read whole: where coders code what is denied, as CodiEsp's do, that teaches words; such a coder must not read them in
-  another's notes.
-- `spans`: a lexicon of the words that a person marked for the codes of training documents, where the data have them (the variant
-  `evidence`, which has seen more than rows of document labels): how often documents with a key have its code, how close its
-  words stand, what longer key they are part of, and how much of the most similar key is there.
+- Members, each a logistic regression per code on the presence of features: the `number` words and phrases of largest χ², as in
+  `phrases`, or those that an L1 penalty leaves, as in `lr@l1` (for codes with at least ten notes; rarer codes have features
+  chosen by χ²). `words` reads words as they are written; `forms` their normal forms (without plural, accents and words such as
+  "of", in one spelling: icdbench/nn/words.toml) and pairs of words up to three apart; `stems` the same for the first six letters
+  of forms; `letters` three to five adjacent letters of a word.
+- `context`: position and number of the phrases that speak for a code, and the share of them after a negation, a mention of the
+  family, of the past or of doubt.
+- `document`: the expected number of the note's other codes, this code's rank among them, the note's length.
+- `hierarchy`: the logit of the code's parent by its phrases, and the probability of the most probable sibling.
+- `pooled`: one classifier of all pairs of a note and a code (logistic regression and boosted `trees`), trained on notes that the
+  members were not fitted on (five folds). It calibrates, and rare codes profit from frequent ones. Without it the score is the
+  mean of the members' probabilities.
+- `names`: mentions of titles and inclusion terms, as in `phrases@titles`, also for codes that never occur in training (variant
+  `titles`). Codes without training notes have a classifier of their own, trained on codes that occur in only one fold.
+- `affirmed`: in notes to be coded, negated words and mentions of the family are not read (variant `affirmed`, which also uses
+  the ends of sentences), by English and Spanish rules (icdbench/nn/words.toml). Training notes are read as a whole: if their
+  coders code what is denied, as CodiEsp's do, the model learns such words, but must not apply them to others' notes.
+- `spans`: a lexicon of the words that a person marked for the codes of training documents, if the data have them (variant
+  `evidence`, which therefore learns from more than document labels). Its features are how often documents with a key have its
+  code, how close its words are, whether they are part of a longer key, and how much of the most similar key is present.
 
-A word's contribution is what it adds to the members' logits and to that of the names. What the classifier adds to these or takes
-away is shared among the words in proportion, so contributions and intercept sum to the logit.
+A word's contribution is what it adds to the logits of the members and of the names. The difference to the classifier's logit is
+divided among the words in proportion, so contributions and intercept sum to the logit.
 """
 
 from __future__ import annotations
@@ -68,14 +66,14 @@ class Config(Settings):
 
     @property
     def plan(self) -> Plan:
-        """The members."""
+        """The reading and the choice of features of each member."""
         plan: list[tuple[bool, Plan]] = [
             (self.forms, (("forms", "chi2"), ("forms", "l1"))),
             (self.words, (("words", "chi2"),)),
             (self.stems, (("stems", "chi2"),)),
             (self.letters, (("letters", "l1"),)),
         ]
-        return tuple(member for there, members in plan if there for member in members)
+        return tuple(member for enabled, members in plan if enabled for member in members)
 
 
 @register(
@@ -136,7 +134,7 @@ class Stacked:
         self.intercepts_L: FloatArray = np.zeros(task.num_codes)
 
     def fit(self, encoded: Encoded) -> None:
-        """Fit the pooled classifier on notes that the parts did not see, then the parts on all notes."""
+        """Fit the pooled classifier by cross-fitting the parts, then fit the parts on all notes."""
         if self.config.names and self.task.names is None:
             raise SpecError("stacked.names=true needs the names of the codes: set data.code_terms=true, too")
         if self.config.spans and encoded.marks is None:
@@ -148,7 +146,7 @@ class Stacked:
 
     def scores(self, encoded: Encoded) -> FloatArray:
         """Compute logits [N, L]."""
-        encoded = self._read(encoded)
+        encoded = self._words_read(encoded)
         scores_NL = np.zeros((len(encoded), self.task.num_codes))
         for rows, documents in stacking.blocks(encoded):
             found = self.base.read(documents)
@@ -159,19 +157,19 @@ class Stacked:
 
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
         """Compute what each position of a single document adds to a code's logit; with the intercept they sum to it."""
-        read = self._read(encoded)
+        read = self._words_read(encoded)
         added_T = self.base.contributions(read, code)
-        more = float(self.scores(encoded)[0, code] - self.intercepts_L[code] - added_T.sum())
-        sizes_T = np.abs(added_T)
-        if not sizes_T.any():  # all words share alike, but for those that are not read
-            own = slice(int(read.token_offsets[0]), int(read.token_offsets[0]) + len(added_T))
-            sizes_T = (encoded.tokens[own] == read.tokens[own]).astype(float)
-        if not sizes_T.any():
-            sizes_T = np.ones_like(added_T)
-        shared_T: FloatArray = added_T + more * sizes_T / sizes_T.sum()
-        return shared_T
+        remainder = float(self.scores(encoded)[0, code] - self.intercepts_L[code] - added_T.sum())
+        shares_T = np.abs(added_T)
+        if not shares_T.any():  # equal shares of the words that are read
+            positions = slice(int(read.token_offsets[0]), int(read.token_offsets[0]) + len(added_T))
+            shares_T = (encoded.tokens[positions] == read.tokens[positions]).astype(float)
+        if not shares_T.any():
+            shares_T = np.ones_like(added_T)
+        contributions_T: FloatArray = added_T + remainder * shares_T / shares_T.sum()
+        return contributions_T
 
-    def _read(self, encoded: Encoded) -> Encoded:
+    def _words_read(self, encoded: Encoded) -> Encoded:
         return affirmed(encoded, self.scopes) if self.config.affirmed else encoded
 
     def weights(self) -> Weights:
@@ -201,7 +199,7 @@ class Stacked:
 
 
 def _narrow(value: FloatArray | IntArray) -> FloatArray | IntArray:
-    """Return whole numbers in the fewest bytes that hold them: most of a file of weights are the numbers of parts of words."""
+    """Store integers in the smallest type that fits them, as parts of words take most of a file of weights."""
     if value.dtype.kind not in "iu" or not value.size:
         return value
     types = (np.int8, np.int16, np.int32)

@@ -1,9 +1,9 @@
-"""SVM: one linear support vector machine per code on TF-IDF of words and pairs of neighbours.
+"""SVM: one linear support vector machine per code on TF-IDF of words and pairs of adjacent words.
 
-A baseline of this suite, and the usual one of text classification (squared hinge loss, L2), fitted by scikit-learn's LIBLINEAR: logarithmic
-counts, inverse document frequencies, n-grams that at least two training documents contain. Its score is the distance
-from the hyperplane, which is no logit: the fixed threshold of .5 is where the distance is 0, and a tuned threshold is
-what it should be compared by. The intercept is penalised, as in LIBLINEAR.
+A baseline of this suite and the usual one of text classification: squared hinge loss, L2, fitted by scikit-learn's LIBLINEAR
+with a penalised intercept. Features have logarithmic counts and inverse document frequencies, for n-grams that at least two
+training documents contain. The score is the distance from the hyperplane, not a logit. The fixed threshold of .5 is at
+distance 0, so the model should be compared by a tuned threshold.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SupportVectorMachines(ngrams.NGramModel):
         self.config = config
 
     def fit(self, encoded: Encoded) -> None:
-        """Fit every code's machine."""
+        """Fit the machine of every code."""
         from sklearn.svm import LinearSVC
 
         features_NV = self.learn(encoded, self.config.longest, ngrams.least_documents(encoded)).astype(np.float64)

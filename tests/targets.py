@@ -126,7 +126,8 @@ def make_checkpoint(folder: Path) -> Path:
     model = tiny()
     optimizer = optimizer_of(model, TrainSpec())
     path = folder / store.CHECKPOINT
-    checkpointing._save(path, model, optimizer, State(), model.state_dict(), fabric("cpu"))
+    checkpoints = checkpointing.Checkpoints(path, model, optimizer, fabric("cpu"))
+    checkpoints.stop_or_save(State(), model.state_dict(), 0.0, stop=False, at_once=True)
     return path
 
 
@@ -143,7 +144,7 @@ def make_weights(folder: Path) -> Path:
 
 def read_weights(path: Path) -> None:
     """As those who read weights do, who tell their users of any error."""
-    with bundle._whole(path):
+    with bundle._naming_damaged(path):
         store.load_weights(path.parent, UNSIGNED)
 
 

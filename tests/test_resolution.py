@@ -90,7 +90,7 @@ def test_what_should_be_known_is_said_once(caplog: pytest.LogCaptureFixture) -> 
     told: set[str] = set()
     with caplog.at_level(logging.WARNING):
         for models in (["bigru", "jlan"], ["bigru", "jlan"]):
-            runner.expand(Request(models, "demo", (1, 2)), told=told)
+            runner.expand(Request(models, "demo", (1, 2)), warned=told)
     lines = [record.getMessage() for record in caplog.records]
     expected = (
         "600 training documents, fewer than 2,000: settings for small data in place of the published ones "

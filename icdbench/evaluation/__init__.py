@@ -1,3 +1,3 @@
-"""Numbers only: the metrics, their bootstrap intervals, all measures of a run, and the comparison of systems."""
+"""Metrics, their bootstrap intervals, all measures of a run, analyses, and the comparison of systems: numbers, no output."""
 
 __all__ = ["across", "analysis", "bootstrap", "compare", "drawn", "measure", "metrics", "scoring"]

@@ -1,4 +1,4 @@
-"""Compare systems over several data sets by their ranks (Demšar, JMLR 2006, 7:1-30).
+"""Compare systems over several data sets by their ranks (`ranking`; Demšar, JMLR 2006, 7:1-30).
 
 On each of N data sets the K systems are ranked by a figure. Friedman's test asks whether their mean ranks differ by more
 than chance. If they do, two systems differ where their mean ranks are at least Nemenyi's critical difference apart,
@@ -24,7 +24,7 @@ FEWEST = 3  # data sets, and systems: Friedman's test needs as many
 class Ranking(NamedTuple):
     """Mean ranks [K], 1 for the best; Friedman's p-value; the critical difference.
 
-    `groups` are the largest sets of at least two systems, given by position and best first, of which no two differ.
+    `groups` are the largest sets of at least two systems of which no two differ, given by index, best first.
     """
 
     mean_K: FloatArray
@@ -34,7 +34,7 @@ class Ranking(NamedTuple):
 
 
 def ranking(figures_NK: FloatArray) -> Ranking:
-    """Rank systems by figures of which higher is better; equal ones share the mean of their ranks.
+    """Rank systems by figures of which higher is better; equal figures share the mean of their ranks.
 
     Raises ValueError for fewer than three data sets or systems.
     """
@@ -44,8 +44,8 @@ def ranking(figures_NK: FloatArray) -> Ranking:
     if min(N, K) < FEWEST:
         raise ValueError(f"{N} data sets and {K} systems; ranks are compared from {FEWEST} of each")
     ranks_NK = stats.rankdata(-figures_NK, axis=1)
-    alike = (ranks_NK == ranks_NK[:, :1]).all()  # no test statistic is defined
-    p = 1.0 if alike else float(stats.friedmanchisquare(*ranks_NK.T).pvalue)
+    all_equal = (ranks_NK == ranks_NK[:, :1]).all()  # the test statistic is undefined
+    p = 1.0 if all_equal else float(stats.friedmanchisquare(*ranks_NK.T).pvalue)
     quantile = float(stats.studentized_range.ppf(LEVEL, K, np.inf)) / math.sqrt(2)
     critical = quantile * math.sqrt(K * (K + 1) / (6 * N))
     mean_K = ranks_NK.mean(axis=0)
@@ -53,7 +53,7 @@ def ranking(figures_NK: FloatArray) -> Ranking:
 
 
 def _groups(mean_K: FloatArray, critical: float) -> list[list[int]]:
-    """Return the runs of neighbours in the order of ranks that span less than the critical difference and are not part of another."""
+    """Return the maximal runs of systems, in the order of ranks, that span less than the critical difference."""
     order = np.argsort(mean_K, kind="stable")
     found: list[list[int]] = []
     end = 0

@@ -1,8 +1,8 @@
-"""The analyses of stored runs: every figure by run, analysis, group and metric, as docs/analyses.md defines them.
+"""Analyses of stored runs (`analyse`): figures by run, analysis, group and metric, as docs/analyses.md defines them.
 
-Predictions come from beside the records, bound to them by digest. Lengths of notes are not stored with runs: they come from
-the cache or the raw data, if those are what the run was made on. The hierarchy of the codes comes from their data set's source.
-What is missing is said in a line, and the analyses that need it are left out.
+Predictions are those stored beside the records. Lengths of notes are not stored with runs: they come from the cache or the
+raw data, if these are the same as the run's. The hierarchy of the codes comes from their data set's source. Analyses whose
+input is missing are left out, with a line that says so.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RULES = ("tuned", "fixed")
-BINS, ALPHA = calibration.BINS, thresholds.ALPHA  # that tables name
-FRACTION_KEYS = ("f1_micro", "f1_macro", "p@5", "p@8", "map")  # what a learning curve shows
+BINS, ALPHA = calibration.BINS, thresholds.ALPHA  # shown in tables
+FRACTION_KEYS = ("f1_micro", "f1_macro", "p@5", "p@8", "map")  # figures of a learning curve
 
 
 class Figure(NamedTuple):
-    """One number: of which analysis (`frequency`), which group (`tail`; empty: of all), which metric; a fraction or a count."""
+    """One number (a fraction or a count), with its analysis (`frequency`), group (`tail`; empty: all) and metric."""
 
     analysis: str
     group: str
@@ -42,9 +42,9 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """How to analyse: the threshold's rule, edges of frequency groups (none: head, medium, tail), where raw data are.
+    """How to analyse: the threshold's rule, the edges of frequency groups (none: head, medium, tail), the folder of raw data.
 
-    Without `prepare` only data that are in the cache are looked at.
+    Without `prepare` only data in the cache are used.
     """
 
     rule: str = "tuned"
@@ -60,9 +60,9 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What is known of comparable runs beside their predictions: paths of the codes, lengths of the test notes in words [N].
+    """Facts of comparable runs beside their predictions: paths of the codes, lengths of the test notes in words [N].
 
-    `missing` says in a line each what is not known.
+    `missing` has a line for each fact that is not known.
     """
 
     paths: Sequence[hierarchical.Path] | None = None
@@ -72,7 +72,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Analysed:
-    """The figures of each run by its id, and what could not be analysed, a line each."""
+    """The figures of each run by its id, and a line for everything that could not be analysed."""
 
     figures: Mapping[str, Sequence[Figure]]
     missing: Sequence[str]
@@ -89,9 +89,7 @@ def analyse(
     missing: list[str] = []
     for done, record in enumerate(records):
         report("analysing runs", done, len(records))
-        folder = next(
-            (folder / record.id for folder in folders if (folder / record.id / store.PREDICTIONS).is_file()), None
-        )
+        folder = store.with_predictions(folders, record)
         if folder is None:
             absent.append(record)
             continue
@@ -120,10 +118,9 @@ def facts(record: RunRecord, label_set: LabelSet, labels: csr_matrix, choice: Ch
     try:
         opened = datasets.open(spec.dataset, choice.root, spec.data)
     except (SpecError, DataError) as error:
-        why = (
-            f"{spec.dataset}: neither lengths of notes nor a hierarchy of codes, as the data set is not known ({error})"
-        )
-        return Facts(missing=[f"{why}."])
+        return Facts(missing=[
+            f"{spec.dataset}: neither lengths of notes nor a hierarchy of codes, as the data set is not known ({error})."
+        ])  # fmt: skip
     tree = opened.tree(label_set.codes)
     if tree is None:
         missing.append(f"{spec.dataset}: no hierarchical scores, as the coding system is not said (data.code_system).")
@@ -140,7 +137,7 @@ def facts(record: RunRecord, label_set: LabelSet, labels: csr_matrix, choice: Ch
 def predicted_notes(
     opened: datasets.Source, record: RunRecord, labels: csr_matrix, choice: Choice, report: Report = quiet
 ) -> Encoded | None:
-    """The test notes that a run predicted, whose gold codes are `labels` [N, L]; None where the data are gone or others."""
+    """The test notes that a run predicted, whose gold codes are `labels` [N, L]; None if the data are missing or changed."""
     try:
         corpus = encode.remembered(opened, record.spec.fingerprint)
         if corpus is None and choice.prepare and opened.fingerprint() == record.spec.fingerprint:
@@ -178,9 +175,8 @@ def of_run(
         found += _grouped("length", groups.of_documents(test, predicted_NL, by_length))
     if known.paths is not None:
         found += _hierarchical(predicted_NL, predictions["test"].labels, known.paths, label_set.codes)
-    share = f"{record.spec.data.fraction:g}"
-    at = record.metrics["test"][choice.rule]
-    return found + [Figure("fraction", share, key, at[key]) for key in FRACTION_KEYS if key in at]
+    share, tested = f"{record.spec.data.fraction:g}", record.metrics["test"][choice.rule]
+    return found + [Figure("fraction", share, key, tested[key]) for key in FRACTION_KEYS if key in tested]
 
 
 def _scored(predicted: Predictions) -> metrics.Scored:
@@ -188,7 +184,7 @@ def _scored(predicted: Predictions) -> metrics.Scored:
 
 
 def _grouped(analysis: str, figures: Mapping[str, Mapping[str, float]]) -> list[Figure]:
-    return [Figure(analysis, group, key, value) for group, of in figures.items() for key, value in of.items()]
+    return [Figure(analysis, group, key, value) for group, values in figures.items() for key, value in values.items()]
 
 
 def _calibration(probabilities_NL: FloatArray, gold_NL: np.ndarray) -> list[Figure]:
@@ -206,7 +202,7 @@ def _calibration(probabilities_NL: FloatArray, gold_NL: np.ndarray) -> list[Figu
 def _thresholds(
     validation: metrics.Scored, test: metrics.Scored, by_frequency: groups.Groups, common: float
 ) -> list[Figure]:
-    """F1 along thresholds; with one threshold and with one for each frequency group; sets with a promise."""
+    """F1 along thresholds; F1 with one threshold and with one per frequency group; conformal sets."""
     own_L = thresholds.of_groups(validation, by_frequency, common)
     chosen = {"one": test.scores_NL > common, "each": test.scores_NL > own_L}
     both = {}
@@ -217,18 +213,18 @@ def _thresholds(
         "all codes": thresholds.sets(test, thresholds.whole_set_threshold(validation)),
         "mean recall": thresholds.sets(test, thresholds.recall_threshold(validation)),
     }
-    along = {f"{threshold:g}": of for threshold, of in thresholds.curve(test).items()}
+    along = {f"{threshold:g}": figures for threshold, figures in thresholds.curve(test).items()}
     return [*_grouped("thresholds", along), *_grouped("group thresholds", both), *_grouped("conformal", promised)]
 
 
 def _hierarchical(
-    predicted_NL: np.ndarray, labels: csr_matrix, of: Sequence[hierarchical.Path], codes: Sequence[str]
+    predicted_NL: np.ndarray, labels: csr_matrix, paths: Sequence[hierarchical.Path], codes: Sequence[str]
 ) -> list[Figure]:
     predicted, gold = csr_matrix(predicted_NL, dtype=np.int64), csr_matrix(labels, dtype=np.int64)
-    layers = hierarchical.cophe(predicted, gold, of)
+    layers = hierarchical.cophe(predicted, gold, paths)
     scored = {f"layer {depth}": each for depth, each in layers.items()}
     scored["all layers"] = hierarchical.together(layers)
-    scored |= {f"cut by {levels}": hierarchical.cut(predicted, gold, of, levels) for levels in (1, 2, 3)}
+    scored |= {f"cut by {levels}": hierarchical.cut(predicted, gold, paths, levels) for levels in (1, 2, 3)}
     figures = {
         name: {
             "f1": each.f1,

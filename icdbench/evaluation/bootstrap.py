@@ -1,4 +1,4 @@
-"""Bootstrap the metrics over test documents and seeds: how much they would vary with others from the same source.
+"""Bootstrap the metrics over test documents and seeds: how much they would vary with others of the same kind.
 
 Shapes: R resamples, N documents, L codes, P gold pairs. The cells of one document are not independent, so a resample
 draws whole documents with all their codes, N of them with replacement. It is stored as a row of weights: how often it
@@ -13,9 +13,9 @@ by weighted sums instead of sorting again:
 All sums are of integers and exact (float32 below 2^24, float64 below 2^53).
 
 Documents and seeds are crossed: every run of a system has scores for every document. A resample draws documents, the
-same for all systems, and for each system as many of its S runs as it has, with replacement (Owen 2007, The pigeonhole
-bootstrap, https://doi.org/10.1214/07-AOAS122). The figure of the system is the mean over the runs drawn. The part of
-the variance that is due to seeds comes out (S - 1) / S as large as it is.
+same for all systems, and for each system S of its S runs, with replacement (Owen 2007, The pigeonhole bootstrap,
+https://doi.org/10.1214/07-AOAS122). The figure of the system is the mean over the runs drawn. This underestimates the
+variance due to seeds by the factor (S - 1) / S.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 SIGNIFICANT = 0.05
 BLOCK_PAIRS = 1 << 10  # columns of one matrix product of weights and comparisons
 BLOCK_DOCUMENTS, BLOCK_RESAMPLES = 1 << 5, 1 << 7
-IDLE = 0.9  # share of codes that no document has and none is predicted for, from which on such codes are not counted
+IDLE = 0.9  # if more than this share of codes is neither gold nor predicted anywhere, such codes are left out of sums
 
 Figures = dict[str, FloatArray]  # metric key to values [R], NaN where undefined
 
@@ -66,21 +66,18 @@ def resampled(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArra
 
 
 def of_documents(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArray[np.float32]) -> dict[str, Figures]:
-    """Compute of `resampled` the figures that pool documents, whatever the number of codes: micro figures and rankings."""
+    """Compute those figures of `resampled` that pool documents, whatever the number of codes: micro figures and rankings."""
     weights64_RN = weights_RN.astype(np.float64)
     ranking = _means(metrics.ranking_by_document(given), weights64_RN)
-    N, found = len(given.scores_NL), {}
+    found = {}
     for rule, threshold in thresholds.items():
         predicted_NL, outside_N = given.scores_NL > threshold, given.outside(threshold)
-        hit_P = predicted_NL[given.docs_P, given.codes_P]
-        tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
-        counts_N = (tp_N, np.count_nonzero(predicted_NL, axis=1), gold_N)
+        counts_N = metrics.document_counts(given, predicted_NL)
         beyond = (weights64_RN @ given.unseen_N, weights64_RN @ outside_N)
         counts = (*((weights64_RN @ each_N)[:, None] for each_N in counts_N), *beyond)
         pooled = {key: each for key, each in metrics.macro_and_micro(*counts).items() if key.endswith("micro")}
         exact_N = metrics.decisions_by_document(given, predicted_NL, outside_N)["exact_match"]
-        exact = _means({"exact_match": exact_N}, weights64_RN)
-        found[rule] = pooled | exact | ranking
+        found[rule] = pooled | _means({"exact_match": exact_N}, weights64_RN) | ranking
     return found
 
 
@@ -113,17 +110,16 @@ def p_value(differences_R: FloatArray) -> float:
     percentile interval excludes 0.
     """
     values = differences_R[~np.isnan(differences_R)]
-    fewer = min(
-        np.count_nonzero(values <= 1e-12), np.count_nonzero(values >= -1e-12)
-    )  # a rounding error is not a difference
+    tolerance = 1e-12  # a rounding error is not a difference
+    fewer = min(np.count_nonzero(values <= tolerance), np.count_nonzero(values >= -tolerance))
     return min(1.0, 2 * (1 + fewer) / (len(values) + 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for being m tests: Holm's step-down, max over the smaller p of (m - rank) * p, at most 1.
+    """Adjust the p-values of m tests by Holm's step-down method: max over the smaller p of (m - rank) * p, at most 1.
 
-    Rejecting where the result is below a level keeps the chance of any false rejection below it, however the tests
-    depend on each other. Holm, Scand. J. Statist. 1979, 6:65-70.
+    Rejecting at a level keeps the probability of any false rejection below it, however the tests depend on each other.
+    Holm, Scand. J. Statist. 1979, 6:65-70.
     """
     adjusted, highest = [1.0] * len(p_values), 0.0
     for rank, at in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
@@ -133,14 +129,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def enough(comparisons: int) -> int:
-    """Return how many thousands of resamples let Holm's correction over so many comparisons fall below SIGNIFICANT."""
+    """Return how many resamples are needed for a p-value to be significant after Holm's correction over the comparisons."""
     return RESAMPLES * max(1, math.ceil(2 * comparisons / SIGNIFICANT / RESAMPLES))
 
 
 def runs_drawn(ids: Sequence[str], resamples: int, seed: int = SEED) -> IntArray:
     """Draw how often each resample contains each run of a system [R, S], with replacement, S in all.
 
-    The draws follow from the ids of the runs, so they are independent between systems, and a system has the same draws
+    The draws are seeded by the ids of the runs, so they are independent between systems, and a system has the same draws
     whatever it is compared with.
     """
     S = len(ids)
@@ -203,7 +199,7 @@ def _count_figures(
 
 
 def _codes_that_count(given: Scored, predicted_NL: NDArray[np.bool_]) -> IntArray | None:
-    """Return the codes that any document has or gets, and one other of each bucket; None unless these are few of all."""
+    """Return the codes that are gold or predicted anywhere, and one other of each bucket; None unless these are few."""
     busy_L: NDArray[np.bool_] = np.zeros(predicted_NL.shape[1], np.bool_)
     busy_L[given.codes_P] = True
     busy_L |= predicted_NL.any(axis=0)
@@ -217,14 +213,14 @@ def _codes_that_count(given: Scored, predicted_NL: NDArray[np.bool_]) -> IntArra
 
 
 def _of_codes(given: Scored, predicted_NL: NDArray[np.bool_], kept: IntArray) -> tuple[Scored, NDArray[np.bool_]]:
-    """Return the predictions of some codes alone, among them all with gold documents; their scores are left out."""
+    """Restrict the predictions to some codes, which include all with gold documents; scores are not restricted."""
     codes_P = np.searchsorted(kept, given.codes_P)
     counts = None if given.counts_L is None else given.counts_L[kept]
     return replace(given, codes_P=codes_P, counts_L=counts), predicted_NL[:, kept]
 
 
 def _over_all(figures: Figures, given: Scored, kept: IntArray) -> Figures:
-    """Turn means over the codes kept into means over all codes, as the others add nothing to the sums."""
+    """Turn means over the codes kept into means over all codes; the others add nothing to the sums."""
     L = given.scores_NL.shape[1]
     shares = dict.fromkeys(
         ("f1_macro", "f1_macro_harmonic", "precision_macro", "recall_macro", "jaccard_macro"), len(kept) / L

@@ -1,7 +1,7 @@
-"""How far probabilities can be taken at their word: reliability, expected calibration error, Brier score, prevalence.
+"""Calibration of probabilities (`figures`): reliability, expected calibration error, Brier score, prevalence.
 
-Shapes: probabilities_NL [N documents, L codes], gold_NL of the same shape. Almost all cells of a note are true negatives of
-probability near 0, so that an error over all of them would be near 0 for any model; bins are made of the cells above FLOOR.
+Shapes: probabilities_NL [N documents, L codes], gold_NL of the same shape. Almost all cells of a note are true negatives with
+a probability near 0, so an error over all of them would be near 0 for any model; bins are made of the cells above FLOOR.
 
 Equal-mass bins: Nguyen and O'Connor, EMNLP 2015, https://doi.org/10.18653/v1/D15-1182.
 """
@@ -29,7 +29,7 @@ class Reliability(NamedTuple):
 def reliability(
     probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_], floor: float = FLOOR, bins: int = BINS
 ) -> Reliability:
-    """Divide the cells above `floor` by probability into bins of equal size, up to one cell; fewer bins if cells are few."""
+    """Divide the cells above `floor` by probability into bins of equal size (±1 cell); fewer bins if there are few cells."""
     inside = probabilities_NL > floor
     values, gold = probabilities_NL[inside], gold_NL[inside]
     order = np.argsort(values, kind="stable")
@@ -58,7 +58,7 @@ def quantification_error(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_
 
 
 def figures(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_]) -> dict[str, float]:
-    """Compute `ece`, `brier`, `quantification` and `cells`, the share of cells that the ECE is of."""
+    """Compute `ece`, `brier`, `quantification` and `cells`, the share of cells from which the ECE is computed."""
     found = reliability(probabilities_NL, gold_NL)
     error = ece(found)
     return ({} if np.isnan(error) else {"ece": error}) | {

@@ -1,9 +1,9 @@
 """Compare systems on the same test documents by a paired bootstrap of documents and seeds, from their stored runs.
 
-All systems are evaluated on the same resamples of the test documents. The figure of a system with several seeds is, in
-each resample, the mean over as many of its runs drawn with replacement, independently of the other systems: training
-procedures are compared and not single lucky runs. The interval covers other documents and, of a system with several
-seeds, other seeds. With one seed it covers documents alone, because one run does not show how runs vary.
+All systems are evaluated on the same resamples of the test documents. In each resample the figure of a system with several
+seeds is the mean over as many of its runs, drawn with replacement and independently of the other systems, so training
+procedures are compared, not single lucky runs. The interval covers other documents and, for a system with several seeds,
+other seeds. With one seed it covers only documents, because one run does not show how runs vary. Entered by `against`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from icdbench.types import FloatArray, IntArray, LabelSet, Predictions, Report, 
 
 RULES = ("fixed", "tuned")
 ALL = "all"  # every stored setting of a data set
-LOWEST, HIGHEST = 100, 10_000  # resamples: too few give no 95 % interval, too many need much memory
+LOWEST, HIGHEST = 100, 10_000  # resamples: fewer give no 95 % interval, more need much memory
 
 
 class Difference(NamedTuple):
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """Runs of one system that differ only in their seeds, under the name the user gave."""
+    """Runs of one system that differ only in their seeds, with the name that the user gave."""
 
     name: str
     runs: Sequence[RunRecord]
@@ -55,7 +55,7 @@ class System:
 class Comparison:
     """Differences by metric key, and the F1 of each code [L] for both systems, averaged over seeds.
 
-    `fix_seeds`: the runs of a system were not drawn, so intervals and p-values are those of these very runs.
+    `fix_seeds`: runs were not resampled, so intervals and p-values hold only for these runs.
     """
 
     one: System
@@ -75,7 +75,7 @@ def choose(
 ) -> System:
     """Choose the runs of a system by name: `jlan`, `jlan@no-joint`, or `jlan:3f9c2d1a` with digits of RunSpec.setting.
 
-    Raises SpecError for a name that fits no setting or several, for missing seeds, and, unless `mix`, for runs made by
+    Raises SpecError for a name that matches no setting or several, for missing seeds, and, unless `mix`, for runs of
     different minor versions of the suite.
     """
     system, _, setting = name.partition(":")
@@ -101,7 +101,7 @@ def choose(
         runs = [record for record in runs if record.spec.seed in seeds]
     apart = comparable.by_version(runs, exact=False)
     if len(apart) > 1 and not mix:
-        which = "; ".join(f"{made} ({comparable.seed_list(of)})" for made, of in apart.items())
+        which = "; ".join(f"{version} ({comparable.seed_list(made)})" for version, made in apart.items())
         raise SpecError(
             f"the runs of '{name}' on {dataset} were made by different versions: {which}; choose with --seeds, "
             "or average them with --mix-versions"
@@ -112,7 +112,7 @@ def choose(
 def _runs_on(records: Sequence[RunRecord], dataset: str, *, any_content: bool) -> list[RunRecord]:
     """Return the runs on a data set, given by name or, for a user's own file, by path.
 
-    For a path only runs on the file's present content count, unless `any_content`. Raises SpecError if there are none.
+    For a path only runs on the file's current content count, unless `any_content`. Raises SpecError if there are none.
     """
     sets = sorted({record.spec.dataset for record in records})
     file = Path(dataset) if datasets.is_path(dataset) else None
@@ -122,12 +122,12 @@ def _runs_on(records: Sequence[RunRecord], dataset: str, *, any_content: bool) -
         raise SpecError(f"no runs on '{name}' are stored{nearest(name, sets)}")
     if any_content or file is None or not file.is_file():
         return here
-    now = datasets.open(dataset, None, here[0].spec.data).fingerprint()
-    if found := [record for record in here if record.spec.fingerprint == now]:
+    current = datasets.open(dataset, None, here[0].spec.data).fingerprint()
+    if found := [record for record in here if record.spec.fingerprint == current]:
         return found
     others = ", ".join(sorted({record.spec.fingerprint for record in here}))
     raise SpecError(
-        f"no runs on the present content of '{dataset}' (fingerprint {now}) are stored; those on '{name}' used "
+        f"no runs on the present content of '{dataset}' (fingerprint {current}) are stored; those on '{name}' used "
         f"other content ({others}). To compare those, name their setting, such as "
         f"{here[0].spec.system}:{here[0].spec.setting}"
     )
@@ -152,7 +152,7 @@ def compare(
     report: Report = quiet,
     records: Sequence[RunRecord] | None = None,
 ) -> Comparison:
-    """Compare two systems, given by name, on one data set, from some `records` of the folder or from all.
+    """Compare two systems, given by name, on one data set; `records` are all of the folder unless given.
 
     Raises SpecError for systems that cannot be compared, DataError for damaged files.
     """
@@ -183,7 +183,7 @@ def against(
     report: Report = quiet,
     records: Sequence[RunRecord] | None = None,
 ) -> list[Comparison]:
-    """Compare each system with the first, in the order of `names`; `all` stands for every other stored setting.
+    """Compare each system with the first of `names`; `all` stands for every other stored setting.
 
     The other arguments and errors are those of `compare`.
     """
@@ -194,7 +194,7 @@ def against(
     records = store.load_records(results) if records is None else records
     if not records:
         raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
-    reference, *others = _chosen(records, names, dataset, seeds, mix=mix)
+    reference, *others = _choose_all(records, names, dataset, seeds, mix=mix)
     every = [run for system in (*others, reference) for run in system.runs]
     if untuned := next((run for run in every if rule not in run.threshold), None):
         raise SpecError(
@@ -217,15 +217,15 @@ def against(
         ours = {run.id: measured[run.id] for run in system.runs}
         one_L, other_L = (np.mean([each.f1_L for each in side.values()], axis=0) for side in (ours, theirs))
         differences = _differences(ours, theirs, fix_seeds=fix_seeds)
-        pair = (system, reference, rule, resamples, fix_seeds)
-        found.append(Comparison(*pair, differences, one_L, other_L, measured[every[0].id].gold_L, label_set))
+        request = (system, reference, rule, resamples, fix_seeds)
+        found.append(Comparison(*request, differences, one_L, other_L, measured[every[0].id].gold_L, label_set))
     return found
 
 
-def _chosen(
+def _choose_all(
     records: Sequence[RunRecord], names: Sequence[str], dataset: str, seeds: Sequence[int] | None, *, mix: bool
 ) -> list[System]:
-    """The systems by name, each once; `all` adds those that are not named and on the same task as the first.
+    """Choose all systems by name; `all` adds the other systems on the same task as the first.
 
     Raises SpecError for fewer than two, for the same runs under two names, and for systems on different tasks.
     """
@@ -250,7 +250,7 @@ def _chosen(
 
 
 class _Measured(NamedTuple):
-    """A run's figures, those of its resamples, and for each code its F1 and its number of gold test documents."""
+    """A run's figures, also of its resamples, and for each code F1 and the number of gold test documents."""
 
     figures: Mapping[str, float]
     resampled: bootstrap.Figures
@@ -271,26 +271,24 @@ def _differences(
     ours: Mapping[str, _Measured], theirs: Mapping[str, _Measured], *, fix_seeds: bool
 ) -> dict[str, Difference]:
     """Compute differences in the figures that every run has, over the resamples that define them for both systems."""
-    sides = [*ours.values()], [*theirs.values()]
     one, other = (
         bootstrap.mean({name: each.resampled for name, each in side.items()}, fix_seeds=fix_seeds)
         for side in (ours, theirs)
     )
     found = {}
-    for key in sides[0][0].figures:
-        if not all(key in each.figures for side in sides for each in side):
+    for key in next(iter(ours.values())).figures:
+        if not all(key in each.figures for side in (ours, theirs) for each in side.values()):
             continue
         values_R = one[key] - other[key]
         if bootstrap.has_interval(key, values_R):
-            figures, others = ([each.figures[key] for each in side] for side in sides)
+            figures, others = ([each.figures[key] for each in side.values()] for side in (ours, theirs))
             found[key] = Difference(figures, others, *bootstrap.interval(values_R), bootstrap.p_value(values_R))
     return found
 
 
 def _check_task(one: System, other: System) -> None:
     ours, theirs = comparable.task(one.runs[0]), comparable.task(other.runs[0])
-    unlike = [f"{name} is {ours[name]} and {theirs.get(name)}" for name in ours if ours[name] != theirs.get(name)]
-    if unlike:
+    if unlike := [f"{name} is {ours[name]} and {theirs.get(name)}" for name in ours if ours[name] != theirs.get(name)]:
         raise SpecError(
             f"{one.name} and {other.name} were not measured on the same documents and codes and cannot be compared: "
             + "; ".join(unlike)
@@ -309,6 +307,5 @@ def _load_test(results: Path, run: RunRecord) -> Predictions:
 
 
 def _check_gold(first: RunRecord, expected: Predictions, run: RunRecord, found: Predictions) -> None:
-    same = (expected.labels != found.labels).nnz == 0 and np.array_equal(expected.unseen, found.unseen)
-    if not same:
+    if (expected.labels != found.labels).nnz or not np.array_equal(expected.unseen, found.unseen):
         raise DataError(f"the gold codes stored with {first.id} and {run.id} differ; run one of them again")

@@ -1,7 +1,7 @@
-"""Figures of errors and rare codes beside those of `metrics`, from the same checked scores.
+"""More figures of errors and rare codes, from the same checked scores as `metrics`.
 
-Shapes: N documents, L codes, P gold pairs. `unseen` gold codes count as missed where documents or cells are pooled (Jaccard,
-micro PR-AUC), as in `metrics`; figures of codes cover the label set.
+Shapes: N documents, L codes, P gold pairs. As in `metrics`, `unseen` gold codes count as missed where documents or cells are
+pooled (Jaccard, micro PR-AUC); figures of codes cover the label set.
 
 Propensity: Jain, Prabhu, Varma, KDD 2016, https://doi.org/10.1145/2939672.2939756. PR-AUC as scikit-learn's average
 precision: https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html.
@@ -18,25 +18,24 @@ from icdbench.evaluation import metrics
 from icdbench.evaluation.metrics import K, Scored
 from icdbench.types import FloatArray, IntArray
 
-A, B = 0.55, 1.5  # of the propensity model, as its authors use them for data of unknown propensities
+A, B = 0.55, 1.5  # parameters of the propensity model that its authors use when propensities are unknown
 
 
 def of_decisions(given: Scored, predicted_NL: NDArray[np.bool_]) -> dict[str, float]:
-    """Compute what depends on a threshold.
+    """Compute the figures that depend on a threshold.
 
-    `jaccard` is the mean over documents of the codes that are both predicted and gold over those that are either, 1 where
-    there is neither. `fpr_micro` is the share of the cells without the code that are predicted; `fpr_macro` the mean of
-    that share over codes that some document lacks. `predicted_ratio` is the number of predicted codes over that of gold codes.
-    `never_predicted` counts codes, `never_predicted_gold` those of them that some document of the split has;
-    `never_predicted_share` is the first over L.
+    - `jaccard`: the mean over documents of the number of codes both predicted and gold over that of either, 1 without either;
+    - `fpr_micro`: the share of cells without the code that are predicted; `fpr_macro`: its mean over codes that some document
+      lacks;
+    - `predicted_ratio`: the number of predicted codes over that of gold codes;
+    - `never_predicted`: the number of codes that are never predicted, `never_predicted_share` that number over L,
+      `never_predicted_gold` the number of those that some document of the split has.
     """
-    N = len(predicted_NL)
-    hit_P = predicted_NL[given.docs_P, given.codes_P]
-    tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
-    either_N = np.count_nonzero(predicted_NL, axis=1) + gold_N + given.unseen_N - tp_N
+    tp_N, predicted_N, gold_N = metrics.document_counts(given, predicted_NL)
+    either_N = predicted_N + gold_N + given.unseen_N - tp_N
     jaccard_N = np.where(either_N, tp_N / np.maximum(either_N, 1), 1.0)
     tp_L, predicted_L, gold_L = metrics.code_counts(given, predicted_NL)
-    wrong_L, without_L = predicted_L - tp_L, N - gold_L
+    wrong_L, without_L = predicted_L - tp_L, len(predicted_NL) - gold_L
     never_L = predicted_L == 0
     figures = {
         "jaccard": float(jaccard_N.mean()),
@@ -51,7 +50,7 @@ def of_decisions(given: Scored, predicted_NL: NDArray[np.bool_]) -> dict[str, fl
 
 
 def of_ranking(given: Scored, train_counts_L: IntArray, documents: int) -> dict[str, float]:
-    """Compute PR-AUC and psp@k; what has no gold code is left out. `documents` is the size of the training split."""
+    """Compute PR-AUC and psp@k; empty without gold codes. `documents` is the size of the training split."""
     if not len(given.docs_P):
         return {}
     figures = {"pr_auc_macro": pr_auc_macro(given), "pr_auc_micro": pr_auc_micro(given)}
@@ -74,7 +73,7 @@ def pr_auc_micro(given: Scored) -> float:
 
 
 def _precisions(lines: FloatArray, line_P: IntArray, values_P: FloatArray) -> FloatArray:
-    """Return for each gold cell, sorted by its line, the precision among the cells of the line that are not below it [P]."""
+    """Return for each gold cell (sorted by line) the precision among the cells of its line with at least its value [P]."""
     below_P, _ = metrics.counts_below(lines, line_P, values_P)
     order = np.lexsort((values_P, line_P))
     line, value = line_P[order], values_P[order]
@@ -87,7 +86,7 @@ def _precisions(lines: FloatArray, line_P: IntArray, values_P: FloatArray) -> Fl
 
 
 def propensity_weights(train_counts_L: IntArray, documents: int) -> FloatArray:
-    """Return w_l = 1 + C (N_l + B)^−A with C = (ln N − 1)(B + 1)^A: what finding a code is worth, more for rarer ones.
+    """Return the weight of a code, w_l = 1 + C (N_l + B)^−A with C = (ln N − 1)(B + 1)^A, which is larger for rarer codes.
 
     N is the number of training documents, N_l that of those with the code. C is 0 for fewer than three documents.
     """
@@ -97,9 +96,9 @@ def propensity_weights(train_counts_L: IntArray, documents: int) -> FloatArray:
 
 
 def psp(given: Scored, weights_L: FloatArray) -> dict[str, float]:
-    """Compute psp@k: the weights of the gold codes among the k best of each document, over those of the best ranking.
+    """Compute psp@k: the weights of gold codes among the k best of each document, over those of the ideal ranking.
 
-    Both are summed over documents before the division. Best: gold codes of the label set by falling weight.
+    Both are summed over documents before the division. The ideal ranking has the gold codes of the label set by falling weight.
     """
     own_P, ranks_P = weights_L[given.codes_P], metrics.ranks(given)
     order = np.lexsort((-own_P, given.docs_P))

@@ -1,7 +1,7 @@
-"""Stored runs in every resample, for tables of many systems: computed from their predictions, kept by the process.
+"""Bootstrap figures of many systems for tables (`systems`), computed from stored predictions and cached in the process.
 
-A system here is the runs of one setting. Its figures are averaged over the documents and the runs of each resample
-(`bootstrap`), so that two systems on the same documents can be subtracted resample by resample.
+A system here is the runs of one setting. Its figures are averaged over the documents and runs of each resample (`bootstrap`),
+so that two systems on the same documents can be subtracted resample by resample.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_CELLS = 2_000_000_000  # test documents × codes × resamples of a run: bey
 
 
 class DrawnSystem(NamedTuple):
-    """A system's figures in each resample by threshold rule, or in words why there are none."""
+    """A system's figures in each resample by threshold rule, or the reason why there are none."""
 
     figures: Mapping[str, bootstrap.Figures]
     lacking: str = ""
@@ -37,10 +37,10 @@ class _DrawnRun(NamedTuple):
 
 
 def systems(groups: Sequence[Sequence[RunRecord]], results: Sequence[Path], comparisons: int) -> list[DrawnSystem]:
-    """Draw the systems, each given by its runs, of one table with so many comparisons.
+    """Compute the systems of a table, each given by its runs, with enough resamples for the number of comparisons.
 
-    Predictions are looked for below the `results` folders. Runs with other gold codes than the first are not drawn. Of runs
-    on a whole code system only the figures are drawn that compare with those of other label sets.
+    Predictions are searched below the `results` folders. Runs with other gold codes than the first have no figures; runs on a
+    whole code system have only those figures that can be compared with other label sets.
     """
     resamples, gold, found = bootstrap.enough(comparisons), None, []
     for runs in groups:
@@ -48,15 +48,15 @@ def systems(groups: Sequence[Sequence[RunRecord]], results: Sequence[Path], comp
         if runs[0].data.documents["test"] * codes * resamples > MOST_CELLS:
             found.append(DrawnSystem({}, "the test split is too large to be drawn for a table"))
             continue
-        places = [_place(run, results) for run in runs]
-        if None in places:
+        folders = [store.with_predictions(results, run) for run in runs]
+        if None in folders:
             found.append(DrawnSystem({}, "predictions are not stored"))
             continue
         try:
             drawn = {
-                run.id: _drawn(place, run.created, resamples, *sorted(run.threshold.items()))
-                for run, place in zip(runs, places, strict=True)
-                if place
+                run.id: _drawn(folder, run.created, resamples, *sorted(run.threshold.items()))
+                for run, folder in zip(runs, folders, strict=True)
+                if folder
             }
         except DataError as error:
             log.warning("%s", error)
@@ -76,30 +76,25 @@ def systems(groups: Sequence[Sequence[RunRecord]], results: Sequence[Path], comp
 
 
 def p_value(one_R: FloatArray | None, other_R: FloatArray | None) -> float | None:
-    """Compute the p-value of a difference; None where a figure of either system is missing."""
+    """Compute the p-value of a difference; None if a figure of either system is missing."""
     return None if one_R is None or other_R is None else bootstrap.p_value(one_R - other_R)
 
 
-def _place(run: RunRecord, results: Sequence[Path]) -> Path | None:
-    folders = (store.folder(folder, run) for folder in results)
-    return next((folder for folder in folders if (folder / store.PREDICTIONS).is_file()), None)
-
-
-@functools.cache  # a page that is served is made again whenever a run ends
+@functools.cache  # served pages are rebuilt whenever a run ends; `_created` makes a repeated run a new entry
 def _drawn(folder: Path, _created: str, resamples: int, *thresholds: tuple[str, float]) -> _DrawnRun:
     if (record := store.load_record(folder)) is None:
         raise DataError(f"{folder / store.RECORD} cannot be read any more")
     predicted = store.load_predictions(folder, record)["test"]
     given = measure.scored(predicted)
     weights_RN = _weights(len(predicted.scores_NL), resamples)
-    known = comparable.training_codes(record)
-    if not known:
+    num_training_codes = comparable.training_codes(record)
+    if not num_training_codes:
         gold = given.docs_P.tobytes(), given.codes_P.tobytes(), given.unseen_N.tobytes()
         return _DrawnRun(bootstrap.resampled(given, dict(thresholds), weights_RN), gold)
-    usual_P = given.codes_P < known  # the codes of training come first
-    unseen_N = given.unseen_N + np.bincount(given.docs_P[~usual_P], minlength=len(given.unseen_N))
-    gold = given.docs_P[usual_P].tobytes(), given.codes_P[usual_P].tobytes(), unseen_N.tobytes()
+    seen_P = given.codes_P < num_training_codes  # the codes of training come first
+    unseen_N = given.unseen_N + np.bincount(given.docs_P[~seen_P], minlength=len(given.unseen_N))
+    gold = given.docs_P[seen_P].tobytes(), given.codes_P[seen_P].tobytes(), unseen_N.tobytes()
     return _DrawnRun(bootstrap.of_documents(given, dict(thresholds), weights_RN), gold)
 
 
-_weights = functools.lru_cache(maxsize=1)(bootstrap.weights)  # of one table after the other
+_weights = functools.lru_cache(maxsize=1)(bootstrap.weights)  # all systems of a table share them

@@ -1,7 +1,7 @@
-"""Figures of groups: of codes by their frequency in training, of documents by length or by number of codes.
+"""Figures of groups: codes by their frequency in training, documents by length or by number of codes.
 
-Shapes: N documents, L codes, G groups. A group that has nothing is left out. Gold codes outside the label set never occur
-in training, so they are missed in the group of codes without training documents.
+Shapes: N documents, L codes, G groups. Empty groups are left out. Gold codes outside the label set never occur in training,
+so they count as missed in the group of codes without training documents.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from icdbench.evaluation.metrics import Scored
 from icdbench.settings import SpecError
 from icdbench.types import FloatArray, IntArray
 
-# Where a group ends, as a share of all assignments in training, counted from the most frequent code on.
+# The end of each group, as a share of all assignments in training, beginning with the most frequent code.
 SHARES = {"head": 0.05, "medium": 0.20, "tail": 1.0}
 UNSEEN = "unseen"
 PARTS = 4  # groups of documents, of about equal size
@@ -27,7 +27,7 @@ Figures = dict[str, dict[str, float]]  # figures by key, of each group by its na
 
 
 class Groups(NamedTuple):
-    """The names of G groups in order, and the number of its group for each code or document."""
+    """The names of G groups in order, and for each code or document the index of its group."""
 
     names: Sequence[str]
     number: IntArray
@@ -36,8 +36,8 @@ class Groups(NamedTuple):
 def by_share(train_counts_L: IntArray) -> Groups:
     """Divide codes into head, medium and tail by their share of the training assignments (5, 15 and 80 %), and unseen.
 
-    A code belongs to the first group whose end is above the share that more frequent codes have together, so that codes of
-    equal frequency stay together.
+    A code belongs to the first group whose end exceeds the joint share of more frequent codes, so that codes of equal
+    frequency stay together.
     """
     order = np.sort(train_counts_L)[::-1]
     before = np.concatenate([[0], np.cumsum(order)])
@@ -59,9 +59,9 @@ def by_edges(train_counts_L: IntArray, edges: Sequence[int]) -> Groups:
 
 
 def equal_parts(values_N: IntArray, parts: int = PARTS) -> Groups:
-    """Divide documents into parts of about equal size by a whole number that each has, named by the numbers in them.
+    """Divide documents into parts of about equal size by a whole number of each document; parts are named by their range.
 
-    Equal numbers stay together, so there are fewer parts where many documents share one.
+    Equal numbers stay together, so there are fewer parts if many documents share one.
     """
     ends = np.unique(np.quantile(values_N, np.arange(1, parts + 1) / parts, method="inverted_cdf"))
     number_N = np.searchsorted(ends, values_N)
@@ -96,18 +96,15 @@ def of_codes(given: Scored, predicted_NL: NDArray[np.bool_], groups: Groups) -> 
 
 def of_documents(given: Scored, predicted_NL: NDArray[np.bool_], groups: Groups) -> Figures:
     """Compute micro F1, P@5, R@5 and MAP of each group of documents, and their number."""
-    N = len(predicted_NL)
-    hit_P = predicted_NL[given.docs_P, given.codes_P]
-    tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
-    predicted_N, gold_N = np.count_nonzero(predicted_NL, axis=1), gold_N + given.unseen_N
-    ranked = metrics.ranking_by_document(given)
+    tp_N, predicted_N, gold_N = metrics.document_counts(given, predicted_NL)
+    gold_N, ranked = gold_N + given.unseen_N, metrics.ranking_by_document(given)
     found: Figures = {}
     for number, name in enumerate(groups.names):
         inside_N = groups.number == number
         f1 = metrics.f1(tp_N[inside_N].sum(), predicted_N[inside_N].sum(), gold_N[inside_N].sum())
         found[name] = {"f1_micro": float(f1), "documents": float(inside_N.sum())}
         found[name] |= {key: _mean(ranked[key][inside_N]) for key in ("p@5", "r@5", "map")}
-    return {name: {key: each for key, each in of.items() if not np.isnan(each)} for name, of in found.items()}
+    return {name: {key: each for key, each in figures.items() if not np.isnan(each)} for name, figures in found.items()}
 
 
 def _mean(values: FloatArray) -> float:

@@ -1,7 +1,7 @@
-"""Scores that know how codes are related: CoPHE, F1 of cut codes, and errors within and outside of a family.
+"""Hierarchical scores: CoPHE, F1 of truncated codes, and errors within and outside a family of codes.
 
-Shapes: N documents, L codes, F nodes of a layer. `predicted` and `gold` are binary sparse matrices [N, L]. All figures are
-of the label set: where gold codes outside of it would hang is not stored with runs.
+Shapes: N documents, L codes, F nodes of a layer. `predicted` and `gold` are binary sparse matrices [N, L]. All figures cover
+the label set, because runs do not store the places of other gold codes in the hierarchy.
 
 CoPHE (count-preserving hierarchical evaluation): Falis, Dong, Birch, Alex, EMNLP 2021, https://doi.org/10.18653/v1/2021.emnlp-main.69.
 Errors within a family: after the weak hierarchical confusion of Falis et al., 2024.
@@ -35,7 +35,7 @@ class Counts(NamedTuple):
 
 
 def paths(tree: Tree, codes: Sequence[str]) -> list[Path]:
-    """Return for each code the nodes from below the root down to the code itself."""
+    """Return for each code the nodes from the chapter, below the root, down to the code itself."""
     found = []
     for code in codes:
         path = [code]
@@ -45,26 +45,26 @@ def paths(tree: Tree, codes: Sequence[str]) -> list[Path]:
     return found
 
 
-def cophe(predicted: csr_matrix, gold: csr_matrix, of: Sequence[Path]) -> dict[int, Counts]:
+def cophe(predicted: csr_matrix, gold: csr_matrix, paths: Sequence[Path]) -> dict[int, Counts]:
     """Count hits and errors in each layer of the tree, layer 1 being that of the chapters.
 
-    A layer holds the nodes of one depth; codes that stand higher are not in it. A document with x predicted and y gold
-    codes at or below a node has min(x, y) hits there, max(x − y, 0) false positives and max(y − x, 0) false negatives:
-    numbers are kept, so that two wrong codes of a chapter are not excused by one right one.
+    A layer has the nodes of one depth, without codes of smaller depth. A document with x predicted and y gold codes at or
+    below a node has min(x, y) hits there, max(x − y, 0) false positives and max(y − x, 0) false negatives. Counts are
+    preserved, so one right code of a chapter does not excuse two wrong ones.
     """
     found = {}
-    for depth in range(1, max(map(len, of)) + 1):
-        nodes = [path[depth - 1] if len(path) >= depth else None for path in of]
+    for depth in range(1, max(map(len, paths)) + 1):
+        nodes = [path[depth - 1] if len(path) >= depth else None for path in paths]
         found[depth] = _counts(*(each @ _membership(nodes) for each in (predicted, gold)))
     return found
 
 
-def cut(predicted: csr_matrix, gold: csr_matrix, of: Sequence[Path], levels: int) -> Counts:
-    """Count hits and errors of sets of codes that are cut by so many levels, but never above the chapter.
+def cut(predicted: csr_matrix, gold: csr_matrix, paths: Sequence[Path], levels: int) -> Counts:
+    """Count hits and errors of sets of codes that are truncated by `levels`, but never above the chapter.
 
     Codes that become equal count once in a document.
     """
-    member = _membership([path[max(0, len(path) - 1 - levels)] for path in of])
+    member = _membership([path[max(0, len(path) - 1 - levels)] for path in paths])
     return _counts(*((each @ member).minimum(_ones(each @ member)) for each in (predicted, gold)))
 
 
@@ -74,16 +74,16 @@ def together(layers: Mapping[int, Counts]) -> Counts:
 
 
 def category(code: str) -> str:
-    """Return the family of a code: what stands before its dot, or its first three characters."""
+    """Return the family of a code: the part before its dot, else its first three characters."""
     return (code.partition(".")[0] if "." in code else code[:3]).upper()
 
 
 def family_errors(predicted: csr_matrix, gold: csr_matrix, codes: Sequence[str]) -> dict[str, float]:
-    """Split errors by whether a relative explains them.
+    """Compute the shares of errors within a family of codes; undefined shares are left out.
 
     `fp_within` is the share of false positives whose document has a gold code of the same family, `fn_within` the share of
-    missed gold codes of whose family another code is predicted there. `confused` is the share of missed gold codes that
-    can be paired, each once, with a false positive of the same family and document. A share of nothing is left out.
+    missed gold codes whose document has a predicted code of the same family. `confused` is the share of missed gold codes
+    that can be paired, each once, with a false positive of the same family and document.
     """
     member = _membership([category(code) for code in codes])
     wrong, missed = (csr_matrix(one - one.multiply(other)) for one, other in ((predicted, gold), (gold, predicted)))
@@ -98,7 +98,7 @@ def family_errors(predicted: csr_matrix, gold: csr_matrix, codes: Sequence[str])
 
 
 def _membership(nodes: Sequence[str | None]) -> csr_matrix:
-    """Return which of the codes [L] is at or below which of the distinct nodes [F]; None: below none."""
+    """Return a matrix [L, F] with 1 where a code is at or below one of the distinct nodes; None: below none."""
     number = {node: position for position, node in enumerate(dict.fromkeys(node for node in nodes if node is not None))}
     pairs = [(code, number[node]) for code, node in enumerate(nodes) if node is not None]
     rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -106,7 +106,7 @@ def _membership(nodes: Sequence[str | None]) -> csr_matrix:
 
 
 def _ones(counts: csr_matrix) -> csr_matrix:
-    """Return 1 where there is any."""
+    """Return 1 for every count above 0."""
     return csr_matrix((counts > 0).astype(np.int64))
 
 

@@ -1,4 +1,4 @@
-"""Compute what a run's record says about its predictions: `measured` for a new run, `remeasure` for a stored one."""
+"""Compute the fields of a record that follow from predictions: `measured` for a new run, `remeasure` for a stored one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from icdbench.types import IntArray, Predictions, Report, quiet
 T = TypeVar("T")
 
 MEASURED = ("validation", "test")
-BOUNDED = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")  # ranking metrics whose floor and ceiling a record holds
+BOUNDED = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")  # ranking metrics with a floor and a ceiling in records
 
 
 def measured(
@@ -33,9 +33,9 @@ def measured(
     given = {split: scored(predicted, train_counts) for split, predicted in predictions.items()}
     test, threshold = predictions["test"], {"fixed": 0.5}
     if (held := predictions.get("validation")) is not None:
-        of = given["validation"]
+        checked = given["validation"]
         threshold["tuned"] = metrics.tune_threshold(
-            of.scores_NL, held.labels, unseen=held.unseen, outside=of.outside_NF
+            checked.scores_NL, held.labels, unseen=held.unseen, outside=checked.outside_NF
         )
     collapsed = {rule: metrics.collapse(given["test"].scores_NL, at) for rule, at in threshold.items()}
     floor = metrics.ranking(metrics.popularity(train_counts, len(test.scores_NL)), test.labels, unseen=test.unseen)
@@ -43,7 +43,8 @@ def measured(
     intervals = bootstrap.intervals(given["test"], threshold)
     return {
         "metrics": {
-            split: {rule: without(lacking, figures) for rule, figures in of.items()} for split, of in found.items()
+            split: {rule: without(lacking, figures) for rule, figures in by_rule.items()}
+            for split, by_rule in found.items()
         },
         "threshold": threshold,
         "intervals": {rule: without(lacking, figures) for rule, figures in intervals.items()},
@@ -54,7 +55,7 @@ def measured(
 
 
 def scored(predicted: Predictions, train_counts: IntArray | None = None) -> metrics.Scored:
-    """Check predictions as the input of every metric, with probabilities for scores."""
+    """Check predictions and convert them to the input of every metric, with probabilities as scores."""
     outside = None if predicted.outside_NF is None else score.probabilities(predicted.outside_NF)
     return metrics.scored(
         score.probabilities(predicted.scores_NL), predicted.labels, predicted.unseen, train_counts, outside
@@ -72,19 +73,19 @@ def without(lacking: tuple[str, ...], figures: Mapping[str, T]) -> dict[str, T]:
 
 
 def ceilings(labels: csr_matrix, unseen: IntArray) -> dict[str, float]:
-    """Compute the metrics of BOUNDED for a ranking that begins with each document's gold codes: nothing can exceed them.
+    """Compute the metrics of BOUNDED for a ranking that begins with each document's gold codes, their upper bounds.
 
-    `labels` [N, L] and `unseen` [N] as in Predictions. P@k stays below 1 where a document has fewer than k gold codes, R@k
-    where it has more; both, and MAP, where training never shows some of them.
+    `labels` [N, L] and `unseen` [N] as in Predictions. P@k is below 1 for a document with fewer than k gold codes, R@k for
+    one with more; both, and MAP, if some gold codes never occur in training.
     """
     perfect = metrics.ranking(labels.toarray().astype(np.float32), labels, unseen=unseen)
     return {key: perfect[key] for key in BOUNDED if key in perfect}
 
 
 def with_ceilings(records: Sequence[RunRecord], folders: Sequence[Path]) -> list[RunRecord]:
-    """Return the records with their ceilings. Older records lack them; they are computed from stored gold codes.
+    """Return the records with ceilings, which older records lack, computed from stored gold codes.
 
-    Runs that may share a table have the same documents, so one of them with predictions below `folders` is enough. Without
+    Runs that may share a table have the same documents, so predictions of one of them below `folders` are enough. Without
     any the field stays empty.
     """
     found: dict[str, dict[str, float]] = {}
@@ -126,7 +127,7 @@ def remeasure(folder: Path, record: RunRecord) -> RunRecord:
 
 
 def remeasure_all(results: Path, report: Report = quiet) -> dict[str, str]:
-    """Bring the figures of all stored runs up to date; why not, by id, for each that could not be."""
+    """Bring the figures of all stored runs up to date; return the reasons, by id, of those that failed."""
     failures = {}
     records = store.load_records(results, complete=False)
     for done, record in enumerate(records):
@@ -150,6 +151,6 @@ def epoch_measures(scored: Predictions, monitor: str) -> dict[str, float]:
 
 
 def _mean_cross_entropy(predicted: Predictions) -> float:
-    """Average softplus(z) - y·z over all pairs of a document and a code, including those the objective leaves out."""
+    """Average softplus(z) - y·z over all pairs of a document and a code, including those that the objective leaves out."""
     gold = predicted.labels.multiply(predicted.scores_NL).sum(dtype=np.float64)
     return float((np.logaddexp(0, predicted.scores_NL).sum(dtype=np.float64) - gold) / predicted.scores_NL.size)

@@ -1,10 +1,9 @@
-"""The metrics: pure functions of scores and labels, defined once for every model and table. Entered by `evaluate`.
+"""The metrics: pure functions of scores and labels, the same for every model and table. Entered by `evaluate`.
 
 Shapes: N documents, L codes, P gold pairs (a document and one of its codes among the L). All figures are fractions in
 [0, 1]. A code is predicted where its score is above the threshold; at exactly the threshold it is not. An undefined
 ratio of counts (precision where nothing is predicted) is 0, as in scikit-learn. A figure that is undefined as a whole
-(an AUC where no code has both classes, `map` where no document has a gold code) is left out of the dict, because
-records hold no NaN.
+(an AUC where no code has both classes, `map` where no document has a gold code) is left out, because records have no NaN.
 
 `unseen` [N] counts each document's gold codes outside the L columns, which never occur in training. No model can
 predict them, so they count as missed wherever documents or cells are pooled: micro recall and F1, exact match, and the
@@ -12,15 +11,13 @@ number of gold codes in r@k, map, map_official and r_precision. Macro figures an
 
 `evaluate` returns, in this order (these are also the keys of the suite's records):
 
-- `auc_macro` mean ROC AUC over the codes with both classes, `auc_micro` over all cells, `auc_labels` number of such
-  codes;
+- `auc_macro` mean ROC AUC over the codes with both classes (`auc_labels` is their number), `auc_micro` over all cells;
 - `f1_macro` mean F1 over all L codes; `f1_macro_present` over codes with a gold document; `f1_macro_harmonic`, the
   harmonic mean of `precision_macro` and `recall_macro` (JLAN's eq. 21): all three are published as "macro F1";
 - `precision_micro`, `recall_micro`, `f1_micro` all cells pooled; `jaccard_macro`, `jaccard_micro` TP / (TP + FP + FN),
   which CAML's code and its successors print as "accuracy";
 - `exact_match` documents without any error, `accuracy` correctly predicted cells (mostly true negatives);
-- `p@k`, `r@k` hits among the k best codes divided by min(k, L), or by the number of gold codes (0 if none), mean over
-  documents;
+- `p@k`, `r@k` mean of the hits among a document's k best codes divided by min(k, L), or by its gold codes (0 if none);
 - `map` mean average precision, `r_precision` hits among the R best divided by R, the number of gold codes; both over
   the documents with gold codes;
 - `map_official` CodiEsp's definition: ranks beyond 1,000 are ignored, and documents without gold codes count as 0;
@@ -28,8 +25,8 @@ number of gold codes in r@k, map, map_official and r_precision. Macro figures an
   codes belong to bucket 0, so that the true positives and misses of the buckets add up to those of all cells.
 
 Predictions made elsewhere have `outside_NF`, scores of codes outside the columns that are not gold. Above the threshold
-they are false positives of micro figures (and of bucket 0) and of exact match, and they take their places in rankings. A
-score of 0 then means a code that is not listed: it has no place in the ranking and is never a hit.
+these are false positives in micro figures, in bucket 0 and in exact match, and they take places in rankings. A score of 0
+then means a code that is not listed: it has no place in the ranking and is never a hit.
 
 Equal scores are ranked by code position, lowest first. Sums over documents are exact or correctly rounded, so no figure
 depends on the order of the documents. `bootstrap` computes the same figures for resampled documents; functions shared
@@ -52,7 +49,7 @@ if TYPE_CHECKING:
     from icdbench.types import FloatArray, IntArray
 
 K = (5, 8, 15)
-# by training documents with the code: the highest count of each bucket, and its name
+# Buckets of codes by number of training documents: the highest number in each bucket, and its name.
 BUCKETS = {0: "0", 10: "1-10", 50: "11-50", 100: "51-100", 500: "101-500", math.inf: ">500"}
 NOWHERE = 1 << 60  # the rank of a gold code that is not listed
 IN_BUCKETS = ("f1_micro", "recall_micro", "f1_macro")
@@ -133,7 +130,7 @@ def evaluate_rules(given: Scored, thresholds: Mapping[str, float]) -> dict[str, 
 
 def ranking(scores: ArrayLike, labels: ArrayLike | csr_matrix, *, unseen: IntArray | None = None) -> dict[str, float]:
     """Compute only the ranking metrics, from p@k to `map_official`. Arguments and errors as `evaluate`."""
-    return {key: float(value) for key, value in _means(ranking_by_document(scored(scores, labels, unseen))).items()}
+    return _means(ranking_by_document(scored(scores, labels, unseen)))
 
 
 def _means(figures: Mapping[str, FloatArray]) -> dict[str, float]:
@@ -159,7 +156,7 @@ def tune_threshold(
     found_P = found_P if outside is None else found_P[found_P > 0]
     if not len(found_P):
         return float(scores_NL.max())
-    # a best cut is just below some gold pair's score: lowering it past other cells only adds false positives
+    # A best threshold is just below some gold pair's score: lowering it past other cells only adds false positives.
     lowest_V, gold_V = np.unique(found_P, return_counts=True)
     sorted_cells = np.concatenate([scores_NL.ravel(), *([] if outside is None else [outside.ravel()])])
     sorted_cells.sort()
@@ -176,7 +173,7 @@ def tune_threshold(
 
 
 def collapse(scores: ArrayLike, threshold: float = 0.5) -> str | None:
-    """Describe in words what is degenerate about scores [N, L], for records and flags in tables; None if nothing is.
+    """Describe what is degenerate about scores [N, L], for records and tables; None if nothing is.
 
     Raises ValueError if there are no cells.
     """
@@ -204,11 +201,9 @@ def popularity(train_counts: IntArray, N: int) -> FloatArray:
 
 def _auc(given: Scored) -> dict[str, float]:
     scores_NL, codes_P, values_P = given.scores_NL, given.codes_P, given.values_P
-    N, L = scores_NL.shape
-    P = len(codes_P)
+    (N, L), P = scores_NL.shape, len(codes_P)
     gold_L = np.bincount(codes_P, minlength=L)
     both_L = (gold_L > 0) & (gold_L < N)
-
     figures = {}
     if both_L.any():
         by_code = np.argsort(codes_P, kind="stable")
@@ -225,8 +220,8 @@ def _auc(given: Scored) -> dict[str, float]:
 def area(wins: Any, gold: Any, rest: Any) -> Any:
     """Compute ROC AUC. `wins` sums over gold cells the number of cells below plus the number below or equal.
 
-    So a cell without the code counts 2 if it is below and 1 if it is equal; pairs of gold cells always add up to gold².
-    All values are integers until the division, so the result does not depend on the order of the documents.
+    A cell without the code counts 2 if it is below and 1 if it is equal; pairs of gold cells always add up to gold². All
+    values are integers until the division, so the result does not depend on the order of the documents.
     """
     return (wins - gold * gold) / (2 * gold * rest)
 
@@ -271,7 +266,6 @@ def ranking_by_document(given: Scored) -> dict[str, FloatArray]:
     some_N = np.maximum(gold_N, 1)  # without gold codes there are no hits either: 0 / 1
     hits = {k: np.bincount(docs_P[ranks_P < k], minlength=N) for k in K}
     figures = {f"p@{k}": hits[k] / min(k, L) for k in K} | {f"r@{k}": hits[k] / some_N for k in K}
-
     ranks_P = ranks_P[np.lexsort((ranks_P, docs_P))]
     nth_P = np.arange(len(docs_P)) - np.searchsorted(docs_P, docs_P)  # hits of the same document with a better rank
     precision_P = (nth_P + 1) / (ranks_P + 1)
@@ -284,12 +278,18 @@ def ranking_by_document(given: Scored) -> dict[str, FloatArray]:
 
 def decisions_by_document(given: Scored, predicted_NL: NDArray[np.bool_], outside_N: IntArray) -> dict[str, FloatArray]:
     """Compute `exact_match` and `accuracy` of each document [N]."""
-    N, L = given.scores_NL.shape
-    hit_P = predicted_NL[given.docs_P, given.codes_P]
-    tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
-    wrong_N = np.count_nonzero(predicted_NL, axis=1) + gold_N - 2 * tp_N
+    tp_N, predicted_N, gold_N = document_counts(given, predicted_NL)
+    wrong_N, L = predicted_N + gold_N - 2 * tp_N, predicted_NL.shape[1]
     exact_N = (wrong_N == 0) & (given.unseen_N == 0) & (outside_N == 0)
     return {"exact_match": exact_N.astype(np.float64), "accuracy": (L - wrong_N) / L}
+
+
+def document_counts(given: Scored, predicted_NL: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
+    """Count the true positives, predicted codes and gold codes (among the L) of each document: three arrays [N]."""
+    N = len(predicted_NL)
+    hit_P = predicted_NL[given.docs_P, given.codes_P]
+    tp_N, gold_N = (np.bincount(docs, minlength=N) for docs in (given.docs_P[hit_P], given.docs_P))
+    return tp_N, np.count_nonzero(predicted_NL, axis=1), gold_N
 
 
 def code_counts(given: Scored, predicted_NL: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
@@ -329,8 +329,8 @@ def bucket_figures(
     counts_L: IntArray, tp: Any, predicted: Any, gold: Any, unseen: Any, outside: Any = 0
 ) -> dict[str, Any]:
     """Compute the metrics of IN_BUCKETS for each bucket of training frequency. Arguments as `macro_and_micro`."""
-    bucket_L = bucket_of(counts_L)
     figures: dict[str, Any] = {}
+    bucket_L = bucket_of(counts_L)
     for position, name in enumerate(BUCKETS.values()):
         inside_L = bucket_L == position
         missed, wrong = (unseen, outside) if position == 0 else (0, 0)

@@ -1,4 +1,4 @@
-"""The metrics of scores and labels as users have them: arrays, sparse matrices, DataFrames, lists of codes."""
+"""`evaluate`: the metrics for scores and labels in users' forms: arrays, sparse matrices, DataFrames, lists of codes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def evaluate(
     unseen: ArrayLike | None = None,
     train_counts: IntArray | None = None,
 ) -> dict[str, float]:
-    """As `icdbench.evaluate` (icdbench.api) describes. Raises SpecError."""
-    sets_alone = _has_codes(scores)
-    if sets_alone and not _has_codes(labels):
+    """See `icdbench.evaluate` (icdbench.api). Raises SpecError."""
+    only_sets = _has_codes(scores)
+    if only_sets and not _has_codes(labels):
         raise SpecError(f"scores are lists of codes, so labels must be {CODE_LISTS}")
-    if sets_alone:
+    if only_sets:
         codes = sorted({code for row in (*_rows(scores), *_rows(labels)) for code in row})
         scores_NL, labels_NL, counted = _binary(scores, codes)[0].toarray(), _binary(labels, codes)[0], None
     elif _has_codes(labels):
@@ -45,7 +45,7 @@ def evaluate(
     try:
         unseen_N = counted if unseen is None else np.asarray(unseen).reshape(-1)
         found = metrics.evaluate(scores_NL, labels_NL, threshold, unseen=unseen_N, train_counts=train_counts)
-        if not sets_alone:
+        if not only_sets:
             return found
         ranked = metrics.ranking(scores_NL, labels_NL).keys()
     except ValueError as error:
@@ -54,7 +54,7 @@ def evaluate(
 
 
 def _has_codes(given: Any) -> bool:
-    """Whether these are lists of codes; a document's may be empty."""
+    """Whether these are lists of codes, of which some may be empty."""
     if hasattr(given, "columns") or issparse(given) or isinstance(given, np.ndarray):
         return False
     rows = [row for row in given if not isinstance(row, str)]
@@ -71,7 +71,7 @@ def _rows(given: Any) -> list[list[str]]:
 
 
 def _binary(given: Any, codes: Sequence[str]) -> tuple[csr_matrix, IntArray]:
-    """Which documents have which of the codes [N, L], and how many others each has [N]."""
+    """A matrix [N, L] of the documents' codes among `codes`, and the number of each document's other codes [N]."""
     rows, position = _rows(given), {code: number for number, code in enumerate(codes)}
     found = [[position[code] for code in row if code in position] for row in rows]
     offsets = np.cumsum([0, *map(len, found)])
@@ -82,7 +82,7 @@ def _binary(given: Any, codes: Sequence[str]) -> tuple[csr_matrix, IntArray]:
 
 
 def _aligned(scores: Any, labels: Any) -> tuple[Any, Any]:
-    """Scores as an array, and labels in the same order of documents and codes if both are DataFrames."""
+    """Scores and labels as arrays, in the same order of documents and codes if both are DataFrames."""
     if hasattr(scores, "columns") and hasattr(labels, "columns"):
         for axis, what in (("index", "row"), ("columns", "column")):
             ours, theirs = getattr(scores, axis), getattr(labels, axis)

@@ -1,4 +1,4 @@
-"""Decision thresholds: F1 along a grid of them, one for each group of codes, and sets with a promise (conformal prediction).
+"""Decision thresholds: F1 along a grid, one threshold per group of codes, and conformal sets with a guarantee.
 
 Shapes: N documents, L codes. Thresholds are chosen on validation and measured on test.
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icdbench.evaluation import metrics
 from icdbench.evaluation.groups import Groups
@@ -19,7 +18,7 @@ from icdbench.evaluation.metrics import Scored
 from icdbench.types import FloatArray
 
 GRID = tuple(step / 20 for step in range(1, 20))  # .05 to .95
-ALPHA = 0.1  # what a set may miss
+ALPHA = 0.1  # error rate of conformal sets
 
 
 def curve(given: Scored, grid: tuple[float, ...] = GRID) -> dict[float, dict[str, float]]:
@@ -33,7 +32,7 @@ def curve(given: Scored, grid: tuple[float, ...] = GRID) -> dict[float, dict[str
 
 
 def of_groups(validation: Scored, groups: Groups, common: float) -> FloatArray:
-    """Choose for each group of codes the threshold with the highest micro F1 within the group [L], each code's own.
+    """Choose for each group of codes the threshold with the highest micro F1 in the group; return each code's threshold [L].
 
     A group without a gold document on validation keeps the `common` threshold.
     """
@@ -50,11 +49,11 @@ def of_groups(validation: Scored, groups: Groups, common: float) -> FloatArray:
 
 
 def whole_set_threshold(validation: Scored, alpha: float = ALPHA) -> float:
-    """Return the probability from which codes enter a set that holds all gold codes of a note with probability 1 − alpha.
+    """Return the lowest probability of codes in a set that has all gold codes of a note with probability 1 − alpha.
 
-    The nonconformity of a note is 1 − p of its least probable gold code, infinite where one is outside the label set, and 0
-    without gold codes. The threshold is 1 minus the ⌈(N + 1)(1 − alpha)⌉-th smallest of them; 0, which lets every code in,
-    where there are too few notes for the promise, or too many with codes that cannot be predicted.
+    The nonconformity of a note is 1 − p of its least probable gold code, infinite if one is outside the label set, and 0
+    without gold codes. The threshold is 1 minus the ⌈(N + 1)(1 − alpha)⌉-th smallest nonconformity. It is 0, which admits
+    every code, if there are too few notes for the guarantee, or too many with codes that cannot be predicted.
     """
     N = len(validation.scores_NL)
     lowest_N = np.ones(N)
@@ -65,10 +64,10 @@ def whole_set_threshold(validation: Scored, alpha: float = ALPHA) -> float:
 
 
 def recall_threshold(validation: Scored, alpha: float = ALPHA) -> float:
-    """Return the highest probability from which codes enter a set whose expected recall is at least 1 − alpha.
+    """Return the highest threshold for which the set of codes at or above it has an expected recall of at least 1 − alpha.
 
     With R(t) the mean over validation notes of the share of gold codes below t, it is the highest t, a gold code's
-    probability, with (N · R(t) + 1) / (N + 1) ≤ alpha; 0 where there is none. A note without gold codes misses nothing.
+    probability, with (N · R(t) + 1) / (N + 1) ≤ alpha; 0 if there is none. A note without gold codes misses nothing.
     """
     N = len(validation.scores_NL)
     gold_N = np.bincount(validation.docs_P, minlength=N) + validation.unseen_N
@@ -86,14 +85,11 @@ def sets(given: Scored, threshold: float) -> dict[str, float]:
     `covered` is the share of notes whose gold codes are all in the set, `recall` the mean share that is (1 for a note
     without gold codes), `size` the mean number of codes.
     """
-    inside_NL: NDArray[np.bool_] = given.scores_NL >= threshold
-    N = len(inside_NL)
-    hit_P = inside_NL[given.docs_P, given.codes_P]
-    hits_N = np.bincount(given.docs_P[hit_P], minlength=N)
-    gold_N = np.bincount(given.docs_P, minlength=N) + given.unseen_N
+    hits_N, sizes_N, gold_N = metrics.document_counts(given, given.scores_NL >= threshold)
+    gold_N = gold_N + given.unseen_N
     recall_N = np.where(gold_N, hits_N / np.maximum(gold_N, 1), 1.0)
     return {
         "covered": float((recall_N == 1).mean()),
         "recall": float(recall_N.mean()),
-        "size": float(np.count_nonzero(inside_NL, axis=1).mean()),
+        "size": float(sizes_N.mean()),
     }

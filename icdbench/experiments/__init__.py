@@ -1,4 +1,4 @@
-"""Many runs: the studies of a model, tuning, and launching on one machine or many; and predictions made elsewhere."""
+"""Many runs: studies of a model, tuning, running on one machine or many, and scoring predictions made elsewhere."""
 
 from icdbench.experiments.execution import Execution
 

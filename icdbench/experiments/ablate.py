@@ -1,7 +1,7 @@
-"""Plans the studies of a model: which runs each needs, and the table or figure that shows them.
+"""Plan the ablation studies of a model: which runs each needs, and the table or figure that shows them. Entered by `plan`.
 
-A study is a file of `icdbench.benchmarks`: systems, what is set for them, metrics, published values. A model without a study
-is compared with all its variants that predict the same codes and learn from nothing else.
+A study is a file of `icdbench.benchmarks`: systems, their settings, metrics, published values. A model without a study is
+compared with all its variants that predict the same codes and learn from the same training data.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def plan(
 ) -> list[tuple[Benchmark | None, Request]]:
     """The chosen studies of the request's model, each with the request for its runs. Raises SpecError.
 
-    `studies` has a model's studies by name, each as its tables for several data sets (`presentation.catalog.studies`). If it
-    is empty, the plan is one comparison with all variants on the same data, which has no table (None).
+    `studies` maps the name of each study to its tables, one per data set (`presentation.catalog.studies`). If it is empty,
+    the plan is one comparison with all variants on the same data, without a table (None).
     """
     (model,) = request.models
     base, variant = registry.split(model)

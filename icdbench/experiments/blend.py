@@ -1,12 +1,11 @@
-"""Stored runs put together: `icdbench blend RUN --with RUN`.
+"""Ensembles of stored runs: `icdbench blend RUN --with RUN` mixes their logits.
 
-A logistic regression of all pairs of a document and a code mixes the runs' logits. It has one weight for each run and an
-intercept, and learns from the validation documents alone, which no run was fitted on (though neural ones chose their last
-epoch by them); a stored run's predictions of training documents would not be honest, and are not stored. For the figures
-and the threshold of the validation split each fifth of its documents is mixed by weights from the other four; for those of
-the test split, by weights from all of them.
+A logistic regression over all pairs of a document and a code has one weight for each run and an intercept. It is fitted on
+the validation documents, on which no run was fitted (though neural models chose their best epoch by them). Test documents
+are mixed with weights from all validation documents. For the figures and the threshold of the validation split, each fifth
+of its documents is mixed with weights from the other four.
 
-What comes out is a run of predictions, without a model: it can be compared and tabled, not bundled or served.
+The result is a run of predictions without a model: it can be compared and shown in tables, but not bundled or served.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from icdbench.types import FloatArray, LabelSet, Predictions
 
 VERSION = "blend-1"  # changes when the same runs would give other figures
 FOLDS = 5
-FURTHEST = 10.0  # that a logit counts for, on either side of 0
+LARGEST_LOGIT = 10.0  # logits are clipped to ± this
 
 
-class Mixed(NamedTuple):
+class BlendMember(NamedTuple):
     """A finished run with its predictions."""
 
     record: RunRecord
@@ -41,9 +40,9 @@ class Mixed(NamedTuple):
 
 
 class Blended(NamedTuple):
-    """The stored run; the weight of each member on all validation documents, and the intercept.
+    """The stored run, the weight of each member and the intercept (fitted on all validation documents).
 
-    `known`: it was stored already, and nothing was written.
+    `known`: the run was already stored, and nothing was written.
     """
 
     record: RunRecord
@@ -52,20 +51,23 @@ class Blended(NamedTuple):
 
 
 def blend(run: str, others: Sequence[str], results: Path = Path("results"), name: str = "") -> Blended:
-    """Mix finished runs, given by ids or folders; store what comes out as the system `name`. Raises SpecError, DataError."""
-    members = [_member(each, results) for each in (run, *others)]
+    """Mix finished runs, given by ids or folders, and store the result as the system `name`. Raises SpecError, DataError."""
+    members = [_load_member(each, results) for each in (run, *others)]
     first = members[0]
     for other in members[1:]:
-        _check(first, other)
+        _check_compatible(first, other)
     if len({member.record.id for member in members}) < len(members):
         raise SpecError("a run is named twice; name each run once")
     systems = [member.record.spec.system for member in members]
-    made = name or re.sub(r"[^\w.-]+", "-", "-with-".join([systems[0], "-".join(systems[1:])]))
-    check_name(made)
-    if made in systems:
-        raise SpecError(f"--name '{made}' is the name of one of these runs; choose another")
-    spec = _spec(made, members)
-    logits = {split: np.stack([_logits(each, split) for each in members], axis=-1) for split in measure.MEASURED}
+    name = name or re.sub(r"[^\w.-]+", "-", "-with-".join([systems[0], "-".join(systems[1:])]))
+    check_name(name)
+    if name in systems:
+        raise SpecError(f"--name '{name}' is the name of one of these runs; choose another")
+    spec = _spec(name, members)
+    logits = {
+        split: np.stack([np.clip(each.predictions[split].scores_NL.astype(np.float64), -LARGEST_LOGIT, LARGEST_LOGIT) for each in members], axis=-1)
+        for split in measure.MEASURED
+    }  # fmt: skip
     gold_NL = first.predictions["validation"].labels.toarray()
     weights_M, intercept = _fit(logits["validation"], gold_NL)
     weights = dict(zip([*spec.config["runs"], "intercept"], [*weights_M.tolist(), intercept], strict=True))
@@ -78,11 +80,11 @@ def blend(run: str, others: Sequence[str], results: Path = Path("results"), name
         mixed["validation"][fold_N == fold] = _mix(logits["validation"][fold_N == fold], *fitted)
     mixed["test"] = _mix(logits["test"], weights_M, intercept)
     predictions = {split: replace(first.predictions[split], scores_NL=scores) for split, scores in mixed.items()}
-    return Blended(_stored(spec, members, predictions, results), weights)
+    return Blended(_store(spec, members, predictions, results), weights)
 
 
 def check_name(name: str) -> None:
-    """Raise SpecError unless runs that no model made may stand in tables under this name."""
+    """Raise SpecError unless this can name a system whose predictions no model of the suite made."""
     if not re.fullmatch(r"\w[\w.-]{0,79}", name):
         raise SpecError(
             f"--name '{name}': a system's name is of letters, digits, dots, - and _, at most 80; choose one with --name"
@@ -93,7 +95,7 @@ def check_name(name: str) -> None:
         )
 
 
-def _member(name: str, results: Path) -> Mixed:
+def _load_member(name: str, results: Path) -> BlendMember:
     folder = store.named(name, results)
     record = store.load_record(folder)
     if record is None:
@@ -102,42 +104,39 @@ def _member(name: str, results: Path) -> Mixed:
         raise SpecError(
             f"run '{record.id}' was not made by a model: its predictions cannot be mixed; name runs of models"
         )
-    found = Mixed(record, store.load_predictions(folder, record), store.load_label_set(folder, record))
+    found = BlendMember(record, store.load_predictions(folder, record), store.load_label_set(folder, record))
     if lacking := [split for split in measure.MEASURED if split not in found.predictions]:
         raise SpecError(f"run '{record.id}' has no predictions of the {lacking[0]} split; blend a run that has both")
     return found
 
 
-def _check(first: Mixed, other: Mixed) -> None:
-    """Raise SpecError unless both are of the same documents and codes."""
+def _check_compatible(first: BlendMember, other: BlendMember) -> None:
+    """Raise SpecError unless both runs have the same documents and codes."""
     one, two = first.record, other.record
-    said = f"'{two.id}' cannot be mixed with '{one.id}'"
+    problem = f"'{two.id}' cannot be mixed with '{one.id}'"
     if (one.spec.dataset, one.spec.fingerprint) != (two.spec.dataset, two.spec.fingerprint):
         raise SpecError(
-            f"{said}: one is of data set '{two.spec.dataset}', the other of '{one.spec.dataset}', or of other files"
+            f"{problem}: one is of data set '{two.spec.dataset}', the other of '{one.spec.dataset}', or of other files"
         )
     if first.codes.codes != other.codes.codes:
         raise SpecError(
-            f"{said}: their codes differ ({len(other.codes.codes):,} and {len(first.codes.codes):,}); name runs with the same "
+            f"{problem}: their codes differ ({len(other.codes.codes):,} and {len(first.codes.codes):,}); name runs with the same "
             "data.top_codes and data.label_set"
         )
     tasks = comparable.task(one), comparable.task(two)
     for name, value in tasks[0].items():
         if tasks[1].get(name) != value:
-            raise SpecError(f"{said}: {name} is {tasks[1].get(name)} there, {value} here; name runs that share a table")
+            raise SpecError(
+                f"{problem}: {name} is {tasks[1].get(name)} there, {value} here; name runs that share a table"
+            )
     for split in measure.MEASURED:
         labels = [each.predictions[split].labels.tocsr() for each in (first, other)]
         if labels[0].shape != labels[1].shape or (labels[0] != labels[1]).nnz:
-            raise SpecError(f"{said}: their {split} documents differ")
-
-
-def _logits(member: Mixed, split: str) -> FloatArray:
-    scores_NL: FloatArray = np.clip(member.predictions[split].scores_NL.astype(np.float64), -FURTHEST, FURTHEST)
-    return scores_NL
+            raise SpecError(f"{problem}: their {split} documents differ")
 
 
 def _fit(logits_NLM: FloatArray, gold_NL: FloatArray) -> tuple[FloatArray, float]:
-    """Fit a logistic regression of pairs: weights [M] and intercept."""
+    """Fit a logistic regression on all pairs: weights [M] and intercept."""
     from sklearn.linear_model import LogisticRegression
 
     pairs_PM, gold_P = logits_NLM.reshape(-1, logits_NLM.shape[-1]), gold_NL.reshape(-1)
@@ -152,27 +151,28 @@ def _mix(logits_NLM: FloatArray, weights_M: FloatArray, intercept: float) -> Flo
     return mixed_NL
 
 
-def _spec(name: str, members: Sequence[Mixed]) -> RunSpec:
-    """What identifies the run: the ids and the predictions of its members."""
+def _spec(name: str, members: Sequence[BlendMember]) -> RunSpec:
+    """The spec of the run, identified by the ids and the predictions of its members."""
     ids = [member.record.id for member in members]
     scores = [member.predictions[split].scores_NL for member in members for split in measure.MEASURED]
-    whole = hashlib.sha256(b"".join(np.ascontiguousarray(each, np.float32).tobytes() for each in scores))
+    content = hashlib.sha256(b"".join(np.ascontiguousarray(each, np.float32).tobytes() for each in scores))
     return members[0].record.spec.model_copy(
         update={
-            "model": name, "variant": "", "config": {"runs": ids, "sha256": whole.hexdigest()},
+            "model": name, "variant": "", "config": {"runs": ids, "sha256": content.hexdigest()},
             "version": VERSION, "uses_trainer": False,
         }
     )  # fmt: skip
 
 
-def _stored(spec: RunSpec, members: Sequence[Mixed], predictions: dict[str, Predictions], results: Path) -> RunRecord:
+def _store(
+    spec: RunSpec, members: Sequence[BlendMember], predictions: dict[str, Predictions], results: Path
+) -> RunRecord:
     first = members[0]
-    counts = first.codes.train_counts
     record = RunRecord(
         id=spec.id,
         spec=spec,
         changed={key: value for key, value in first.record.changed.items() if key.startswith("data.")},
-        **measure.measured(predictions, counts),
+        **measure.measured(predictions, first.codes.train_counts),
         parameters=0,
         data=first.record.data,
         timing={"prepare": 0, "train": 0, "predict": 0},

@@ -1,7 +1,7 @@
-"""Runs as tasks of a Ray cluster: the one that RAY_ADDRESS names, one that runs here, or one made of this machine.
+"""Runs as tasks of a Ray cluster: the one that RAY_ADDRESS names, else one already running here, else this machine alone.
 
-A task whose node or process is lost starts again and continues from its checkpoint. So do all when the driver dies and the
-command is given again. Results must lie in a folder that all nodes share.
+A task whose node or process is lost starts again and continues from its checkpoint. If the driver dies, the same command
+continues all tasks. Results must lie in a folder that all nodes share. Entered by `carry_out`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Cluster:
 
 
 def carry_out(
-    asked: Sequence[tuple[Planned, Request]], need: Cluster, shown: RunProgress
+    runs: Sequence[tuple[Planned, Request]], need: Cluster, shown: RunProgress
 ) -> Iterator[tuple[str, Outcome]]:
     """Yield the id and the record of each run as it ends, or the error that ended it. Raises SpecError, DataError, OSError."""
     if need.cpus < 0 or (need.gpus or 0) < 0:
@@ -48,13 +48,13 @@ def carry_out(
     ray = _connected()
     gpus = need.gpus
     if gpus is None:
-        gpus = float("GPU" in ray.cluster_resources() and asked[0][1].device in {"auto", "cuda"})
+        gpus = float("GPU" in ray.cluster_resources() and runs[0][1].device in {"auto", "cuda"})
     for name, number in (("CPU", need.cpus), ("GPU", gpus)):
         if number and all(node["Resources"].get(name, 0) < number for node in ray.nodes() if node["Alive"]):
             raise SpecError(f"no node of the cluster has {number:g} {name}s, which each task was said to need")
     task = ray.remote(num_cpus=need.cpus, num_gpus=gpus, max_retries=RETRIES)(_task)
     pending = {}
-    for number, (planned, request) in enumerate(asked, start=1):
+    for number, (planned, request) in enumerate(runs, start=1):
         shown.begin(number, planned.spec)
         pending[task.remote(planned, _with_absolute_paths(request))] = number, planned.spec.id
     try:
@@ -65,14 +65,14 @@ def carry_out(
             shown.end(number)
             yield name, outcome
     finally:
-        for left in pending:
-            ray.cancel(left)
-        if pending:  # their processes end with this one, and must have written their checkpoints
+        for task_left in pending:
+            ray.cancel(task_left)
+        if pending:  # their processes end with this one, so it waits until they have written their checkpoints
             ray.wait(list(pending), num_returns=len(pending), timeout=PATIENCE)
 
 
 def _task(planned: Planned, request: Request) -> Outcome | Fatal:
-    """A run on a node. Errors are returned, as Ray would wrap those that are raised."""
+    """Execute a run on a node. Errors are returned, because Ray would wrap raised ones."""
     tune_process()
     try:
         return runner.execute(planned, request)
@@ -94,7 +94,7 @@ def _outcome(ray: Any, done: Any) -> Outcome:
 
 
 def _connected() -> Any:
-    """Ray, connected to a cluster. Raises SpecError."""
+    """Connect to a cluster and return the module `ray`. Raises SpecError."""
     try:
         import ray
     except ImportError:
@@ -119,7 +119,7 @@ def _connected() -> Any:
 
 
 def _with_absolute_paths(request: Request) -> Request:
-    """The request as a process of any node understands it."""
+    """The request with paths that hold in a process of any node."""
     path = Path(request.dataset)
     return replace(
         request,

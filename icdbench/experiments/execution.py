@@ -1,4 +1,4 @@
-"""How runs are carried out."""
+"""`Execution`: how runs are carried out, as users choose it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ LAUNCHERS = ("local", "ray")
 
 @dataclass(frozen=True)
 class Execution:
-    """How runs are carried out, in one of three ways: `jobs` runs side by side on this machine, each with its share of the
-    cores; each run by `devices` of this machine on `nodes` machines together (None: as torchrun started them, else 1);
-    each run a task of a Ray cluster (`launcher="ray"`) that needs so many CPU cores and GPUs. docs/scaling.md has more.
+    """How runs are carried out, in one of three ways (docs/scaling.md):
 
-    `progress` shows runs on stderr while they are in progress. `track` names the trackers that are told of runs:
-    tensorboard, mlflow, wandb (docs/howto/tools.md).
+    - `jobs` runs side by side on this machine, each with its share of the cores;
+    - each run on `devices` devices of each of `nodes` machines (None: as torchrun started them, else 1);
+    - each run as a task of a Ray cluster (`launcher="ray"`) that needs `task_cpus` cores and `task_gpus` GPUs.
+
+    `progress` shows progress on stderr. `track` names trackers: tensorboard, mlflow, wandb (docs/howto/tools.md).
     """
 
     jobs: int = 1
@@ -31,13 +32,13 @@ class Execution:
     track: Sequence[str] = ()
 
     def check(self) -> None:
-        """Raises SpecError for an unknown launcher, and for several ways at once."""
+        """Raises SpecError for an unknown launcher and for several ways at once."""
         if self.launcher not in LAUNCHERS:
             raise SpecError(f"no launcher '{self.launcher}'{nearest(self.launcher, LAUNCHERS)}")
-        together = (self.devices, self.nodes) != (None, None) or "TORCHELASTIC_RUN_ID" in os.environ
+        distributed = (self.devices, self.nodes) != (None, None) or "TORCHELASTIC_RUN_ID" in os.environ
         ways = {
             "--jobs": self.jobs != 1,
-            "--devices and --nodes, or torchrun": together,
+            "--devices and --nodes, or torchrun": distributed,
             "--launcher ray": self.launcher == "ray",
         }
         if sum(ways.values()) > 1:

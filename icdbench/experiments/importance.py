@@ -1,4 +1,4 @@
-"""How much each tuned parameter matters, and Optuna's plots of a study."""
+"""After tuning: how much each parameter matters, all trials as a table, and Optuna's plots of a study."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from optuna.trial import TrialState
 from icdbench.experiments import trials as kept
 from icdbench.files import replacing
 
-FEWEST, SURE = 2, 10  # complete trials per parameter: below, no importance; below, a rough one
+FEWEST, SURE = 2, 10  # complete trials per parameter: fewer than FEWEST give no importance, fewer than SURE a rough one
 
 
 def importance(counted: optuna.Study, searched: int) -> dict[str, float]:
-    """How much of the value's variance each parameter explains (fANOVA); empty if too few trials tell."""
+    """The share of the value's variance that each parameter explains (fANOVA); empty if there are too few trials."""
     values = [trial.values[0] for trial in counted.trials if trial.state == TrialState.COMPLETE]
     if searched < 2 or len(values) < FEWEST * searched or len(set(values)) < 2:
         return {}
@@ -25,8 +25,8 @@ def _fanova() -> optuna.importance.BaseImportanceEvaluator:
     return optuna.importance.FanovaImportanceEvaluator(seed=0)
 
 
-def listed(counted: optuna.Study, path: Path) -> None:
-    """Write every trial beside the best setting: its value, state, duration and setting."""
+def write_trials(counted: optuna.Study, path: Path) -> None:
+    """Write every trial to a CSV file beside the best setting: number, value, state, duration and setting."""
     columns = ("number", "value", "state", "duration", "params")
     with replacing(path.with_suffix(".trials.csv")) as temporary:
         counted.trials_dataframe(columns).to_csv(temporary, index=False)

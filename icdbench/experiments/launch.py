@@ -1,6 +1,6 @@
-"""Carries out a grid of runs: one after another, side by side on one machine, or as tasks of a Ray cluster.
+"""Carry out a grid of runs: one after another, side by side on one machine, or as tasks of a Ray cluster.
 
-`carry_out` yields the record of each run as it ends. `join` starts the processes that compute one run together.
+`carry_out` yields the record of each run as it ends. `join` starts the processes of a run on several devices.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ class RunProgress(Protocol):
     """Shows the progress of runs, which are numbered from 1."""
 
     def begin(self, number: int, spec: RunSpec) -> tuple[Callable[[Progress], None], Report]:
-        """Show a run; returns the functions to report training to, and what comes before it."""
+        """Show a run; returns the functions to report training and the preparation of data to."""
 
     def end(self, number: int) -> None:
-        """Show a run no longer."""
+        """Stop showing a run."""
 
 
 def shows() -> bool:
-    """Whether this process shows progress and prints results: the first of those that compute a run together."""
+    """Whether this process shows progress and prints results: of several processes of a run only the first."""
     ranks = ("RANK", "LOCAL_RANK")  # of torchrun, Fabric
     return os.environ.get(next((name for name in ranks if name in os.environ), ""), "0") == "0"
 
 
-def tell_stored(asked: Sequence[tuple[Planned, Request]], console: Console) -> set[str]:
-    """Say how many of the runs are stored already, and are therefore not computed. Returns their ids."""
+def tell_stored(runs: Sequence[tuple[Planned, Request]], console: Console) -> set[str]:
+    """Print how many of the runs are already stored and will not be computed. Returns their ids."""
     known = {
         each.spec.id
-        for each, request in asked
+        for each, request in runs
         if not request.force and store.find(request.results, each.spec) is not None
     }
     if known:
-        told = f"{len(known)} of {len(asked)} runs: already stored, not computed (--force computes them)"
-        console.print(output.printable(told), markup=False, highlight=False, soft_wrap=True)
+        line = f"{len(known)} of {len(runs)} runs: already stored, not computed (--force computes them)"
+        console.print(output.printable(line), markup=False, highlight=False, soft_wrap=True)
     return known
 
 
 def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]:
-    """Start the processes that compute a run together, or join them if torchrun, SLURM or this function started this one.
+    """Start the processes of a run on several devices, or join them if torchrun, SLURM or this function started this one.
 
-    Returns the devices of each node and the number of nodes; None means as torchrun has them, else one. Raises SpecError.
+    Returns the devices of each node and the number of nodes; None stands for torchrun's numbers, else 1. Raises SpecError.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
@@ -93,7 +93,7 @@ def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]
 
 
 def carry_out(
-    asked: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress, on: Cluster | None = None
+    runs: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress, on: Cluster | None = None
 ) -> Iterator[tuple[str, RunRecord | TrainingError]]:
     """Yield the id and the record of each run as it ends, or the error that ended it.
 
@@ -102,12 +102,12 @@ def carry_out(
     if jobs < 1:
         raise SpecError(f"--jobs {jobs}: give the number of runs side by side, 1 or more")
     if on is not None:
-        with contextlib.redirect_stdout(sys.stderr):  # Ray prints what becomes of its tasks; stdout is the table's
-            yield from cluster.carry_out(asked, on, shown)
-    elif min(jobs, len(asked)) > 1:
-        yield from pool.carry_out(asked, min(jobs, len(asked)), shown)
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages; stdout is for tables
+            yield from cluster.carry_out(runs, on, shown)
+    elif min(jobs, len(runs)) > 1:
+        yield from pool.carry_out(runs, min(jobs, len(runs)), shown)
     else:
-        for number, (planned, request) in enumerate(asked, start=1):
+        for number, (planned, request) in enumerate(runs, start=1):
             report, prepare = shown.begin(number, planned.spec)
             try:
                 outcome: RunRecord | TrainingError = runner.execute(planned, request, report, prepare)

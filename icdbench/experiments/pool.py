@@ -1,4 +1,4 @@
-"""Runs side by side in a pool of processes on one machine, each with its share of the cores."""
+"""Runs side by side in a pool of processes on one machine, each with its share of the cores. Entered by `carry_out`."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 Outcome = RunRecord | TrainingError
 Numbered = tuple[int, Planned, Request]
 Listeners = dict[int, dict[str, Callable[..., None]]]  # by the number of the run and the kind of message
-EVERY = 0.2  # seconds between two reports of a run, and between two looks at them
-STARTED, LEFT, STEP, PREPARE = "started", "left", "step", "prepare"  # what a run tells the main process
+EVERY = 0.2  # seconds between two reports of a run, and between two times that they are read
+STARTED, LEFT, STEP, PREPARE = "started", "left", "step", "prepare"  # messages of a run to the main process
 KILLED = "its process was killed (out of memory?); the same command continues"
 
 
-def carry_out(asked: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress) -> Iterator[tuple[str, Outcome]]:
+def carry_out(runs: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress) -> Iterator[tuple[str, Outcome]]:
     """Yield the id and the record of each run as it ends, or the error that ended it.
 
-    A process that is killed fails the run it had and breaks the pool. The other runs are then stopped at a checkpoint, and
-    continue in a new pool.
+    If a process is killed, its run fails and the pool breaks. The other runs then stop at a checkpoint and continue in a
+    new pool.
     """
-    waiting = deque((number, planned, request) for number, (planned, request) in enumerate(asked, start=1))
+    waiting = deque((number, planned, request) for number, (planned, request) in enumerate(runs, start=1))
     listeners: Listeners = {}
     while waiting:
         for (number, planned, _), outcome in _until_broken(waiting, jobs, shown, listeners):
@@ -56,7 +56,7 @@ def carry_out(asked: Sequence[tuple[Planned, Request]], jobs: int, shown: RunPro
 def _until_broken(
     waiting: deque[Numbered], jobs: int, shown: RunProgress, listeners: Listeners
 ) -> Iterator[tuple[Numbered, Outcome]]:
-    """Yield the outcomes of waiting runs until none is left or the pool breaks; runs to be continued then wait again."""
+    """Yield the outcomes of waiting runs until none is left or the pool breaks; interrupted runs are put back to wait."""
     spawn = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     messages, write_end = spawn.Pipe(duplex=False)
@@ -89,7 +89,7 @@ def _until_broken(
         if running:
             for pid in [process.pid for process in set(multiprocessing.active_children()) - others if process.pid]:
                 os.kill(pid, signal.SIGINT)
-        messages.close()  # lest one of them wait to be listened to
+        messages.close()  # so that no process blocks on sending a message
         pool.shutdown(cancel_futures=True)
         write_end.close()
 
@@ -97,18 +97,18 @@ def _until_broken(
 def _after_break(
     running: dict[Future[Outcome], Numbered], waiting: deque[Numbered], states: Mapping[int, str]
 ) -> Iterator[tuple[Numbered, Outcome]]:
-    """Yield the outcomes of runs that had ended or were killed when the pool broke, and have the others wait again."""
+    """Yield the outcomes of runs that had ended or were killed when the pool broke; put the others back to wait."""
     for future, each in reversed(running.items()):
         if not isinstance(future.exception(), BrokenProcessPool):
             yield each, future.result()
-        elif not states or states.get(each[0]) == STARTED:  # a pool that starts no run would break for ever
+        elif not states or states.get(each[0]) == STARTED:  # without states no run started: it would break for ever
             yield each, TrainingError(KILLED)
         else:
             waiting.appendleft(each)
 
 
 def _relay(messages: Connection, listeners: Listeners, states: dict[int, str]) -> None:
-    """Pass on what runs have told so far, and note which have started or left their process."""
+    """Pass on the messages of runs, and note which runs have started or left their process."""
     while messages.poll():
         number, what, values = messages.recv()
         if what in {STARTED, LEFT}:
@@ -118,7 +118,7 @@ def _relay(messages: Connection, listeners: Listeners, states: dict[int, str]) -
 
 
 def _set_up(threads: int, level: int) -> None:
-    """Set up a worker: its share of the threads, where it logs, and that it ends with the main process."""
+    """Set up a worker: its share of the threads, its logging, and that it ends with the main process."""
     from threadpoolctl import threadpool_limits
 
     os.setsid()  # Ctrl-C is for the main process
@@ -130,14 +130,14 @@ def _set_up(threads: int, level: int) -> None:
 
 
 def _work(messages: Connection, number: int, planned: Planned, request: Request) -> Outcome:
-    """Carry out a run in a worker. One that is stopped writes its checkpoint and ends its process.
+    """Carry out a run in a worker. A run that is stopped writes its checkpoint and ends the process.
 
-    Messages are shorter than PIPE_BUF, so that one pipe serves all workers, and one that is killed leaves no lock behind.
+    Messages are shorter than PIPE_BUF, so one pipe without a lock serves all workers.
     """
     last = 0.0
 
     def tell(what: str, *values: Any) -> None:
-        with contextlib.suppress(OSError):  # the main process is dead; the run must get to its checkpoint
+        with contextlib.suppress(OSError):  # if the main process is dead, the run must still write its checkpoint
             messages.send((number, what, values))
 
     def report(step: Progress) -> None:
@@ -159,7 +159,7 @@ def _work(messages: Connection, number: int, planned: Planned, request: Request)
         os._exit(130)
     except (SpecError, DataError, OSError):
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a mistake in a model's code costs the runs of that model alone
+    except (Exception, SystemExit) as error:  # noqa: BLE001  an error in a model's code fails only that model's runs
         traceback.print_exc()
         outcome = TrainingError(f"{type(error).__name__}, whose traceback is above")
     tell(LEFT)

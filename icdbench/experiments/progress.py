@@ -1,4 +1,4 @@
-"""What a person sees while runs are in progress: on stderr, one live line on a terminal, one line per epoch elsewhere."""
+"""Progress on stderr: live bars on a terminal, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def preparing(console: Console) -> Iterator[Report]:
-    """Yields a Report that shows a bar for each thing that is being done, on a terminal alone."""
+    """Yields a Report that shows a bar for each stage of preparation; on a terminal only."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
         bars: dict[str, TaskID] = {}
@@ -48,10 +48,10 @@ def preparing(console: Console) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def counting(console: Console) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
-    """Yields a function that passes notes through and shows how many there were, and how fast, on a terminal alone."""
+    """Yields a function that passes notes through and shows their number and rate; on a terminal only."""
     texts = (TextColumn("{task.completed:,.0f} notes"), TextColumn("{task.fields[rate]}"))
     columns = (SpinnerColumn(), *texts, TimeElapsedColumn())
-    hidden = not console.is_terminal or sys.stdout.isatty()  # what is printed shows how far it is
+    hidden = not console.is_terminal or sys.stdout.isatty()  # output on the terminal is progress enough
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as live:
 
         def count(notes: Iterable[T]) -> Iterator[T]:
@@ -65,7 +65,7 @@ def counting(console: Console) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]
 
 @contextlib.contextmanager
 def display(total: int, console: Console) -> Iterator[RunGrid]:
-    """Yields what shows a grid of `total` runs: a line for each that is in progress."""
+    """Yields the display of a grid of `total` runs: a line for each run in progress."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),
@@ -82,17 +82,17 @@ class RunGrid:
     def __init__(self, total: int, console: Console, live: Progress) -> None:
         self.total, self.console, self.live = total, console, live
         self.shown: dict[int, TaskID] = {}
-        self.several = False  # runs side by side: then a line must say whose it is
+        self.several = False  # runs side by side: then each line begins with the run's number
 
     def begin(self, number: int, spec: RunSpec) -> tuple[Callable[[Step], None], Report]:
-        """Reports for the trainer of a run and for what goes before."""
+        """Show a run; returns the functions to report training and the preparation of data to."""
         name = f"[{number}/{self.total}] {spec.dataset} {spec.system} seed {spec.seed}"
         task = self.shown[number] = self.live.add_task(_label(name), total=None, figures="preparing")
         self.several = self.several or len(self.shown) > 1
         self._line(name)
 
         def report(step: Step) -> None:
-            if self.shown.get(number) != task:  # it came after the end
+            if self.shown.get(number) != task:  # a late report of a run that has ended
                 return
             self.live.update(task, total=step.steps, completed=step.step, figures=figures(step, spec))
             if step.ended:
@@ -105,7 +105,7 @@ class RunGrid:
         return report, prepare
 
     def end(self, number: int) -> None:
-        """The run is over."""
+        """Stop showing a run."""
         if number in self.shown:
             self.live.remove_task(self.shown.pop(number))
 
@@ -116,7 +116,7 @@ class RunGrid:
 
 @contextlib.contextmanager
 def tuning(console: Console) -> Iterator[Callable[[tune.Standing], Callable[[Step], None]]]:
-    """Yields a function that is told where a study stands as a trial begins, and gives the trainer's report for the trial."""
+    """Yields a function that shows where a study stands as a trial begins, and returns the report for its training."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as live:
         shown = live.add_task("tuning", total=None, figures="")
@@ -125,16 +125,13 @@ def tuning(console: Console) -> Iterator[Callable[[tune.Standing], Callable[[Ste
         def start(standing: tune.Standing) -> Callable[[Step], None]:
             nonlocal first
             first = first or standing.number
-            so_far = (
-                ""
-                if standing.best is None
-                else f"  best {standing.monitor} {standing.best:.3f} (trial {standing.best_trial})"
-            )
-            left = ""
+            best = left = ""
+            if standing.best is not None:
+                best = f"  best {standing.monitor} {standing.best:.3f} (trial {standing.best_trial})"
             if done := standing.number - first:
                 each = (time.monotonic() - began) / done
                 left = f"  {_clock(each * (standing.total - standing.number + 1))} left"
-            line = f"[trial {standing.number}/{standing.total}]{so_far}{left}"
+            line = f"[trial {standing.number}/{standing.total}]{best}{left}"
             live.update(shown, description=_label(line), completed=standing.number - 1, total=standing.total)
             if not console.is_terminal:
                 console.print(output.printable(line), markup=False, highlight=False, soft_wrap=True)
@@ -149,7 +146,7 @@ def tuning(console: Console) -> Iterator[Callable[[tune.Standing], Callable[[Ste
 
 
 def figures(step: Step, spec: RunSpec) -> str:
-    """Epoch, loss, validation metric, speed, and the time left if no epoch is better than the best so far."""
+    """Epoch, loss, validation metric, speed, and the time left if the best epoch so far stays the best."""
     value = "" if step.value is None else f"  {step.monitor} {step.value:.3f}"
     best = "" if step.best is None else f" (best {step.best:.3f}, epoch {step.best_epoch})"
     stop = min(spec.train.max_epochs, max(step.best_epoch, 1) + spec.train.patience)
@@ -158,7 +155,7 @@ def figures(step: Step, spec: RunSpec) -> str:
 
 
 def _label(text: str) -> str:
-    """The text as a column shows it, its brackets being no markup."""
+    """The text for a column, with brackets escaped: they are no markup."""
     return output.printable(text).replace("[", r"\[")
 
 

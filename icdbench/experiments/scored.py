@@ -1,16 +1,16 @@
-"""Predictions that were made elsewhere, by an LLM, an agent or another library, as a run of the suite.
+"""Score predictions made elsewhere, by an LLM, an agent or another library: `score` turns a file into a run of the suite.
 
-The documents of a split are found by their ids, codes by their spelling. What does not fit is counted (`ScoredFile.counts`),
-by these rules:
+Documents are matched by id, codes by spelling. What does not match is counted in `ScoredFile.counts`:
 
-- `missing` documents have no row: nothing is predicted for them; `elsewhere` and `unknown` are ids of other splits, and ids
-  that the data set does not have: left out; `repeated` rows and `doubled` codes of a document: the first counts;
-- `respelled` codes differ from one code of the data set in dots or case alone: they are read as that code;
-- `outside` codes are not in the label set: false positives. `unseen` ones of them are gold codes of their document: missed,
-  as they are for every system, but no false positives. With `data.top_codes` the other codes are another task: `left_out`.
+- `missing` documents have no row; nothing is predicted for them. Rows with ids of other splits (`elsewhere`) or of no
+  document of the data set (`unknown`) are left out. Of `repeated` rows and `doubled` codes of a document the first counts.
+- `respelled` codes differ from one code of the data set only in dots or case and are read as that code.
+- `outside` codes are not in the label set and count as false positives. `unseen` ones among them are gold codes of their
+  document: they stay missed, as for every system, but are no false positives. With `data.top_codes` codes outside the label
+  set belong to another task: they are `left_out`.
 
-A code that is not listed has probability 0 and no place in the ranking. Scores are probabilities if all of a file's are in
-[0, 1], else logits. Codes without scores are all predicted; only if they are `ranked` does their order count.
+A code that is not listed has probability 0 and no place in the ranking. Scores are read as probabilities if all of them are
+in [0, 1], else as logits. Codes without scores are all predicted; their order counts only if they are `ranked`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Kind = Literal["probabilities", "logits", "ranking", "codes"]
 
 @dataclass(frozen=True)
 class FileRequest:
-    """What is to be scored: `file` on a split of a data set, as the system `name` (else the file's).
+    """What is to be scored: `file` on a split of a data set, as the system `name` (by default the file's name).
 
-    `validation` holds predictions for the validation split, from which the threshold is tuned. `changes` are settings of the
-    data set, `reading` says how the files are read.
+    `validation` has predictions for the validation split, on which the threshold is tuned. `changes` are settings of the
+    data set, `reading` says how to read the files.
     """
 
     file: Path
@@ -58,7 +58,7 @@ class FileRequest:
 
 
 class ScoredPredictions(NamedTuple):
-    """The figures of a file by threshold rule and metric; the record of the test split, the only one that is stored.
+    """The figures of a file by threshold rule and metric, and the stored record, which only the test split has.
 
     `known`: the same file was scored before, and nothing was computed.
     """
@@ -71,58 +71,58 @@ class ScoredPredictions(NamedTuple):
     known: bool = False
 
 
-def score(asked: FileRequest, report: Report = quiet) -> ScoredPredictions:
-    """Score a file of predictions; those of the test split become a stored run. Raises SpecError, DataError."""
-    name = _name(asked)
-    if asked.split not in SPLITS:
-        raise SpecError(f"no split '{asked.split}'{nearest(asked.split, SPLITS)}")
-    opened = datasets.open(asked.dataset, asked.root, asked.changes)
-    files = {asked.split: datasets.predictions(asked.file, asked.reading)}
-    if asked.validation is not None:
-        if asked.split != "test":
-            raise SpecError(f"--split {asked.split}: --validation tunes a threshold for the test split; leave it out")
-        files = {"validation": datasets.predictions(asked.validation, asked.reading), **files}
-    kind = _kind(list(files.values()), ranked=asked.ranked)
+def score(request: FileRequest, report: Report = quiet) -> ScoredPredictions:
+    """Score a file of predictions; those for the test split become a stored run. Raises SpecError, DataError."""
+    name = _system_name(request)
+    if request.split not in SPLITS:
+        raise SpecError(f"no split '{request.split}'{nearest(request.split, SPLITS)}")
+    opened = datasets.open(request.dataset, request.root, request.changes)
+    files = {request.split: datasets.predictions(request.file, request.reading)}
+    if request.validation is not None:
+        if request.split != "test":
+            raise SpecError(f"--split {request.split}: --validation tunes a threshold for the test split; leave it out")
+        files = {"validation": datasets.predictions(request.validation, request.reading), **files}
+    kind = _kind(list(files.values()), ranked=request.ranked)
     corpus = opened.corpus(report)
-    spec = _spec(name, opened, corpus, files, asked)
-    if asked.split == "test" and (found := store.find(asked.results, spec)) is not None and found.scored:
-        return ScoredPredictions(name, asked.split, found.metrics["test"], found.scored, found, known=True)
+    spec = _spec(name, opened, corpus, files, request)
+    if request.split == "test" and (found := store.find(request.results, spec)) is not None and found.scored:
+        return ScoredPredictions(name, request.split, found.metrics["test"], found.scored, found, known=True)
     train_counts = corpus.splits["train"].labels().sum(0).A1
     predictions, counts = {}, {}
     for split, given in files.items():
         predictions[split], counts[split] = _aligned(given, kind, split, opened, corpus)
-    held = files["validation"] if asked.validation else None
+    held = files["validation"] if request.validation else None
     source = provenance.ScoredFile(
-        file=asked.file.name,
-        sha256=files[asked.split].sha256,
+        file=request.file.name,
+        sha256=files[request.split].sha256,
         kind=kind,
         validation=held.path.name if held else "",
         validation_sha256=held.sha256 if held else "",
         counts=counts,
     )
-    if asked.split != "test":
-        figures = measure.of_split(predictions[asked.split], train_counts, source.lacking)
-        return ScoredPredictions(name, asked.split, {"fixed": figures}, source, None)
-    store.prepare(asked.results)
+    if request.split != "test":
+        figures = measure.of_split(predictions[request.split], train_counts, source.lacking)
+        return ScoredPredictions(name, request.split, {"fixed": figures}, source, None)
+    store.prepare(request.results)
     record = _record(spec, opened, corpus, source, measure.measured(predictions, train_counts, source.lacking))
-    folder = store.folder(asked.results, spec)
+    folder = store.folder(request.results, spec)
     with store.alone(folder):
         record = store.save_run(folder, record, predictions, LabelSet(corpus.vocabulary.codes, train_counts), {})
     return ScoredPredictions(name, "test", record.metrics["test"], source, record)
 
 
-def _name(asked: FileRequest) -> str:
-    """The name of the system. Raises SpecError for one that is taken, or that is no name."""
-    if asked.file.is_dir():
-        raise SpecError(f"{asked.file} is a folder; name a file of predictions in it")
-    stem = asked.file.name.removesuffix(".gz").rpartition(".")[0] or asked.file.name
-    name = asked.name or re.sub(r"[^\w.-]+", "-", stem).strip("-.")
+def _system_name(request: FileRequest) -> str:
+    """The name of the system, by default from the file's. Raises SpecError for a taken or invalid name."""
+    if request.file.is_dir():
+        raise SpecError(f"{request.file} is a folder; name a file of predictions in it")
+    stem = request.file.name.removesuffix(".gz").rpartition(".")[0] or request.file.name
+    name = request.name or re.sub(r"[^\w.-]+", "-", stem).strip("-.")
     check_name(name)
     return name
 
 
 def _kind(files: list[datasets.PredictedCodes], *, ranked: bool) -> Kind:
-    """How the files are read, all in one way. Raises SpecError."""
+    """What the files list for each code, the same in all of them. Raises SpecError."""
     first = files[0]
     if other := next((each for each in files if (each.scores is None) != (first.scores is None)), None):
         raise SpecError(f"{first.path} and {other.path}: only one of them has scores; both must, or none")
@@ -143,9 +143,9 @@ def _spec(
     opened: datasets.Source,
     corpus: Corpus,
     files: Mapping[str, datasets.PredictedCodes],
-    asked: FileRequest,
+    request: FileRequest,
 ) -> RunSpec:
-    """What identifies the run: the content of the files and how they are read, and the data set."""
+    """The spec of the run, identified by the content of the files, how they are read, and the data set."""
     config = {f"{split}_sha256": given.sha256 for split, given in files.items()}
     return RunSpec(
         dataset=opened.name,
@@ -153,7 +153,7 @@ def _spec(
         model=name,
         data=StoredDataSpec.model_validate(opened.data.model_dump(mode="json")),
         train=TrainSpec(),
-        config={**config, "ranked": asked.ranked, "reading": dict(asked.reading)},
+        config={**config, "ranked": request.ranked, "reading": dict(request.reading)},
         version=VERSION,
         uses_trainer=False,
     )
@@ -185,11 +185,11 @@ def _record(
 def _aligned(
     given: datasets.PredictedCodes, kind: Kind, split: str, opened: datasets.Source, corpus: Corpus
 ) -> tuple[Predictions, dict[str, int]]:
-    """The predictions of the split's documents, in their order, and what was counted. Raises DataError if no id matches."""
+    """The predictions in the order of the split's documents, and counts of what did not match. Raises DataError if no id does."""
     part, codes = corpus.splits[split], {code: at for at, code in enumerate(corpus.vocabulary.codes)}
-    place = {name: at for at, name in enumerate(part.ids)}
+    row_of = {name: at for at, name in enumerate(part.ids)}
     others = {name for other in corpus.splits.values() for name in other.ids}
-    matched = [name for name in given.codes if name in place]
+    matched = [name for name in given.codes if name in row_of]
     if not matched:
         found = shown(next(iter(given.codes)))
         raise DataError(
@@ -198,7 +198,7 @@ def _aligned(
         )
     counts = Counter(
         missing=len(part) - len(matched),
-        elsewhere=sum(name in others and name not in place for name in given.codes),
+        elsewhere=sum(name in others and name not in row_of for name in given.codes),
         unknown=sum(name not in others for name in given.codes),
         repeated=given.repeated,
     )
@@ -209,28 +209,29 @@ def _aligned(
     outside: dict[int, list[float]] = {}
     for name in matched:
         seen = set()
-        for code, value in zip(given.codes[name], _values(given, name, kind), strict=True):
-            read = respelled.get(code, code)
-            counts["respelled"] += read != code
-            if read in seen:
+        for code, value in zip(given.codes[name], _logits(given, name, kind), strict=True):
+            spelled = respelled.get(code, code)
+            counts["respelled"] += spelled != code
+            if spelled in seen:
                 counts["doubled"] += 1
-            elif read in codes:
-                scores_NL[place[name], codes[read]] = value
+            elif spelled in codes:
+                scores_NL[row_of[name], codes[spelled]] = value
             elif opened.data.top_codes is not None:
                 counts["left_out"] += 1
-            elif read in gold[name]:
+            elif spelled in gold[name]:
                 counts["unseen"] += 1
             else:
                 counts["outside"] += 1
-                outside.setdefault(place[name], []).append(value)
-            seen.add(read)
-    return (
-        Predictions(part.ids, scores_NL, part.labels(), np.asarray(part.unseen), _padded(len(part), outside)),
-        {key: count for key, count in counts.items() if count},
-    )
+                outside.setdefault(row_of[name], []).append(value)
+            seen.add(spelled)
+    padded_NF = np.full((len(part), max(map(len, outside.values()), default=0)), -np.inf, np.float32)
+    for row, values in outside.items():
+        padded_NF[row, : len(values)] = values
+    predictions = Predictions(part.ids, scores_NL, part.labels(), np.asarray(part.unseen), padded_NF)
+    return predictions, {key: count for key, count in counts.items() if count}
 
 
-def _values(given: datasets.PredictedCodes, name: str, kind: Kind) -> FloatArray:
+def _logits(given: datasets.PredictedCodes, name: str, kind: Kind) -> FloatArray:
     """The scores of a document's codes on the scale of logits, in their order."""
     if given.scores is None:
         number = len(given.codes[name])
@@ -238,14 +239,6 @@ def _values(given: datasets.PredictedCodes, name: str, kind: Kind) -> FloatArray
     values = np.array(given.scores[name], np.float64)
     if kind == "logits":
         return values
-    with np.errstate(divide="ignore"):  # of 0 and 1
+    with np.errstate(divide="ignore"):  # probabilities 0 and 1
         logits: FloatArray = np.log(values) - np.log1p(-values)
     return logits
-
-
-def _padded(documents: int, outside: Mapping[int, list[float]]) -> FloatArray:
-    """The scores of each document's codes outside the label set [N, F]."""
-    padded_NF = np.full((documents, max(map(len, outside.values()), default=0)), -np.inf, np.float32)
-    for at, values in outside.items():
-        padded_NF[at, : len(values)] = values
-    return padded_NF

@@ -1,4 +1,4 @@
-"""The search space of tuning: the fields of a model and of training that have a range, and settings drawn from it."""
+"""The search space of tuning: the fields of a model and of training that have a range (`parameters`), and draws from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from torch import nn
 
 from icdbench.registry import Entry
 from icdbench.settings import Range, Settings, SpecError
@@ -17,8 +16,8 @@ from icdbench.training import TrainingError
 
 @dataclass(frozen=True)
 class Parameter:
-    """A field that is searched: its place (`train.learning_rate`), range, the value of a run without tuning and, once known,
-    the best value and its importance."""
+    """A field that is searched: its full name (`train.learning_rate`), its range, its value in a run without tuning (`start`)
+    and, once known, the best value and the importance."""
 
     name: str
     range: Range
@@ -27,7 +26,7 @@ class Parameter:
     importance: float | None = None
 
     def draw(self, trial: optuna.Trial) -> Any:
-        """A value that the sampler proposes."""
+        """Draw a value for the trial."""
         low, high = self.range.low, self.range.high
         if self.range.choices:
             return trial.suggest_categorical(self.name, self.range.choices)
@@ -37,36 +36,24 @@ class Parameter:
             return trial.suggest_int(self.name, int(low), int(high), log=self.range.log)
         return trial.suggest_float(self.name, low, high, log=self.range.log)
 
-    def holds(self, value: Any) -> bool:
-        """Whether the value can be drawn at all."""
-        return self.range.holds(value)
-
 
 def parameters(entry: Entry, base: RunSpec, fixed: Mapping[str, Any]) -> list[Parameter]:
-    """The fields with a range that take effect and are not fixed, with the base run's values.
-
-    Training has none for a model fitted whole.
-    """
+    """The fields with a range that take effect and are not fixed, with the base run's values."""
     config = entry.config().override(base.config, entry.name)
     settings: list[tuple[str, Settings, Mapping[str, Range]]] = [(entry.name, config, config.ranges())]
-    if has_epochs(entry):
+    if entry.uses_trainer:
         settings.append(("train", base.train, entry.train_ranges))
     found = [
-        Parameter(f"{target}.{field}", each, getattr(of, field))
-        for target, of, ranges in settings
+        Parameter(f"{target}.{field}", each, getattr(values, field))
+        for target, values, ranges in settings
         for field, each in ranges.items()
-        if field not in of.idle()
+        if field not in values.idle()
     ]
     return [each for each in found if each.name not in fixed]
 
 
-def has_epochs(entry: Entry) -> bool:
-    """Whether the model is trained by the trainer, rather than fitted whole."""
-    return isinstance(entry.cls, type) and issubclass(entry.cls, nn.Module)
-
-
 def drawn(trial: optuna.Trial, base: RunSpec, entry: Entry, searched: Sequence[Parameter]) -> RunSpec:
-    """The base run with a value for each parameter. Raises TrainingError for values that exclude each other."""
+    """The base run with a drawn value for each parameter. Raises TrainingError for an impossible combination."""
     changes = by_target({each.name: each.draw(trial) for each in searched})
     try:
         config = entry.config().override({**base.config, **changes["model"]}, entry.name)
@@ -77,7 +64,7 @@ def drawn(trial: optuna.Trial, base: RunSpec, entry: Entry, searched: Sequence[P
 
 
 def with_effect(base: RunSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The changes without those that the model has no use for."""
+    """The changes that have an effect on the run."""
     settings = base.identity()
     parts = {"data": settings["data"], "train": settings["train"] | {"monitor": base.train.monitor}}
     parts[base.model] = settings["config"]
@@ -86,7 +73,7 @@ def with_effect(base: RunSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_target(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """`{"jlan.blocks": 2, "train.t_loss": .1}` as the settings of a variant: {"model": …, "train": …}, without data's."""
+    """Turn `{"jlan.blocks": 2, "train.t_loss": .1}` into the settings of a variant, `{"model": …, "train": …}`, without data's."""
     found: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
     for name, value in values.items():
         target, _, field = name.partition(".")

@@ -1,8 +1,8 @@
-"""Tells trackers of runs: TensorBoard, MLflow, Weights & Biases.
+"""Log runs to experiment trackers: TensorBoard, MLflow, Weights & Biases. Entered by `check` and `tracked`.
 
-One callback serves all three: while a run is trained, the figures of each epoch; at its end those of the test documents.
-Where they are kept is what each tool's own settings say (MLFLOW_TRACKING_URI, WANDB_MODE, …). Trackers are told a run's
-settings and numbers, and nothing of a note: no text, no words, no ids.
+Each epoch's figures are logged while a run is trained, those of the test documents at its end. Each tool's own settings say
+where they go (MLFLOW_TRACKING_URI, WANDB_MODE, …). Trackers get a run's settings and figures, and nothing of a note: no text,
+no words, no ids.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("icdbench")
 
-PROJECT = "icdbench"  # MLflow's experiment, W&B's project, unless MLFLOW_EXPERIMENT_NAME, WANDB_PROJECT name another
-OF_TRAINING = ("loss", "drop_rate", "dropped", "split", "seconds")  # of an epoch; its other figures are of validation
+PROJECT = "icdbench"  # MLflow experiment and W&B project, unless MLFLOW_EXPERIMENT_NAME or WANDB_PROJECT name another
+OF_TRAINING = ("loss", "drop_rate", "dropped", "split", "seconds")  # the other figures of an epoch are of validation
 
 
 class Tracked(Protocol):
-    """One run in one tool, open."""
+    """An open run in one tool."""
 
     def log(self, figures: Mapping[str, float], epoch: int) -> None:
         """Add the figures of an epoch."""
 
     def end(self, figures: Mapping[str, float]) -> None:
-        """Close it, with the figures of a finished run, or none of one that did not finish."""
+        """Close the run, with the test figures of a finished one, or with none if it did not finish."""
 
 
 class OnTensorBoard:
-    """Event files below `runs/`, TensorBoard's own default. A run that continues or is repeated replaces what it repeats."""
+    """Event files below `runs/`, TensorBoard's default. A run that is resumed or repeated replaces the epochs it repeats."""
 
     def __init__(self, name: str, settings: Mapping[str, Any], epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -68,7 +68,10 @@ class OnTensorBoard:
 
 
 class OnMLflow:
-    """A run of MLflow, by default in the SQLite file `mlflow.db`. Its names have few signs: `p@5` is `p_at_5`, `f1_micro[1-10]` is `f1_micro_1-10`."""
+    """A run of MLflow, by default in the SQLite file `mlflow.db`.
+
+    MLflow allows few characters in names: `p@5` becomes `p_at_5`, `f1_micro[1-10]` becomes `f1_micro_1-10`.
+    """
 
     def __init__(self, name: str, settings: Mapping[str, Any], _epoch: int) -> None:
         from mlflow import MlflowClient
@@ -111,7 +114,7 @@ def _plain(name: str) -> str:
 
 
 class OnWandb:
-    """A run of Weights & Biases, which is told nothing of the machine, of what is printed and of the code."""
+    """A run of Weights & Biases, which gets neither facts of the machine, nor printed output, nor code."""
 
     def __init__(self, name: str, settings: Mapping[str, Any], _epoch: int) -> None:
         import wandb
@@ -148,7 +151,7 @@ TOOLS: dict[str, type[OnTensorBoard | OnMLflow | OnWandb]] = {
 
 
 def check(names: Sequence[str]) -> None:
-    """Raises SpecError for a tracker that there is not, that is not installed or that cannot be reached."""
+    """Raises SpecError for a tracker that is unknown, not installed or cannot be reached."""
     if wrong := [name for name in names if name not in TOOLS]:
         raise SpecError(unknown("tracker", wrong, TOOLS))
     for name in names:
@@ -162,7 +165,7 @@ def check(names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def tracked(shown: RunProgress, names: Sequence[str]) -> Iterator[Tracking]:
-    """Yields what shows runs as `shown` does, and tells the named trackers. Those that do not end are closed as failed."""
+    """Yields a display that also logs runs to the named trackers. Runs that do not end in the block are closed as failed."""
     tracking = Tracking(shown, names)
     try:
         yield tracking
@@ -172,90 +175,82 @@ def tracked(shown: RunProgress, names: Sequence[str]) -> Iterator[Tracking]:
 
 
 class Tracking:
-    """Shows runs, and tells trackers of them: launch.RunProgress, and `finish`."""
+    """Shows runs as `shown` does (a launch.RunProgress) and logs them to trackers; `finish` logs a run's end."""
 
     def __init__(self, shown: RunProgress, names: Sequence[str]) -> None:
         self.shown, self.names = shown, names
         self.open: dict[str, dict[str, Tracked]] = {}  # by id of the run and name of the tracker
-        self.told: dict[str, float] = {}  # the last epoch of each run that trackers know
+        self.last_epoch: dict[str, float] = {}  # the last epoch of each run that was logged
 
     def begin(self, number: int, spec: RunSpec) -> tuple[Callable[[Progress], None], Report]:
-        """The reports of `shown`, of which the trackers hear too."""
+        """Show a run; returns the display's reports, the first of which also logs."""
         report, prepare = self.shown.begin(number, spec)
 
-        def both(step: Progress) -> None:
+        def report_and_log(step: Progress) -> None:
             report(step)
-            self._tell(spec, step.epoch, step.figures)
+            self._log_epoch(spec, step.epoch, step.figures)
 
-        return both if self.names else report, prepare
+        return report_and_log if self.names else report, prepare
 
     def end(self, number: int) -> None:
-        """The run is no longer shown."""
+        """Stop showing a run."""
         self.shown.end(number)
 
     def finish(self, outcome: RunRecord | TrainingError, name: str) -> None:
-        """Tell of a run that ended, and of those of its epochs that were trained elsewhere."""
+        """Log a run that ended, with those of its epochs that were trained in another process."""
         if not self.names or isinstance(outcome, Exception):
             self.close(name, {})
             return
         for epoch in outcome.history:
-            if epoch.epoch > self.told.get(name, 0):
-                self._tell(outcome.spec, int(epoch.epoch), epoch.figures)
-        self._opened(outcome.spec, 1)
+            if epoch.epoch > self.last_epoch.get(name, 0):
+                self._log_epoch(outcome.spec, int(epoch.epoch), epoch.figures)
+        self._open(outcome.spec, 1)
         tested = {
-            f"test/{rule}/{key}": value for rule, of in outcome.metrics["test"].items() for key, value in of.items()
+            f"test/{rule}/{key}": value
+            for rule, figures in outcome.metrics["test"].items()
+            for key, value in figures.items()
         }
         self.close(name, {**tested, "parameters": outcome.parameters})
 
-    def _tell(self, spec: RunSpec, epoch: int, figures: Mapping[str, float]) -> None:
-        self._opened(spec, epoch)
+    def _log_epoch(self, spec: RunSpec, epoch: int, figures: Mapping[str, float]) -> None:
+        self._open(spec, epoch)
         if figures:
-            named = {_named(key): value for key, value in figures.items() if key != "epoch"}
-            self._each(spec.id, lambda tool: tool.log(named, epoch))
-            self.told[spec.id] = epoch
+            grouped = {_grouped(key): value for key, value in figures.items() if key != "epoch"}
+            self._each(spec.id, lambda run: run.log(grouped, epoch))
+            self.last_epoch[spec.id] = epoch
 
-    def _opened(self, spec: RunSpec, epoch: int) -> None:
+    def _open(self, spec: RunSpec, epoch: int) -> None:
         if spec.id in self.open:
             return
         self.open[spec.id] = {}
-        settings = {
-            **spec.settings,
-            "dataset": spec.dataset,
-            "system": spec.system,
-            "seed": spec.seed,
-            "fingerprint": spec.fingerprint,
-        }
+        facts = {name: getattr(spec, name) for name in ("dataset", "system", "seed", "fingerprint")}
         for tool in self.names:
-            with _harmless(tool, spec.id):
-                self.open[spec.id][tool] = TOOLS[tool](spec.id, settings, epoch)
+            try:
+                self.open[spec.id][tool] = TOOLS[tool](spec.id, {**spec.settings, **facts}, epoch)
+            except Exception as error:  # noqa: BLE001  each tool has errors of its own
+                _warn(tool, spec.id, error)
 
     def close(self, name: str, figures: Mapping[str, float]) -> None:
-        """Close a run in all trackers: with the figures of a finished one, or none."""
-        self._each(name, lambda tool: tool.end(figures))
+        """Close a run in all trackers: with the test figures of a finished one, or with none."""
+        self._each(name, lambda run: run.end(figures))
         self.open.pop(name, None)
 
-    def _each(self, name: str, tell: Callable[[Tracked], None]) -> None:
-        """Tell every tracker; one that fails is told no more of this run."""
+    def _each(self, name: str, act: Callable[[Tracked], None]) -> None:
+        """Apply to the run in every tracker; one that fails gets no more of this run."""
         for tool, run in list(self.open.get(name, {}).items()):
-            done = False
-            with _harmless(tool, name):
-                tell(run)
-                done = True
-            if not done:
+            try:
+                act(run)
+            except Exception as error:  # noqa: BLE001  each tool has errors of its own
+                _warn(tool, name, error)
                 del self.open[name][tool]
 
 
-@contextlib.contextmanager
-def _harmless(tool: str, name: str) -> Iterator[None]:
-    """A tracker that fails costs no run: a warning says so."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  each tool has errors of its own
-        log.warning("%s is told no more of %s: %s", tool, name, _line(error))
+def _warn(tool: str, name: str, error: Exception) -> None:
+    log.warning("%s no longer logs %s: %s", tool, name, _line(error))
 
 
-def _named(key: str) -> str:
-    """`train/loss`, `validation/p@5`: a figure of an epoch as trackers group it."""
+def _grouped(key: str) -> str:
+    """The name of an epoch's figure in trackers: `train/loss`, `validation/p@5`."""
     return f"train/{key}" if key in OF_TRAINING else f"validation/{key.removeprefix('validation_')}"
 
 

@@ -1,7 +1,7 @@
-"""Where the trials of a study are kept, which of them count, and which are tried again.
+"""The storage of a study's trials (`opened`), which trials count, and which are tried again.
 
-Any number of processes may work on one study. Optuna's heartbeat shows that a trial is being computed; if its process dies,
-Optuna gives the trial up and its retry callback queues the same setting again.
+Several processes may work on one study. Optuna's heartbeat shows that a trial is running; if its process dies, Optuna marks
+the trial as failed, and its retry callback queues the same setting again.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from icdbench.settings import SpecError
 
-WARMUP = 5  # epochs before a trial may be pruned: slow beginners are not bad learners
-HEARTBEAT, GRACE = 20, 60  # seconds between two heartbeats, and without any until a trial is given up for dead
-TRIES = 6  # to open a storage that other processes are opening, too
-ERROR, WORKER = (
-    "error",
-    "worker",
-)  # attributes of a trial: why training failed; who computes it, once it has a heartbeat
-DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)  # as they are, and as Optuna wraps most of them
+WARMUP = 5  # epochs before a trial may be pruned: some good settings learn slowly at first
+HEARTBEAT, GRACE = 20, 60  # seconds between two heartbeats; seconds without one after which a trial is given up
+TRIES = 6  # attempts to open a storage that other processes are opening, too
+ERROR = "error"  # attribute of a trial: why its training failed
+WORKER = "worker"  # attribute of a trial with a heartbeat: the process that computes it
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)  # Optuna wraps most, but not all, of the first in the second
 
 
 class _Storage(RDBStorage):
-    """Optuna's storage; a heartbeat that fails does not end its thread, and only one process can claim a trial on SQLite."""
+    """Optuna's storage, in which a failed heartbeat does not end its thread, and only one process can claim a trial on SQLite."""
 
     def __init__(self, url: str, lock: AbstractContextManager[object]) -> None:
         engine: dict[str, object] = {"pool_pre_ping": True}  # a database may be restarted between two epochs
@@ -55,13 +53,13 @@ class _Storage(RDBStorage):
             )
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Record it, and who computes the trial; if the database is away the next heartbeat may succeed."""
+        """Record the heartbeat and the process; errors are ignored, because the next heartbeat may succeed."""
         with contextlib.suppress(*DATABASE_ERRORS, optuna.exceptions.UpdateFinishedTrialError):
             super().record_heartbeat(trial_id)
             self.set_trial_user_attr(trial_id, WORKER, f"{socket.gethostname()} {os.getpid()}")
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Set them unless another process has claimed or ended the trial; SQLite cannot lock a row, so a file is locked."""
+        """Set them unless another process has claimed or ended the trial. A file lock stands in for SQLite's missing row locks."""
         with self.lock:
             return super().set_trial_state_values(trial_id, state, values)
 
@@ -117,10 +115,10 @@ def opened(url: str, name: str) -> Iterator[tuple[optuna.Study, AbstractContextM
 
 
 def _open(url: str, name: str, lock: AbstractContextManager[object]) -> tuple[RDBStorage, optuna.Study]:
-    """The storage and its study, made if they are new.
+    """The storage and its study, created if they are new.
 
-    Optuna makes the tables one by one, so that if several processes open a new database at once all but one may fail. The
-    lock has them wait on SQLite; on a server they try again.
+    Optuna creates the tables one by one, so when several processes open a new database at once, all but one may fail. On
+    SQLite the lock makes them wait; on a server they try again.
     """
     for tries in range(1, TRIES + 1):
         try:
@@ -131,7 +129,7 @@ def _open(url: str, name: str, lock: AbstractContextManager[object]) -> tuple[RD
                     storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
                 )
         except DATABASE_ERRORS as error:
-            # Only a statement that failed may be another process's doing; a server that cannot be reached is told at once.
+            # Another process can only make a statement fail; that a server cannot be reached is reported at once.
             if tries == TRIES or getattr(_database_error(error), "statement", None) is None:
                 raise
             time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  no secret
@@ -139,17 +137,17 @@ def _open(url: str, name: str, lock: AbstractContextManager[object]) -> tuple[RD
 
 
 def _lock(url: str) -> AbstractContextManager[object]:
-    """A file lock beside an SQLite database; nothing for a server, which locks rows itself."""
+    """A file lock beside an SQLite database; a null context for a server, which locks rows itself."""
     place = sqlalchemy.make_url(url)
     path = Path(place.database or ":memory:")
-    # Taking the lock would make a folder that is absent; SQLite is to say that it is.
+    # FileLock would create a missing folder, of which SQLite should complain instead.
     if place.get_backend_name() != "sqlite" or path.name == ":memory:" or not path.parent.is_dir():
         return contextlib.nullcontext()
     return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 def _database_error(error: BaseException | None) -> BaseException | None:
-    """The database's error among the causes of an error: Optuna raises others in its place."""
+    """The database's own error among the causes of an error, which Optuna often wraps."""
     while error is not None and not isinstance(error, SQLAlchemyError):
         error = error.__cause__ or error.__context__
     return error
@@ -162,12 +160,12 @@ def _reason(error: BaseException) -> str:
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is complete, pruned, or failed by itself; not if its process was stopped or died."""
+    """Whether a trial completed, was pruned, or failed in training; not if its process was stopped or died."""
     return trial.state.is_finished() and (trial.state != TrialState.FAIL or ERROR in trial.user_attrs)
 
 
 def live(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that count or may still come to: those that wait, and those that run and have a heartbeat."""
+    """Trials that count or still may: those that wait, and those that run and have a heartbeat."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False)

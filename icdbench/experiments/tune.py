@@ -1,8 +1,8 @@
-"""Tuning: Optuna searches the ranges that are declared beside the defaults of a model's fields and of training.
+"""Tuning: Optuna searches the ranges declared beside the defaults of a model's fields and of training. Entered by `tune`.
 
-The first trial is the start, the setting to be improved, so that the best setting is never worse on validation. TPE proposes
-the others. A trial whose validation metric lies below the median of the earlier ones at the same epoch is pruned. Trials
-never see test documents: their corpus lacks them.
+The first trial is the setting to be improved (the start), so the best setting is never worse on validation. TPE proposes the
+others. A trial is pruned when its validation metric is below the median of earlier trials at the same epoch. Trials never
+see test documents: their corpus lacks them.
 
     results/tuning/<dataset>/<model>.db             all trials (SQLite), unless --storage names another database
     results/tuning/<dataset>/<model>.json           the best setting: the variant `<model>@tuned` of `icdbench run`
@@ -34,8 +34,8 @@ from icdbench import registry, train
 from icdbench.data import datasets, word_vectors
 from icdbench.evaluation import metrics
 from icdbench.experiments import trials as kept
-from icdbench.experiments.importance import draw, importance, listed
-from icdbench.experiments.search_space import Parameter, by_target, drawn, has_epochs, parameters, with_effect
+from icdbench.experiments.importance import draw, importance, write_trials
+from icdbench.experiments.search_space import Parameter, by_target, drawn, parameters, with_effect
 from icdbench.records import provenance, store
 from icdbench.registry import Entry
 from icdbench.run import Request
@@ -46,17 +46,17 @@ from icdbench.types import Corpus, Report, quiet
 
 log = logging.getLogger("icdbench")
 
-AT_RANDOM = 6  # trials before TPE proposes settings: training is slow, and studies have few
+AT_RANDOM = 6  # random trials before TPE proposes settings; few, because training is slow
 WAIT = 2.0  # seconds between two looks at the trials of other processes
 START = "first"  # attribute of the trial of the setting to be improved
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What tuning found. `counts` has the trials by what became of them; `failures` their reasons.
+    """What tuning found. `counts` has the number of trials by state, `failures` the reasons of failed ones.
 
-    `value` and `first` are the best validation value and that of the start (None if it has none); `seeds` the validation
-    values of stored runs of the start, one for each seed; `by_epochs` whether training has epochs.
+    `value` and `first` are the best validation value and that of the start (None if it has none). `seeds` has the validation
+    values of stored runs of the start, one for each seed. `by_epochs`: training has epochs.
     """
 
     spec: RunSpec
@@ -76,12 +76,12 @@ class Outcome:
 
 
 class NothingToTuneError(SpecError):
-    """No field of the model has a range that is left to be searched."""
+    """The model has no field left to search."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Trials of a model's study: how many count, of how many in all, and the mean seconds of one (None: not known yet)."""
+    """A model's study: trials done, of how many, and the mean seconds of a trial (None: not known yet)."""
 
     model: str
     parameters: int
@@ -91,18 +91,18 @@ class Budget:
 
     @property
     def left(self) -> int:
-        """Trials that are left to be computed."""
+        """Trials still to be computed."""
         return max(0, self.trials - self.done)
 
     @property
     def cost(self) -> float | None:
-        """The seconds that these will take, one after the other; None if nothing tells."""
+        """The seconds that these will take one after the other; None if not known."""
         return 0.0 if not self.left else None if self.seconds is None else self.left * self.seconds
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a display may show before a trial: its number, and the best value and trial so far."""
+    """What a display shows before a trial: its number, and the best value and trial so far."""
 
     number: int
     total: int
@@ -116,7 +116,7 @@ Show = Callable[[Standing], Callable[[Progress], None]]
 
 @dataclass(frozen=True)
 class _Search:
-    """What is searched, and what the trials share."""
+    """What is searched, and what all trials share."""
 
     entry: Entry
     planned: Planned
@@ -135,13 +135,13 @@ def tune(
     show: Show = lambda _: lambda _: None,
     prepare: Report = quiet,
 ) -> Outcome:
-    """Search until the study has `trials` trials, continuing where it stood, and store the best setting.
+    """Search until the study has `trials` trials, continuing an earlier search, and store the best setting.
 
-    `request` names one model; what it changes is held fixed. Raises SpecError, DataError, KeyboardInterrupt, and
-    TrainingError if no trial completed.
+    `request` names one model; settings that it changes are not searched. Raises SpecError, DataError, KeyboardInterrupt,
+    and TrainingError if no trial completed.
     """
-    search = _searched(request, trials, seed, prepare)
-    with _opened(search, storage) as (study, lock):
+    search = _plan_search(request, trials, seed, prepare)
+    with _open_study(search, storage) as (study, lock):
         _optimize(study, lock, search, trials, show, prepare)
         return _outcome(kept.counted(study), search)
 
@@ -149,19 +149,21 @@ def tune(
 def budgets(
     request: Request, trials: int, storage: str | None = None, seed: int = 0, prepare: Report = quiet
 ) -> list[tuple[Request, Budget]]:
-    """The studies that tune all models of the request, each with what is left of it. Raises SpecError, DataError.
+    """The studies that tune the models of the request, each with its remaining trials. Raises SpecError, DataError.
 
-    Models without a range are left out. What is set for one model is not passed on to the others.
+    Models without a range are left out. Settings of one model are not passed on to the others.
     """
     found = []
     for name in dict.fromkeys(each.spec.model for each in runner.resolved(request, prepare)):
-        own = {key: value for key, value in request.changes.items() if key.partition(".")[0] in {"data", "train", name}}
-        alone = replace(request, models=(name,), changes=own)
+        changes = {
+            key: each for key, each in request.changes.items() if key.partition(".")[0] in {"data", "train", name}
+        }
+        request_of_one = replace(request, models=(name,), changes=changes)
         try:
-            search = _searched(alone, trials, seed, prepare)
+            search = _plan_search(request_of_one, trials, seed, prepare)
         except NothingToTuneError:
             continue
-        with _opened(search, storage) as (study, _):
+        with _open_study(search, storage) as (study, _):
             done = [trial for trial in kept.live(study) if kept.counts(trial)]
         times = [trial.duration.total_seconds() for trial in done if trial.duration is not None]
         if not times:
@@ -169,12 +171,12 @@ def budgets(
             stored = (each for each in store.load_records(request.results) if each.spec.setting == setting)
             times = [record.timing.train for record in stored]
         seconds = fmean(times) if times else None
-        found.append((alone, Budget(name, len(search.parameters), len(done), trials, seconds)))
+        found.append((request_of_one, Budget(name, len(search.parameters), len(done), trials, seconds)))
     return found
 
 
-def _searched(request: Request, trials: int, seed: int, prepare: Report) -> _Search:
-    """What the request's study searches. Raises SpecError, DataError."""
+def _plan_search(request: Request, trials: int, seed: int, prepare: Report) -> _Search:
+    """Determine what is searched for the request's model. Raises SpecError, DataError."""
     (name,) = request.models
     if trials < 1:
         raise SpecError(f"--trials {trials}: give the number of trials, 1 or more")
@@ -198,16 +200,16 @@ def _searched(request: Request, trials: int, seed: int, prepare: Report) -> _Sea
 
 
 @contextlib.contextmanager
-def _opened(search: _Search, storage: str | None) -> Iterator[tuple[optuna.Study, AbstractContextManager[object]]]:
-    """The study: other settings, data, versions or ranges are other ones."""
+def _open_study(search: _Search, storage: str | None) -> Iterator[tuple[optuna.Study, AbstractContextManager[object]]]:
+    """Yield the study and its lock; its name identifies settings, data, versions and ranges."""
     base, results = search.planned.spec, search.request.results
     if storage is None:
         folder = store.tuning_folder(results, base.dataset)
         folder.mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{folder / base.model}.db"
     ranges = "; ".join(f"{each.name} {each.range}" for each in search.parameters)
-    with kept.opened(storage, f"{base.id}-{hashlib.sha256(ranges.encode()).hexdigest()[:8]}") as opened:
-        yield opened
+    with kept.opened(storage, f"{base.id}-{hashlib.sha256(ranges.encode()).hexdigest()[:8]}") as study_and_lock:
+        yield study_and_lock
 
 
 def _optimize(
@@ -218,8 +220,8 @@ def _optimize(
     show: Show,
     prepare: Report,
 ) -> None:
-    """Compute trials until `trials` of the study count, whoever computed them."""
-    start = {each.name: each.start for each in search.parameters if each.holds(each.start)}
+    """Compute trials until `trials` of the study count, including those of other processes."""
+    start = {each.name: each.start for each in search.parameters if each.range.holds(each.start)}
 
     def objective(trial: optuna.Trial) -> float:
         counted = kept.counted(study)
@@ -228,7 +230,7 @@ def _optimize(
         report = show(Standing(len(counted.trials) + 1, trials, search.monitor, *so_far))
         study.sampler = _sampler(study, trial, search.seed)
         try:
-            return _validation(trial, search, report, prepare)
+            return _validation_value(trial, search, report, prepare)
         except TrainingError as error:
             trial.set_user_attr(kept.ERROR, str(error))
             raise
@@ -244,36 +246,37 @@ def _optimize(
         live = kept.live(study)
         done = sum(map(kept.counts, live))
         queued = [trial for trial in live if trial.state == TrialState.WAITING]
-        # The start belongs to every study, even if the process that computed it died while others computed enough trials.
+        # Every study includes the start, even if its process died while others computed enough trials.
         if done >= trials and not any(START in trial.user_attrs and not trial.state.is_finished() for trial in live):
             return
         if len(live) >= trials and not queued:
-            prepare("waiting for trials of other processes", done, trials)  # which may yet die
+            prepare("waiting for trials of other processes", done, trials)  # those processes may die
             time.sleep(WAIT)
             kept.retry_stale(study)
             continue
         try:
             study.optimize(objective, n_trials=1, catch=(TrainingError,))
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
-            # Of a machine that slept: another process gave the trial up, and its setting is tried again.
+            # After this machine slept: another process has given the trial up and will try its setting again.
             if isinstance(error, ValueError) and not str(error).startswith("Cannot tell a"):
                 raise
             log.warning("a trial was given up for dead while it was computed; it does not count")
 
 
 def _sampler(study: optuna.Study, trial: optuna.Trial, seed: int) -> optuna.samplers.BaseSampler:
-    """A sampler for this trial alone, seeded by its place among those that count or may still come to.
+    """A sampler for this trial only, seeded by its place among the trials that count or still may.
 
-    With one sampler for all a study that is continued would repeat the draws of its beginning, and each process those of the
-    others.
+    One sampler for a whole study would repeat its first draws when the study is continued, and in every process.
     """
     earlier = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
     place = sum(kept.counts(each) or not each.state.is_finished() for each in earlier)
-    drawn_from = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(n_startup_trials=AT_RANDOM, seed=drawn_from)
+    own_seed = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(n_startup_trials=AT_RANDOM, seed=own_seed)
 
 
-def _validation(trial: optuna.Trial, search: _Search, report: Callable[[Progress], None], prepare: Report) -> float:
+def _validation_value(
+    trial: optuna.Trial, search: _Search, report: Callable[[Progress], None], prepare: Report
+) -> float:
     """The best monitored validation value of a run with the trial's setting. Raises TrainingError, optuna.TrialPruned."""
 
     def report_and_prune(step: Progress) -> None:
@@ -289,9 +292,8 @@ def _validation(trial: optuna.Trial, search: _Search, report: Callable[[Progress
     on_cpu = on.device.type == "cpu"
     memory.check(spec, runner.task(corpus, spec.data, None), on_cpu=on_cpu, changed=search.request.changes)
     accelerator.seed_everything(spec.seed)
-    own = word_vectors.own_file(search.request.changes)
-    task = runner.task(corpus, spec.data, spec.config.get("embedding_size"), prepare, own)
-    # Values that are possible alone may not be together.
+    own_file = word_vectors.own_file(search.request.changes)
+    task = runner.task(corpus, spec.data, spec.config.get("embedding_size"), prepare, own_file)
     model = memory.build(spec, task, on_cpu=on_cpu, changed=search.request.changes)
     if isinstance(model, nn.Module):
         with memory.enough_memory():
@@ -302,7 +304,7 @@ def _validation(trial: optuna.Trial, search: _Search, report: Callable[[Progress
                 spec.train,
                 seed=spec.seed,
                 on=on,
-                checkpoint=None,  # a trial that is stopped is tried again from its beginning
+                checkpoint=None,  # a stopped trial is tried again from the beginning
                 report=report_and_prune,
             ).best
     model.fit(train_split)
@@ -310,11 +312,8 @@ def _validation(trial: optuna.Trial, search: _Search, report: Callable[[Progress
     return metrics.evaluate(scores_NL, validation.labels(), unseen=validation.unseen)[search.monitor]
 
 
-# --- What was found ------------------------------------------------------------------------------------------------------
-
-
 def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
-    """Store the best setting and the plots. Raises TrainingError if no trial completed."""
+    """Store the best setting, the trials and the plots. Raises TrainingError if no trial completed."""
     done, best, base, entry = counted.trials, kept.best(counted), search.planned.spec, search.entry
     failures = [
         f"trial {trial.number + 1}: {trial.user_attrs[kept.ERROR]}" for trial in done if kept.ERROR in trial.user_attrs
@@ -345,7 +344,7 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     path = store.save_tuned(search.request.results, stored)
-    listed(counted, path)
+    write_trials(counted, path)
     draw(counted, search.monitor, path, importance=bool(weights))
     start = {each.name: each.start for each in found}
     complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
@@ -354,11 +353,11 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
         adapted=search.planned.adapted,
         parameters=found,
         fixed=fixed,
-        by_epochs=has_epochs(entry),
+        by_epochs=entry.uses_trainer,
         monitor=search.monitor,
         value=best.values[0],
         first=next((trial.values[0] for trial in complete if trial.params == start), None),
-        seeds=_over_seeds(search.request.results, base, search.monitor),
+        seeds=_values_over_seeds(search.request.results, base, search.monitor),
         trial=best.number + 1,
         counts=counts,
         failures=failures,
@@ -367,7 +366,7 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
     )
 
 
-def _over_seeds(results: Path, base: RunSpec, monitor: str) -> list[float]:
-    """The monitored validation value of each stored run of the start: how far the seed alone moves it."""
+def _values_over_seeds(results: Path, base: RunSpec, monitor: str) -> list[float]:
+    """The monitored validation value of each stored run of the start, which shows how much the seed alone changes it."""
     runs = [record for record in store.load_records(results) if record.spec.setting == base.setting]
     return [record.metrics["validation"]["fixed"][monitor] for record in runs]

@@ -1,11 +1,11 @@
-"""One trained run as one file: weights, vocabulary, codes with titles, thresholds, and how notes are read.
+"""Bundles: a trained run as one file, with weights, vocabulary, codes and titles, thresholds, and how notes are read.
 
     results/<run>/record.json + model.safetensors + the data's words from the cache  ->  Bundle  <->  model.icdbench
 
-A bundle is a safetensors file whose header carries all but the weights as JSON. Reading one executes nothing: it is not
-an archive, names no file and holds no pickle. A digest in the header covers every byte that is read.
+A bundle is a safetensors file with all but the weights as JSON in its header. Reading one executes nothing: it is no archive,
+names no file and has no pickle. A digest in the header covers every byte that is read.
 
-The words of a run are not below results/ (docs/predict.md says why), so they come from the cache, or from the raw data.
+The words of a run are not below results/ (docs/predict.md says why), so they come from the cache or the raw data.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ ABOUT_PACKAGED = (
     "no model is named: the packaged one is used, which knows the 1,767 diagnoses of 500 case reports (CodiEsp, CC BY "
     "4.0; icdbench/inference/packaged/NOTICE.md); name your own with --run ID or --bundle FILE"
 )
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # of a bundle that is a folder
-FORMAT = 3  # of the file; 2 without bf16, 1 without subwords either; a reader refuses a higher one
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # files of a bundle that is a folder
+FORMAT = 3  # newest format: written for bf16; 2 is written for subwords, else 1
 
 
 class StoredTree(Settings):
@@ -60,7 +60,7 @@ class StoredTree(Settings):
 
 
 class Contents(Settings):
-    """All of a bundle but its weights. Fields are those of the run's record, of its data and of `Task`."""
+    """A bundle without its weights. The fields are those of the run's record, of its data and of `Task`."""
 
     run: str
     dataset: str
@@ -86,10 +86,10 @@ class Contents(Settings):
     precision: Precision = "32-true"
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        """Every number is that of a word or node there is, and each code has its title."""
+    def _check_consistency(self) -> Self:
+        """Raise ValueError unless every index is one of a word or node, and each code has a title."""
         if not len(self.codes) == len(self.titles) == len(self.descriptions):
-            raise ValueError("it has not as many titles as codes")
+            raise ValueError("the numbers of its codes and titles differ")
         if not self.threshold.keys() >= {"fixed", "tuned"}:
             raise ValueError("it lacks a threshold")
         tree = self.hierarchy
@@ -98,7 +98,7 @@ class Contents(Settings):
             len(tree.parents) == nodes and len(tree.descriptions) == len(tree.ancestors)
             and all(-1 <= parent < nodes for parent in tree.parents)
         ):  # fmt: skip
-            raise ValueError("its tree of codes is none")
+            raise ValueError("its tree of codes is invalid")
         titles = (*self.descriptions, *(tree.descriptions if tree else ()))
         if max(itertools.chain.from_iterable(titles), default=0) >= len(self.tokens):
             raise ValueError("a title has a word that it does not know")
@@ -123,7 +123,7 @@ def of_run(
 ) -> Bundle:
     """The bundle of a finished run, given by its id or its folder. Raises SpecError, DataError.
 
-    `dataset` says where the data are if the cache has lost their words and the run's own name for them does not: a path.
+    `dataset` is a name or path of the data, for words that are no longer in the cache.
     """
     folder, record = finished(name, results)
     if record.scored:
@@ -159,7 +159,7 @@ def of_run(
         encoder=encoders.architecture(spec.config.get(encoders.FIELD)),
         precision=spec.train.precision if spec.uses_trainer else "32-true",
     )  # fmt: skip
-    with _whole(folder / store.WEIGHTS):
+    with _naming_damaged(folder / store.WEIGHTS):
         return Bundle(contents, store.load_weights(folder, record))
 
 
@@ -177,21 +177,21 @@ def finished(name: str, results: Path) -> tuple[Path, RunRecord]:
 
 
 def _corpus(record: RunRecord, root: Path | None, dataset: str | None, report: Report) -> Corpus:
-    """The run's data from the cache, or else made again from the raw data, which must be the same."""
+    """The run's data from the cache, else from the raw data, which must be unchanged."""
     spec = record.spec
     lost = f"the words of run '{record.id}' are no longer in the cache"
     try:
         named = datasets.open(spec.dataset, root, spec.data)
-        if (remembered := encode.remembered(named, spec.fingerprint)) is not None:
-            return remembered
+        if (cached := encode.remembered(named, spec.fingerprint)) is not None:
+            return cached
         opened = datasets.open(dataset, root, spec.data) if dataset else named
-        now = opened.fingerprint()
+        fingerprint = opened.fingerprint()
     except (SpecError, DataError) as error:
         raise SpecError(
             f"{lost}, and its data set '{spec.dataset}' cannot be read ({error}); name its folder with --data, or your own "
             "file with --dataset"
         ) from None
-    if (opened.name, now) != (spec.dataset, spec.fingerprint):
+    if (opened.name, fingerprint) != (spec.dataset, spec.fingerprint):
         raise SpecError(f"{lost}, and data set '{opened.name}' is not what it was trained on: the raw files differ")
     return opened.corpus(report)
 
@@ -201,12 +201,12 @@ def _listed(rows: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def write(bundle: Bundle, path: Path, *, apart: Path | None = None) -> None:
-    """The bundle as one file, readable by its owner alone; or its contents as JSON in a file `apart`. Raises OSError."""
+    """Write the bundle to one file, readable only by its owner, or its contents as JSON to a file `apart`. Raises OSError."""
     from safetensors.numpy import save_file
 
     contents, low = bundle.contents, bundle.contents.precision != "32-true"
     of_subwords = contents.tokenizer or contents.encoder
-    unused = set() if of_subwords else {"tokenizer", "encoder"}  # which an older reader does not know
+    unused = set() if of_subwords else {"tokenizer", "encoder"}  # older readers do not know these fields
     text = contents.model_dump_json(
         exclude=unused if low else {*unused, "precision"}, indent=None if apart is None else 1
     )
@@ -223,20 +223,20 @@ def write(bundle: Bundle, path: Path, *, apart: Path | None = None) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether this is a bundle as a folder (icdbench.inference.hub), and not that of a run."""
+    """Whether this is a bundle as a folder (icdbench.inference.hub), not the folder of a run."""
     return (path / CONFIG).is_file()
 
 
 def read(path: Path) -> Bundle:
-    """The bundle in a file or a folder. Raises DataError if it is damaged, of a newer format, or no bundle."""
+    """Read the bundle in a file or a folder. Raises DataError if it is damaged, of a newer format, or no bundle."""
     from safetensors.numpy import load_file
 
     header = {}
     if is_folder(path):
-        with _whole(path / CONFIG), regular(path / CONFIG) as file:
+        with _naming_damaged(path / CONFIG), regular(path / CONFIG) as file:
             header["icdbench"] = file.read().decode()
         path /= WEIGHTS
-    with _whole(path):
+    with _naming_damaged(path):
         header = {**_header(path), **header}
     if not {"format", "icdbench", "sha256"} <= header.keys() or not header["format"].isdecimal():
         raise DataError(f"{path} is no bundle; 'icdbench bundle RUN --out {path}' makes one of a run")
@@ -244,7 +244,7 @@ def read(path: Path) -> Bundle:
         raise DataError(
             f"{path} is a bundle of format {header['format']}, and this icdbench reads format {FORMAT}; use a newer icdbench"
         )
-    with _whole(path):
+    with _naming_damaged(path):
         weights = dict(load_file(path))
         if store.array_digest(header["icdbench"], weights) != header["sha256"]:
             raise ValueError("its bytes were altered")
@@ -262,7 +262,7 @@ def model(bundle: Bundle, device: torch.device) -> registry.Model:
             f"{entry.version}, which may compute something else; train it again, or use icdbench {contents.icdbench}"
         )
     _check_sizes(bundle)
-    with torch.random.fork_rng(devices=[]):  # weights replace what is drawn, so nobody's random numbers are used up
+    with torch.random.fork_rng(devices=[]):  # initial weights are replaced, so they must not consume random numbers
         built = registry.build(entry.name, _task(contents), **contents.config)
     empty = encode.notes([""], encode.Words((), contents.words), len(contents.codes), contents.max_tokens)
     try:
@@ -281,7 +281,7 @@ def reader(bundle: Bundle) -> encode.Reader:
 
 
 def _check_sizes(bundle: Bundle) -> None:
-    """Raises DataError for a width that no weight of the bundle has: building the model might take all memory there is."""
+    """Raises DataError for a size in the settings that exceeds all weights: building such a model might exhaust memory."""
     most = max(1000, *(value.size for value in bundle.weights.values())) if bundle.weights else 1000
     for name, value in {**(bundle.contents.encoder or {}), **bundle.contents.config}.items():
         if isinstance(value, int) and value > most:
@@ -310,14 +310,14 @@ def _arrays(rows: tuple[tuple[int, ...], ...]) -> tuple[IntArray, ...]:
 def _header(path: Path) -> dict[str, str]:
     from safetensors import safe_open
 
-    regular(path).close()  # else a pipe would be waited for
+    regular(path).close()  # raises for a pipe, which would block
     with safe_open(path, framework="np") as file:
         return dict(file.metadata() or {})
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Turns what a missing or damaged file raises into a DataError that names it."""
+def _naming_damaged(path: Path) -> Iterator[None]:
+    """Turns the errors of a missing or damaged file into a DataError that names it."""
     from safetensors import SafetensorError
 
     try:

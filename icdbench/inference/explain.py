@@ -1,16 +1,16 @@
-"""Why a model gives a code to a note: a weight for each word that it read, with the word's place in the original text.
+"""Explanations: for a code and a note, a weight for each word that the model read, with the word's place in the original text.
 
-attention               what the model attends with: label attention, or with two kinds their joint weights α S + β L
-label-attention, self-attention      one kind alone
-pooling                 what each position adds by being the maximum of filters (models that pool)
+attention               the model's attention: label attention, or for models with two kinds their joint weights α S + β L
+label-attention, self-attention      one kind only
+pooling                 what each position adds as the maximum of filters (models that pool)
 gradient                gradient × input: the logit's gradient by a word's vector, times the vector
 integrated-gradients    Sundararajan et al. 2017, from zero vectors, by captum: sums to about logit(note) - logit(zeros)
-occlusion               what the logit loses if the words of a window are made unknown
-coefficients            what each word adds to the logit (linear models): sums to the logit less the intercept
-random                  drawn weights, to compare with
+occlusion               what the logit loses when the words of a window are replaced by the unknown word
+coefficients            what each word adds to the logit (linear models): sums to the logit minus the intercept
+random                  random weights, as a baseline
 
-Attention belongs to positions of a layer. The layer says which words each position stands for (`icdbench.nn.Positions`); those
-of them that are in the note share its weight.
+Attention weights belong to positions of a layer. The layer says which words each position stands for (`icdbench.nn.Positions`);
+those of them that are in the note share its weight. Entered by `explain`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from icdbench.settings import DataError, SpecError, nearest
 from icdbench.training import score
 from icdbench.types import SENTENCE_END, UNKNOWN, Batch, Encoded, FloatArray, IntArray
 
-STEPS = 50  # of integrated gradients: points on the path
-STEP_TOKENS = 8192  # of integrated gradients: words that go through the model at once
-WINDOWS = 256  # of occlusion: at most so many; longer notes get wider ones
+STEPS = 50  # integrated gradients: points on the path
+STEP_TOKENS = 8192  # integrated gradients: words that go through the model at once
+WINDOWS = 256  # occlusion: most windows; longer notes have wider ones
 
 SPANISH = frozenset(
     "a al ante bajo con como contra cual cuando de del desde donde el ella en entre era eran es esta este esto fue fueron "
@@ -45,13 +45,13 @@ SPANISH = frozenset(
     "también tras tuvo un una unas unos y ya".split()
 )
 
-EMBEDDING = "embedding"  # the submodule whose output gradients are taken by
+EMBEDDING = "embedding"  # the submodule with respect to whose output gradients are computed
 KINDS = {"label-attention": "label", "self-attention": "self", "pooling": "pooling"}
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Weights of the words that the model read, for one code. `shares` are α and β where the model has them."""
+    """Weights of the words that the model read, for one code. `shares` are α and β, if the model has them."""
 
     code: str
     title: str
@@ -64,10 +64,10 @@ class Explanation:
 
 
 class Pass:
-    """One forward pass of a trained model over one note, from which its codes and its explanations are taken.
+    """One forward pass of a trained model over one note, for its codes and their explanations.
 
-    `spans` are the places in the text of the `num_words` words that the model reads; `logits_L` are, to the bit, what
-    `Predictor.scores` gives for the note alone. Raises DataError for a text without words.
+    `spans` are the positions in the text of the `num_words` words that the model reads; `logits_L` equal, to the bit, those
+    of `Predictor.scores` for this note. Raises DataError for a text without words.
     """
 
     def __init__(self, predictor: Predictor, text: str) -> None:
@@ -83,17 +83,17 @@ class Pass:
             self.logits_L: FloatArray = predictor.scores(self.encoded)[0]
 
     def reading(self, top: int | None, threshold: str) -> Reading:
-        """The reading that `Predictor.stream` gives of the note."""
+        """The same reading of the note as by `Predictor.stream`."""
         (reading,) = self.predictor.read(self.encoded, self.logits_L[None], top, threshold)
         return reading
 
     def number(self, name: str, code: int) -> float:
-        """A number that a layer shows of a code under this name; the last, if several do."""
+        """The number that a layer shows for a code under this name; of several layers the last one's."""
         *_, last = (each for each in self.shown if each.name == name)
         return float(last.of_code(code)[0].detach())
 
     def weights(self, name: str, code: int) -> FloatArray:
-        """The words' weights [T] that a layer shows of a code under this name; the mean, if several do (two directions)."""
+        """The words' weights [T] that a layer shows for a code under this name; the mean over several layers (two directions)."""
         rows = [self._word_weights(each, code) for each in self.shown if each.name == name]
         mean: FloatArray = np.mean(rows, axis=0)
         return mean
@@ -106,7 +106,7 @@ class Pass:
         return self._sum_over_vectors(by_vector_1TE * vectors_1TE.detach())
 
     def integrated_gradients(self, code: int) -> FloatArray:
-        """What each word adds [T], from zero vectors: passes of their own, STEPS in all."""
+        """What each word adds [T] on the path from zero vectors, by STEPS further passes."""
         from captum.attr import IntegratedGradients
 
         vectors_1TE = self._vectors()
@@ -117,10 +117,9 @@ class Pass:
 
     @cached_property
     def _differentiable(self) -> tuple[Tensor, Tensor]:
-        """Logits [1, L] and the word vectors [1, T, E] that they depend on: a second pass, made once for all codes.
+        """Logits [1, L] and the word vectors [1, T, E] that they depend on, by a second pass for all codes.
 
-        Its logits may differ from those of the first in the last bits, as oneDNN's LSTM does when it keeps what gradients
-        need.
+        The logits may differ from those of the first pass in the last bits, for example with oneDNN's LSTM.
         """
         vectors_1TE = self._vectors().requires_grad_()
         with _without_cudnn():
@@ -167,13 +166,13 @@ class Pass:
         return position_weights_to_words(weights_P, self.num_words, shown.positions)
 
     def _sum_over_vectors(self, added_1TE: Tensor) -> FloatArray:
-        """One number for each word [T], from its vector's; padding is left out."""
+        """The sum over each word's vector [T], without padding."""
         weights_T: FloatArray = added_1TE[0, : self.num_words].sum(1).double().cpu().numpy()
         return weights_T
 
 
 def explain(predictor: Predictor, text: str, code: str = "", method: str = "") -> Explanation:
-    """The words' weights for a code, without one the most probable; without a method, the first that the model has.
+    """Explain a code, by default the most probable one, by a method, by default the model's first.
 
     Raises SpecError for an unknown code or method, or one that the model lacks; DataError for a text without words.
     """
@@ -181,7 +180,7 @@ def explain(predictor: Predictor, text: str, code: str = "", method: str = "") -
 
 
 def explained(forward: Pass, code: str = "", method: str = "") -> Explanation:
-    """Like `explain`, for a pass that was made before."""
+    """Like `explain`, for an existing pass."""
     predictor = forward.predictor
     contents = predictor.bundle.contents
     if code and not predictor.find_code(code):
@@ -205,7 +204,7 @@ Method = Callable[[int], tuple[FloatArray, Mapping[str, float]]]
 
 
 def methods(forward: Pass) -> dict[str, Method]:
-    """The methods that explain the model, by name: each gives the words' weights [T] and the shares α, β for a code's index."""
+    """The methods for the model, by name: each returns the words' weights [T] and the shares α, β for a code's index."""
     predictor, length = forward.predictor, forward.num_words
     model = predictor.model
     occluded = cache(lambda: _occlusion(forward))  # once for all codes
@@ -230,7 +229,7 @@ def methods(forward: Pass) -> dict[str, Method]:
 
 
 def _shown_methods(forward: Pass) -> dict[str, Method]:
-    """The methods that read what layers show."""
+    """The methods that use what layers show."""
     names = {each.name for each in forward.shown}
 
     def shares(code: int) -> dict[str, float]:
@@ -242,21 +241,21 @@ def _shown_methods(forward: Pass) -> dict[str, Method]:
         mixed = alpha * forward.weights("self", code) + beta * forward.weights("label", code)
         return mixed / (alpha + beta), given  # gates need not add up to 1 (JLAN's normalise_gates)
 
-    def alone(kind: str) -> Method:
+    def of_kind(kind: str) -> Method:
         return lambda code: (forward.weights(kind, code), shares(code))
 
-    kinds = {method: alone(kind) for method, kind in KINDS.items() if kind in names}
+    kinds = {method: of_kind(kind) for method, kind in KINDS.items() if kind in names}
     attending = [kind for kind in ("label", "self") if kind in names]
     if not attending:
         return kinds
-    return {"attention": joint if len(attending) == 2 else alone(attending[0]), **kinds}
+    return {"attention": joint if len(attending) == 2 else of_kind(attending[0]), **kinds}
 
 
 def position_weights_to_words(weights_P: FloatArray, num_words: int, positions: Positions) -> FloatArray:
-    """Weights of a layer's positions as weights of the document's words [T].
+    """Convert weights of a layer's positions to weights of the document's words [T].
 
-    The words that a position stands for share its weight equally, those outside the document left out: the sum stays, but
-    for positions that stand for padding alone, which are left out.
+    The words of the document that a position stands for share its weight equally, so the sum is kept; positions that stand
+    only for padding are left out.
     """
     word_PK = np.arange(len(weights_P))[:, None] + positions.offset + np.arange(positions.kernel)
     inside_PK = (word_PK >= 0) & (word_PK < num_words)
@@ -268,12 +267,12 @@ def position_weights_to_words(weights_P: FloatArray, num_words: int, positions: 
 
 
 def _without_cudnn() -> AbstractContextManager[None]:
-    """Turns cuDNN off, whose recurrences have no gradient outside training."""
+    """Turns cuDNN off: its recurrent layers have no gradient in evaluation mode."""
     return torch.backends.cudnn.flags(enabled=False)
 
 
 def _occlusion(forward: Pass) -> tuple[FloatArray, IntArray]:
-    """What each code's logit loses without each of the W windows [W, L], and the window of each word [T]."""
+    """How much each code's logit loses without each of the W windows [W, L], and the window of each word [T]."""
     length = forward.num_words
     width = -(-length // WINDOWS)
     window_T = np.arange(length) // width
@@ -285,7 +284,7 @@ def _occlusion(forward: Pass) -> tuple[FloatArray, IntArray]:
 
 
 def of_equal_length(rows: Sequence[IntArray], predictor: Predictor) -> Encoded:
-    """Documents of equal length, without codes, as the model reads them."""
+    """Encode token rows of equal length as documents without codes."""
     none = np.zeros(len(rows), np.int32)
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * len(rows[0])
     return Encoded(
@@ -300,7 +299,7 @@ def of_equal_length(rows: Sequence[IntArray], predictor: Predictor) -> Encoded:
     )
 
 
-# --- What a person sees --------------------------------------------------------------------------------------------------
+# --- Output --------------------------------------------------------------------------------------------------------------
 
 
 def heading(found: Explanation) -> str:
@@ -313,7 +312,7 @@ def heading(found: Explanation) -> str:
 
 
 def strongest(found: Explanation, text: str, count: int) -> list[tuple[str, str, str]]:
-    """The words of largest weight, their weights and their characters in the text."""
+    """The words of largest absolute weight, with their weights and positions in the text."""
     order = np.argsort(-np.abs(found.weights), kind="stable")[:count]
     rows = [(*found.spans[place], found.weights[place]) for place in order]
     return [
@@ -324,23 +323,22 @@ def strongest(found: Explanation, text: str, count: int) -> list[tuple[str, str,
 
 @cache
 def function_words() -> frozenset[str]:
-    """English and Spanish words that say nothing alone, in lower case."""
+    """English and Spanish function words in lower case."""
     from wordcloud import STOPWORDS
 
     return SPANISH.union(STOPWORDS)
 
 
 def telling(found: Explanation, text: str, count: int) -> list[int]:
-    """The numbers of the words of largest weight, function words, signs and those of no weight left out; the largest first."""
-    order = [place for place in np.argsort(-np.abs(found.weights), kind="stable").tolist() if found.weights[place]]
-    words = [text[slice(*found.spans[place])].lower() for place in order]
-    said = [any(map(str.isalnum, word)) and word not in function_words() for word in words]
-    told = [place for place, says in zip(order, said, strict=True) if says]
-    return (told or order)[:count]
+    """The indices of the words of largest weight, largest first, without function words, punctuation and words of no weight."""
+    order = [index for index in np.argsort(-np.abs(found.weights), kind="stable").tolist() if found.weights[index]]
+    words = {index: text[slice(*found.spans[index])].lower() for index in order}
+    content = [index for index in order if any(map(str.isalnum, words[index])) and words[index] not in function_words()]
+    return (content or order)[:count]
 
 
 def as_text(found: Explanation, text: str) -> Text:
-    """The note for a terminal: words that speak for the code on green, those that speak against it on red."""
+    """The note for a terminal: words that speak for the code on green, words that speak against it on red."""
     shown = Text()
     for piece, strength in pieces(found, text):
         color = f"rgb({0 if strength > 0 else int(150 * -strength)},{int(120 * max(strength, 0))},0)"
@@ -361,14 +359,14 @@ def written(found: Explanation, text: str, fmt: str, top: int = 10) -> str:
 
 
 def as_json(found: Explanation) -> str:
-    """Weights with the characters they belong to, for programs; no text."""
+    """The weights with their positions in the text, for programs; without the text."""
     weights = [[start, end, weight] for (start, end), weight in zip(found.spans, found.weights.tolist(), strict=True)]
     kept = {name: value for name, value in vars(found).items() if name not in {"spans", "weights"}}
     return output.json_line({**kept, "weights": weights})
 
 
 def pieces(found: Explanation, text: str) -> list[tuple[str, float]]:
-    """The whole text in pieces: at odd indices words, with their weights divided by the largest; between them the rest, with 0."""
+    """The text in pieces: at odd indices words with their weights divided by the largest, between them the rest with 0."""
     largest = float(np.abs(found.weights).max()) or 1.0
     parts, done = [], 0
     for (start, end), weight in zip(found.spans, found.weights.tolist(), strict=True):
@@ -378,9 +376,9 @@ def pieces(found: Explanation, text: str) -> list[tuple[str, float]]:
 
 
 def write_marks(place: Path, predictor: Predictor, text: str, code: str, method: str, top: int) -> list[Path]:
-    """Write a note and the `top` words that speak most for its code, or for each code above the threshold, for BRAT: two files.
+    """Write a note and the `top` words that speak most for its code, or for each code above the threshold, as two BRAT files.
 
-    `place` is their path without suffix. Raises SpecError, DataError as `explain`, and SpecError if they are there already.
+    `place` is their path without suffix. Raises as `explain`, and SpecError if the files exist.
     """
     forward = Pass(predictor, text)
     codes = [code] if code else [each.code for each in forward.reading(None, "tuned").codes if each.above]
@@ -391,7 +389,7 @@ def write_marks(place: Path, predictor: Predictor, text: str, code: str, method:
 
 
 def strongest_spans(found: Explanation, count: int) -> Sequence[tuple[int, int]]:
-    """Where in the text the `count` words stand that speak most for the code; words side by side are one span."""
+    """The positions in the text of the `count` words that speak most for the code; adjacent words are one span."""
     strongest = np.argsort(-found.weights, kind="stable")[:count]
     places = np.sort(strongest[found.weights[strongest] > 0])
     runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)

@@ -1,25 +1,24 @@
-"""How far explanations can be trusted: does the model need the words that they name, and would a person name the same?
+"""How far explanations can be trusted: does the model need the words that they name, and would a person name the same words?
 
-Faithfulness (DeYoung et al. 2020, https://aclanthology.org/2020.acl-main.408/), for each code that the run predicts (above its
-tuned threshold, else the most probable): words are ranked by weight, those that speak for the code first. With p the code's
-probability and W the first 1, 5, 10, 20 or 50 % of the words (`FRACTIONS`, rounded up),
+Faithfulness (DeYoung et al. 2020, https://aclanthology.org/2020.acl-main.408/) is measured for each code that the run predicts
+(above its tuned threshold, else the most probable). Words are ranked by weight, those that speak for the code first. With p the
+code's probability and W the first 1, 5, 10, 20 or 50 % of the words (`FRACTIONS`, rounded up),
 
     comprehensiveness = mean over W of p(note) - p(note without W)          higher is better
     sufficiency       = mean over W of p(note) - p(nothing but W)           lower is better
 
-which is the area over the deletion curve (AOPC). A word that is taken away becomes the unknown word, as occlusion does, so the
-others keep their places. Both depend on how sure a model is: they compare methods of one model.
+which is the area over the deletion curve (AOPC). A removed word becomes the unknown word, as in occlusion, so the others keep
+their positions. Both depend on how confident a model is, so they compare methods for one model, not models.
 
-Agreement with evidence, for each gold code of which a person (or the generator of synthetic notes) marked words that the model
-reads: a word that overlaps a span is positive. A method chooses the words whose share of the note's positive weight reaches
-a boundary, which is the one of highest F1 on as many validation documents (so do Edin et al. 2024,
-https://aclanthology.org/2024.emnlp-main.280/). Precision, recall and F1 count the words of all notes and codes together;
-AUPRC (average precision) and hit@1 (the first word is evidence) are means over notes and codes, and so is IoU: of the chosen
-words and those of the evidence, the share that are both. Span F1 counts spans, which are runs of words without another
-between: one is found if the same words are chosen, from first to last, as MDACE counts after it has merged what is adjacent
-(Cheng et al. 2023, https://aclanthology.org/2023.acl-long.416/).
+Agreement with evidence is measured for each gold code for which a person (or the generator of synthetic notes) marked words
+that the model reads: a word that overlaps a span is positive. A method chooses the words whose share of the note's positive
+weight reaches a boundary, the one with the highest F1 on as many validation documents (as Edin et al. 2024 do,
+https://aclanthology.org/2024.emnlp-main.280/). Precision, recall and F1 pool the words of all notes and codes. AUPRC (average
+precision), hit@1 (the first word is evidence) and IoU (intersection over union of chosen words and evidence) are means over
+notes and codes. Span F1 counts spans, which are runs of adjacent words: a span is found if exactly its words are chosen, as
+MDACE counts after merging adjacent ones (Cheng et al. 2023, https://aclanthology.org/2023.acl-long.416/).
 
-Intervals are those of icdbench.evaluation.bootstrap: the drawn documents are drawn again, with replacement. `random` is the floor.
+Intervals are those of icdbench.evaluation.bootstrap, over the drawn documents. `random` is the baseline. Entered by `of_run`.
 """
 
 from __future__ import annotations
@@ -46,10 +45,7 @@ from icdbench.training import score
 from icdbench.types import SPLITS, UNKNOWN, Document, FloatArray, Report, quiet
 
 VERSION = "3"  # changes when the same run and request would give other figures
-DOCUMENTS, SEED = (
-    50,
-    0,
-)  # drawn from the test split, and for the boundary from the validation split, unless the user says otherwise
+DOCUMENTS, SEED = 50, 0  # by default drawn from the test split, and for the boundary from the validation split
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 
 FAITHFULNESS = {"comprehensiveness": "comprehensiveness ↑", "sufficiency": "sufficiency ↓"}
@@ -63,13 +59,13 @@ AGREEMENT = {
     "hit@1": "hit@1",
 }
 FALLING = {"sufficiency"}  # figures of which the lowest is best
-HALVES = {"precision", "recall"}  # neither is a merit without the other
+HALVES = {"precision", "recall"}  # figures that mean little without the other
 
 BoolArray = NDArray[np.bool_]
 
 
 class Agreement(NamedTuple):
-    """What a method says of the words of a note for one code, as shares [T], and which words are evidence [T]."""
+    """A method's weights of the words of a note for one code, as shares [T], and which words are evidence [T]."""
 
     note: int
     shares_T: FloatArray
@@ -77,7 +73,7 @@ class Agreement(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Of one method, over notes and codes: agreement, and (note, comprehensiveness, sufficiency)."""
+    """The measures of one method over notes and codes: agreement, and (note, comprehensiveness, sufficiency)."""
 
     agreement: list[Agreement]
     faithfulness: list[tuple[int, float, float]]
@@ -87,7 +83,7 @@ class Measured(NamedTuple):
 
 
 def shares(weights_T: FloatArray) -> FloatArray:
-    """Each word's share of the positive weight [T]; zeros where no word speaks for the code."""
+    """Each word's share of the positive weight [T]; zeros if no word speaks for the code."""
     positive_T = np.maximum(weights_T, 0)
     total = positive_T.sum()
     return positive_T / total if total > 0 else positive_T
@@ -103,18 +99,18 @@ def marks(found: Sequence[tuple[int, int]], evidence: Iterable[tuple[int, int]])
 
 
 def average_precision(shares_T: FloatArray, evidence_T: BoolArray) -> float:
-    """The mean precision at the words of the evidence; words of equal share are taken together."""
+    """The mean precision at the words of the evidence; words of equal share are ranked together."""
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(evidence_T, shares_T))
 
 
 def faithfulness(
-    predictor: Predictor, tokens_T: NDArray[np.integer], asked: Sequence[tuple[FloatArray, int]]
+    predictor: Predictor, tokens_T: NDArray[np.integer], weightings: Sequence[tuple[FloatArray, int]]
 ) -> list[tuple[float, float]]:
-    """Comprehensiveness and sufficiency of each weighting of the words [T] for a code's position."""
+    """Comprehensiveness and sufficiency of each weighting of the words [T] for a code's index."""
     rows = [tokens_T]
-    for weights_T, _ in asked:
+    for weights_T, _ in weightings:
         order_T = np.argsort(-weights_T, kind="stable")
         for fraction in FRACTIONS:
             first = order_T[: math.ceil(fraction * len(tokens_T))]
@@ -122,9 +118,9 @@ def faithfulness(
             without_T[first], alone_T[first] = UNKNOWN, tokens_T[first]
             rows += [without_T, alone_T]
     probabilities_NL = score.probabilities(predictor.scores(of_equal_length(rows, predictor)))
-    changed_AF2L = probabilities_NL[1:].reshape(len(asked), len(FRACTIONS), 2, -1)
+    changed_WF2L = probabilities_NL[1:].reshape(len(weightings), len(FRACTIONS), 2, -1)
     found = []
-    for changed_F2L, (_, code) in zip(changed_AF2L, asked, strict=True):
+    for changed_F2L, (_, code) in zip(changed_WF2L, weightings, strict=True):
         lost_2 = (probabilities_NL[0, code] - changed_F2L[:, :, code]).mean(axis=0)
         found.append((float(lost_2[0]), float(lost_2[1])))
     return found
@@ -133,33 +129,34 @@ def faithfulness(
 def measure(
     predictor: Predictor, notes: Iterable[tuple[str, Mapping[int, Iterable[tuple[int, int]]]]], *, predicted: bool
 ) -> dict[str, Measured]:
-    """Every method of the model on notes, each with the evidence of codes by position; faithfulness only if `predicted`."""
+    """Measure every method of the model on notes, given with the evidence of codes by index; faithfulness only if `predicted`."""
     contents = predictor.bundle.contents
     measured: dict[str, Measured] = defaultdict(lambda: Measured([], []))
     for number, (text, evidence) in enumerate(notes):
         forward = Pass(predictor, text)
         tokens_T = forward.encoded.tokens[: forward.num_words]
-        marked_CT = {code: marked_T for code, of in evidence.items() if (marked_T := marks(forward.spans, of)).any()}
+        marked_CT = {code: marks(forward.spans, spans) for code, spans in evidence.items()}
+        marked_CT = {code: marked_T for code, marked_T in marked_CT.items() if marked_T.any()}
         probabilities_L = score.probabilities(forward.logits_L[None])[0]
-        above = np.flatnonzero(probabilities_L > contents.threshold["tuned"]).tolist() or [
-            int(probabilities_L.argmax())
-        ]
-        asked: list[tuple[str, FloatArray, int]] = []
+        above = np.flatnonzero(probabilities_L > contents.threshold["tuned"]).tolist() if predicted else []
+        if predicted and not above:
+            above = [int(probabilities_L.argmax())]
+        weightings: list[tuple[str, FloatArray, int]] = []
         for name, method in methods(forward).items():
-            weights = {code: method(code)[0] for code in {*marked_CT, *(above if predicted else ())}}
+            weights = {code: method(code)[0] for code in {*marked_CT, *above}}
             measured[name].agreement.extend(
                 Agreement(number, shares(weights[code]), marked_T) for code, marked_T in marked_CT.items()
             )
-            asked += [(name, weights[code], code) for code in (above if predicted else ())]
+            weightings += [(name, weights[code], code) for code in above]
         if predicted:
-            found = faithfulness(predictor, tokens_T, [(weights_T, code) for _, weights_T, code in asked])
-            for (name, _, _), pair in zip(asked, found, strict=True):
+            found = faithfulness(predictor, tokens_T, [(weights_T, code) for _, weights_T, code in weightings])
+            for (name, _, _), pair in zip(weightings, found, strict=True):
                 measured[name].faithfulness.append((number, *pair))
     return dict(measured)
 
 
 def runs(marked_T: BoolArray) -> set[tuple[int, int]]:
-    """Where marked words follow each other: the first, and one past the last, of each run."""
+    """The runs of adjacent marked words: the first of each, and one past the last."""
     edges = np.flatnonzero(np.diff(np.pad(marked_T.astype(np.int8), 1)))
     return set(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
@@ -168,7 +165,7 @@ def runs(marked_T: BoolArray) -> set[tuple[int, int]]:
 
 
 def boundary(agreements: Sequence[Agreement]) -> float:
-    """The share from which words are chosen that has the highest F1 over all words; the largest such share."""
+    """The share from which words are chosen that maximises F1 over all words; the largest such share."""
     shares_W = np.concatenate([each.shares_T for each in agreements])
     evidence_W = np.concatenate([each.evidence_T for each in agreements])
     order_W = np.argsort(-shares_W, kind="stable")
@@ -180,7 +177,7 @@ def boundary(agreements: Sequence[Agreement]) -> float:
 
 
 def figures(measured: Measured, at: float | None, weights_RN: FloatArray) -> dict[str, FloatArray]:
-    """Every figure [R] of the notes weighted by each row, NaN where it is undefined; without a boundary those of faithfulness."""
+    """Every figure [R] of the notes weighted by each row, NaN if undefined; without a boundary only those of faithfulness."""
     sums: dict[str, FloatArray] = defaultdict(lambda: np.zeros(weights_RN.shape[1]))
     for note, comprehensiveness, sufficiency in measured.faithfulness:
         sums["predicted"][note] += 1
@@ -213,7 +210,7 @@ def figures(measured: Measured, at: float | None, weights_RN: FloatArray) -> dic
 
 
 def trust(test: Measured, validation: Measured | None, notes: int) -> Trust:
-    """The figures of one method with their intervals; without evidence in both splits those of faithfulness alone."""
+    """The figures of one method with their intervals; without evidence in both splits only those of faithfulness."""
     at = boundary(validation.agreement) if test.agreement and validation and validation.agreement else None
     weights_RN = np.vstack([np.ones(notes), bootstrap.weights(notes)])  # the notes as they are, then resampled
     found = {key: each for key, each in figures(test, at, weights_RN).items() if not np.isnan(each[0])}
@@ -225,7 +222,7 @@ def trust(test: Measured, validation: Measured | None, notes: int) -> Trust:
 
 
 def drawn(documents: Sequence[Document], split: str, codes: Iterable[str], count: int, seed: int) -> list[Document]:
-    """At most `count` documents of a split that have a code of the label set, in their order; equal for all runs on the data."""
+    """Draw at most `count` documents of a split with a code of the label set, in order; the same for all runs on the data."""
     known = set(codes)
     having = [document for document in documents if document.split == split and known.intersection(document.codes)]
     generator = np.random.default_rng([seed, SPLITS.index(split)])
@@ -240,14 +237,14 @@ def evaluate(
     seed: int = SEED,
     report: Report = quiet,
 ) -> tuple[dict[str, Trust], dict[str, int]]:
-    """Every method of the model by name, and how many documents, codes with evidence and predicted codes there were.
+    """Measure every method of the model; returned by name, with the numbers of documents and codes that were used.
 
-    `documents` are those of all splits, of which some may have no evidence: these are left out. Without any evidence the
-    figures are those of faithfulness.
+    `documents` are those of all splits; if there is evidence, documents without it are left out, else only faithfulness is
+    measured.
     """
     contents, index = predictor.bundle.contents, {code: position for position, code in enumerate(predictor.codes)}
-    asked = [document for document in documents if evidence is None or document.id in evidence]
-    readable = [document for document in asked if predictor.reader.spans(document.text)]
+    usable = [document for document in documents if evidence is None or document.id in evidence]
+    readable = [document for document in usable if predictor.reader.spans(document.text)]
     chosen = {split: drawn(readable, split, index, count, seed) for split in ("validation", "test")}
     if not chosen["test"]:
         raise DataError(f"no test document of '{contents.dataset}' has words and a code that the model knows")
@@ -280,7 +277,7 @@ def evaluate(
 
 
 class Sampling(NamedTuple):
-    """What is to be measured, and where runs and data are."""
+    """The size of the sample to measure, and where runs and data are."""
 
     results: Path
     documents: int = DOCUMENTS
@@ -291,9 +288,9 @@ class Sampling(NamedTuple):
 
 
 def of_run(name: str, request: Sampling, report: Report = quiet) -> tuple[RunRecord, Explained]:
-    """A run's explanations measured, or what is stored of an equal request. Raises SpecError, DataError."""
+    """Measure a run's explanations, unless the measures of an equal request are stored. Raises SpecError, DataError."""
     folder, record = bundle.finished(name, request.results)
-    remove_abandoned(folder)  # a process killed just after it wrote finds all done the next time
+    remove_abandoned(folder)
     stored = store.load_explained(folder, record)
     asked = (request.documents, request.seed, VERSION)
     name_of_data = request.dataset or record.spec.dataset

@@ -1,7 +1,7 @@
-"""Predictions as FHIR R4 resources, one JSON object a line (NDJSON): a Condition for each code above the threshold.
+"""Predictions as FHIR R4 resources (`as_fhir`), one JSON object per line (NDJSON): a Condition for each code above the threshold.
 
-Its verification status is provisional: nobody has confirmed it. The subject is named after the note, as no patient is known.
-An ICD-9-CM procedure is a Procedure, a note that could not be predicted an OperationOutcome that says why.
+Its verification status is provisional, as nobody has confirmed it. The subject is named after the note, as no patient is known.
+An ICD-9-CM procedure becomes a Procedure, a note without predictions an OperationOutcome with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROCEDURE = re.compile(r"\d\d(\.\d{0,2})?")  # of ICD-9-CM; a diagnosis has thre
 
 
 def as_fhir(answers: Iterable[Answer], codes: Sequence[str], run: str) -> Iterator[str]:
-    """The resources of each note; `codes` are all of the model's, which tell the code system, `run` is the model's name."""
+    """The resources of each note. `codes` are all codes of the model, which show the code system; `run` is the model's name."""
     name = datasets.code_system(codes)
     for note, answer in answers:
         if isinstance(answer, DataError):

@@ -1,7 +1,6 @@
-"""A trained run as a folder for a model hub, such as Hugging Face: weights, configuration and a model card.
+"""A trained run as a folder for a model hub such as Hugging Face (`write`): weights, configuration and a model card.
 
-model.safetensors and config.json together are the bundle of icdbench.inference.bundle, README.md is the card. Every model can
-be written: all that a model learns is arrays, and the rest JSON.
+model.safetensors and config.json are a bundle (icdbench.inference.bundle), README.md is the card.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from typing import Any
 import yaml
 
 from icdbench.data import datasets
-from icdbench.files import replacing_folder
 from icdbench.inference import bundle
 from icdbench.inference.bundle import Bundle
-from icdbench.records import RunRecord
-from icdbench.settings import DataError, SpecError, typed
+from icdbench.records import RunRecord, sharing
+from icdbench.settings import SpecError, typed
 from icdbench.spec import OWN_VECTORS
 
 CARD = "README.md"
@@ -65,25 +63,20 @@ training notes.
 
 
 def write(made: Bundle, record: RunRecord, out: Path, *, public: bool = False) -> None:
-    """Write the folder, which must be new or empty, readable by its owner alone; nothing half-written stays.
+    """Write the folder, which must be new or empty, readable only by its owner; nothing half-written remains.
 
-    Only with `public` does the card say that the weights may be published. Raises SpecError where the terms of the data do
-    not allow that or are not known, and for a folder that is not empty; DataError if it cannot be written.
+    Only with `public` does the card permit publication. Raises SpecError if the terms of the data do not allow that or are
+    not known, and for a folder that is not empty; DataError if it cannot be written.
     """
-    refused = _closed(record)
-    if public and refused:
-        raise SpecError(f"--public: {refused}; leave --public out")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SpecError(f"'{out}' is there already and not empty; name a new folder")
-    try:
-        with replacing_folder(out) as fresh:
-            bundle.write(made, fresh / bundle.WEIGHTS, apart=fresh / bundle.CONFIG)
-            (fresh / CARD).write_text(card(made, record, "" if public else refused or NOT_ASKED), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"'{out}' cannot be written: {error.strerror or error}; nothing was kept") from None
+    obstacle = _obstacle_to_publication(record)
+    if public and obstacle:
+        raise SpecError(f"--public: {obstacle}; leave --public out")
+    with sharing.new_folder(out) as fresh:
+        bundle.write(made, fresh / bundle.WEIGHTS, apart=fresh / bundle.CONFIG)
+        (fresh / CARD).write_text(card(made, record, "" if public else obstacle or NOT_ASKED), encoding="utf-8")
 
 
-def _closed(record: RunRecord) -> str:
+def _obstacle_to_publication(record: RunRecord) -> str:
     """Why the weights of a run must not be published as far as the suite knows; empty if they may."""
     known, spec = datasets.scan().get(record.spec.dataset), record.spec
     if known is not None and known.agreement:
@@ -98,7 +91,7 @@ def _closed(record: RunRecord) -> str:
 
 
 def card(made: Bundle, record: RunRecord, private: str) -> str:
-    """The model card: YAML for the hub, then text. `private` says why the weights must not be published."""
+    """The model card: YAML for the hub, then text. `private` is the reason why the weights must not be published."""
     contents, spec = made.contents, record.spec
     known = datasets.scan().get(spec.dataset)
     licence, published = (known.licence, known.published) if known else ("", {})
@@ -128,10 +121,10 @@ def card(made: Bundle, record: RunRecord, private: str) -> str:
 def _result(record: RunRecord) -> dict[str, Any]:
     """The test figures as a hub reads them."""
     figures = [
-        {"type": key, "name": f"{key}, {RULES[rule]}", "value": round(of[key], 6)}
-        for rule, of in record.metrics["test"].items()
+        {"type": key, "name": f"{key}, {RULES[rule]}", "value": round(values[key], 6)}
+        for rule, values in record.metrics["test"].items()
         for key in SHOWN
-        if key in of
+        if key in values
     ]
     return {
         "task": {"type": "text-classification", "name": "automated ICD coding"},
@@ -143,9 +136,9 @@ def _result(record: RunRecord) -> dict[str, Any]:
 def _figures(record: RunRecord) -> str:
     tested = record.metrics["test"]
     rows = [
-        [key, *(f"{of[key]:.4f}" for of in tested.values())]
+        [key, *(f"{values[key]:.4f}" for values in tested.values())]
         for key in SHOWN
-        if all(key in of for of in tested.values())
+        if all(key in values for values in tested.values())
     ]
     return _table(["figure", *(RULES[rule] for rule in tested)], rows)
 

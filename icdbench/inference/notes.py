@@ -1,7 +1,7 @@
-"""Notes to predict from: text files, folders of them, tables with a column of texts, standard input.
+"""Read notes to predict from: text files, folders of them, tables with a column of texts, standard input.
 
-Text is UTF-8, or in the encoding that the user names. No note may be empty. Every error names the file, and the line where
-there is one.
+Text is UTF-8 or in the encoding that the user names. No note may be empty. Every error names the file and, in tables, the
+line.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ STDIN = "-"
 
 
 def notes(sources: Sequence[str], reading: datasets.OwnSettings | None = None) -> Iterator[tuple[str, str]]:
-    """The name and text of each note, one at a time: a folder stands for its .txt files, `-` for standard input, one note.
+    """Iterate over the names and texts of notes. A folder stands for its .txt files, `-` for standard input as one note.
 
     `reading` says how tables are read, and the encoding of all files. A source that does not exist raises DataError at once,
-    a note that cannot be read when its turn comes.
+    a note that cannot be read when it is reached.
     """
-    return _texts_or_raise(every(sources, reading))
+    return _raise_errors(every(sources, reading))
 
 
 def single(source: str, reading: datasets.OwnSettings | None = None) -> tuple[str, str]:
-    """The name and the text of the one note of a source. Raises SpecError if it has none or several."""
+    """The name and text of a source with a single note. Raises SpecError if it has none or several."""
     found = list(notes([source], reading))
     if len(found) != 1:
         raise SpecError(f"'{source}' has {len(found)} notes; name a file with a single one")
@@ -36,16 +36,16 @@ def single(source: str, reading: datasets.OwnSettings | None = None) -> tuple[st
 
 
 def every(sources: Sequence[str], reading: datasets.OwnSettings | None = None) -> Iterator[tuple[str, str | DataError]]:
-    """Like `notes`, but a note that is empty or cannot be read comes with its error in place of a text, and others follow.
+    """Like `notes`, but a note that is empty or cannot be read has its error in place of a text, and the iteration goes on.
 
-    A table that is damaged from some row on ends in one such note. Raises DataError for a source that does not exist, and
+    A table that is damaged from some row on ends with one such note. Raises DataError for a source that does not exist, and
     for a table whose first row cannot be read.
     """
     paths = [path for source in sources for path in _paths(source)]
     return _read(paths, reading or datasets.reading())
 
 
-def _texts_or_raise(found: Iterator[tuple[str, str | DataError]]) -> Iterator[tuple[str, str]]:
+def _raise_errors(found: Iterator[tuple[str, str | DataError]]) -> Iterator[tuple[str, str]]:
     for name, text in found:
         if isinstance(text, DataError):
             raise text
@@ -60,7 +60,7 @@ def _read(paths: Sequence[Path | None], reading: datasets.OwnSettings) -> Iterat
 
 
 def short_name(name: str) -> str:
-    """A note's name for a message: where it is a table's file and an id, the id is shortened."""
+    """A note's name for a message: if it is a table's file and an id, the id is shortened."""
     path, colon, id_ = name.partition(": ")
     return f"{path}: {shown(id_)}" if colon else name
 
@@ -79,7 +79,7 @@ def _paths(source: str) -> Sequence[Path | None]:
 
 
 def _texts_in(folder: Path) -> Sequence[Path]:
-    """The .txt files in a folder, whatever the case of the suffix. Warns of other files by kind: names may be patients'."""
+    """The .txt files in a folder, whatever the case of the suffix. Other files are reported by kind, as names may be patients'."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     found = [entry for entry in entries if entry.suffix.lower() == ".txt" and entry.is_file()]
     if not found:

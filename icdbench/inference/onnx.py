@@ -1,10 +1,10 @@
-"""A trained network as an ONNX file, for programs without Python: token and length in, logits out.
+"""A trained network as an ONNX file (`write`), for programs without Python: tokens and lengths in, logits out.
 
     tokens int64 [documents, tokens], padded with 0    lengths int64 [documents]    ->    logits float32 [documents, codes]
 
-Both axes may have any size. The file's metadata has under `icdbench` what a bundle has as JSON beside the weights: the
-words in the order of their numbers, the codes, the thresholds. What onnxruntime computes is compared with torch's logits
-before anything is written: a model whose export is right at one length alone is refused.
+Both axes may have any size. The file's metadata has under `icdbench` the JSON of a bundle: the words in the order of their
+indices, the codes, the thresholds. Before anything is written, onnxruntime's logits are compared with torch's at several
+lengths; a model whose export is right only at one length is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from icdbench.training import score
 from icdbench.types import UNKNOWN, Batch
 
 TOLERANCE = 1e-5  # of logits, absolute and relative
-LENGTHS = ((1, 1), (2, 40), (3, 2500))  # documents and tokens at which logits are compared, the last cut to max_tokens
+LENGTHS = ((1, 1), (2, 40), (3, 2500))  # numbers of documents and tokens (at most max_tokens) for the comparison
 
 
 def write(made: Bundle, out: Path) -> None:
@@ -54,7 +54,7 @@ def write(made: Bundle, out: Path) -> None:
 
 
 class OnTokens(nn.Module):
-    """A network over tensors alone. Padding of the widest convolution is added: a document may be shorter than that."""
+    """A network with tensors as inputs. It pads by the widest convolution, as a document may be shorter than that."""
 
     def __init__(self, network: nn.Module, num_codes: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class OnTokens(nn.Module):
 
 
 def exported(network: nn.Module, system: str, num_tokens: int, num_codes: int) -> torch.onnx.ONNXProgram:
-    """The network as an ONNX program. Raises SpecError for one that cannot be written."""
+    """Export the network as an ONNX program. Raises SpecError if it cannot be exported."""
     refused = f"'{system}' cannot be written as ONNX"
     if any(isinstance(each, nn.RNNBase) for each in network.modules()):
         raise SpecError(f"{refused}: it is recurrent, reading words one after another in a way that is icdbench's own")
@@ -93,7 +93,7 @@ def exported(network: nn.Module, system: str, num_tokens: int, num_codes: int) -
 
 
 def compare(network: nn.Module, path: Path, made: Bundle) -> None:
-    """Raises SpecError if onnxruntime's logits are not torch's at several lengths."""
+    """Raises SpecError if onnxruntime's logits differ from torch's at any of several lengths."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -112,7 +112,7 @@ def compare(network: nn.Module, path: Path, made: Bundle) -> None:
 
 
 def documents(count: int, size: int, num_tokens: int) -> tuple[Tensor, Tensor]:
-    """Drawn documents, tokens [B, T] and lengths [B], of which the first has `size` tokens."""
+    """Random documents, tokens [B, T] and lengths [B]; the first has `size` tokens."""
     generator = torch.Generator().manual_seed(size)
     lengths_B = torch.randint(1, size + 1, (count,), generator=generator)
     lengths_B[0] = size
@@ -122,7 +122,7 @@ def documents(count: int, size: int, num_tokens: int) -> tuple[Tensor, Tensor]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on itself."""
+    """Suppress the exporter's messages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -135,7 +135,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What the innermost error says, in a line."""
+    """The message of the innermost error, in one line."""
     while (inner := error.__cause__) is not None:
         error = inner
     line: Any = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,8 +1,8 @@
-"""A trained run on new notes: codes with titles and probabilities, equal to those of the run's own evaluation.
+"""Predict codes of new notes (`Predictor`): titles and probabilities, equal to those of the run's own evaluation.
 
-Notes are read in windows of bounded size, so any number of them can be streamed. A window is batched as in evaluation: a
-split that fits into one window gets the same bits as there, a longer one the same up to rounding in the run's precision.
-A run in bf16 is computed in 32 bits where there are no instructions for bf16.
+Any number of notes can be streamed, in windows of bounded size. A window is batched as in evaluation: a split that fits into
+one window gets the same bits as there, a longer one the same figures up to rounding in the run's precision. A run in bf16 is
+computed in 32 bits on a processor without instructions for bf16. The last part writes predictions in several formats.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from icdbench.settings import DataError, SpecError, nearest
 from icdbench.training import accelerator, score
 from icdbench.types import UNKNOWN, Encoded, FloatArray, composed
 
-WINDOW, WINDOW_CHARACTERS = 1024, 1 << 24  # notes and characters that are held at once
-SHOWN = 10  # codes that are shown of a note, whatever their probability, unless the user says how many
-
+WINDOW, WINDOW_CHARACTERS = 1024, 1 << 24  # most notes and characters in memory at once
+SHOWN = 10  # least number of codes shown for a note, unless the user gives one
 DOUBTFUL = 0.5  # share of unknown words above which a note is marked
-
-THRESHOLDS = ("fixed", "tuned")  # 0.5, and that of the run's validation split
+THRESHOLDS = ("fixed", "tuned")  # 0.5, and the one tuned on the run's validation split
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,8 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A model's answer to one note: codes by falling probability; the note's number of tokens, how many of them were read,
-    and how many of those are words that the model does not know."""
+    """A model's codes for one note by falling probability, and the note's number of tokens, of tokens read, and of unknown
+    words among the latter."""
 
     codes: tuple[Code, ...]
     tokens: int
@@ -52,7 +50,7 @@ class Reading:
     unknown: int
 
 
-Answer = tuple[str, Reading | DataError]  # a note's name with its reading, or with why there is none
+Answer = tuple[str, Reading | DataError]  # a note's name with its reading, or with the reason why there is none
 NOTHING = Reading((), 0, 0, 0)
 
 
@@ -69,9 +67,9 @@ class Predictor:
         self.codes = trained.contents.codes
 
     def for_codes(self, titles: Mapping[str, str]) -> Predictor:
-        """The same model over any other codes, given with their titles, in place of its own.
+        """The same model for other codes, given with their titles.
 
-        Thresholds stay. Raises SpecError for a model that has weights of its own for each code, and for no codes.
+        Thresholds stay the same. Raises SpecError for a model with weights for each code, and if no codes are given.
         """
         contents = self.bundle.contents
         entry = registry.stored_entry(contents.model, contents.code_source, contents.run)
@@ -88,21 +86,21 @@ class Predictor:
         return Predictor(Bundle(contents.model_copy(update=named), self.bundle.weights), str(self.device))
 
     def find_code(self, code: str) -> str:
-        """The model's own spelling of a code that is given in any case; empty if the model does not know it."""
+        """The model's spelling of a code given in any case; empty if the model does not know it."""
         wanted = composed(code).casefold()
         return next((known for known in self.codes if known.casefold() == wanted), "")
 
     def predict(self, texts: Iterable[str], top: int | None = None, threshold: str = "tuned") -> list[tuple[Code, ...]]:
-        """The codes of each text, the most probable first: all of them, or `top`. Raises DataError for a text that is empty
-        or without a word that the model knows."""
+        """The codes of each text, the most probable first: all of them, or `top`. Raises DataError for a text that is empty or
+        has no word that the model knows."""
         count = len(self.codes) if top is None else top
         found = enumerate(self.stream(texts, count, threshold), start=1)
         return [with_words(f"text {number}", reading).codes for number, reading in found]
 
     def stream(self, texts: Iterable[str], top: int | None = None, threshold: str = "tuned") -> Iterator[Reading]:
-        """The reading of each of any number of texts. Whether the model knows enough of their words is for the caller to check.
+        """Iterate over the readings of texts. The caller checks whether the model knows enough of their words.
 
-        Without `top`, the codes above the threshold and at least SHOWN. Raises DataError for an empty text.
+        Without `top` a reading has the codes above the threshold, and at least SHOWN. Raises DataError for an empty text.
         """
         if isinstance(texts, str):
             raise SpecError("give a list of texts, not a single one")
@@ -162,8 +160,8 @@ def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
 def named(
     predictor: Predictor, notes: Iterable[tuple[str, str | DataError]], top: int | None = None, threshold: str = "tuned"
 ) -> Iterator[Answer]:
-    """Each note's name with its reading, or with the error of a note that has none."""
-    names: deque[tuple[str, DataError | None]] = deque()  # of the notes of the window that is being read
+    """Each note's name with its reading, or with its error."""
+    names: deque[tuple[str, DataError | None]] = deque()  # of notes that were passed to the model, or have an error
 
     def texts() -> Iterator[str]:
         for name, text in notes:
@@ -172,30 +170,30 @@ def named(
                 yield text
 
     for reading in predictor.stream(texts(), top, threshold):
-        yield from _refused(names)
+        yield from _pop_errors(names)
         name, _ = names.popleft()
         try:
             yield name, with_words(name, reading)
         except DataError as error:
             yield name, error
-    yield from _refused(names)
+    yield from _pop_errors(names)
 
 
-def _refused(names: deque[tuple[str, DataError | None]]) -> Iterator[Answer]:
-    """Takes the notes at the head of the queue that have an error."""
+def _pop_errors(names: deque[tuple[str, DataError | None]]) -> Iterator[Answer]:
+    """Yield and remove the notes at the head of the queue that have an error."""
     while names and (error := names[0][1]) is not None:
         yield names.popleft()[0], error
 
 
 def with_words(name: str, reading: Reading) -> Reading:
-    """The reading. Raises DataError if the model knows no word of the note, for which it would give its most frequent codes."""
+    """Return the reading. Raises DataError if the model knows no word of the note, as it would predict its most frequent codes."""
     if reading.unknown == reading.read:
         raise DataError(f"{short_name(name)}: the note has no word that the model knows")
     return reading
 
 
 def problem(name: str, answer: Reading | DataError) -> str:
-    """Why a note has no codes, or why they say little; empty for a note that was read well."""
+    """Why a note has no codes or doubtful ones; empty if there is no problem."""
     if isinstance(answer, DataError):
         return str(answer).removeprefix(name).removeprefix(short_name(name)).lstrip(":, ")
     if answer.unknown > answer.read * DOUBTFUL:
@@ -204,39 +202,39 @@ def problem(name: str, answer: Reading | DataError) -> str:
 
 
 def as_jsonl(answers: Iterable[Answer]) -> Iterator[str]:
-    """An object per note, numbers in full."""
+    """A JSON object per note, with numbers in full."""
     for note, answer in answers:
         facts = asdict(NOTHING if isinstance(answer, DataError) else answer)
         yield output.json_line({"note": note, **facts, "problem": problem(note, answer)}) + "\n"
 
 
 def as_csv(answers: Iterable[Answer]) -> Iterator[str]:
-    """A row per note and code; a single one, without a code, for a note that cannot be read."""
+    """A row per note and code; a single row without a code for a note that cannot be read."""
     yield output.csv_row(
         ["note", "rank", "code", "title", "probability", "above", "words", "read", "unknown", "problem"]
     )
     for note, answer in answers:
-        said = problem(note, answer)
+        trouble = output.csv_cell(problem(note, answer))
         if isinstance(answer, DataError):
-            yield output.csv_row([output.csv_cell(note), *[""] * 8, output.csv_cell(said)])
+            yield output.csv_row([output.csv_cell(note), *[""] * 8, trouble])
             continue
-        facts = answer.tokens, answer.read, answer.unknown, output.csv_cell(said)
+        facts = answer.tokens, answer.read, answer.unknown, trouble
         for rank, code in enumerate(answer.codes, start=1):
             named = output.csv_cell(note), rank, output.csv_cell(code.code), output.csv_cell(code.title)
             yield output.csv_row([*named, code.probability, int(code.above), *facts])
 
 
 def as_table(answers: Iterable[Answer]) -> Iterator[str]:
-    """A block per note, for reading."""
+    """A block of text per note."""
     from tabulate import tabulate
 
     for note, answer in answers:
-        said = problem(note, answer)
+        trouble = problem(note, answer)
         if isinstance(answer, DataError):
-            yield f"{note}: not predicted: {said}\n\n"
+            yield f"{note}: not predicted: {trouble}\n\n"
             continue
         cut = "" if answer.read == answer.tokens else f", the first {answer.read:,} read"
-        doubt = f"\nLittle to go by: {said}." if said else ""
+        doubt = f"\nLittle to go by: {trouble}." if trouble else ""
         rows = [[code.code, code.title, f"{code.probability:.3f}", "above" * code.above] for code in answer.codes]
         grid = tabulate(rows, ["code", "title", "probability", "threshold"], tablefmt="simple", disable_numparse=True)
         yield f"{note}: {answer.tokens:,} words{cut}, {answer.unknown:,} of them unknown{doubt}\n\n{grid}\n\n"

@@ -1,4 +1,4 @@
-"""Layers for models, the CPU kernels beneath them, and the solver of linear models."""
+"""Layers for networks, the CPU kernels beneath them, and features and solvers of linear models."""
 
 from icdbench.nn.attention import (
     WORDS,
@@ -9,6 +9,7 @@ from icdbench.nn.attention import (
     Positions,
     Shown,
     WordWeights,
+    collecting,
     middle,
     watched,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "ResidualConv",
     "Shown",
     "WordWeights",
+    "collecting",
     "description_means",
     "embedding",
     "kernels",

@@ -1,7 +1,7 @@
-"""Words, phrases, pairs of words and parts of words as features of documents, and where in a document they stand.
+"""Words, phrases, pairs of words and parts of words as features of documents, with their positions (`FeatureReader`).
 
-A feature is a number of 64 bits that is computed from its words, so the known features are one sorted array, from which any may
-be left out. Documents are read in parts.
+A feature is a 64-bit number computed from its words, so the known features are one sorted array, from which any may be left
+out. Documents are read in parts.
 
 Shapes in names: N documents, T positions, O occurrences of features, V known features.
 """
@@ -16,21 +16,22 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from icdbench.nn.ngrams import in_parts
+from icdbench.nn.ragged import first_rows, items, places
 from icdbench.nn.words import Readings
 from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray
 
 Reading = Literal["words", "forms", "stems", "letters"]
 
-LONGEST = {"words": 4, "forms": 3, "stems": 3}  # words of a phrase
-APART = 3  # from the first word of a pair to its second, at most
-FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, so that multiplying by it loses nothing; products are modulo 2^64
+LONGEST = {"words": 4, "forms": 3, "stems": 3}  # words of the longest phrases
+APART = 3  # largest distance between the words of a pair
+FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, so that multiplication modulo 2^64 is invertible
 PAIR, SKIPPED = 0x5851F42D4C957F2D, 0x14057B7EF767814F
 
 
 class Occurrences(NamedTuple):
-    """O occurrences in some documents: document, feature, and the positions of its first word and its last.
+    """O occurrences of features: document, feature, and the positions of its first and its last word.
 
-    A pair of words is these two, a phrase what stands between them, too (`whole`).
+    A pair consists of these two words only, a phrase (`whole`) also of those between them.
     """
 
     documents: IntArray
@@ -42,7 +43,7 @@ class Occurrences(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FeatureReader:
-    """Reads documents for the known features [V], ascending, in words, their forms, their stems or the letters in them."""
+    """Finds the known features [V], ascending, in the words of documents, in their forms, their stems or their letters."""
 
     reading: Reading
     readings: Readings
@@ -57,55 +58,50 @@ class FeatureReader:
             found = reader.all_occurrences(documents_T, tokens_T)
             order = np.lexsort((found.documents, found.features))
             features, documents = found.features[order], found.documents[order]
-            new = np.ones(len(order), bool)
-            new[1:] = (features[1:] != features[:-1]) | (documents[1:] != documents[:-1])
-            here, times = np.unique(features[new], return_counts=True)
+            here, times = np.unique(features[first_rows(features, documents)], return_counts=True)
             numbers, where = np.unique(np.concatenate([numbers, here]), return_inverse=True)
             counts = np.bincount(where, np.concatenate([counts, times]), minlength=len(numbers)).astype(np.int64)
         return replace(reader, known=numbers[counts >= least])
 
     def only(self, kept_V: IntArray) -> FeatureReader:
-        """Return a reader that knows some of the features, by ascending position."""
+        """Return a reader of some of the features, given by ascending index."""
         return replace(self, known=self.known[kept_V])
 
     def presence(self, encoded: Encoded) -> csr_matrix:
-        """Return which documents have which features, as 1 [N, V]."""
+        """Return a matrix [N, V] with 1 where a document has a feature."""
         parts = [csr_matrix((0, len(self.known)), dtype=np.float32)]
         for size, documents_T, tokens_T in in_parts(encoded):
             found = self.occurrences(documents_T, tokens_T)
             ones, cells = np.ones(len(found.features), np.float32), (found.documents, found.features)
-            part = csr_matrix((ones, cells), shape=(size, len(self.known)))  # sums what is at one place
+            part = csr_matrix((ones, cells), shape=(size, len(self.known)))  # adds up repeated cells
             part.data[:] = 1
             parts.append(part)
         return vstack(parts, format="csr")
 
     def occurrences(self, documents_T: IntArray, tokens_T: IntArray) -> Occurrences:
-        """Find the known features at positions of documents; features are given by their place among the known ones."""
+        """Find the known features; they are given by their index among the known ones."""
         found = self.all_occurrences(documents_T, tokens_T)
-        if not len(self.known):
-            return Occurrences(*(column[:0] for column in found))
-        places = np.minimum(np.searchsorted(self.known, found.features), len(self.known) - 1)
-        hit = self.known[places] == found.features
-        return Occurrences(*(column[hit] for column in found._replace(features=places)))
+        found = found._replace(features=places(self.known, found.features))
+        return Occurrences(*(column[found.features >= 0] for column in found))
 
     def all_occurrences(self, documents_T: IntArray, tokens_T: IntArray) -> Occurrences:
-        """Find all features, known or not, by their numbers."""
+        """Find all features, known or not; they are given by their numbers."""
         if self.reading == "letters":
             return self._letters(documents_T, tokens_T)
         forms = tokens_T - UNKNOWN
         if self.reading != "words":
             forms = (self.readings.forms if self.reading == "forms" else self.readings.stems)[tokens_T]
-        places = np.flatnonzero(forms >= 0)
-        documents, forms = documents_T[places], forms[places]
+        positions = np.flatnonzero(forms >= 0)
+        documents, forms = documents_T[positions], forms[positions]
         found = [*self._phrases(documents, forms)]
         if self.reading != "words":
             found += [*self._pairs(documents, forms)]
         features, first, last, whole = map(np.concatenate, zip(*found, strict=True))
-        return Occurrences(documents[first], features, places[first], places[last], whole)
+        return Occurrences(documents[first], features, positions[first], positions[last], whole)
 
     def _phrases(self, documents: IntArray, forms: IntArray) -> Iterator[tuple[IntArray, ...]]:
         numbers, first = np.zeros(len(forms), np.int64), np.arange(len(forms))
-        for more in range(LONGEST[self.reading]):  # words beside the first
+        for more in range(LONGEST[self.reading]):  # number of words after the first
             first = first[first + more < len(forms)]
             first = first[(forms[first + more] > 0) & (documents[first + more] == documents[first])]
             numbers[first] = _mixed(numbers[first] + forms[first + more])
@@ -121,14 +117,12 @@ class FeatureReader:
 
     def _letters(self, documents_T: IntArray, tokens_T: IntArray) -> Occurrences:
         offsets = self.readings.part_offsets
-        counts = (offsets[1:] - offsets[:-1])[tokens_T]
-        at = np.repeat(np.arange(len(tokens_T)), counts)
-        within = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
-        features = self.readings.parts[offsets[tokens_T[at]] + within]
-        return Occurrences(documents_T[at], features, at, at, np.ones_like(at))
+        positions, within = items(np.diff(offsets)[tokens_T])
+        features = self.readings.parts[offsets[tokens_T[positions]] + within]
+        return Occurrences(documents_T[positions], features, positions, positions, np.ones_like(positions))
 
     def spread(self, encoded: Encoded, each_V: FloatArray) -> FloatArray:
-        """Share what each feature of a single document adds among the words of all its occurrences, alike [T]."""
+        """Divide what each feature of a single document adds equally among the words of its occurrences [T]."""
         added_T = np.zeros(int(encoded.lengths.sum()))
         for _, documents_T, tokens_T in in_parts(encoded):
             found = self.occurrences(documents_T, tokens_T)
@@ -143,7 +137,7 @@ class FeatureReader:
 
 
 def _mixed(numbers: IntArray) -> IntArray:
-    """Return numbers of 64 bits that differ wherever the given ones do, and look drawn."""
+    """Return pseudo-random 64-bit numbers, different for different arguments."""
     with np.errstate(over="ignore"):
         numbers = numbers * np.int64(FACTOR)
         numbers = numbers ^ (numbers >> np.int64(29))

@@ -1,10 +1,10 @@
-"""The same sums, faster: attention, convolutions and recurrences by the way that suits the device and the size.
+"""Fast kernels: attention, convolutions and recurrences by the method that suits the device and the size.
 
-Shapes in names as in nn.py. Each function computes what torch's own layer computes, up to rounding, with torch's own where
-that is fastest; which way that is was measured on a CPU (results/speed/training.md). On other devices all are torch's.
+Shapes in names as in layers.py. Each function computes the same as torch's own layer, up to rounding, and uses torch's where
+that is fastest, as measured on a CPU (results/speed/training.md). On other devices all kernels are torch's.
 
-In mixed precision (torch.autocast) products multiply numbers of 16 bits and add them up in 32. Their results are of 32 bits
-on a CPU, where whatever lies between products would be slower in 16; on a GPU they stay in 16.
+In mixed precision (torch.autocast) products multiply 16-bit numbers and accumulate in 32 bits. On a CPU the results have 32
+bits, because operations between products would be slower in 16; on a GPU they stay in 16 bits.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn import functional
 
 
 def _first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A gradient that cannot be differentiated again, and says so.
+    """Decorate a backward pass without a second derivative, to raise an error if one is requested.
 
-    torch's own `once_differentiable` says so only if the upstream gradient can be: that of a plain sum cannot, and then
-    whatever is derived from the gradient would have no gradient, without a word.
+    torch's own `once_differentiable` raises only if the upstream gradient is differentiable. That of a plain sum is not, and
+    then anything derived from the gradient would silently have no gradient.
     """
 
     @functools.wraps(backward)
@@ -36,10 +36,10 @@ def _first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def product(rows_MK: Tensor, columns_NK: Tensor) -> Tensor:
-    """`rows · columnsᵀ`: [M, N], without a gradient of its own.
+    """`rows · columnsᵀ` [M, N], without a gradient.
 
-    On a CPU by oneDNN, which has torch's convolutions: where the library that has its products does not know the processor
-    (AMD's, to MKL), twice as fast.
+    On a CPU it uses oneDNN, torch's library for convolutions, which is twice as fast as MKL, torch's library for products, on
+    processors that MKL does not support (AMD's).
     """
     if _ONEDNN and rows_MK.dtype == torch.float32 and _plain(rows_MK, columns_NK):
         rows_MK, columns_NK = _dense(rows_MK), _dense(columns_NK)
@@ -49,19 +49,19 @@ def product(rows_MK: Tensor, columns_NK: Tensor) -> Tensor:
 
 
 def _dense(matrix_MN: Tensor) -> Tensor:
-    """Without gaps in memory, for which oneDNN has but a reference implementation."""
+    """Return the matrix without gaps in memory, for which oneDNN has only a slow reference implementation."""
     return matrix_MN if matrix_MN.is_contiguous() or matrix_MN.T.is_contiguous() else matrix_MN.contiguous()
 
 
 _ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
-SMALL = 1 << 22  # multiplications up to which torch's own way costs less than the way to oneDNN's
-FEW = 32  # rows or columns below which reading the other factor costs more than multiplying
+SMALL = 1 << 22  # multiplications up to which torch's own product is faster than calling oneDNN
+FEW = 32  # with fewer rows or columns, reading the other factor takes longer than multiplying
 
 
 def linear(hidden_XK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
     """`hidden · weightᵀ + bias` over the last axis: [..., K] to [..., N].
 
-    With few rows, one for a document, or few columns always in 32 bits: logits of 16 bits would tie in masses.
+    With few rows (one per document) or few columns it is always in 32 bits, because 16-bit logits would have many ties.
     """
     if _mixed(hidden_XK):
         if min(hidden_XK.shape[:-1].numel(), len(weight_NK)) >= FEW:
@@ -93,9 +93,9 @@ class _Linear(torch.autograd.Function):
 
 
 def dropout(hidden_X: Tensor, rate: float) -> Tensor:
-    """Each number zero with probability `rate`, and the others larger by as much as is then missing.
+    """Dropout: each number becomes zero with probability `rate`, and the others are scaled to keep the mean.
 
-    On a CPU torch draws a number at a time; here a fast generator, seeded by torch's, draws them all. `rate` is rounded to
+    On a CPU torch draws one number at a time; here a fast generator, seeded by torch's, draws all of them. `rate` is rounded to
     1/65,536.
     """
     if rate == 0 or hidden_X.device.type != "cpu":
@@ -126,8 +126,8 @@ class _Dropout(torch.autograd.Function):
 
 def attention(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP: Tensor | None) -> Tensor:
     """`softmax(queries · keysᵀ) · values` over the positions of each document: [B, L, H]."""
-    # With a head axis and rows that lie in one piece torch takes its fused kernels, which go block by block and never hold
-    # the weights; of a convolution's output (a transposed view) it would make them all.
+    # With a head axis and contiguous rows torch uses its fused kernels, which never store all weights; for the output of a
+    # convolution (a transposed view) it would store them.
     same = keys_BPF is values_BPH
     keys_BPF = keys_BPF.contiguous()
     values_BPH = keys_BPF if same else values_BPH.contiguous()
@@ -144,7 +144,7 @@ def attention(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP:
 
 
 def _for_fused_kernels(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of one type and width, on a GPU a multiple of 8; else torch makes all weights. Zeros at the end change no product."""
+    """Pad the arguments to one width (on a GPU a multiple of 8) and type; otherwise torch would store all attention weights."""
     device = keys_BPF.device.type
     kind = torch.get_autocast_dtype(device) if _mixed(keys_BPF) else keys_BPF.dtype
     width = max(keys_BPF.shape[2], values_BPH.shape[2])
@@ -157,16 +157,17 @@ def _for_fused_kernels(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor)
     return fitted(queries_LF), keys_BPX, keys_BPX if keys_BPF is values_BPH else fitted(values_BPH)
 
 
-BLOCK_CELLS = 1 << 20  # attention weights made at a time: 4 MB, which stay in a core's cache
+BLOCK_CELLS = 1 << 20  # attention weights computed at a time: 4 MB, which fit into a core's cache
 
 
 def _in_blocks(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> bool:
-    """Whether the weights are too many to be kept, on a CPU: torch's kernel for one uses slow products, and knows equal widths only."""
+    """Whether there are too many weights to be stored, on a CPU, where torch's fused kernel uses slow products and needs equal
+    widths."""
     return _plain(queries_LF, keys_BPF, values_BPH) and len(queries_LF) * values_BPH.shape[1] > BLOCK_CELLS
 
 
 class _BlockedAttention(torch.autograd.Function):
-    """`attention` a document and a block of codes at a time, over the document's own positions; weights are made again for
+    """`attention` for one document and block of codes at a time, over the document's own positions; weights are recomputed for
     the gradient. With w = softmax(q·k), o = w·v and g the gradient of o: dv = wᵀg, ds = w (g·v - g·o), dq = ds·k, dk = dsᵀq.
     """
 
@@ -203,7 +204,7 @@ class _BlockedAttention(torch.autograd.Function):
 
 
 def _blocks(num_codes: int, values_BPH: Tensor, mask_BP: Tensor | None) -> Iterator[tuple[int, Tensor, list[slice]]]:
-    """Each document, the positions that it attends to, and its blocks of codes."""
+    """Yield each document, the positions that it attends to, and its blocks of codes."""
     everywhere_P = torch.ones(values_BPH.shape[1], dtype=torch.bool)
     for document in range(len(values_BPH)):
         inside_P = everywhere_P if mask_BP is None else mask_BP[document]
@@ -211,18 +212,17 @@ def _blocks(num_codes: int, values_BPH: Tensor, mask_BP: Tensor | None) -> Itera
         yield document, inside_P, [slice(first, first + size) for first in range(0, num_codes, size)]
 
 
-# What is fastest on a CPU, as measured (results/speed/training.md).
-NARROW = 128  # features up to which a convolution is faster with them side by side in memory
-LONG = 12  # kernel sizes from which a product of spectra is faster yet,
-LONG_OF_MANY = 10  # and for more features than that
+# Measured on a CPU (results/speed/training.md).
+NARROW = 128  # up to this number of features a convolution is faster with features contiguous in memory
+LONG, LONG_OF_MANY = 12, 10  # from these kernel sizes spectra are faster, with at most NARROW and with more features
 
 
 def convolve(layer: nn.Conv1d, hidden_BTE: Tensor) -> Tensor:
-    """`layer` over positions, with features last: [B, T, E] to [B, P, F]. The same sums by the way that is fastest."""
+    """Apply `layer` over positions, with features last, by the fastest method: [B, T, E] to [B, P, F]."""
     kernel, padding = layer.kernel_size[0], layer.padding[0]
     assert isinstance(padding, int), padding
     if hidden_BTE.device.type == "cpu" and _mixed(hidden_BTE):
-        return _widened(_convolve_image(layer, hidden_BTE.bfloat16(), padding))  # cast before its layout is changed
+        return _widened(_convolve_image(layer, hidden_BTE.bfloat16(), padding))  # cast before the layout is changed
     plain = _plain(hidden_BTE, layer.weight) and hidden_BTE.dtype == torch.float32
     few = max(layer.in_channels, layer.out_channels) <= NARROW
     if plain and kernel >= (LONG if few else LONG_OF_MANY):
@@ -235,15 +235,15 @@ def convolve(layer: nn.Conv1d, hidden_BTE: Tensor) -> Tensor:
 
 
 def _convolve_image(layer: nn.Conv1d, hidden_BTE: Tensor, padding: int) -> Tensor:
-    """`layer` with features side by side in memory, [B, T, E] to [B, P, F]."""
+    """Apply `layer` with features contiguous in memory: [B, T, E] to [B, P, F]."""
     image_BE1T, filters_FE1K = hidden_BTE.contiguous().transpose(1, 2)[:, :, None], layer.weight[:, :, None]
     convolved_BF1P = functional.conv2d(image_BE1T, filters_FE1K, layer.bias, padding=(0, padding))
     return convolved_BF1P[:, :, 0].transpose(1, 2)
 
 
 class _SpectralConvolution(torch.autograd.Function):
-    """A convolution of [B, T, E] to [B, P, F] by products of spectra: of M blocks of N positions that overlap by K - 1, each
-    with S = N - K + 1 results. Torch's own gradient would transform complex numbers where real ones do, and keep spectra.
+    """A convolution of [B, T, E] to [B, P, F] by products of spectra, of M blocks of N positions that overlap by K - 1, each
+    with S = N - K + 1 results. Torch's own gradient would use complex transforms instead of real ones, and store spectra.
     """
 
     @staticmethod
@@ -277,14 +277,14 @@ class _SpectralConvolution(torch.autograd.Function):
 
 
 def _blocking(positions: int, kernel: int) -> tuple[int, int, int]:
-    """N, a power of two, S and M."""
+    """Return N, a power of two, S and M."""
     N = 1 << (4 * kernel).bit_length()
     S = N - kernel + 1
     return N, S, -(-positions // S)
 
 
 def _spectra(hidden_BTE: Tensor, positions: int, kernel: int, padding: int) -> Tensor:
-    """Of each block: [C, X, E], C = N / 2 + 1 frequencies, X = B · M blocks."""
+    """The spectrum of each block [C, X, E], with C = N / 2 + 1 frequencies and X = B · M blocks."""
     N, S, M = _blocking(positions, kernel)
     padded_BUE = functional.pad(hidden_BTE, (0, 0, padding, M * S + kernel - 1 - padding - hidden_BTE.shape[1]))
     spectra_BMCE: Tensor = torch.fft.rfft(padded_BUE.unfold(1, N, S).transpose(2, 3), dim=2)
@@ -292,7 +292,7 @@ def _spectra(hidden_BTE: Tensor, positions: int, kernel: int, padding: int) -> T
 
 
 def _filters(weight_FEK: Tensor, N: int) -> Tensor:
-    """Of each filter: [C, F, E]."""
+    """The spectrum of each filter [C, F, E]."""
     filters_CFE: Tensor = torch.fft.rfft(weight_FEK.permute(2, 0, 1), n=N, dim=0)
     return filters_CFE
 
@@ -307,8 +307,8 @@ def recur(layers: Sequence[nn.LSTM | nn.GRU], sequences_BTF: Sequence[Tensor]) -
 def _gru(layers: Sequence[nn.LSTM | nn.GRU], hidden_DBTF: Tensor) -> Tensor:
     """The states [D, B, T, H] of D GRUs.
 
-    On a CPU torch goes through a GRU's gradient step by step and operation by operation; here all that does not depend on
-    the step before is done for the whole sequence at once.
+    On a CPU torch computes a GRU's gradient step by step and operation by operation; here everything that does not depend on
+    the previous step is computed for the whole sequence at once.
     """
     weights = (torch.stack([getattr(layer, f"{name}_l0") for layer in layers]) for name in _GRU_WEIGHTS)
     input_DGF, state_DGH, input_bias_DG, state_bias_DG = weights
@@ -316,7 +316,7 @@ def _gru(layers: Sequence[nn.LSTM | nn.GRU], hidden_DBTF: Tensor) -> Tensor:
     rows_DXF = hidden_DBTF.transpose(1, 2).flatten(1, 2)  # X = T · B
     given_DXG = torch.stack([linear(*each) for each in zip(rows_DXF, input_DGF, input_bias_DG, strict=True)])
     given_DTBG = given_DXG.reshape(len(layers), T, B, -1)
-    with torch.autocast("cpu", enabled=False):  # of the few rows of a step
+    with torch.autocast("cpu", enabled=False):  # a step has few rows
         states_DTBH: Tensor = _GatedSteps.apply(given_DTBG, state_DGH, state_bias_DG)  # type: ignore[no-untyped-call]
     return states_DTBH.transpose(1, 2)
 
@@ -325,7 +325,7 @@ _GRU_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class _GatedSteps(torch.autograd.Function):
-    """The recurrence of a GRU, from what the inputs give to its gates, G = 3H (reset r, update z, new n) of them:
+    """The recurrence of a GRU, given the inputs' contributions to its G = 3H gates (reset r, update z, new n):
 
     r, z = σ(given_r + q_r), σ(given_z + q_z)     q = W h before + b
     n = tanh(given_n + r q_n)
@@ -337,15 +337,15 @@ class _GatedSteps(torch.autograd.Function):
         (D, T, B, _), H = given_DTBG.shape, weight_DGH.shape[2]
         states_DTBH = given_DTBG.new_zeros(D, T + 1, B, H)
         gates_DTBG, queries_DTBH = torch.empty_like(given_DTBG), given_DTBG.new_empty(D, T, B, H)
-        turned_DHG, bias_D1G = weight_DGH.transpose(1, 2).contiguous(), bias_DG[:, None]
+        weight_DHG, bias_D1G = weight_DGH.transpose(1, 2).contiguous(), bias_DG[:, None]
         every = (states_DTBH, states_DTBH[:, 1:], given_DTBG, gates_DTBG, queries_DTBH)
         for before_DBH, after_DBH, given_DBG, gates_DBG, query_DBH in zip(
             *(each.unbind(1) for each in every), strict=False
         ):
-            asked_DBG = torch.baddbmm(bias_D1G, before_DBH, turned_DHG)
+            q_DBG = torch.baddbmm(bias_D1G, before_DBH, weight_DHG)
             both_DBG, new_DBH = gates_DBG[:, :, : 2 * H], gates_DBG[:, :, 2 * H :]
-            torch.add(given_DBG[:, :, : 2 * H], asked_DBG[:, :, : 2 * H], out=both_DBG).sigmoid_()
-            query_DBH.copy_(asked_DBG[:, :, 2 * H :])
+            torch.add(given_DBG[:, :, : 2 * H], q_DBG[:, :, : 2 * H], out=both_DBG).sigmoid_()
+            query_DBH.copy_(q_DBG[:, :, 2 * H :])
             torch.addcmul(given_DBG[:, :, 2 * H :], both_DBG[:, :, :H], query_DBH, out=new_DBH).tanh_()
             torch.lerp(new_DBH, before_DBH, both_DBG[:, :, H:], out=after_DBH)
         ctx.save_for_backward(weight_DGH, states_DTBH, gates_DTBG, queries_DTBH)
@@ -357,7 +357,7 @@ class _GatedSteps(torch.autograd.Function):
         weight_DGH, states_DTBH, gates_DTBG, queries_DTBH = ctx.saved_tensors
         H, before_DTBH = upstream_DTBH.shape[3], states_DTBH[:, :-1]
         r, z, n = gates_DTBG.chunk(3, 3)
-        # A gate's gradient is that of the state times this: of r, of z and, as the weights see it, of n.
+        # The factors by which the state's gradient is multiplied for the gates r, z and (for the weights) n.
         factors_DTBG, by_new_DTBH = torch.empty_like(gates_DTBG), (1 - z) * (1 - n * n)
         by_r, by_z, by_n = factors_DTBG.chunk(3, 3)
         torch.mul(by_new_DTBH, r, out=by_n)
@@ -370,7 +370,7 @@ class _GatedSteps(torch.autograd.Function):
             *(reversed(each.unbind(1)) for each in every), strict=True
         ):
             torch.add(later_DBH, upstream_DBH, out=by_state_DBH)
-            factors_DB3H.mul_(by_state_DBH[:, :, None])  # which makes them the gates' gradients
+            factors_DB3H.mul_(by_state_DBH[:, :, None])  # now the gates' gradients
             later_DBH = torch.baddbmm(by_state_DBH * z_DBH, by_gate_DBG, weight_DGH)
         by_gate_DXG, before_DXH = factors_DTBG.flatten(1, 2), before_DTBH.flatten(1, 2)
         by_weight_DGH = torch.stack(
@@ -382,7 +382,7 @@ class _GatedSteps(torch.autograd.Function):
 
 
 def _plain(*tensors: Tensor) -> bool:
-    """Whether all are of one type on a CPU, with no mixed precision, and computed now, not traced for an export."""
+    """Whether all have one type on a CPU, without mixed precision, and are computed, not traced for an export."""
     return not torch.compiler.is_compiling() and _alike(*tensors) and not _mixed(tensors[0])
 
 

@@ -1,4 +1,4 @@
-"""Short texts that stand for codes, their titles and other names: as tokens, and encoded a block at a time.
+"""Titles and other names of codes as padded tokens (`tokens_of`, `synonyms_of`), and their encoding in blocks (`in_blocks`).
 
 Shapes in names: N texts, W words of the longest, L codes, K texts of a code.
 """
@@ -19,9 +19,9 @@ BLOCK = 512  # texts that are encoded at a time
 
 
 def tokens_of(texts: Sequence[IntArray], most: int) -> tuple[Tensor, Tensor]:
-    """The first `most` tokens of each text, padded: [N, W], and how many they are: [N].
+    """The first `most` tokens of each text, padded [N, W], and their number [N].
 
-    A text without words is a single unknown word, as a document without words is.
+    A text without words becomes a single unknown word, like a document without words.
     """
     rows = [text[:most] if len(text) else np.array([UNKNOWN]) for text in texts]
     lengths_N = torch.tensor([len(row) for row in rows], dtype=torch.long)
@@ -38,10 +38,10 @@ def groups_of(tokens_NW: Tensor) -> Tensor:
 
 
 def synonyms_of(task: Task | Encoded, each: int, most: int) -> Tensor:
-    """For each code `each` texts of at most `most` tokens, padded: [L, K, W]: its title, then its other names, again and again.
+    """For each code `each` texts of at most `most` tokens, padded [L, K, W]: its title, then its other names, repeated in turn.
 
-    Other names are those of `task.names`, each once, as the words that stand for their normal forms: the first of the
-    vocabulary, where words of the training documents come first.
+    Other names are the distinct ones of `task.names`. Each of their normal forms is written as its first word in the
+    vocabulary, in which words of the training documents come first.
     """
     tokens_LKW = torch.zeros(task.num_codes, each, most, dtype=torch.int32)
     titles = task.descriptions or (np.zeros(0, np.int32),) * task.num_codes
@@ -60,7 +60,7 @@ def _other_names(task: Task | Encoded) -> list[list[IntArray]]:
         return found
     names, forms_V = task.names, task.names.form_of_token
     token_of_form = np.full(int(forms_V.max(initial=-1)) + 1, UNKNOWN, np.int32)
-    tokens = np.flatnonzero(forms_V >= 0)[::-1]  # of the tokens of a form the first is written last, and stays
+    tokens = np.flatnonzero(forms_V >= 0)[::-1]  # in reverse, so that the first token of each form is kept
     token_of_form[forms_V[tokens]] = tokens
     for number in np.flatnonzero(names.is_term):
         forms = names.forms[names.offsets[number] : names.offsets[number + 1]]
@@ -69,7 +69,7 @@ def _other_names(task: Task | Encoded) -> list[list[IntArray]]:
 
 
 def distinct(tokens_XW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The different texts [N, W], how many tokens each has [N], and the place of each text among them [X]."""
+    """The distinct texts [N, W], their numbers of tokens [N], and the index of each text among them [X]."""
     tokens_NW, place_X = torch.unique(tokens_XW, dim=0, return_inverse=True)
     return tokens_NW.long(), (tokens_NW != PADDING).sum(1), place_X
 
@@ -77,17 +77,17 @@ def distinct(tokens_XW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def in_blocks(
     encode: Callable[[Tensor, Tensor], Tensor], tokens_NW: Tensor, lengths_N: Tensor, *, keep: bool = True
 ) -> Tensor:
-    """What `encode(tokens, lengths)` gives for all texts: [N, …], the texts of a block being of similar length.
+    """The output of `encode(tokens, lengths)` for all texts [N, …], in blocks of texts of similar length.
 
-    A block is cut to its own longest text, so that little is computed for padding. Unless `keep`, what the gradient needs
-    of a block is not kept but computed again.
+    A block is cut to its longest text, so that little padding is computed. Without `keep` the activations of a block are not
+    stored but recomputed for the gradient.
     """
     order_N = lengths_N.argsort(stable=True)
     blocks = []
     for rows in torch.split(order_N, BLOCK):
-        given = tokens_NW[rows, : int(lengths_N[rows[-1]])], lengths_N[rows]
+        block = tokens_NW[rows, : int(lengths_N[rows[-1]])], lengths_N[rows]
         if keep or not torch.is_grad_enabled():
-            blocks.append(encode(*given))
+            blocks.append(encode(*block))
         else:
-            blocks.append(checkpoint(encode, *given, use_reentrant=False))
+            blocks.append(checkpoint(encode, *block, use_reentrant=False))
     return torch.cat(blocks)[order_N.argsort()]

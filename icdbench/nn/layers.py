@@ -3,8 +3,8 @@
 Shapes in names: B documents, T tokens (padded), P positions of a convolution's output, E embedding width, F filters or
 feature width, H recurrent width per direction, L codes. `logits_BL` are scores before the sigmoid.
 
-Every layer is blind to padding: a document's output does not depend on the length of its batch. What counts as padding
-is the caller's word: with the lengths of `lengths(batch, attend_padding=True)` nothing does.
+Every layer ignores padding: a document's output does not depend on the length of its batch. The lengths that the caller passes
+decide what counts as padding; with those of `lengths(batch, attend_padding=True)` nothing does.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from icdbench.types import PADDING, Batch, IntArray, Task
 
 
 def mask(lengths_B: Tensor, size: int) -> Tensor:
-    """True where a position belongs to its document: [B, size]."""
+    """True where a position belongs to its document [B, size]."""
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
 
 
 def lengths(batch: Batch, *, attend_padding: bool) -> Tensor:
-    """How far each document reaches [B]: as far as the longest of the batch where padding is to be read as text."""
+    """The length of each document [B], or with `attend_padding` that of the longest document for all."""
     return batch.lengths_B.max().expand_as(batch.lengths_B) if attend_padding else batch.lengths_B
 
 
 class Linear(nn.Linear):
-    """torch's, by the way that is fastest."""
+    """torch's layer, computed by the fastest kernel."""
 
     def forward(self, hidden_XK: Tensor) -> Tensor:
         """[..., K] to [..., N]."""
@@ -40,7 +40,7 @@ class Linear(nn.Linear):
 
 
 class Dropout(nn.Dropout):
-    """torch's, by the way that is fastest."""
+    """torch's layer, computed by the fastest kernel."""
 
     def forward(self, hidden_X: Tensor) -> Tensor:
         """Any shape."""
@@ -48,7 +48,7 @@ class Dropout(nn.Dropout):
 
 
 def embedding(task: Task, width: int) -> nn.Embedding:
-    """The word embedding [V, E], from the task's vectors if it has any; padding is row 0, zero, and stays so."""
+    """The word embedding [V, E], initialised from the task's vectors if it has any; row 0, padding, stays zero."""
     layer = nn.Embedding(task.num_tokens, width, padding_idx=PADDING)
     if task.embeddings is not None:
         assert task.embeddings.shape == (task.num_tokens, width), (task.embeddings.shape, width)
@@ -59,8 +59,8 @@ def embedding(task: Task, width: int) -> nn.Embedding:
 def description_means(task: Task, vectors_VE: Tensor) -> Tensor:
     """The mean word vector of each code's title [L, E].
 
-    A code without a title gets a random vector of the length the others have on average: equal (zero) vectors for all
-    such codes could not be told apart by what follows.
+    A code without a title gets a random vector of the others' mean length: with equal (zero) vectors such codes could not be
+    distinguished by later layers.
     """
     no_words: IntArray = np.zeros(0, np.int32)
     titles = task.descriptions or (no_words,) * task.num_codes
@@ -77,7 +77,7 @@ def description_means(task: Task, vectors_VE: Tensor) -> Tensor:
 
 
 def untitled_notices(titles: Sequence[IntArray]) -> list[str]:
-    """What a user is told of a model whose vectors start from titles, where none has a word."""
+    """A notice for models whose vectors start from titles, if no title has a word."""
     titled = any(len(title) for title in titles)
     return [] if titled else ["these data have no titles of codes: vectors that should start from them start at random"]
 
@@ -127,7 +127,7 @@ class BatchNorm(nn.BatchNorm1d):
         inside_NF = hidden_XF if whole else hidden_XF.index_select(0, inside_N)
         if len(inside_NF) > 1:
             inside_NF = super().forward(inside_NF)
-        else:  # the variance of one position is undefined, so it is normed as in evaluation
+        else:  # the variance of one position is undefined, so it is normalised as in evaluation
             inside_NF = functional.batch_norm(
                 inside_NF, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
@@ -135,7 +135,7 @@ class BatchNorm(nn.BatchNorm1d):
         return normed_XF.view_as(hidden_BTF)
 
     def _without_waiting(self, hidden_BTF: Tensor, mask_BT1: Tensor) -> Tensor:
-        """The same by sums over all positions: how many are inside need not be known before a GPU goes on."""
+        """The same by sums over all positions, so that a GPU need not wait for the number of positions inside."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -169,7 +169,7 @@ class MultiFilterEncoder(nn.Module):
         self.channels = nn.ModuleList(_FilterChannel(width, filters, size, dropout) for size in kernel_sizes)
 
     def forward(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
-        """[B, T, E], zero outside the mask, to [B, T, F'], of no meaning outside it."""
+        """[B, T, E], zero outside the mask, to [B, T, F'], undefined outside it."""
         return torch.cat([channel(embedded_BTE, mask_BT) for channel in self.channels], dim=2)
 
 
@@ -189,7 +189,7 @@ class _FilterChannel(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, embedded_BTE: Tensor, mask_BT: Tensor) -> Tensor:
-        # What a convolution reads beyond a document's end must be the zeros that it reads beyond a batch's.
+        # Beyond a document's end a convolution must read zeros, as it does beyond the end of a batch.
         base_BTE = convolve(self.base, embedded_BTE).tanh() * mask_BT[:, :, None]
         inner_BTF = self.norm1(convolve(self.conv1, base_BTE), mask_BT).tanh()
         mapped_BTF = self.norm2(convolve(self.conv2, inner_BTF), mask_BT)
@@ -199,9 +199,9 @@ class _FilterChannel(nn.Module):
 
 
 class BiRNN(nn.Module):
-    """A bidirectional LSTM or GRU equal to torch's on packed sequences, but over plain batches, which is far faster.
+    """A bidirectional LSTM or GRU equal to torch's on packed sequences, but computed on plain batches, which is far faster.
 
-    The second direction runs over each sequence reversed within its own length, so that padding only ever follows text.
+    The second direction runs over each sequence reversed within its own length, so padding always follows text.
     """
 
     def __init__(self, kind: type[nn.LSTM | nn.GRU], width_in: int, width: int) -> None:
@@ -210,17 +210,17 @@ class BiRNN(nn.Module):
         self.back = kind(width_in, width, batch_first=True)
 
     def forward(self, hidden_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Forward and backward states, [B, T, H] each, zero where there is padding."""
+        """Forward and backward states [B, T, H], zero at padding."""
         order_BT1 = reversal(lengths_B, hidden_BTF.shape[1])[:, :, None]
-        turned_BTF = hidden_BTF.gather(1, order_BT1.expand_as(hidden_BTF))
-        ahead_BTH, back_BTH = kernels.recur((self.ahead, self.back), (hidden_BTF, turned_BTF))
+        reversed_BTF = hidden_BTF.gather(1, order_BT1.expand_as(hidden_BTF))
+        ahead_BTH, back_BTH = kernels.recur((self.ahead, self.back), (hidden_BTF, reversed_BTF))
         back_BTH = back_BTH.gather(1, order_BT1.expand_as(back_BTH))
         mask_BT1 = mask(lengths_B, hidden_BTF.shape[1])[:, :, None]
         return ahead_BTH * mask_BT1, back_BTH * mask_BT1
 
 
 def reversal(lengths_B: Tensor, size: int) -> Tensor:
-    """Positions [B, size] that reverse each sequence within its own length and leave padding where it is."""
+    """Indices [B, size] that reverse each sequence within its own length and leave padding in place."""
     positions_1T = torch.arange(size, device=lengths_B.device)[None]
     lengths_B1 = lengths_B[:, None]
     return torch.where(positions_1T < lengths_B1, lengths_B1 - 1 - positions_1T, positions_1T)

@@ -1,7 +1,7 @@
-"""Logistic regressions of many codes on the same sparse features, fitted together.
+"""Logistic regressions of many codes on the same sparse features, fitted together by L-BFGS (`fit`).
 
-Nearly all time goes into products with the features, and one with the weights of many codes costs little more than one with
-those of a single code: L-BFGS takes its steps for all of them at once, each code with a direction and a length of its own.
+Nearly all time is spent on products with the features, and a product for many codes costs little more than one for a single
+code. So L-BFGS takes its steps for many codes at once, each with its own direction and step length.
 
 Shapes in names: N documents, V features, W = V + 1 weights (the last is the intercept), C codes that are fitted at once.
 """
@@ -20,24 +20,24 @@ from torch.nn import functional
 
 from icdbench.types import IntArray
 
-TOGETHER = 32  # codes
+TOGETHER = 32  # codes fitted at a time
 HISTORY = 10  # steps that L-BFGS remembers
-TOLERANCE = 1e-4  # of the largest entry of the mean loss's gradient, scikit-learn's
+TOLERANCE = 1e-4  # scikit-learn's, for the largest entry of the gradient of the mean loss
 STEPS, HALVINGS = 5000, 40
 
 
 def fit(
     features_NV: csr_matrix, labels_NL: csc_matrix, C: float, *, balanced: bool
 ) -> Iterator[tuple[IntArray, Tensor]]:
-    """Codes and their weights_WC, part by part; every code comes once.
+    """Yield codes and their weights_WC in parts.
 
-    The objective is scikit-learn's: the mean logistic loss (balanced: as if a code's positive and negative documents were equally
-    many) plus |w|² / 2CN, which spares the intercept. A code that no or every document has gets its smoothed log-odds as intercept,
-    and no other weight.
+    The objective is scikit-learn's: the mean logistic loss (`balanced`: with equal total weight of a code's positive and negative
+    documents) plus |w|² / 2CN, without the intercept. A code that no or every document has gets its smoothed log-odds as
+    intercept and no other weight.
     """
     documents = _Documents(features_NV, 1 / (C * features_NV.shape[0]))
     positives_L = np.diff(labels_NL.indptr)
-    rare_first = np.argsort(positives_L, kind="stable")  # codes alike in frequency take about as many steps
+    rare_first = np.argsort(positives_L, kind="stable")  # codes of similar frequency take about as many steps
     for codes in np.array_split(rare_first, max(1, -(-len(rare_first) // TOGETHER))):
         labels_NC = torch.from_numpy(labels_NL[:, codes].toarray().astype(np.float32))
         yield codes, documents.fitted(labels_NC, balanced=balanced)
@@ -77,7 +77,7 @@ class _Documents:
             weights_WC[-1] = 0
             shares_NC = torch.where(labels_NC > 0, 0.5 / positives_C, 0.5 / (self.size - positives_C))
         scores_NC = weights_WC[-1].expand(self.size, -1).clone()
-        # The diagonal of the objective's second derivative where it begins, as if features and errors were independent.
+        # The initial diagonal of the objective's second derivative, as if features and errors were independent.
         chance_NC = scores_NC.sigmoid()
         steepness_WC = self.squares_W1 * (shares_NC * chance_NC * (1 - chance_NC)).sum(0)
         steepness_WC[:-1] += self.penalty
@@ -86,7 +86,7 @@ class _Documents:
         return fits
 
     def _step(self, fits: _Fits) -> None:
-        """Along the direction by the longest of 1, 1/2, 1/4 … of it that lowers the objective enough (Armijo)."""
+        """Move along the direction, by the largest of 1, 1/2, 1/4 … that lowers the objective enough (Armijo)."""
         direction_WC = fits.direction()
         moved_NC = self.features_NV @ direction_WC[:-1] + direction_WC[-1]
         slope_C, length_C = (direction_WC * fits.gradient_WC).sum(0), torch.ones(len(fits.stuck_C))
@@ -99,7 +99,7 @@ class _Documents:
             if enough_C.all():
                 break
             length_C = torch.where(enough_C, length_C, length_C / 2)
-        fits.stuck_C = ~enough_C  # as near to the minimum as 32 bits can tell
+        fits.stuck_C = ~enough_C  # as close to the minimum as 32 bits allow
         step_WC = torch.where(enough_C, length_C, 0.0) * direction_WC
         before_WC = fits.gradient_WC
         fits.weights_WC += step_WC
@@ -108,12 +108,12 @@ class _Documents:
         fits.steps = [*fits.steps[-HISTORY + 1 :], (step_WC, fits.gradient_WC - before_WC)]
 
     def _objective(self, fits: _Fits, scores_NC: Tensor, weights_WC: Tensor) -> Tensor:
-        """Of each code [C], in 64 bits."""
+        """The objective of each code [C], in 64 bits."""
         losses_NC = functional.softplus(scores_NC).sub_(fits.labels_NC * scores_NC).mul_(fits.shares_NC)
         return losses_NC.sum(0, dtype=torch.float64) + self.penalty / 2 * weights_WC[:-1].square().sum(0)
 
     def _gradient(self, fits: _Fits) -> Tensor:
-        """Of the objective by the weights: [W, C]."""
+        """The gradient of the objective by the weights [W, C]."""
         errors_NC = fits.scores_NC.sigmoid().sub_(fits.labels_NC).mul_(fits.shares_NC)
         by_feature_VC = (self.features_VN @ errors_NC).add_(fits.weights_WC[:-1], alpha=self.penalty)
         return torch.cat((by_feature_VC, errors_NC.sum(0, keepdim=True)))
@@ -121,27 +121,27 @@ class _Documents:
 
 @dataclass(eq=False)
 class _Fits:
-    """Where the codes stand that are not done yet."""
+    """The state of the codes that have not converged yet."""
 
     weights_WC: Tensor
     scores_NC: Tensor
     labels_NC: Tensor
     shares_NC: Tensor  # each document's weight in the mean
-    flatness_WC: Tensor  # the inverse of the diagonal of the second derivative where it began
+    flatness_WC: Tensor  # the inverse of the initial diagonal of the second derivative
     gradient_WC: Tensor = field(default_factory=lambda: torch.empty(0))
     stuck_C: Tensor = field(default_factory=lambda: torch.empty(0))
-    steps: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # s_WC, y_WC: of the weights, of the gradient
+    steps: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # s_WC, y_WC: changes of weights and gradient
 
     def __post_init__(self) -> None:
         self.stuck_C = torch.zeros(self.weights_WC.shape[1], dtype=torch.bool)
 
     def of(self, chosen_C: Tensor) -> _Fits:
-        """Some of the codes alone."""
+        """The state of some of the codes."""
         tensors = {name: value[..., chosen_C] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return _Fits(**tensors, steps=[(s_WC[:, chosen_C], y_WC[:, chosen_C]) for s_WC, y_WC in self.steps])
 
     def direction(self) -> Tensor:
-        """L-BFGS's, from the second derivative's diagonal: [W, C]."""
+        """The direction of L-BFGS, starting from the diagonal of the second derivative [W, C]."""
         ahead_WC, shares = self.gradient_WC.clone(), []
         for s_WC, y_WC in reversed(self.steps):
             inverse_C = _inverse((s_WC * y_WC).sum(0))
@@ -159,7 +159,7 @@ class _Fits:
 
 
 def _inverse(products_C: Tensor) -> Tensor:
-    """Zero, which leaves a step out, where rounding left nothing of it."""
+    """The inverse, or zero, which omits a step, if rounding left no positive product."""
     return torch.where(products_C > torch.finfo(torch.float32).tiny, 1 / products_C, 0.0)
 
 

@@ -1,8 +1,8 @@
-"""A lexicon of the words that people marked for codes, and what it says of documents.
+"""A lexicon of the words that people marked for codes (`SpanLexicon`), and features of documents from it (`MarkedModel`).
 
-A key of the lexicon is the set of the forms of a mark's words (icdbench.nn.words), so that order, plural, accents and small
-words do not matter; of their stems, most endings and misspelled ends do not, either. A document has a key if it has all of its
-forms, which the closer together the better: marks have gaps, and the words of one may stand sentences apart.
+A key of the lexicon is the set of forms of a mark's words (icdbench.nn.words), so order, plural, accents and small words do not
+matter; a lexicon of stems also ignores most endings. A document has a key if it has all of its forms; the closer together they
+are, the better. Marks have gaps, and the words of one mark may be sentences apart.
 
 Shapes in names: N documents, T positions, K keys, E entries (a key with a code), C matches of a document and a key,
 P pairs of a document and a code, F features, G classes of matches, V forms.
@@ -16,24 +16,25 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from icdbench.nn.mentions import noisy_or
-from icdbench.nn.ngrams import in_parts
+from icdbench.nn.mentions import any_before, noisy_or, part_of_longer
+from icdbench.nn.ngrams import in_parts, read_in_parts
+from icdbench.nn.ragged import first_rows, items
 from icdbench.nn.words import Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Weights
 
-SIMILAR = 0.5  # share of a key's forms, rare ones weighing more, from which it speaks for its codes without the others
-NEAR = (0, 2, 8)  # other words between those of a key, at most, for each class of matches but the last
-BEFORE = 5  # words before a match among which a negation counts
+SIMILAR = 0.5  # least weighted share of a key's forms for a document to be similar to the key; rare forms weigh more
+NEAR = (0, 2, 8)  # most other words between those of a key, for each class of matches except the last
+BEFORE = 5  # a negation counts if it is among this many words before a match
 FEATURES = ("odds", "count", "confirmed", "words", "between", "times", "inside", "negated", "keys", "any")
 OF_SIMILAR = ("share", "share times odds", "weight", "weight of the key", "words")
-FURTHEST = 10.0  # from 0, the odds of a code that no key speaks for
+FURTHEST = 10.0  # -FURTHEST are the log-odds of a code without a key
 
 
 class Matches(NamedTuple):
-    """C matches of a document and a key, by document: the closest one's first and last position and words in between, and more.
+    """C matches of a document and a key, by document: first and last position of the closest occurrence, words in between.
 
-    `times` counts occurrences as close, `inside` says whether all of them are part of a longer key's that has nothing in
-    between, `negated` whether a negation stands before the first.
+    `times` counts equally close occurrences. `inside`: all of them are part of a contiguous occurrence of a longer key.
+    `negated`: a negation precedes the first.
     """
 
     documents: IntArray
@@ -47,7 +48,7 @@ class Matches(NamedTuple):
 
 
 class MarkedPairs(NamedTuple):
-    """P pairs of a document and a code that a key in it speaks for, by document, then code; the best match, and features [P, F]."""
+    """P pairs of a document and a code of one of its keys, by document, then code, with the best match and features [P, F]."""
 
     documents: IntArray
     codes: IntArray
@@ -57,10 +58,10 @@ class MarkedPairs(NamedTuple):
 
 @dataclass(eq=False)
 class SpanLexicon:
-    """Keys as rows of `forms` (from `offsets[k]`), entries by key: code, training documents that have the key and the code.
+    """Keys as rows of `forms` (from `offsets[k]`), and entries by key, each with a code.
 
-    `spread_KG` counts the training documents that have a key, by class of matches, `confirmed_EG` those of them that also have
-    the entry's code.
+    `spread_KG` counts the training documents with a key, by class of matches, `confirmed_EG` those of them that also have the
+    entry's code.
     """
 
     form_of_token: IntArray
@@ -111,51 +112,38 @@ class SpanLexicon:
         return found
 
     def matches(self, encoded: Encoded) -> Matches:
-        """Find the keys that documents have."""
-        parts, before = [], 0
-        for size, documents_T, tokens_T in in_parts(encoded):
-            part = self._matches(size, documents_T, tokens_T)
-            parts.append(part._replace(documents=part.documents + before))
-            before += size
-        none = Matches(*(np.zeros(0, np.int64) for _ in Matches._fields))
-        return Matches(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
+        """Find the keys of documents."""
+        return read_in_parts(encoded, self._matches, Matches(*(np.zeros(0, np.int64) for _ in Matches._fields)))
 
     def _matches(self, size: int, documents_T: IntArray, tokens_T: IntArray) -> Matches:
-        places = np.flatnonzero(self.form_of_token[tokens_T] >= 0)  # of words that count
+        places = np.flatnonzero(self.form_of_token[tokens_T] >= 0)  # without ignored words
         documents, forms = documents_T[places], self.form_of_token[tokens_T[places]]
         width, sizes_K = len(self.weights_V), np.diff(self.offsets)
         common = (_presence(documents, forms, (size, width)) @ self._keys(np.ones(width)).T).tocoo()
         whole = common.data == sizes_K[common.col]
         document_C, key_C = common.row[whole].astype(np.int64), common.col[whole].astype(np.int64)
-        # Where each form stands in each document: places by document, then form.
-        order = np.lexsort((np.arange(len(forms)), forms, documents))
-        cell_O, place_O = documents[order] * width + forms[order], order
-        match_R = np.repeat(np.arange(len(key_C)), sizes_K[key_C])  # a row for each form of each match
-        within = np.arange(len(match_R)) - np.repeat(np.cumsum(sizes_K[key_C]) - sizes_K[key_C], sizes_K[key_C])
+        # The places of each form in each document, by document, then form.
+        place_O = np.lexsort((np.arange(len(forms)), forms, documents))
+        cell_O = documents[place_O] * width + forms[place_O]
+        match_R, within = items(sizes_K[key_C])  # a row for each form of each match
+        row_C = np.cumsum(sizes_K[key_C]) - sizes_K[key_C]  # the first row of each match
         cell_R = document_C[match_R] * width + self.forms[self.offsets[key_C[match_R]] + within]
         start_R = np.searchsorted(cell_O, cell_R)
         count_R = np.searchsorted(cell_O, cell_R, side="right") - start_R
-        # The rarest form of each match is its anchor; around each of its places, the nearest place of each other form.
-        ranked = np.lexsort((count_R, match_R))
-        anchor_C = ranked[np.cumsum(sizes_K[key_C]) - sizes_K[key_C]] if len(key_C) else ranked
-        times_C = count_R[anchor_C]
-        match_A = np.repeat(np.arange(len(key_C)), times_C)
-        at_A = np.arange(len(match_A)) - np.repeat(np.cumsum(times_C) - times_C, times_C)
+        # The rarest form of each match is its anchor; for each place of it, find the nearest place of each other form.
+        anchor_C = np.lexsort((count_R, match_R))[row_C]
+        match_A, at_A = items(count_R[anchor_C])
         anchor_A = place_O[start_R[anchor_C[match_A]] + at_A]
         low_A, high_A = anchor_A.copy(), anchor_A.copy()
-        first_R = (np.cumsum(sizes_K[key_C]) - sizes_K[key_C])[match_A]
         span = cell_O * (len(forms) + 1) + place_O  # ascending
         for number in range(int(sizes_K.max(initial=0))):
             rows = np.flatnonzero(sizes_K[key_C[match_A]] > number)
-            row_R = first_R[rows] + number
+            row_R = row_C[match_A[rows]] + number
             wanted = np.searchsorted(span, cell_R[row_R] * (len(forms) + 1) + anchor_A[rows])
             start, end = start_R[row_R], start_R[row_R] + count_R[row_R] - 1
-            after, ahead = np.clip(wanted, start, end), np.clip(wanted - 1, start, end)
-            near = np.where(
-                np.abs(place_O[after] - anchor_A[rows]) <= np.abs(place_O[ahead] - anchor_A[rows]),
-                place_O[after],
-                place_O[ahead],
-            )
+            after, before = (place_O[np.clip(each, start, end)] for each in (wanted, wanted - 1))
+            anchor = anchor_A[rows]
+            near = np.where(np.abs(after - anchor) <= np.abs(before - anchor), after, before)
             low_A[rows], high_A[rows] = np.minimum(low_A[rows], near), np.maximum(high_A[rows], near)
         between_A = high_A - low_A + 1 - sizes_K[key_C[match_A]]
         return self._closest(
@@ -166,15 +154,11 @@ class SpanLexicon:
         self, document_C: IntArray, key_C: IntArray, match_A: IntArray, around: tuple[IntArray, IntArray, IntArray],
         documents: IntArray, places: IntArray, documents_T: IntArray, tokens_T: IntArray,
     ) -> Matches:  # fmt: skip
+        """Choose the closest occurrence of each match."""
         low_A, high_A, between_A = around
         tight = between_A <= 0
-        furthest = np.full(len(documents) + 1, -1)
-        np.maximum.at(furthest, low_A[tight], high_A[tight])
-        before_A = np.concatenate([[-1], np.maximum.accumulate(furthest)])[low_A]
-        inside_A = (before_A >= high_A) | (furthest[low_A] > high_A)
-        negations = np.concatenate([[0], np.cumsum(self.negates[tokens_T[places]])])
-        begin_A = np.searchsorted(documents, documents[low_A])
-        negated_A = negations[low_A] > negations[np.maximum(begin_A, low_A - BEFORE)]
+        inside_A = part_of_longer(low_A, high_A, low_A[tight], high_A[tight], len(documents))
+        negated_A = any_before(self.negates[tokens_T[places]], documents, low_A, BEFORE)
         order = np.lexsort((low_A, negated_A, inside_A, between_A, match_A))
         best_C = order[np.searchsorted(match_A[order], np.arange(len(key_C)))]
         least_C = between_A[best_C]
@@ -186,7 +170,7 @@ class SpanLexicon:
         )  # fmt: skip
 
     def _presence(self, encoded: Encoded) -> csr_matrix:
-        """Return which documents have which forms [N, V]."""
+        """Return a matrix [N, V] with 1 where a document has a form."""
         parts = []
         for size, documents_T, tokens_T in in_parts(encoded):
             forms_T = self.form_of_token[tokens_T]
@@ -200,14 +184,13 @@ class SpanLexicon:
         )
 
     def _entries(self, keys: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the entries of each of some keys, each with the place of its key among these."""
+        """Return the entries of each of some keys, preceded by the index of the key among these."""
         starts = np.searchsorted(self.entry_keys, np.arange(len(self.offsets)))
-        counts = np.diff(starts)[keys]
-        place = np.repeat(np.arange(len(keys)), counts)
-        return place, starts[keys[place]] + np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+        place, within = items(np.diff(starts)[keys])
+        return place, starts[keys[place]] + within
 
     def pairs(self, matches: Matches) -> MarkedPairs:
-        """Say of each code that a match speaks for how likely it is by its best match."""
+        """Compute features of each code of a match, by its best match."""
         match, entry = self._entries(matches.keys)
         keys, group = matches.keys[match], _group(matches.between[match])
         spread, confirmed = self.spread_KG[keys], self.confirmed_EG[entry]
@@ -217,7 +200,7 @@ class SpanLexicon:
         odds = np.log(share) - np.log1p(-share)
         document, code = matches.documents[match], self.entry_codes[entry]
         order = np.lexsort((matches.inside[match], -odds, code, document))
-        begins = _first(document[order], code[order])
+        begins = first_rows(document[order], code[order])
         best, number = order[begins], np.diff(np.append(begins, len(order)))
         silent = np.add.reduceat(np.log1p(-share[order]), begins) if len(begins) else np.zeros(0)
         chosen = match[best]
@@ -229,7 +212,7 @@ class SpanLexicon:
         return MarkedPairs(document[best], code[best], chosen, np.stack(columns, axis=1).astype(np.float64))
 
     def similar(self, encoded: Encoded) -> MarkedPairs:
-        """Say of each code how much of its best key is in a document, also of one that the document has not as a whole."""
+        """Compute features of codes from keys that a document has at least in part (SIMILAR)."""
         keys_KV = self._keys(self.weights_V)
         common = (self._presence(encoded) @ keys_KV.T).tocoo()
         total = np.asarray(keys_KV.sum(1)).ravel()[common.col]
@@ -240,20 +223,15 @@ class SpanLexicon:
         usual = (self.confirmed_EG[entry].sum(1) + 0.5) / (self.spread_KG[common.col[at]].sum(1) + 1)
         document, code = common.row[at].astype(np.int64), self.entry_codes[entry]
         order = np.lexsort((-share[at] * usual, code, document))
-        best = order[_first(document[order], code[order])]
+        best = order[first_rows(document[order], code[order])]
         at = at[best]
-        columns = [
-            share[at],
-            share[at] * usual[best],
-            common.data[at],
-            total[at],
-            np.diff(self.offsets)[common.col[at]],
-        ]
+        words = np.diff(self.offsets)[common.col[at]]
+        columns = [share[at], share[at] * usual[best], common.data[at], total[at], words]
         return MarkedPairs(document[best], code[best], at, np.stack(columns, axis=1).astype(np.float64))
 
 
 class MarkedModel:
-    """What lexicons of forms and of stems say of documents."""
+    """Features of documents from two lexicons, of forms and of stems."""
 
     def __init__(self, num_codes: int, readings: Readings) -> None:
         self.num_codes, self.readings = num_codes, readings
@@ -261,12 +239,11 @@ class MarkedModel:
 
     def fit(self, encoded: Encoded) -> None:
         """Learn the marks of documents."""
-        self.lexicons = tuple(
-            SpanLexicon.of(encoded, self.readings, forms) for forms in (self.readings.forms, self.readings.stems)
-        )
+        by_token = self.readings.forms, self.readings.stems
+        self.lexicons = tuple(SpanLexicon.of(encoded, self.readings, forms) for forms in by_token)
 
     def read(self, encoded: Encoded) -> tuple[csr_matrix, FloatArray]:
-        """Return for each document and code [N, L] a row of the second array [1 + P, F], which has the features; row 0 is of none."""
+        """Return for each document and code [N, L] the index of its features in an array [1 + P, F]; row 0 is for no key."""
         found = [lexicon.pairs(lexicon.matches(encoded)) for lexicon in self.lexicons]
         found.append(self.lexicons[-1].similar(encoded))
         none = np.zeros(len(FEATURES))
@@ -274,15 +251,16 @@ class MarkedModel:
         cells = [pairs.documents * self.num_codes + pairs.codes for pairs in found]
         every = np.unique(np.concatenate(cells))
         columns = []
-        for pairs, own, usual in zip(found, cells, (none, none, np.zeros(len(OF_SIMILAR))), strict=True):
-            features = np.tile(usual, (1 + len(every), 1))
-            features[1 + np.searchsorted(every, own)] = pairs.features_PF
+        absent = (none, none, np.zeros(len(OF_SIMILAR)))  # features of a pair that a lexicon does not have
+        for pairs, pair_cells, default in zip(found, cells, absent, strict=True):
+            features = np.tile(default, (1 + len(every), 1))
+            features[1 + np.searchsorted(every, pair_cells)] = pairs.features_PF
             columns.append(features)
         where = (np.arange(1, 1 + len(every)), np.divmod(every, self.num_codes))
         return csr_matrix(where, shape=(len(encoded), self.num_codes)), np.concatenate(columns, axis=1)
 
     def contributions(self, encoded: Encoded, code: int, logit: float) -> FloatArray:
-        """Compute what each word of a single document adds to a code's other `logit` [T]: those of the best match, alike."""
+        """Compute what the best match adds to a code's `logit` without it, divided equally among the match's words [T]."""
         added_T = np.zeros(int(encoded.lengths.sum()))
         for lexicon in self.lexicons:
             matches = lexicon.matches(encoded)
@@ -314,17 +292,12 @@ class MarkedModel:
 
 
 def _presence(documents: IntArray, forms: IntArray, shape: tuple[int, int]) -> csr_matrix:
+    """Return a matrix with 1 in these cells, which may be repeated."""
     found = csr_matrix((np.ones(len(forms), np.float32), (documents, forms)), shape=shape)
     found.data[:] = 1
     return found
 
 
-def _first(*columns: IntArray) -> IntArray:
-    """Return the rows of sorted columns that differ from the row before."""
-    new = np.ones(len(columns[0]), np.bool_)
-    new[1:] = np.logical_or.reduce([np.diff(column) != 0 for column in columns])
-    return np.flatnonzero(new)
-
-
 def _group(between: IntArray) -> IntArray:
+    """Return the class of matches with so many other words between those of the key."""
     return np.searchsorted(np.array(NEAR), between)

@@ -1,4 +1,4 @@
-"""Sparse logistic regressions of all codes on several readings of documents: the members of a committee.
+"""A committee of sparse logistic regressions of all codes on several readings of documents (`Committee`).
 
 Shapes in names: N documents, L codes, M members, T positions, V features of one reading, P pairs of a document and a code.
 """
@@ -6,6 +6,7 @@ Shapes in names: N documents, L codes, M members, T positions, V features of one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,15 +14,16 @@ from scipy.sparse import csc_matrix, csr_matrix, vstack
 
 from icdbench.nn import ngrams, selected
 from icdbench.nn.evidence import FeatureReader, Reading
-from icdbench.nn.ngrams import in_parts
+from icdbench.nn.ngrams import read_in_parts
+from icdbench.nn.ragged import items
 from icdbench.nn.words import CUES, Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Weights
 
 Choice = Literal["chi2", "l1"]  # a few features per code, chosen by χ²; or as many as an L1 penalty leaves
 Plan = tuple[tuple[Reading, Choice], ...]
 
-FREQUENT = 10  # documents of a code whose features an L1 penalty can choose
-BEFORE = 5  # words before a mention among which a cue counts
+FREQUENT = 10  # least number of documents of a code whose features are chosen by an L1 penalty
+BEFORE = 5  # a cue counts if it is among this many words before a mention
 SURROUNDINGS = ("mentions", "first", *CUES)
 
 
@@ -38,10 +40,10 @@ class Member:
 
 
 class Surroundings(NamedTuple):
-    """P pairs of a document and a code, with what surrounds the phrases that speak for it: [P, len(SURROUNDINGS)].
+    """P pairs of a document and a code, with the context of the phrases that speak for the code: [P, len(SURROUNDINGS)].
 
-    How often they stand (logarithm), where the first is as a share of the document, and the shares of their weight that are
-    near to words of each kind of CUES.
+    The values are the logarithm of their number, the relative position of the first, and for each kind of CUES the share of
+    their weight that follows such a word.
     """
 
     documents: IntArray
@@ -58,13 +60,11 @@ def _fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, number: int, C: floa
         labels_NC = labels_NL[:, codes]
         if not len(codes):
             continue
-        fitted = (
-            selected.fit_l1(features_NV, labels_NC, C)
-            if l1
-            else selected.fit_chosen(features_NV, labels_NC, 1.0, number)
-        )
-        parts.append(fitted[0])
-        intercepts_L[codes] = fitted[1]
+        if l1:
+            coefficients_CV, intercepts_L[codes] = selected.fit_l1(features_NV, labels_NC, C)
+        else:
+            coefficients_CV, intercepts_L[codes] = selected.fit_chosen(features_NV, labels_NC, 1.0, number)
+        parts.append(coefficients_CV)
     order = np.argsort(np.concatenate(groups), kind="stable")
     return vstack(parts, format="csr")[order], intercepts_L
 
@@ -78,7 +78,7 @@ class Committee:
         self.members: list[Member] = []
 
     def fit(self, encoded: Encoded, labels_NL: csc_matrix, number: int, C: float) -> None:
-        """Fit all members: `number` features per code where these are chosen; C of the L1 penalty."""
+        """Fit all members, with `number` features per code if these are chosen by χ², or with C for the L1 penalty."""
         self.members = []
         for reading in dict.fromkeys(reading for reading, _ in self.plan):
             reader = FeatureReader.of(reading, self.readings, encoded, ngrams.least_documents(encoded))
@@ -91,7 +91,7 @@ class Committee:
                     fitted.append(selected.fit_chosen(features_NV, labels_NL, 1.0, number))
             used = np.unique(np.concatenate([coefficients_LV.indices for coefficients_LV, _ in fitted]))
             self.readers[reading] = reader.only(used)
-            self.members += [Member(coefficients_LV.tocsc()[:, used].tocsr(), own) for coefficients_LV, own in fitted]
+            self.members += [Member(each_LV.tocsc()[:, used].tocsr(), intercepts_L) for each_LV, intercepts_L in fitted]
 
     def logits(self, encoded: Encoded) -> FloatArray:
         """Compute the logits of all members [N, L, M]."""
@@ -102,7 +102,7 @@ class Committee:
         return np.stack(found, axis=-1)
 
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
-        """Compute what each word of a single document adds to a code's logits on average [T]."""
+        """Compute what each word of a single document adds to the mean of the members' logits of a code [T]."""
         added_T = np.zeros(int(encoded.lengths.sum()))
         for (reading, _), member in zip(self._order(), self.members, strict=True):
             reader = self.readers[reading]
@@ -110,33 +110,23 @@ class Committee:
         return added_T / len(self.members)
 
     def surroundings(self, encoded: Encoded) -> Surroundings:
-        """Find out how codes are mentioned, by the phrases that speak for them in the first member that chooses phrases."""
+        """Find the context of codes' mentions, by the phrases that speak for them in the first member that chooses by χ²."""
         order = self._order()
-        at = next((at for at, (_, choice) in enumerate(order) if choice == "chi2"), 0)
-        reader, coefficients_VL = self.readers[order[at][0]], self.members[at].coefficients_LV.tocsc().T.tocsr()
+        first = next((number for number, (_, choice) in enumerate(order) if choice == "chi2"), 0)
+        reader, coefficients_VL = self.readers[order[first][0]], self.members[first].coefficients_LV.tocsc().T.tocsr()
         coefficients_VL.data = np.maximum(coefficients_VL.data, 0)
         coefficients_VL.eliminate_zeros()
-        parts, before = [], 0
-        for size, documents_T, tokens_T in in_parts(encoded):
-            part = self._surroundings(reader, coefficients_VL, documents_T, tokens_T)
-            parts.append(part._replace(documents=part.documents + before))
-            before += size
         none = Surroundings(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, len(SURROUNDINGS))))
-        return Surroundings(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
+        return read_in_parts(encoded, partial(self._surroundings, reader, coefficients_VL), none)
 
     def _surroundings(
-        self, reader: FeatureReader, coefficients_VL: csr_matrix, documents_T: IntArray, tokens_T: IntArray
+        self, reader: FeatureReader, coefficients_VL: csr_matrix, _size: int, documents_T: IntArray, tokens_T: IntArray
     ) -> Surroundings:
         found, codes = reader.occurrences(documents_T, tokens_T), coefficients_VL.shape[1]
-        counts = np.diff(coefficients_VL.indptr)[found.features]
-        at = np.repeat(np.arange(len(counts)), counts)
-        within = (
-            coefficients_VL.indptr[found.features[at]]
-            + np.arange(len(at))
-            - np.repeat(np.cumsum(counts) - counts, counts)
-        )
-        pairs = found.documents[at] * codes + coefficients_VL.indices[within]
-        weights = coefficients_VL.data[within].astype(np.float64)
+        at, within = items(np.diff(coefficients_VL.indptr)[found.features])
+        entries = coefficients_VL.indptr[found.features[at]] + within
+        pairs = found.documents[at] * codes + coefficients_VL.indices[entries]
+        weights = coefficients_VL.data[entries].astype(np.float64)
         cells, where = np.unique(pairs, return_inverse=True)
         first = found.first[at]
         begins = np.searchsorted(documents_T, found.documents[at])
@@ -145,7 +135,7 @@ class Committee:
         np.minimum.at(earliest, where, (first - begins) / length)
         total = np.bincount(where, weights, minlength=len(cells))
         cues_TK = self.readings.cues[tokens_T]
-        cue, end = _past_the_last(cues_TK > 0)[first], _past_the_last(cues_TK < 0)[first]
+        cue, end = _after_last(cues_TK > 0)[first], _after_last(cues_TK < 0)[first]
         near = cue > np.maximum(end, np.maximum(begins, first - BEFORE)[:, None])
         shares = [np.bincount(where, weights * near[:, cue], minlength=len(cells)) / total for cue in range(len(CUES))]
         times = np.log1p(np.bincount(where, minlength=len(cells)))
@@ -178,14 +168,13 @@ class Committee:
         self.members = []
         for number, (reading, _) in enumerate(self._order()):
             parts = tuple(weights[f"{prefix}.{number}.{name}"] for name in ("data", "columns", "offsets"))
-            own = weights[f"{prefix}.{number}.intercepts"]
-            matrix = csr_matrix(parts, shape=(len(own), len(self.readers[reading].known)))
+            intercepts_L = weights[f"{prefix}.{number}.intercepts"]
+            matrix = csr_matrix(parts, shape=(len(intercepts_L), len(self.readers[reading].known)))
             matrix.check_format(full_check=True)
-            self.members.append(Member(matrix, own))
+            self.members.append(Member(matrix, intercepts_L))
 
 
-def _past_the_last(marked_TK: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> IntArray:
-    """Return the position after the last one that is marked before each position [T + 1, K]; 0 if none is."""
-    past_TK = np.where(marked_TK, np.arange(1, len(marked_TK) + 1)[:, None], 0)
-    first_1K = np.zeros((1, marked_TK.shape[1]), np.int64)
-    return np.maximum.accumulate(np.concatenate([first_1K, past_TK]), axis=0)
+def _after_last(marked_TK: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> IntArray:
+    """Return for each position the one after the last marked position before it [T + 1, K], 0 if there is none."""
+    after_TK = np.where(marked_TK, np.arange(1, len(marked_TK) + 1)[:, None], 0)
+    return np.maximum.accumulate(np.pad(after_TK, ((1, 0), (0, 0))), axis=0)

@@ -1,9 +1,9 @@
-"""Mentions of codes in documents: places where all words of one of a code's names stand together.
+"""Mentions of codes in documents (`NameIndex`), and the probability of a mentioned code (`MentionModel`).
 
-A name is a bag of normal forms (`icdbench.types.Names`). It is mentioned where a window of a document's words, those that names
-ignore left out, consists of just these forms in any order, or has a single other word between them. Names that are the same
-bag are one key, which may stand for several codes. Each form has a random number of 64 bits and a bag the sum of those of
-its forms, so windows are found by differences of running sums, whatever the number of names.
+A name is a bag of normal forms (`icdbench.types.Names`). It is mentioned where a window of a document's words, without those
+that names ignore, consists of exactly these forms in any order, or of these and one other word between them. Names with equal
+bags are one key, which may stand for several codes. Each form has a random 64-bit number and a bag the sum of those of its
+forms, so windows are found by differences of running sums, whatever the number of names.
 
 Shapes in names: N documents, T words, M mentions, K keys, P pairs of a document and a code mentioned in it, F features.
 """
@@ -14,22 +14,25 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from icdbench.nn.ngrams import in_parts
-from icdbench.nn.selected import SMOOTHING, log_odds
+from icdbench.nn.ngrams import read_in_parts
+from icdbench.nn.ragged import first_rows, items, places
+from icdbench.nn.selected import SMOOTHING, fit_standardised
 from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray, Names, Weights
 
-LONGEST = 8  # forms of a name; longer ones are hardly ever written out
-MOST_FITTED = 10_000  # documents
-BEFORE = 4  # words before a mention among which a negation counts
+LONGEST = 8  # most forms of a name; longer names are hardly ever written out
+MOST_FITTED = 10_000  # most documents for fitting
+BEFORE = 4  # a negation counts if it is among this many words before a mention
 FEATURES = (  # the last three depend on the training documents
     *("1 word", "2 words", "3 words", "gap", "other name", "codes", "inside", "negated", "mentions"),
     *("frequent", "new", "confirmed"),
 )
+FITTED = ("spread_K", "confirmed_E", "has_documents_L", "coefficients_2F", "intercepts_2")  # arrays of a MentionModel
 
 
 class Mentions(NamedTuple):
-    """M mentions: document, key, positions of its first word and its last in the document, and what surrounds it."""
+    """M mentions: document, key, positions of the first and last word in the document, and context."""
 
     documents: IntArray
     keys: IntArray
@@ -41,7 +44,7 @@ class Mentions(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """P pairs of a document and a code that it mentions, by document, then by code: the best mention and its features.
+    """P pairs of a document and a code that it mentions, sorted by document and code, with the best mention and its features.
 
     The mention is given by its key, and by the key's entry for the code in `NameIndex.codes`. The features that depend on the
     training documents are 0; `MentionModel` fills them in.
@@ -56,10 +59,9 @@ class Pairs(NamedTuple):
 
 @dataclass(eq=False)
 class NameIndex:
-    """The keys by ascending number, the codes of each (`codes` from `offsets[k]` to `offsets[k + 1]`), the words' numbers.
+    """The keys by ascending number, the codes of key k (`codes[offsets[k] : offsets[k + 1]]`), and the words' numbers.
 
-    `is_term` says of each code of a key whether the key is another name than its title. `numbers_V` is 0 for a word that names
-    ignore.
+    `is_term` is 1 for a code of which the key is not the title. `numbers_V` is 0 for a word that names ignore.
     """
 
     keys: IntArray
@@ -80,39 +82,28 @@ class NameIndex:
         kept = np.flatnonzero(sizes <= LONGEST)
         bags = (sums[names.offsets[1:]] - sums[names.offsets[:-1]])[kept]
         order = np.lexsort((names.is_term[kept], names.codes[kept], bags))
+        order = order[first_rows(bags[order], names.codes[kept][order])]
         bags, codes, is_term, sizes = (
-            bags[order],
-            names.codes[kept][order],
-            names.is_term[kept][order],
-            sizes[kept][order],
+            each[order] for each in (bags, names.codes[kept], names.is_term[kept], sizes[kept])
         )
-        once = np.ones(len(bags), bool)
-        once[1:] = (bags[1:] != bags[:-1]) | (codes[1:] != codes[:-1])
-        bags, codes, is_term, sizes = bags[once], codes[once], is_term[once], sizes[once]
         keys, starts = np.unique(bags, return_index=True)
         numbers_V = np.where(names.form_of_token >= 0, number_of_form[names.form_of_token], 0)
-        numbers_V[UNKNOWN] = 1  # a word, but of no name
+        numbers_V[UNKNOWN] = 1  # counts as a word, but occurs in no name
         offsets = np.append(starts, len(codes)).astype(np.int64)
         return cls(keys, sizes[starts], offsets, codes, is_term, numbers_V, names.negates)
 
     def mentions(self, encoded: Encoded) -> Mentions:
         """Find all mentions in documents, by document."""
-        found, before = [], 0
-        for size, documents_T, tokens_T in in_parts(encoded):
-            part = self._mentions(documents_T, tokens_T)
-            found.append(part._replace(documents=part.documents + before))
-            before += size
-        none = Mentions(*(np.zeros(0, np.int64) for _ in Mentions._fields))
-        return Mentions(*(np.concatenate(columns) for columns in zip(none, *found, strict=True)))
+        return read_in_parts(encoded, self._mentions, Mentions(*(np.zeros(0, np.int64) for _ in Mentions._fields)))
 
-    def _mentions(self, documents_T: IntArray, tokens_T: IntArray) -> Mentions:
-        places = np.flatnonzero(self.numbers_V[tokens_T])  # of words that count, from here on one after another
-        documents, numbers = documents_T[places], self.numbers_V[tokens_T[places]]
+    def _mentions(self, _size: int, documents_T: IntArray, tokens_T: IntArray) -> Mentions:
+        positions = np.flatnonzero(self.numbers_V[tokens_T])  # without words that names ignore
+        documents, numbers = documents_T[positions], self.numbers_V[tokens_T[positions]]
         sums = np.concatenate([[0], np.cumsum(numbers)])
         starts, ends, keys, gaps = [], [], [], []
         for size in range(1, LONGEST + 1):
             for gap in (0, 1) if size > 1 else (0,):
-                first = np.arange(max(0, len(places) - size - gap + 1))
+                first = np.arange(max(0, len(positions) - size - gap + 1))
                 first = first[documents[first] == documents[first + size + gap - 1]]
                 bags = sums[first + size + gap] - sums[first]
                 for left_out in range(1, size) if gap else (None,):
@@ -126,63 +117,59 @@ class NameIndex:
         start, end, key, gap_M = map(np.concatenate, (starts, ends, keys, gaps))
         order = np.lexsort((key, end, start))
         start, end, key, gap_M = start[order], end[order], key[order], gap_M[order]
-        negated = self._negated(documents, tokens_T[places], start)
-        inside = _inside(start, end, len(places))
+        negated = any_before(self.negates_V[tokens_T[positions]], documents, start, BEFORE).astype(np.int64)
+        inside = part_of_longer(start, end, start, end, len(positions)).astype(np.int64)
         begin = np.searchsorted(documents_T, documents[start])
-        return Mentions(documents[start], key, places[start] - begin, places[end] - begin, gap_M, inside, negated)
+        return Mentions(documents[start], key, positions[start] - begin, positions[end] - begin, gap_M, inside, negated)
 
     def _find(self, bags: IntArray, size: int) -> IntArray:
-        """Return the key of each bag of so many forms, -1 where none is known."""
-        if not len(self.keys):
-            return np.full(len(bags), -1)
-        at = np.minimum(np.searchsorted(self.keys, bags), len(self.keys) - 1)
-        return np.where((self.keys[at] == bags) & (self.sizes[at] == size), at, -1)
-
-    def _negated(self, documents: IntArray, tokens: IntArray, start: IntArray) -> IntArray:
-        """Return whether a negation is among the BEFORE words before each start, in the same document."""
-        total = np.concatenate([[0], np.cumsum(self.negates_V[tokens])])
-        begins = np.searchsorted(documents, documents[start])
-        return (total[start] > total[np.maximum(begins, start - BEFORE)]).astype(np.int64)
+        """Return the key of each bag of so many forms, -1 if none is known."""
+        keys = places(self.keys, bags)
+        return np.where(np.append(self.sizes, 0)[keys] == size, keys, -1)
 
     def pairs(self, found: Mentions) -> Pairs:
-        """Choose for each document and code that is mentioned in it the best mention: whole, not negated, of most words."""
+        """Choose for each document and code that it mentions the best mention: not inside another, not negated, longest."""
         counts = np.diff(self.offsets)[found.keys]
-        mention = np.repeat(np.arange(len(found.keys)), counts)
-        within = np.arange(len(mention)) - np.repeat(np.cumsum(counts) - counts, counts)
+        mention, within = items(counts)
         at = self.offsets[found.keys[mention]] + within
         documents, codes, is_term = found.documents[mention], self.codes[at], self.is_term[at]
         inside, negated, gap = found.inside[mention], found.negated[mention], found.gap[mention]
         size = self.sizes[found.keys[mention]]
         order = np.lexsort((is_term, gap, -size, negated, inside, codes, documents))
-        new = np.ones(len(order), bool)
-        new[1:] = (np.diff(documents[order]) != 0) | (np.diff(codes[order]) != 0)
-        starts = np.flatnonzero(new)
+        starts = first_rows(documents[order], codes[order])
         best, times = order[starts], np.diff(np.append(starts, len(order)))
-        size, columns = (
-            size[best],
-            (gap[best], is_term[best], np.log(counts[mention[best]]), inside[best], negated[best]),
-        )
-        each = (size == 1, size == 2, size == 3, *columns, np.log1p(times), *[size * 0] * 3)
-        features_PF = np.stack([np.asarray(column, np.float64) for column in each], axis=1)
+        size = size[best]
+        context = gap[best], is_term[best], np.log(counts[mention[best]]), inside[best], negated[best]
+        columns = (size == 1, size == 2, size == 3, *context, np.log1p(times), *[size * 0] * 3)
+        features_PF = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
         keys = found.keys[mention[best]]
         return Pairs(documents[best], codes[best].astype(np.int64), keys, at[best], features_PF)
 
 
-def _inside(start: IntArray, end: IntArray, length: int) -> IntArray:
-    """Return whether each mention is part of a longer one."""
-    furthest = np.full(length + 1, -1)  # end of the longest mention that starts at each word
-    np.maximum.at(furthest, start, end)
-    before = np.concatenate([[-1], np.maximum.accumulate(furthest)])[start]  # of those that start at earlier words
-    return ((before >= end) | (furthest[start] > end)).astype(np.int64)
+def part_of_longer(start: IntArray, end: IntArray, starts: IntArray, ends: IntArray, length: int) -> NDArray[np.bool_]:
+    """Return whether each window (`start`, `end`) is part of a longer one of (`starts`, `ends`), in so many words."""
+    furthest = np.full(length + 1, -1)  # end of the longest window that starts at each word
+    np.maximum.at(furthest, starts, ends)
+    before = np.concatenate([[-1], np.maximum.accumulate(furthest)])[start]  # of windows that start at earlier words
+    inside: NDArray[np.bool_] = (before >= end) | (furthest[start] > end)
+    return inside
+
+
+def any_before(marked: IntArray, documents: IntArray, start: IntArray, reach: int) -> NDArray[np.bool_]:
+    """Return whether a marked word is among the `reach` words before each start, in the same document."""
+    total = np.concatenate([[0], np.cumsum(marked)])
+    begins = np.searchsorted(documents, documents[start])
+    found: NDArray[np.bool_] = total[start] > total[np.maximum(begins, start - reach)]
+    return found
 
 
 class MentionModel:
-    """How likely a code is that a document mentions: a logistic regression of all pairs of a document and a code.
+    """The probability of a code that a document mentions: a logistic regression of all pairs of a document and a code.
 
-    There are two, for codes with training documents and for codes without. In the second each pair of training stands for
-    one of a new document if no other training document has the code: so it is fitted on what it is applied to. For the same
-    reason the last features count other training documents: those that have the key (`spread_K`), and those of them that
-    have the code (`confirmed_E`, for each entry of the index).
+    There are two regressions, for codes with training documents and for codes without. The second is fitted on training pairs
+    whose code no other training document has, which resemble the pairs that it is applied to. For the same reason the last
+    features count only other training documents: those with the key (`spread_K`), and those of them with the code
+    (`confirmed_E`, for each entry of the index).
     """
 
     index: NameIndex
@@ -212,7 +199,7 @@ class MentionModel:
         features_PF = self._features(pairs, np.ones_like(gold_P), gold_P)
         others_P = counts_L[pairs.codes] - gold_P > 0
         for group in (0, 1):
-            fitted = _pooled(features_PF[others_P == group], gold_P[others_P == group])
+            fitted = fit_standardised(features_PF[others_P == group], gold_P[others_P == group])
             self.coefficients_2F[group], self.intercepts_2[group] = fitted
 
     def pairs(self, encoded: Encoded) -> Pairs:
@@ -220,7 +207,7 @@ class MentionModel:
         return self.index.pairs(self.index.mentions(encoded))
 
     def contributions(self, encoded: Encoded, code: int, logit: float) -> FloatArray:
-        """Compute what each word of a single document adds to a code's other `logit` [T]: the words of its mentions, alike."""
+        """Compute what the mention adds to a code's `logit` without it, divided equally among the mention's words [T]."""
         added_T = np.zeros(int(encoded.lengths.sum()))
         found = self.index.mentions(encoded)
         pairs = self.index.pairs(found)
@@ -243,7 +230,7 @@ class MentionModel:
         return logits_P
 
     def _features(self, pairs: Pairs, own_P: IntArray, gold_P: IntArray) -> FloatArray:
-        """Return the features [P, F]; `own_P` and `gold_P` are 1 where the pair's document itself is among those counted."""
+        """Return the features [P, F]; `own_P` and `gold_P` are 1 if the pair's own document is among those counted."""
         others_P = self.spread_K[pairs.keys] - own_P
         confirmed_P = self.confirmed_E[pairs.entries] - gold_P
         features_PF = pairs.features_PF.copy()
@@ -253,43 +240,20 @@ class MentionModel:
 
     def weights(self) -> Weights:
         """Return everything that was fitted, by name."""
-        arrays = {
-            **vars(self.index),
-            "spread_K": self.spread_K,
-            "confirmed_E": self.confirmed_E,
-            "has_documents_L": self.has_documents_L,
-        }
-        fitted = {"coefficients_2F": self.coefficients_2F, "intercepts_2": self.intercepts_2}
-        return {f"mention.{name}": np.asarray(value) for name, value in {**arrays, **fitted}.items()}
+        arrays = {**vars(self.index), **{name: getattr(self, name) for name in FITTED}}
+        return {f"mention.{name}": np.asarray(value) for name, value in arrays.items()}
 
     def restore(self, weights: Weights) -> None:
         """Load the return value of `weights`."""
         given = {name: value for name, value in weights.items() if name.startswith("mention.")}
         arrays = {name.removeprefix("mention."): value for name, value in given.items()}
-        own = ("spread_K", "confirmed_E", "has_documents_L", "coefficients_2F", "intercepts_2")
-        for name in own:
+        for name in FITTED:
             setattr(self, name, arrays.pop(name))
         self.index = NameIndex(**arrays)
 
 
-def _pooled(features_PF: FloatArray, gold_P: IntArray) -> tuple[FloatArray, float]:
-    """Fit a logistic regression, L2-penalised on standardised features: coefficients [F] and intercept.
-
-    Without pairs of both kinds every pair gets their smoothed log-odds.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    if len(np.unique(gold_P)) < 2:
-        return np.zeros(features_PF.shape[1]), log_odds(int(gold_P.sum()), len(gold_P))
-    center_F, scale_F = features_PF.mean(0), features_PF.std(0)
-    scale_F[scale_F == 0] = 1
-    solver = LogisticRegression(max_iter=1000).fit((features_PF - center_F) / scale_F, gold_P)
-    coefficients_F = solver.coef_[0] / scale_F
-    return coefficients_F, float(solver.intercept_[0] - coefficients_F @ center_F)
-
-
 def noisy_or(one: FloatArray, other: FloatArray) -> FloatArray:
     """Return the logits of "either or both" of two independent causes, given by their logits."""
-    silent = np.logaddexp(0, one) + np.logaddexp(0, other)  # minus the log-probability of neither
-    logits: FloatArray = silent + np.log(-np.expm1(-silent))
+    neither = np.logaddexp(0, one) + np.logaddexp(0, other)  # minus its log-probability
+    logits: FloatArray = neither + np.log(-np.expm1(-neither))
     return logits

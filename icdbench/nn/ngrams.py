@@ -1,37 +1,37 @@
-"""Runs of neighbouring words (n-grams) as features of documents, and linear models of them.
+"""Runs of adjacent words (n-grams) as features of documents (`NGrams`), and linear models on them (`NGramModel`).
 
-An n-gram is known if enough training documents contain it. It is written as one number: the place of its first n - 1 words
-among the known n-grams of that length, times the size of the vocabulary, plus its last word. Hence its beginning is known
-whenever it is, and the n-grams of one length are one sorted array. Documents are read in parts, so that the occurrences of
-all n-grams are never in memory at once.
+An n-gram is known if enough training documents contain it. It is coded as one number: the place of its first n - 1 words
+among the known n-grams of that length, times the size of the vocabulary, plus its last word. So its first n - 1 words are
+known, too, and the n-grams of one length are one sorted array. Documents are read in parts, so that the occurrences of all
+n-grams are never in memory at once.
 
 Shapes in names: N documents, T positions, V features (the known n-grams, shortest first), L codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
+from icdbench.nn.ragged import places
 from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray, Task, Weights
 
 DOCUMENTS_AT_ONCE = 1000
 CODES_AT_ONCE = 512  # codes whose scores are computed together: scipy copies their weights
-PER_DOCUMENTS = 5000
+PER_DOCUMENTS = 5000  # of very many training documents one in this number must contain a known n-gram
 
-ALL_WORDS = {
-    "min_documents": 2
-}  # data settings of a model that knows all n-grams of two documents, rare words among them
+ALL_WORDS = {"min_documents": 2}  # data settings for models of n-grams, which may contain rare words
 
 Weighting = Literal["counts", "tfidf", "binary"]
+Columns = TypeVar("Columns", bound=tuple[Any, ...])  # a NamedTuple of columns, one of them `documents`
 
 
 def least_documents(encoded: Encoded) -> int:
-    """Return in how many training documents an n-gram must stand to be known: 2, or one in 5,000 of very many."""
+    """Return how many training documents must contain an n-gram for it to be known: 2, or one in 5,000 of very many."""
     return max(2, len(encoded) // PER_DOCUMENTS)
 
 
@@ -80,7 +80,7 @@ class NGrams:
         """
         places_T, first = tokens_T, 0
         for length, numbers in enumerate(self.numbers, 1):
-            places_T = _places(numbers, self._candidates(places_T, documents_T, tokens_T, length))
+            places_T = places(numbers, self._candidates(places_T, documents_T, tokens_T, length))
             yield np.where(places_T >= 0, places_T + first, -1)
             first += len(numbers)
 
@@ -93,7 +93,7 @@ class NGrams:
             return tokens_T
         last = length - 1  # from the first word of an n-gram to its last
         whole = (places_T[:-last] >= 0) & (documents_T[:-last] == documents_T[last:])
-        whole &= _places(self.numbers[0], tokens_T[last:]) >= 0
+        whole &= places(self.numbers[0], tokens_T[last:]) >= 0
         numbers_T = np.full(len(tokens_T), -1, np.int64)
         numbers_T[:-last] = np.where(whole, places_T[:-last] * self.num_tokens + tokens_T[last:], -1)
         return numbers_T
@@ -104,10 +104,10 @@ class NGrams:
         for size, documents_T, tokens_T in in_parts(encoded):
             places_T = tokens_T
             for shorter, numbers in enumerate(self.numbers[: length - 1], 1):
-                places_T = _places(numbers, self._candidates(places_T, documents_T, tokens_T, shorter))
+                places_T = places(numbers, self._candidates(places_T, documents_T, tokens_T, shorter))
             numbers_T = self._candidates(places_T, documents_T, tokens_T, length)
             if length == 1:
-                numbers_T = np.where(_places(self.numbers[0], tokens_T) >= 0, tokens_T, -1)
+                numbers_T = np.where(places(self.numbers[0], tokens_T) >= 0, tokens_T, -1)
             known = numbers_T >= 0
             found.append(np.unique(numbers_T[known] * size + documents_T[known]) // size)
         numbers, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *found]), return_counts=True)
@@ -115,7 +115,7 @@ class NGrams:
 
 
 def in_parts(encoded: Encoded) -> Iterator[tuple[int, IntArray, IntArray]]:
-    """Yield the number of documents of each part, and document and token of each position that models read."""
+    """Yield for each part the number of documents, and the document and token of each position that models read."""
     for first in range(0, len(encoded), DOCUMENTS_AT_ONCE):
         offsets = np.asarray(encoded.token_offsets[first : first + DOCUMENTS_AT_ONCE + 1])
         size = len(offsets) - 1
@@ -124,12 +124,17 @@ def in_parts(encoded: Encoded) -> Iterator[tuple[int, IntArray, IntArray]]:
         yield size, documents_T[read_T], np.asarray(encoded.tokens[offsets[0] : offsets[-1]], np.int64)[read_T]
 
 
-def _places(numbers: IntArray, wanted: IntArray) -> IntArray:
-    """Return where each wanted number stands among ascending ones, -1 for those that are not there."""
-    if not len(numbers):
-        return np.full(len(wanted), -1, np.int64)
-    places = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
-    return np.where(numbers[places] == wanted, places, -1)
+def read_in_parts(encoded: Encoded, read: Callable[[int, IntArray, IntArray], Columns], none: Columns) -> Columns:
+    """Apply `read` to the `in_parts` of documents and join the columns, of which `documents` are counted through.
+
+    `none` has the columns without rows.
+    """
+    parts, before = [none], 0
+    for size, documents_T, tokens_T in in_parts(encoded):
+        part: Any = read(size, documents_T, tokens_T)
+        parts.append(part._replace(documents=part.documents + before))
+        before += size
+    return type(none)(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class NGramModel:
@@ -215,9 +220,6 @@ class NGramModel:
         self.idf_V, self.intercepts_L = weights["idf"], weights["intercepts"]
         self.coefficients_LV = weights["coefficients"]
         if "offsets" in weights:
-            parts, shape = (
-                (weights["coefficients"], weights["columns"], weights["offsets"]),
-                (self.task.num_codes, len(self.ngrams)),
-            )
-            self.coefficients_LV = csr_matrix(parts, shape=shape)
+            parts = weights["coefficients"], weights["columns"], weights["offsets"]
+            self.coefficients_LV = csr_matrix(parts, shape=(self.task.num_codes, len(self.ngrams)))
             self.coefficients_LV.check_format(full_check=True)

@@ -1,6 +1,6 @@
-"""One classifier of all pairs of a document and a code: a logistic regression and boosted trees, averaged.
+"""One classifier of all pairs of a document and a code (`Pooled`): the mean of a logistic regression and boosted trees.
 
-Both are fitted by scikit-learn and kept as arrays.
+Both are fitted by scikit-learn and stored as arrays.
 
 Shapes in names: P pairs, F features, R trees, J nodes of the largest tree.
 """
@@ -11,41 +11,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icdbench.nn.selected import log_odds
+from icdbench.nn.selected import fit_standardised
 from icdbench.types import FloatArray, IntArray, Weights
 
 TREES, DEPTH, RATE = 150, 3, 0.08
-LEAST = 20  # pairs of a leaf
+LEAST = 20  # least number of pairs of a leaf
 
 
 @dataclass(eq=False)
 class Pooled:
-    """The logits of pairs by their features. With no trees the logistic regression stands alone."""
+    """The logits of pairs by their features; without trees those of the logistic regression."""
 
     coefficients_F: FloatArray
     intercept: FloatArray  # [1]
-    features_RJ: IntArray  # that a node asks for; -1 for a leaf
+    features_RJ: IntArray  # the feature that a node compares; -1 for a leaf
     thresholds_RJ: FloatArray
     children_RJ2: IntArray
     values_RJ: FloatArray
-    start: FloatArray  # [1], what trees add to
+    start: FloatArray  # [1], to which trees are added
 
     @classmethod
     def of(cls, features_PF: FloatArray, labels_P: IntArray, *, trees: bool) -> Pooled:
-        """Fit; pairs that are all right, or all wrong, get their smoothed log-odds."""
-        width = features_PF.shape[1]
-        none = (
-            np.zeros((0, 0), np.int64),
-            np.zeros((0, 0)),
-            np.zeros((0, 0, 2), np.int64),
-            np.zeros((0, 0)),
-            np.zeros(1),
-        )
-        if len(np.unique(labels_P)) < 2:
-            constant = np.array([log_odds(int(labels_P.sum()), len(labels_P))])
-            return cls(np.zeros(width), constant, *none)
-        coefficients_F, intercept = _regression(features_PF, labels_P)
-        return cls(coefficients_F, intercept, *(_forest(features_PF, labels_P) if trees else none))
+        """Fit both; without pairs of both labels every pair gets their smoothed log-odds."""
+        coefficients_F, intercept = fit_standardised(features_PF, labels_P)
+        linear = coefficients_F, np.array([intercept])
+        if trees and len(np.unique(labels_P)) == 2:
+            return cls(*linear, *_forest(features_PF, labels_P))
+        none, nodes = np.zeros((0, 0)), np.zeros((0, 0), np.int64)
+        return cls(*linear, nodes, none, np.zeros((0, 0, 2), np.int64), none, np.zeros(1))
 
     def logits(self, features_PF: FloatArray) -> FloatArray:
         """Return the logits of pairs [P]."""
@@ -55,17 +48,17 @@ class Pooled:
         return (linear_P + self.boosted(features_PF)) / 2
 
     def boosted(self, features_PF: FloatArray) -> FloatArray:
-        """Return the logits of the trees alone [P]."""
+        """Return the logits of the trees [P]."""
         total_P, rows = np.full(len(features_PF), self.start[0]), np.arange(len(features_PF))
-        rounded_PF = features_PF.astype(np.float32)  # as scikit-learn compares them
+        rounded_PF = features_PF.astype(np.float32)  # scikit-learn compares in this precision
         for features, thresholds, children, values in zip(
             self.features_RJ, self.thresholds_RJ, self.children_RJ2, self.values_RJ, strict=True
         ):
             nodes = np.zeros(len(rows), np.int64)
             for _ in range(DEPTH):
-                asked = features[nodes]
-                right = rounded_PF[rows, asked] > thresholds[nodes]
-                nodes = np.where(asked >= 0, children[nodes, right.astype(np.int64)], nodes)
+                feature = features[nodes]
+                right = rounded_PF[rows, feature] > thresholds[nodes]
+                nodes = np.where(feature >= 0, children[nodes, right.astype(np.int64)], nodes)
             total_P += values[nodes]
         return total_P
 
@@ -80,20 +73,10 @@ class Pooled:
         return cls(**{name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)})
 
 
-def _regression(features_PF: FloatArray, labels_P: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Fit an L2-penalised regression of standardised features: coefficients [F] and intercept [1]."""
-    from sklearn.linear_model import LogisticRegression
-
-    center_F, scale_F = features_PF.mean(0), features_PF.std(0)
-    scale_F[scale_F == 0] = 1
-    solver = LogisticRegression(max_iter=1000).fit((features_PF - center_F) / scale_F, labels_P)
-    coefficients_F = solver.coef_[0] / scale_F
-    return coefficients_F, np.array([solver.intercept_[0] - coefficients_F @ center_F])
-
-
 def _forest(
     features_PF: FloatArray, labels_P: IntArray
 ) -> tuple[IntArray, FloatArray, IntArray, FloatArray, FloatArray]:
+    """Fit boosted trees: the arrays of `Pooled` from `features_RJ` to `start`."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     solver = GradientBoostingClassifier(

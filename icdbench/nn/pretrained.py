@@ -1,7 +1,7 @@
-"""A pretrained transformer over long documents, a chunk of subwords at a time (Huang et al. 2022).
+"""Pretrained transformer encoders on long documents, in chunks of subwords (Huang et al. 2022). Entered by `pretrained`.
 
-The transformers library builds the encoder and reads its weights, from safetensors only. Its word embedding becomes the model's
-own, in the order of the suite's vocabulary, so that gradients by word vectors explain such a model like any other.
+The transformers library builds the encoder and reads its weights, only from safetensors. Its word embedding becomes the model's
+own, in the order of the suite's vocabulary, so that explanations by gradients work as for any other model.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from icdbench.settings import DataError, SpecError
 from icdbench.types import PADDING, UNKNOWN, Encoder, Task
 
 OTHERS = "take one such as BERT, RoBERTa, ELECTRA, DeBERTa or ModernBERT"
-CHUNKS_AT_ONCE = 16  # whose inner states are in memory together while gradients are computed
+CHUNKS_AT_ONCE = 16  # chunks whose activations are in memory at a time while gradients are computed
 
 
 class ChunkedEncoder(nn.Module):
-    """A transformer encoder that reads each document in chunks of `chunk_size` subwords, without special tokens.
+    """A transformer encoder that reads each document in independent chunks of `chunk_size` subwords, without special tokens.
 
-    Chunks do not see each other. With `checkpointing` what gradients need is not kept but computed again, CHUNKS_AT_ONCE
-    chunks at a time, so that memory hardly grows with the number of documents and their lengths.
+    With `checkpointing` activations are not stored but recomputed for gradients, CHUNKS_AT_ONCE chunks at a time, so that
+    memory hardly grows with the number and length of documents.
     """
 
     def __init__(self, model: nn.Module, chunk_size: int, *, checkpointing: bool) -> None:
@@ -47,11 +47,11 @@ class ChunkedEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Features H of each position."""
+        """The number of features H of each position."""
         return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
     def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-        """Hidden states [B, T, H], of no meaning where there is padding; chunks of padding alone are not computed."""
+        """Hidden states [B, T, H], undefined at padding; chunks that are only padding are not computed."""
         documents, tokens, _ = embedded_BTE.shape
         size = min(self.chunk_size, -(-tokens // self.window) * self.window)
         chunks = -(-tokens // size)
@@ -64,20 +64,20 @@ class ChunkedEncoder(nn.Module):
 
     def _states(self, chunks_FCE: Tensor, mask_FC: Tensor) -> Tensor:
         if not (self.checkpointing and torch.is_grad_enabled()):
-            return self._of_chunks(chunks_FCE, mask_FC)
+            return self._encode_chunks(chunks_FCE, mask_FC)
         parts = zip(torch.split(chunks_FCE, CHUNKS_AT_ONCE), torch.split(mask_FC, CHUNKS_AT_ONCE), strict=True)
-        return torch.cat([checkpoint(self._of_chunks, *part, use_reentrant=False) for part in parts])
+        return torch.cat([checkpoint(self._encode_chunks, *part, use_reentrant=False) for part in parts])
 
-    def _of_chunks(self, chunks_FCE: Tensor, mask_FC: Tensor) -> Tensor:
+    def _encode_chunks(self, chunks_FCE: Tensor, mask_FC: Tensor) -> Tensor:
         states_FCH: Tensor = self.model(inputs_embeds=chunks_FCE, attention_mask=mask_FC.long()).last_hidden_state
         return states_FCH
 
 
 def pretrained(task: Task, chunk_size: int, *, checkpointing: bool) -> tuple[nn.Embedding, ChunkedEncoder]:
-    """The task's encoder: its word embedding [V, E] in the order of the vocabulary, and what reads the embedded documents.
+    """The task's encoder: its word embedding [V, E] in the order of the vocabulary, and the encoder of embedded documents.
 
-    Padding is row 0, zero, and stays so. A token that the encoder does not have starts as the mean of all. Raises SpecError
-    for chunks that are too long, DataError for weights that are not the encoder's, or a kind that cannot be read in this way.
+    Row 0, padding, stays zero. A token that the encoder lacks starts as the mean of all word vectors. Raises SpecError for
+    chunks that are too long, DataError for weights that are not the encoder's and for kinds that cannot be used in this way.
     """
     assert task.encoder is not None
     model = _model(task.encoder)
@@ -95,7 +95,7 @@ def pretrained(task: Task, chunk_size: int, *, checkpointing: bool) -> tuple[nn.
             if task.encoder.ids[UNKNOWN] < 0:
                 embedding.weight[UNKNOWN] = words.weight.mean(0)
         embedding.weight[PADDING] = 0
-    model.set_input_embeddings(nn.Identity())  # it is given vectors, never words
+    model.set_input_embeddings(nn.Identity())  # its input is always vectors
     encoder = ChunkedEncoder(model, chunk_size, checkpointing=checkpointing)
     if embedding.weight.device.type != "meta":
         _check_reading(encoder, embedding)
@@ -103,7 +103,7 @@ def pretrained(task: Task, chunk_size: int, *, checkpointing: bool) -> tuple[nn.
 
 
 def _check_reading(encoder: ChunkedEncoder, embedding: nn.Embedding) -> None:
-    """Raises DataError for an encoder that does not read vectors alone, or that does not leave padding out."""
+    """Raises DataError for an encoder that needs more than word vectors, or that does not ignore padding."""
     kind, size = encoder.model.config.model_type, min(8, encoder.chunk_size)  # type: ignore[union-attr]
     vectors_1TE = embedding.weight.new_ones(1, size, 1) * embedding.weight[UNKNOWN]
     training = encoder.model.training
@@ -114,7 +114,7 @@ def _check_reading(encoder: ChunkedEncoder, embedding: nn.Embedding) -> None:
                 encoder(functional.pad(vectors_1TE, (0, 0, 0, more)), torch.tensor([size]))[:, :size]
                 for more in (0, min(8, encoder.chunk_size - size))
             )
-    except Exception as error:  # noqa: BLE001  what a kind of encoder raises is not foreseen
+    except Exception as error:  # noqa: BLE001  an unknown kind of encoder may raise anything
         reason = " ".join(str(error).split())[:80]
         raise DataError(
             f"an encoder of kind '{kind}' cannot be read by word vectors alone ({reason}); {OTHERS}"
@@ -128,7 +128,7 @@ def _check_reading(encoder: ChunkedEncoder, embedding: nn.Embedding) -> None:
 
 
 def _model(encoder: Encoder) -> Any:
-    """The transformer: with its weights, or at random where there are none, or where nothing is to be allocated."""
+    """The transformer with its weights; without weights or on the meta device it is initialised at random."""
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.for_model(**encoder.config)
@@ -137,7 +137,7 @@ def _model(encoder: Encoder) -> Any:
     else:
         model = _with_weights(encoder, config)
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # summarises a text by its first token, which nothing here reads
+        model.pooler = None  # unused: it summarises a text by its first token
     return model
 
 
@@ -166,7 +166,7 @@ def _with_weights(encoder: Encoder, config: Any) -> Any:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """In the block transformers shows no progress, nor that the head which the encoder was trained with is not used."""
+    """Suppress transformers' progress bars and its warning that the encoder's pretraining head is unused."""
     from transformers.utils import logging
 
     level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -181,13 +181,13 @@ def _silent() -> Iterator[None]:
 
 
 def _window(model: nn.Module) -> int:
-    """What the length of a chunk must be a multiple of: 1, but for encoders of local attention, which pad words themselves."""
+    """The number that must divide the length of a chunk: 1, except for encoders with local attention, which pad themselves."""
     found = getattr(model.config, "attention_window", None) or getattr(model.config, "block_size", None) or 1
     return max(found) if isinstance(found, list) else int(found)
 
 
 def _positions(model: nn.Module) -> int:
-    """How many positions the encoder can tell apart; RoBERTa and its kin count from past the number of their padding."""
+    """The number of positions of the encoder; RoBERTa and its relatives number them from after their padding index."""
     most = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
     tables = [each for each in model.modules() if isinstance(each, nn.Embedding) and each.num_embeddings == most]
     offsets = [each.padding_idx + 1 for each in tables if each.padding_idx is not None]

@@ -1,7 +1,7 @@
-"""Where in a document words are said of somebody else, or said to be absent: by the rules of words.toml, English and Spanish.
+"""The words of a document that are negated or said of the family (`affirmed`), by the English and Spanish rules of words.toml.
 
-A negation or a mention of the family governs the words after it (some negations those before), so many words far at most, and no
-further than a word that begins something else, or the end of a sentence where tokens have them (data.words=sentences).
+A negation or a mention of the family governs the words after it (some negations those before it), up to a maximal distance, a
+word that ends its scope, or the end of a sentence if tokens include it (data.words=sentences).
 
 Shapes in names: V tokens, P phrases, T positions.
 """
@@ -14,19 +14,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from icdbench.nn.ngrams import in_parts
+from icdbench.nn.ragged import items
 from icdbench.nn.words import rules, without_accents
 from icdbench.types import SENTENCE_END, UNKNOWN, Encoded, IntArray
 
-LONGEST = 3  # words of a phrase
+LONGEST = 3  # most words of a phrase
 KINDS = ("before", "after", "ends", "family", "family_ends")  # of phrases
 
 
 @dataclass(frozen=True, eq=False)
 class ScopeRules:
-    """The rules over a vocabulary: the number of each token among the words of the rules [V], and the phrases [P, 1 + LONGEST].
+    """The rules for a vocabulary: the number of each token among the words of the rules [V], and the phrases [P, 1 + LONGEST].
 
-    A phrase is the place of its kind in KINDS, and the numbers of its words; 0 is no word. `reach` [3] is how far a negation,
-    one that follows what it denies, and a mention of the family reach, in words.
+    A phrase is the index of its kind in KINDS, and the numbers of its words; 0 is no word. `reach` [3] is the reach in words
+    of a negation, of a negation that follows what it negates, and of a mention of the family.
     """
 
     numbers: IntArray
@@ -47,13 +48,13 @@ class ScopeRules:
         return cls(numbers, np.array(rows, np.int64), np.array(reach, np.int64))
 
     def _starts(self, documents_T: IntArray, tokens_T: IntArray) -> dict[str, IntArray]:
-        """Return how many words the longest phrase of each of KINDS has that starts at each position [T]; 0 if none does."""
+        """Return for each of KINDS the number of words of the longest phrase that starts at each position [T]; 0 if none."""
         numbers = self.numbers[tokens_T]
         length_T: dict[str, IntArray] = {kind: np.zeros(len(numbers), np.int64) for kind in KINDS}
-        places = np.flatnonzero(numbers)
+        positions = np.flatnonzero(numbers)
         for kind, *words in self.phrases.tolist():
             size = sum(word > 0 for word in words)
-            at = places[places + size <= len(numbers)]
+            at = positions[positions + size <= len(numbers)]
             for more, word in enumerate(words[:size]):
                 at = at[numbers[at + more] == word]
             at = at[documents_T[at] == documents_T[at + size - 1]]
@@ -61,7 +62,7 @@ class ScopeRules:
         return length_T
 
     def absent(self, documents_T: IntArray, tokens_T: IntArray) -> IntArray:
-        """Return 1 for each word that is denied, or said of the family [T]."""
+        """Return 1 for each word that is negated or said of the family [T]."""
         starts = self._starts(documents_T, tokens_T)
         found = _governed(documents_T, starts["before"], starts["ends"], int(self.reach[0]))
         backwards = documents_T[::-1], np.minimum(starts["after"], 1)[::-1], starts["ends"][::-1]
@@ -70,20 +71,20 @@ class ScopeRules:
 
 
 def affirmed(encoded: Encoded, rules: ScopeRules) -> Encoded:
-    """Return the documents with the words that are denied, or said of the family, as unknown words."""
+    """Return the documents with negated words, and words said of the family, replaced by the unknown word."""
     tokens, before = np.array(encoded.tokens), 0
     for size, documents_T, tokens_T in in_parts(encoded):
         lengths = encoded.lengths[before : before + size]
         starts = np.asarray(encoded.token_offsets)[before : before + size]
-        within = np.arange(len(tokens_T)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        document, within = items(lengths)
         hidden = rules.absent(documents_T, tokens_T) > 0
-        tokens[(np.repeat(starts, lengths) + within)[hidden]] = UNKNOWN
+        tokens[(starts[document] + within)[hidden]] = UNKNOWN
         before += size
     return replace(encoded, tokens=tokens)
 
 
 def _governed(documents_T: IntArray, cues_T: IntArray, ends_T: IntArray, reach: int) -> IntArray:
-    """Return 1 for each word among `reach` after a cue in its document, and not after a word that ends its scope [T].
+    """Return 1 for each of the `reach` words after a cue, within its document and before a word that ends its scope [T].
 
     `cues_T` is the number of words of the cue that starts at a position; 0 if none does.
     """

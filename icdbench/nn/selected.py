@@ -1,8 +1,7 @@
-"""Logistic regressions of many codes, each on few of very many sparse features.
+"""Logistic regressions of many codes, each on few of very many sparse features, chosen by χ² (`fit_chosen`) or L1 (`fit_l1`).
 
-Which features a code gets is decided by their association with it (`best_by_chi2`) or by an L1 penalty (`fit_l1`). With few
-features most documents have the same ones, none, so a code is fitted on its distinct rows, each with its number of documents,
-by scikit-learn's LIBLINEAR. Codes are fitted in threads.
+With few features most documents have none of them. They are fitted as one row per label, weighted by their number, by
+scikit-learn's LIBLINEAR. Codes are fitted in threads.
 
 Shapes in names: N documents, V features, L codes, C codes of one part, K features of one code, P distinct rows.
 """
@@ -20,17 +19,17 @@ from scipy.sparse import csc_matrix, csr_matrix, vstack
 from icdbench.types import FloatArray, IntArray
 
 TOGETHER = 64  # codes of one part
-FIRST_FEATURES = 100  # of a code's first working set
+FIRST_FEATURES = 100  # size of a code's first working set
 ROUNDS = 20
-VISITED_BY_ROW = 5  # where fewer documents than one in so many have a feature, their rows are copied for a product
-VIOLATION = 0.01  # how far beyond the penalty a left-out feature's gradient may be, as a share of it
-SMOOTHING = 0.5  # documents added to those with a code, and to those without, for its log-odds
+VISITED_BY_ROW = 5  # if fewer than one in this many documents have a feature, only their rows are multiplied
+VIOLATION = 0.01  # share by which the gradient of a left-out feature may exceed the penalty
+SMOOTHING = 0.5  # added to the numbers of documents with and without a code for its log-odds
 
 Fitted = tuple[IntArray, FloatArray, float]  # the features of a code [K], their coefficients [K], its intercept
 
 
 def cooccurring(features_NV: csr_matrix, labels_NL: csc_matrix) -> Iterator[tuple[int, csr_matrix]]:
-    """Yield, part by part, the first code and how many of each code's documents have each feature [C, V]."""
+    """Yield for each part the index of its first code, and how many of each code's documents have each feature [C, V]."""
     labels_LN = labels_NL.T.tocsr().astype(np.float32)
     for first in range(0, labels_LN.shape[0], TOGETHER):
         yield first, labels_LN[first : first + TOGETHER] @ features_NV
@@ -39,8 +38,8 @@ def cooccurring(features_NV: csr_matrix, labels_NL: csc_matrix) -> Iterator[tupl
 def best_by_chi2(together_1V: csr_matrix, spread_V: IntArray, positives: int, size: int, number: int) -> IntArray:
     """Return the features most strongly associated with a code by the χ² statistic, at most `number`, ascending.
 
-    `together_1V` counts the code's documents with each feature, `spread_V` all documents with it; the code has `positives`
-    of `size` documents. Features that are rarer with the code than without it are left out.
+    `together_1V` counts the code's documents with each feature, `spread_V` all documents with it; `positives` of `size`
+    documents have the code. Features that are rarer with the code than without it are left out.
     """
     columns, both = together_1V.indices, together_1V.data.astype(np.float64)
     spread = spread_V[columns].astype(np.float64)
@@ -54,7 +53,7 @@ def best_by_chi2(together_1V: csr_matrix, spread_V: IntArray, positives: int, si
 def fit_few(
     features_NK: csr_matrix, labels_N: FloatArray, C: float, penalty: Literal["l1", "l2"]
 ) -> tuple[FloatArray, float]:
-    """Fit a code's logistic regression on few features: coefficients [K] and intercept, which is penalised as they are."""
+    """Fit a code's logistic regression on few features: coefficients [K] and intercept, which is penalised, too."""
     from sklearn.linear_model import LogisticRegression
 
     rows_PK, weights_P, labels_P = _distinct(features_NK, labels_N)
@@ -64,8 +63,24 @@ def fit_few(
 
 
 def log_odds(positives: int, size: int) -> float:
-    """Return the score of a code whose documents have nothing in common: its smoothed log-odds."""
+    """Return the smoothed log-odds of a code, its score if no feature tells more."""
     return float(np.log((positives + SMOOTHING) / (size - positives + SMOOTHING)))
+
+
+def fit_standardised(features_PF: FloatArray, labels_P: IntArray) -> tuple[FloatArray, float]:
+    """Fit an L2-penalised logistic regression on standardised features: coefficients [F] and intercept.
+
+    Without examples of both labels the intercept is their smoothed log-odds and all coefficients are 0.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(labels_P)) < 2:
+        return np.zeros(features_PF.shape[1]), log_odds(int(labels_P.sum()), len(labels_P))
+    center_F, scale_F = features_PF.mean(0), features_PF.std(0)
+    scale_F[scale_F == 0] = 1
+    solver = LogisticRegression(max_iter=1000).fit((features_PF - center_F) / scale_F, labels_P)
+    coefficients_F = solver.coef_[0] / scale_F
+    return coefficients_F, float(solver.intercept_[0] - coefficients_F @ center_F)
 
 
 def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number: int) -> tuple[csr_matrix, FloatArray]:
@@ -73,32 +88,32 @@ def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number:
     spread_V, size = np.bincount(features_NV.indices, minlength=features_NV.shape[1]), features_NV.shape[0]
     by_column = features_NV.tocsc()
 
-    def fitted(together_1V: csr_matrix, documents: IntArray) -> Fitted:
-        if len(documents) in {0, size}:
-            return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
-        chosen = best_by_chi2(together_1V, spread_V, len(documents), size, number)
+    def fit_code(together_1V: csr_matrix, documents: IntArray) -> Fitted:
+        chosen: IntArray = np.zeros(0, np.int64)
+        if 0 < len(documents) < size:
+            chosen = best_by_chi2(together_1V, spread_V, len(documents), size, number)
         if not len(chosen):
-            return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
-        return chosen, *fit_few(by_column[:, chosen].tocsr(), _members(documents, size), C, "l2")
+            return chosen, np.zeros(0), log_odds(len(documents), size)
+        return chosen, *fit_few(by_column[:, chosen].tocsr(), _indicator(documents, size), C, "l2")
 
-    return _of_all(fitted, features_NV, labels_NL)
+    return _fit_all(fit_code, features_NV, labels_NL)
 
 
 def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[csr_matrix, FloatArray]:
     """Fit each code with an L1 penalty on all features: coefficients [L, V] and intercepts [L].
 
-    The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, the intercept penalised as a weight. A code begins with the
-    features of steepest gradient; those whose gradient still exceeds the penalty join, until none does. LIBLINEAR draws its
-    order from one generator of the process, so with an L1 penalty one thread is in it at a time.
+    The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, with a penalised intercept. The working set of a code begins with
+    the features of steepest gradient; features whose gradient still exceeds the penalty are added until none does. LIBLINEAR
+    draws its order from one generator per process, so only one thread at a time may use it.
     """
     solving = threading.Lock()
     size, by_column = features_NV.shape[0], features_NV.tocsc()
     spread_V = np.bincount(features_NV.indices, features_NV.data, minlength=features_NV.shape[1])
 
-    def fitted(together_1V: csr_matrix, documents: IntArray) -> Fitted:
+    def fit_code(together_1V: csr_matrix, documents: IntArray) -> Fitted:
         if len(documents) in {0, size}:
             return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
-        labels_N = _members(documents, size)
+        labels_N = _indicator(documents, size)
         active: IntArray = np.zeros(0, np.int64)
         coefficients: FloatArray = np.zeros(0)
         intercept = _intercept_alone(len(documents), size, C)
@@ -108,19 +123,18 @@ def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[cs
             gradient_V = _gradient(features_NV, active_NK, coefficients, intercept, spread_V) - together_V
             excess_V = np.abs(gradient_V) * C - 1
             excess_V[active] = -1
-            joining = np.flatnonzero(excess_V > VIOLATION)
-            if not len(joining):
+            added = np.flatnonzero(excess_V > VIOLATION)
+            if not len(added):
                 break
             most = max(FIRST_FEATURES, len(active))
-            joining = joining[np.argsort(-excess_V[joining], kind="stable")[:most]]
-            kept = active[coefficients != 0]
-            active = np.union1d(kept, joining)
+            added = added[np.argsort(-excess_V[added], kind="stable")[:most]]
+            active = np.union1d(active[coefficients != 0], added)
             few_NK = by_column[:, active].tocsr()
             with solving:
                 coefficients, intercept = fit_few(few_NK, labels_N, C, "l1")
         return active[coefficients != 0], coefficients[coefficients != 0], intercept
 
-    return _of_all(fitted, features_NV, labels_NL)
+    return _fit_all(fit_code, features_NV, labels_NL)
 
 
 def _intercept_alone(positives: int, size: int, C: float) -> float:
@@ -135,9 +149,9 @@ def _intercept_alone(positives: int, size: int, C: float) -> float:
 def _gradient(
     features_NV: csr_matrix, active_NK: csr_matrix, coefficients_K: FloatArray, intercept: float, spread_V: IntArray
 ) -> FloatArray:
-    """Return what documents without regard to their labels add to the gradient of the loss [V].
+    """Return the part of the loss's gradient that does not depend on labels [V].
 
-    Documents without an active feature all have the probability of the intercept: they are counted, not visited.
+    Documents without an active feature all have the probability of the intercept, so they are counted, not visited.
     """
     usual = 1 / (1 + np.exp(-intercept))
     visited = np.flatnonzero(np.diff(active_NK.indptr))
@@ -150,27 +164,26 @@ def _gradient(
     return np.asarray(usual * spread_V + features_NV[visited].T @ surplus)
 
 
-def _of_all(
-    fitted: Callable[[csr_matrix, IntArray], Fitted], features_NV: csr_matrix, labels_NL: csc_matrix
+def _fit_all(
+    fit_code: Callable[[csr_matrix, IntArray], Fitted], features_NV: csr_matrix, labels_NL: csc_matrix
 ) -> tuple[csr_matrix, FloatArray]:
+    """Fit all codes in threads: coefficients [L, V] and intercepts [L]."""
     positives_L = np.diff(labels_NL.indptr)
-    if (
-        len(positives_L) and 0 in positives_L and positives_L.any()
-    ):  # most codes of a whole code system have no document
+    if positives_L.any() and not positives_L.all():  # most codes of a whole code system have no document
         known = np.flatnonzero(positives_L)
-        some, own = _of_all(fitted, features_NV, labels_NL[:, known])
+        fitted, known_intercepts = _fit_all(fit_code, features_NV, labels_NL[:, known])
         intercepts_L = np.full(len(positives_L), log_odds(0, labels_NL.shape[0]))
-        intercepts_L[known] = own
-        rows = np.zeros(len(positives_L) + 1, some.indptr.dtype)
-        rows[known + 1] = np.diff(some.indptr)
-        shape = (len(positives_L), some.shape[1])
-        return csr_matrix((some.data, some.indices, np.cumsum(rows)), shape=shape), intercepts_L
+        intercepts_L[known] = known_intercepts
+        sizes = np.zeros(len(positives_L) + 1, fitted.indptr.dtype)
+        sizes[known + 1] = np.diff(fitted.indptr)
+        shape = (len(positives_L), fitted.shape[1])
+        return csr_matrix((fitted.data, fitted.indices, np.cumsum(sizes)), shape=shape), intercepts_L
     parts: list[csr_matrix] = []
     intercepts: list[float] = []
     for first, together_CV in cooccurring(features_NV, labels_NL):
         codes = range(together_CV.shape[0])
         documents = [labels_NL.indices[slice(*labels_NL.indptr[first + code : first + code + 2])] for code in codes]
-        jobs = (delayed(fitted)(together_CV[code], documents[code]) for code in codes)
+        jobs = (delayed(fit_code)(together_CV[code], documents[code]) for code in codes)
         found: list[Fitted] = Parallel(n_jobs=-1, prefer="threads")(jobs)
         features, coefficients, constants = zip(*found, strict=True)
         offsets = np.cumsum([0, *map(len, features)])
@@ -180,20 +193,21 @@ def _of_all(
     return vstack(parts, format="csr"), np.array(intercepts)
 
 
-def _members(documents: IntArray, size: int) -> FloatArray:
+def _indicator(documents: IntArray, size: int) -> FloatArray:
+    """Return 1 for these documents and 0 for the others [N]."""
     labels_N = np.zeros(size)
     labels_N[documents] = 1
     return labels_N
 
 
 def _distinct(features_NK: csr_matrix, labels_N: FloatArray) -> tuple[csr_matrix, FloatArray, FloatArray]:
-    """Return documents without any feature as one row per label, with the number of documents of each row and its label."""
+    """Merge the documents without any feature into one row per label; return the rows, their weights and their labels."""
     bare_N = np.diff(features_NK.indptr) == 0
     rows = np.flatnonzero(~bare_N)
     weights, labels = [np.ones(len(rows))], [labels_N[rows]]
     for label in (0.0, 1.0):
-        if alike := np.count_nonzero(bare_N & (labels_N == label)):
-            weights.append(np.array([alike], float))
+        if count := np.count_nonzero(bare_N & (labels_N == label)):
+            weights.append(np.array([count], float))
             labels.append(np.array([label]))
     empty = csr_matrix((len(weights) - 1, features_NK.shape[1]))
     return vstack([features_NK[rows], empty], format="csr"), np.concatenate(weights), np.concatenate(labels)

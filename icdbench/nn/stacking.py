@@ -1,7 +1,7 @@
-"""A committee, the tree of codes, and mentions of their names, put together by one classifier of pairs of a document and a code.
+"""The parts of `models/stacked.py` (`Base`) and its stacked classifier of all pairs of a document and a code (`pool`).
 
-The pooled classifier learns from documents that its parts did not see: the training documents are dealt into FOLDS, the parts are
-fitted on all folds but one and read that one. Then they are fitted on all documents. So nothing is fitted twice on a label.
+The pooled classifier learns from documents that the parts below it were not fitted on: the training documents are divided into
+FOLDS, and the parts are fitted on all folds but one and applied to that one. Finally they are fitted on all documents.
 
 Shapes in names: N documents, L codes, K codes that training documents have, M members, P pairs, F features, T positions.
 """
@@ -21,21 +21,22 @@ from icdbench.nn.members import SURROUNDINGS, Committee, Plan
 from icdbench.nn.mentions import FEATURES as OF_MENTIONS
 from icdbench.nn.mentions import MentionModel, noisy_or
 from icdbench.nn.pooled import Pooled
+from icdbench.nn.ragged import items, places
 from icdbench.nn.selected import log_odds
 from icdbench.nn.words import Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Marks, Task, Weights
 
 FOLDS = 5
-AT_ONCE = 250  # documents whose logits of all members are in memory
-MOST_POOLED = 20_000  # documents that the pooled classifier learns from
-FLOOR, FIRST = 0.005, 20  # pairs of a lower mean probability are left out, but for the first so many of a document
-FLOOR_BESIDE_SPANS = 0.03  # the lower one leaves hardly any pair out where most codes are rare
-FURTHEST = 10.0  # that a logit is from 0 as a feature
+AT_ONCE = 250  # documents processed at a time
+MOST_POOLED = 20_000  # most documents for fitting the pooled classifier
+FLOOR, FIRST = 0.005, 20  # pairs below this mean probability are left out, except the first ones of a document
+FLOOR_BESIDE_SPANS = 0.03  # higher, because FLOOR leaves out hardly any pair if most codes are rare
+FURTHEST = 10.0  # logits are clipped to ± this as features
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which parts there are, and their settings."""
+    """Which parts the model has, and their settings (see models/stacked.py)."""
 
     plan: Plan
     number: int
@@ -58,7 +59,10 @@ class Candidates(NamedTuple):
 
 
 class Opinions(NamedTuple):
-    """What the parts say of some documents: scores without the pooled classifier [N, L], pairs of codes with training documents, and of others."""
+    """The output of the parts for some documents: scores without the pooled classifier [N, L], and pairs for it.
+
+    `seen` are pairs of codes with training documents, `new` those of other codes.
+    """
 
     scores_NL: FloatArray
     seen: Candidates
@@ -83,10 +87,11 @@ def _marks(marks: Marks, rows: IntArray) -> Marks:
 
 
 def _rows(values: IntArray, offsets: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
-    starts, sizes = np.asarray(offsets)[rows], np.diff(offsets)[rows]
-    ends = np.cumsum(sizes)
-    at = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes - starts, sizes)
-    return np.asarray(values)[at], np.concatenate([[0], ends]).astype(np.int64)
+    """Return the values of some rows of a ragged array, and their offsets."""
+    sizes = np.diff(offsets)[rows]
+    row, within = items(sizes)
+    at = np.asarray(offsets)[rows][row] + within
+    return np.asarray(values)[at], np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 @dataclass(eq=False)
@@ -134,7 +139,7 @@ class Base:
             self.marked.fit(encoded)
 
     def read(self, encoded: Encoded) -> Opinions:
-        """Compute what the parts say of at most AT_ONCE documents."""
+        """Compute the output of the parts for at most AT_ONCE documents."""
         size, num_codes = len(encoded), self.task.num_codes
         scores_NL = np.full((size, num_codes), log_odds(0, self.size))
         logits_NKM = self.codes.logits(encoded) if len(self.known_K) else np.zeros((size, 0, len(self.parts.plan)))
@@ -166,7 +171,7 @@ class Base:
         self, encoded: Encoded, logits_NKM: FloatArray, chances_NK: FloatArray, family_NF: FloatArray,
         mentioned: tuple[csr_matrix, FloatArray], marked: tuple[csr_matrix, FloatArray],
     ) -> Candidates:  # fmt: skip
-        """Return the pairs of codes with training documents that anything speaks for, and their features."""
+        """Return the candidate pairs of codes with training documents, and their features."""
         mentions_NL, flags = mentioned
         ranks_NK = (-chances_NK).argsort(1, kind="stable").argsort(1, kind="stable")
         place_NK, marked_NK = (each[:, self.known_K].toarray() for each in (mentions_NL, marked[0]))
@@ -195,7 +200,7 @@ class Base:
     def _new(
         self, chances_NK: FloatArray, family_NF: FloatArray, mentioned: tuple[csr_matrix, FloatArray]
     ) -> Candidates:
-        """Return the pairs of other codes that documents mention, and their features."""
+        """Return the pairs of codes without training documents that documents mention, and their features."""
         mentions_NL, flags = mentioned
         cells = mentions_NL.tocoo()
         new = self.counts_L[cells.col] == 0
@@ -209,77 +214,70 @@ class Base:
         return Candidates(documents, codes, np.stack(columns, axis=1))
 
     def _surroundings(self, encoded: Encoded, documents: IntArray, at: IntArray) -> FloatArray:
-        """Return how each pair's code is mentioned [P, F]."""
+        """Return the context of the mentions of each pair's code [P, F]."""
         values = np.zeros((len(documents), len(SURROUNDINGS)))
         values[:, 1] = 1
         if not len(documents):
             return values
-        found = self.codes.surroundings(encoded)
-        if not len(found.documents):
-            return values
-        width = max(1, len(self.known_K))
-        known, wanted = found.documents * width + found.codes, documents * width + at
-        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        there = known[place] == wanted
-        values[there] = found.values_PF[place[there]]
+        found, width = self.codes.surroundings(encoded), max(1, len(self.known_K))
+        place = places(found.documents * width + found.codes, documents * width + at)
+        values[place >= 0] = found.values_PF[place[place >= 0]]
         return values
 
     def _family(self, family_NF: FloatArray, documents: IntArray, codes: IntArray) -> FloatArray:
         """Return the logits of the codes' parents [P], the lowest for a parent without training documents."""
         if not len(self.families):
             return np.full(len(codes), -FURTHEST)
-        place = np.minimum(np.searchsorted(self.families, self.parent_L[codes]), len(self.families) - 1)
-        there = self.families[place] == self.parent_L[codes]
-        logits: FloatArray = np.where(there, np.clip(family_NF[documents, place], -FURTHEST, FURTHEST), -FURTHEST)
-        return logits
+        place = places(self.families, self.parent_L[codes])
+        logits: FloatArray = np.clip(family_NF[documents, place], -FURTHEST, FURTHEST)
+        return np.where(place >= 0, logits, -FURTHEST)
 
     def _siblings(
         self, chances_NK: FloatArray, documents: IntArray, codes: IntArray, chances: FloatArray
     ) -> FloatArray:
         """Return the largest probability of another code of the same parent [P], 0 if there is none."""
-        best: FloatArray = np.zeros(len(codes))
         if not len(self.families):
-            return best
+            return np.zeros(len(codes))
         parent_K = self.parent_L[self.known_K]
         largest = np.zeros((len(chances_NK), len(self.families), 2))  # the largest two of each family
         for number, family in enumerate(self.families):
             of_NC = np.sort(chances_NK[:, parent_K == family], axis=1)[:, ::-1][:, :2]
             largest[:, number, : of_NC.shape[1]] = of_NC
-        place = np.minimum(np.searchsorted(self.families, self.parent_L[codes]), len(self.families) - 1)
-        there = self.families[place] == self.parent_L[codes]
+        place = places(self.families, self.parent_L[codes])
         first, second = largest[documents, place].T
-        best[there] = np.where(chances >= first, second, first)[there]
-        return best
+        return np.where(place >= 0, np.where(chances >= first, second, first), 0.0)
 
     def intercepts(self) -> FloatArray:
         """Return the scores of a document without any feature [L]."""
-        own_L = np.full(self.task.num_codes, log_odds(0, self.size))
+        intercepts_L = np.full(self.task.num_codes, log_odds(0, self.size))
         if len(self.known_K):
             members_KM = np.stack([member.intercepts_L for member in self.codes.members], axis=1)
-            own_L[self.known_K] = _logit((1 / (1 + np.exp(-members_KM))).mean(-1))
-        return own_L
+            intercepts_L[self.known_K] = _logit((1 / (1 + np.exp(-members_KM))).mean(-1))
+        return intercepts_L
 
     def contributions(self, encoded: Encoded, code: int) -> FloatArray:
-        """Compute how much each word of a single document speaks for a code [T]: by the members, and by its names."""
+        """Compute what each word of a single document adds to a code's score without the pooled classifier [T]."""
         added_T = np.zeros(int(encoded.lengths.sum()))
-        own = self.intercepts()[code]
+        intercept = self.intercepts()[code]
         if self.counts_L[code]:
             added_T += self.codes.contributions(encoded, int(np.searchsorted(self.known_K, code)))
         if self.parts.names:
-            added_T += self.mentioned.contributions(encoded, code, float(own + added_T.sum()))
+            added_T += self.mentioned.contributions(encoded, code, float(intercept + added_T.sum()))
         if self.parts.spans:
-            added_T += self.marked.contributions(encoded, code, float(own + added_T.sum()))
+            added_T += self.marked.contributions(encoded, code, float(intercept + added_T.sum()))
         return added_T
 
     def weights(self) -> Weights:
         """Return everything that was fitted, by name."""
-        own = {"known_K": self.known_K, "counts_L": self.counts_L, "size": np.array([self.size])}
-        own |= {"parent_L": self.parent_L, "families": self.families}
+        arrays = {
+            "known_K": self.known_K, "counts_L": self.counts_L, "size": np.array([self.size]), "parent_L": self.parent_L,
+            "families": self.families,
+        }  # fmt: skip
         names = self.mentioned.weights() if self.parts.names else {}
         marked = self.marked.weights() if self.parts.spans else {}
         parents = self.parents.weights("parents") if len(self.families) else {}
         codes = self.codes.weights("codes") if len(self.known_K) else {}
-        return {**{f"base.{name}": value for name, value in own.items()}, **codes, **parents, **names, **marked}
+        return {**{f"base.{name}": value for name, value in arrays.items()}, **codes, **parents, **names, **marked}
 
     def restore(self, weights: Weights) -> None:
         """Load the return value of `weights`."""
@@ -297,14 +295,14 @@ class Base:
 
 
 def blocks(encoded: Encoded) -> Iterator[tuple[IntArray, Encoded]]:
-    """Yield AT_ONCE documents at a time, with their rows."""
+    """Yield AT_ONCE documents at a time, preceded by their row numbers."""
     for first in range(0, len(encoded), AT_ONCE):
         rows = np.arange(first, min(first + AT_ONCE, len(encoded)))
         yield rows, chosen(encoded, rows)
 
 
 def pool(parts: Parts, task: Task, readings: Readings, encoded: Encoded) -> tuple[Pooled, Pooled]:
-    """Fit the pooled classifiers, of codes with training documents and of others, on documents that the parts did not see."""
+    """Fit the pooled classifiers, for codes with training documents and for others, by cross-fitting the parts."""
     fold_N = np.random.default_rng(0).permutation(len(encoded)) % FOLDS
     judged_N = np.arange(len(encoded)) % -(-len(encoded) // MOST_POOLED) == 0
     features: tuple[list[FloatArray], list[FloatArray]] = ([], [])
@@ -329,8 +327,7 @@ def _flags(features_PF: FloatArray) -> FloatArray:
 
 
 def _logit(chances: FloatArray) -> FloatArray:
-    """Return log-odds, at most those of what 64 bits can tell from 0 and 1."""
-    least = sys.float_info.epsilon
-    inside = np.clip(chances, least, 1 - least)
+    """Return log-odds; probabilities are clipped by the precision of 64 bits."""
+    inside = np.clip(chances, sys.float_info.epsilon, 1 - sys.float_info.epsilon)
     logits: FloatArray = np.log(inside) - np.log1p(-inside)
     return logits

@@ -1,4 +1,4 @@
-"""Run records: what they hold, where they are stored, which are comparable, and all of them as one table."""
+"""Records of finished runs: their content, storage, comparability, and all of them as one table (`frame`)."""
 
 from icdbench.records.frame import frame
 from icdbench.records.record import Explained, RunRecord, Trust

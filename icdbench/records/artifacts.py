@@ -1,7 +1,7 @@
-"""The files beside a run's record: predictions, weights, and what was measured of its explanations.
+"""The files beside a run's record: predictions, weights, and the measures of its explanations.
 
-Entered through icdbench.records.store. Predictions are in the order of the split: no document id, no word of a note. A
-reader checks that a file is the one that was stored with the record, and that it is whole.
+Entered through icdbench.records.store. Predictions are in the order of the split, without document ids or words of notes.
+Readers check that a file is undamaged and is the one that was stored with the record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RUN = "run"  # the key of the run's id in predictions, weights and checkpoints
 
 
 def check_file(folder: Path, name: str, record: RunRecord) -> None:
-    """Raises DataError where a file is missing, or is not the one that was stored with the record."""
+    """Raises DataError if a file is missing or is not the one that was stored with the record."""
     path = folder / name
     if not path.is_file():
         raise DataError(f"{path} is missing; it goes with {RECORD}: copy it there, or move that away and run it again")
@@ -43,8 +43,8 @@ def check_file(folder: Path, name: str, record: RunRecord) -> None:
 
 
 def _check_run(path: Path, run: object, record: RunRecord) -> None:
-    """Raises DataError where a file names another run than the record's. Only beside a signed record, whose digest vouches for
-    the file, it may name none."""
+    """Raises DataError if a file names another run than the record's. It may name none only beside a signed record, which has
+    the file's digest."""
     if run is None and not record.signed:
         raise DataError(f"{path} does not say that it belongs to run '{record.id}'; put the right file back")
     if run is not None and str(run) != record.id:
@@ -52,7 +52,8 @@ def _check_run(path: Path, run: object, record: RunRecord) -> None:
 
 
 def save_predictions(folder: Path, run: str, predictions: Mapping[str, Predictions], label_set: LabelSet) -> None:
-    """Write what all figures follow from. Scores are kept to the bit: all first bytes, then all second bytes, which compresses better."""
+    """Write the predictions, from which all figures follow. Scores are exact; their bytes are grouped by place, which compresses
+    better."""
     arrays: dict[str, Any] = {
         RUN: np.array(run),
         "codes": np.array(label_set.codes),
@@ -124,7 +125,7 @@ def load_label_set(folder: Path, record: RunRecord) -> LabelSet:
 
 
 def load_train_counts(folder: Path, record: RunRecord) -> IntArray | None:
-    """The number of training documents with each code [L]; None if there are no predictions, or none that can be used, which is logged."""
+    """The number of training documents with each code [L]; None without predictions, or if they are damaged (logged)."""
     if not (folder / PREDICTIONS).is_file():
         return None
     try:
@@ -140,7 +141,7 @@ def save_weights(folder: Path, run: str, weights: Mapping[str, Any]) -> None:
 
     arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     with writing_tensors(folder / WEIGHTS) as temporary:
-        # One entry: safetensors writes several in random order, and equal runs shall be equal to the byte.
+        # One entry, because safetensors writes several in random order, and equal runs must have equal files.
         save_file(arrays, temporary, metadata={RUN: f"{run} {array_digest('', arrays)}"})
 
 
@@ -160,7 +161,7 @@ def load_weights(folder: Path, record: RunRecord) -> dict[str, FloatArray]:
 
 
 def check_numbers(weights: Mapping[str, Any]) -> None:
-    """Raises ValueError for a weight that is not a number: no probability computed from it would be one."""
+    """Raises ValueError if a weight is NaN."""
     for name, values in weights.items():
         if values.dtype.kind == "f" and np.isnan(values).any():
             raise ValueError(f"its weights '{name[:40]}' are not all numbers")
@@ -177,7 +178,7 @@ def read_tensors(path: Path, framework: str) -> tuple[dict[str, Any], dict[str, 
 
 @contextlib.contextmanager
 def writing_tensors(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """As files.replacing, for a safetensors file; the library's own error for a full disk becomes an OSError."""
+    """Like files.replacing, for a safetensors file: the library's own error for a full disk becomes an OSError."""
     from safetensors import SafetensorError
 
     try:
@@ -188,7 +189,7 @@ def writing_tensors(path: Path, *, private: bool = False) -> Iterator[Path]:
 
 
 def array_digest(text: str, arrays: Mapping[str, Any]) -> str:
-    """SHA-256 of a text and of arrays: their names, types, shapes and bytes."""
+    """SHA-256 of a text and of the names, types, shapes and bytes of arrays."""
     total = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
@@ -198,13 +199,13 @@ def array_digest(text: str, arrays: Mapping[str, Any]) -> str:
 
 
 def save_explained(folder: Path, found: Explained) -> None:
-    """Write what was measured of the run's explanations."""
+    """Write the measures of the run's explanations."""
     with replacing(folder / EXPLAINED) as temporary:
         temporary.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def load_explained(folder: Path, record: RunRecord) -> Explained | None:
-    """What was measured of the run's explanations since it was trained; None if nothing was, or the file is damaged, which is logged."""
+    """The measures of the run's explanations since it was trained; None if there are none, or they are damaged (logged)."""
     found = loaded(folder / EXPLAINED, Explained.model_validate)
     if found is not None and found.run != record.id:
         log.warning("%s is left out: it belongs to run %s, not to %s", folder / EXPLAINED, found.run, record.id)
@@ -213,16 +214,16 @@ def load_explained(folder: Path, record: RunRecord) -> Explained | None:
 
 
 def loaded(path: Path, parse: Callable[[Any], Parsed]) -> Parsed | None:
-    """A JSON file as `parse` reads it; None if there is none, or it is damaged, which is logged."""
+    """A JSON file parsed by `parse`; None if there is none, or it is damaged (logged)."""
     try:
-        return read_stored(path, parse) if os.path.lexists(path) else None  # a loop of links does not count as existing
+        return read_stored(path, parse) if os.path.lexists(path) else None  # `exists` is false for a loop of links
     except DataError as error:
         log.warning("%s is damaged or of another version and is left out (%s)", path, error)
         return None
 
 
 def read_stored(path: Path, parse: Callable[[Any], Parsed]) -> Parsed:
-    """A JSON file as `parse` reads it. Raises DataError with what is wrong with it."""
+    """A JSON file parsed by `parse`. Raises DataError with the reason if it is damaged."""
     try:
         return parse(read_json(path))
     except ValidationError as error:

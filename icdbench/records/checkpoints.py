@@ -27,7 +27,7 @@ class Begun(NamedTuple):
 
 
 def standing(run: str, checkpoint: Path) -> Begun:
-    """Read the checkpoint's header alone. The file may vanish meanwhile; then nothing is known."""
+    """How far an unfinished run has come, from the header of its checkpoint; the file may be damaged, or vanish meanwhile."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -42,7 +42,7 @@ def standing(run: str, checkpoint: Path) -> Begun:
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write tensors, and the rest of the state as JSON in the header, to one file. The checkpoint before it is kept beside it."""
+    """Write tensors and, as JSON in the header, the rest of the state to one file. The previous checkpoint is kept beside it."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,15 +56,15 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Any], state: Mapping[str, 
 def load_checkpoint(path: Path, *, discard: bool = False) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Tensors and state of the last good checkpoint of this run; None if there is none.
 
-    One that is damaged or another run's is logged and, with `discard`, removed: a caller that goes on to write checkpoints
-    would otherwise move it into the place of the good one before it.
+    A damaged checkpoint, or one of another run, is logged. With `discard` it is removed, because the next one to be written
+    would otherwise move it into the place of the good previous one.
     """
     for each in (path, path.with_name(PREVIOUS)):
         if not each.exists():
             continue
         try:
             return _checked(each)
-        except OSError as error:  # a failing disk may answer the next time
+        except OSError as error:  # not removed: a failing disk may work the next time
             log.warning("checkpoint %s cannot be read (%s)", each, error.strerror or error)
         except ValueError as error:
             log.warning("checkpoint %s is damaged or another run's (%s); the one before is taken, if any", each, error)
@@ -74,13 +74,13 @@ def load_checkpoint(path: Path, *, discard: bool = False) -> tuple[dict[str, Any
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a finished run, which needs none."""
+    """Remove the checkpoints of a finished run."""
     for name in (CHECKPOINT, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
 
 
 def _checked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A checkpoint's tensors and state. Raises OSError, and ValueError if it is not as it was saved, or another run's."""
+    """A checkpoint's tensors and state. Raises OSError; ValueError if it is damaged or another run's."""
     from safetensors import SafetensorError
 
     try:
@@ -96,5 +96,5 @@ def _checked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _run_of(checkpoint: Path) -> str:
-    """The id of the run that a checkpoint lies with: its last three folders, of which the last has a digest of the settings."""
+    """The id of the run in whose folder a checkpoint lies: the names of the last three folders."""
     return "/".join(checkpoint.absolute().parent.parts[-3:])

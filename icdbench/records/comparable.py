@@ -10,35 +10,34 @@ from typing import Any
 from icdbench.data import datasets
 from icdbench.records.record import RunRecord
 
-# Fields of DataFacts that must be equal too: the same settings may read other documents in another version of icdbench.
+# Fields of DataFacts that must be equal, too: another version of icdbench may read other documents with the same settings.
 SIZES = ("num_codes", "documents", "assignments", "unseen", "synthetic")
 
 VERSION = re.compile(r"\d+\.\d+(?=\.\d)")
 
-
-# Metrics that count a gold code outside the label set as missed, so that runs on the same documents compare in them whether
-# they can predict the codes of training or a whole code system. Others are means over the codes of the label set.
+# Metrics that count gold codes outside the label set as missed. They can be compared between runs on the same documents that
+# predict the codes of training and runs that predict a whole code system. Other metrics are means over the label set.
 OVER_LABEL_SETS = ("f1_micro", "precision_micro", "recall_micro", "jaccard_micro", "exact_match", "r_precision")
-RANKINGS_OVER_LABEL_SETS = ("p@", "r@", "map")  # how names begin
+RANKINGS_OVER_LABEL_SETS = ("p@", "r@", "map")  # prefixes of keys
 
 
 def over_label_sets(key: str) -> bool:
-    """Whether a metric compares runs whose label sets differ."""
+    """Whether a metric can be compared between runs with different label sets."""
     return key in OVER_LABEL_SETS or key.startswith(RANKINGS_OVER_LABEL_SETS)
 
 
 def training_codes(record: RunRecord) -> int | None:
-    """The number of codes of training, for a run that predicts those of a whole code system; None for any other."""
+    """The number of training codes, for a run that predicts a whole code system; None for any other run."""
     found: int | None = record.data.facts.get("training_codes")
     return found
 
 
 def task(record: RunRecord, *, any_label_set: bool = False) -> dict[str, Any]:
-    """What must be equal for two runs to be comparable (raw data, documents, codes), by the name that a message gives it.
+    """What must be equal for two runs to be comparable (raw data, documents, codes), by the names used in messages.
 
-    With `any_label_set` a run that predicts the codes of a whole code system has the task of those that predict the codes
-    of training: only the metrics of `over_label_sets` compare. Marks of training documents (`data.spans`) are no other task:
-    their files do not count here.
+    With `any_label_set` a run that predicts a whole code system has the same task as runs that predict the codes of training;
+    then only the metrics of `over_label_sets` can be compared. Marked words of training documents (`data.spans`) do not
+    change the task, so their files are not part of the fingerprint here.
     """
     spec = record.spec
     raw = record.data.facts.get("fingerprint_without_spans", spec.fingerprint)
@@ -51,9 +50,9 @@ def task(record: RunRecord, *, any_label_set: bool = False) -> dict[str, Any]:
 
 
 def blocks(records: Iterable[RunRecord], *, any_label_set: bool = False) -> list[list[RunRecord]]:
-    """Groups of runs with equal `task`, which may share a table; each by id. A run that is given twice counts once.
+    """Groups of runs with equal `task`, which may share a table, each sorted by id; a run that is given twice counts once.
 
-    Runs that saw marked words come last in theirs, and with `any_label_set` those on a whole code system.
+    Runs that learned from marked words come last in their group, and with `any_label_set` those on a whole code system.
     """
     blocks: dict[str, list[RunRecord]] = {}
     for record in {record.id: record for record in sorted(records, key=lambda each: (each.id, each.created))}.values():
@@ -66,19 +65,18 @@ def blocks(records: Iterable[RunRecord], *, any_label_set: bool = False) -> list
 
 def beyond_training(records: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs on a whole code system among comparable ones, if others are on the codes of training; else none."""
-    found = [bool(training_codes(record)) for record in records]
-    return [] if all(found) else [record for record, beyond in zip(records, found, strict=True) if beyond]
+    found = [record for record in records if training_codes(record)]
+    return [] if len(found) == len(records) else found
 
 
 APART = ("icdbench", "torch")  # runs of different minor versions of these are not averaged
-SAME_NUMBERS = {
-    "0.1": "0.1–0.2",
-    "0.2": "0.1–0.2",
-}  # minor versions of icdbench whose runs do not differ, by their label
+SAME_NUMBERS = dict.fromkeys(
+    ("0.1", "0.2"), "0.1–0.2"
+)  # minor versions of icdbench that compute the same, with their label
 
 
 def made_by(record: RunRecord) -> dict[str, str]:
-    """What a run computes depends on, beside its settings: versions of programs and of the model's code."""
+    """The versions, beside its settings, on which a run's figures depend: those of programs and of the model's code."""
     return {
         "icdbench": record.versions.get("icdbench", ""),
         "torch": record.versions.get("torch", ""),
@@ -87,19 +85,19 @@ def made_by(record: RunRecord) -> dict[str, str]:
 
 
 def minor(version: str) -> str:
-    """The minor version, such as `2.13` of `2.13.0+cpu`; a text that is no version is returned whole."""
+    """The minor version, such as `2.13` of `2.13.0+cpu`; a text that is no version is returned unchanged."""
     match = VERSION.match(version)
     return match[0] if match else version
 
 
 def apart(record: RunRecord) -> dict[str, str]:
-    """The minor versions of `APART` that keep the run from being averaged with those of others."""
+    """The minor versions of `APART` that made the run: runs in which they differ are not averaged."""
     found = {name: minor(made_by(record)[name]) for name in APART}
     return {**found, "icdbench": SAME_NUMBERS.get(found["icdbench"], found["icdbench"])}
 
 
 def by_version(runs: Sequence[RunRecord], *, exact: bool = True) -> dict[str, list[RunRecord]]:
-    """The runs grouped by the versions in which they differ, such as `torch 2.13.0`; without `exact` by minor versions, `torch 2.13`."""
+    """The runs grouped by the versions in which they differ, such as `torch 2.13.0`, or without `exact` `torch 2.13`."""
     made = [made_by(run) if exact else apart(run) for run in runs]
     names = list(dict.fromkeys(name for each in made for name in each))
     differing = [name for name in names if len({each[name] for each in made if name in each}) > 1]

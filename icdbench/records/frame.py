@@ -39,7 +39,7 @@ def frame(records: Iterable[RunRecord]) -> pd.DataFrame:
         >>> f1 = runs.query("split == 'test' and rule == 'fixed' and metric == 'f1_micro'")
         >>> means = f1.groupby(["dataset", "fingerprint", "system", "setting"])["value"].agg(["mean", "std", "count"])
 
-    Settings of the data can make two runs on one data set incomparable: icdbench.records.comparable.blocks tells.
+    Settings of the data can make two runs on one data set incomparable: see icdbench.records.comparable.blocks.
     """
     import pandas as pd
 

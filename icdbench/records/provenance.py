@@ -1,4 +1,4 @@
-"""Where a run comes from (data, programs, machine, commit, time), and the record that says so."""
+"""Where a run comes from (data, programs, machine, commit, time), and the `record` made from that."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def now() -> str:
 
 
 def describe(corpus: Corpus, vectors: Mapping[str, float], own: Path | None = None) -> DataFacts:
-    """What a table must say about the data. `vectors` says how the word vectors were made, if there are any; `own` is the
-    user's own file of them."""
+    """The facts of the data for a record. `vectors` says how the word vectors were trained, if there are any; `own` is the user's
+    own file of them."""
     splits = corpus.splits
     return DataFacts(
         name=corpus.name,
@@ -55,7 +55,7 @@ def record(
     device: torch.device,
     devices: int,
 ) -> RunRecord:
-    """The record of a run that has just ended on so many devices; `measured` are the fields that follow from its predictions."""
+    """The record of a run that has just ended. `measured` has the fields that follow from its predictions."""
     entry = registry.entry(planned.spec.model)
     return RunRecord(
         id=planned.spec.id,
@@ -78,7 +78,7 @@ def record(
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or how many threads torch has on which kind of CPU."""
+    """The GPU's name, or the number of torch's threads and the kind of CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -86,24 +86,24 @@ def device_name(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that decide what is computed."""
+    """The versions of Python and of the libraries that affect what is computed."""
     names = ("icdbench", "torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "gensim")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
 def commit() -> str:
-    """The commit of this icdbench, with `+` if files differ from it or code is not in it; empty outside a git checkout."""
-    place = Path(__file__).resolve().parent.parent
+    """The commit of this icdbench, with `+` if there are changed files or new code; empty outside a git checkout."""
+    package = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", place, *words], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
+        return subprocess.run(["git", "-C", package, *words], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
 
     try:
         if git("ls-files", "--error-unmatch", "run.py") != "run.py":
             return ""
-        # Of untracked files only code counts, not results and the like.
-        places = [str(Path(str(each)).resolve()) for each in (place, *registry.folders())]
-        added = git("ls-files", "--others", "--exclude-standard", "--", *places)
+        # Of untracked files only those in folders of code count, not results.
+        code_folders = [str(Path(each).resolve()) for each in (package, *registry.folders())]
+        added = git("ls-files", "--others", "--exclude-standard", "--", *code_folders)
         dirty = git("status", "--porcelain", "-uno") or added
         return git("rev-parse", "--short=10", "HEAD") + ("+" if dirty else "")
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""What a finished run leaves: its record, and what was measured of its explanations."""
+"""The content of a finished run's record (`RunRecord`), and of the measures of its explanations (`Explained`)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SplitCounts = Annotated[dict[str, Count], AfterValidator(_of_every_split)]
 
 
 class DataFacts(Settings):
-    """The data that a run was made on. `assignments` counts gold codes, `unseen` those that training never shows.
+    """The data that a run was made on. `assignments` counts gold codes, `unseen` those that never occur in training.
 
-    `facts` are the source's own (how the split was made, what was left out), `notices` what is wrong with the data.
-    `word_vectors` says how the vectors were trained; empty where a model has none.
+    `facts` come from the source (how the split was made, what was left out), `notices` are problems of the data.
+    `word_vectors` says how the vectors were trained; empty for a model without any.
     """
 
     model_config = ConfigDict(strict=True)
@@ -46,7 +46,7 @@ class DataFacts(Settings):
 
 
 class Timing(Settings):
-    """Seconds of each stage; documents per second of training, 0 for a model that is fitted as a whole."""
+    """Seconds of each stage, and documents per second of training (0 for a model that is fitted as a whole)."""
 
     prepare: Number
     train: Number
@@ -57,7 +57,7 @@ class Timing(Settings):
 class Epoch(Settings):
     """One epoch of training. Validation metrics stand beside the fields, each under its key such as `p@5`.
 
-    `drop_rate` is the share of positive pairs that the objective should leave out, `dropped` the share that it did;
+    `drop_rate` is the share of positive pairs that the objective should leave out, `dropped` the share that it did.
     `split` counts the batches that memory held only in parts; `seconds` is the training time so far.
     """
 
@@ -74,17 +74,17 @@ class Epoch(Settings):
 
     @property
     def figures(self) -> dict[str, float]:
-        """All that was recorded of the epoch by key; a field that the run did not record is absent."""
+        """All recorded figures of the epoch by key, without fields that the run did not record."""
         return self.model_dump(exclude_unset=True)
 
 
 class ScoredFile(Settings):
-    """Where the predictions of a run come from that were made elsewhere: a file's name and SHA-256, and how it was read.
+    """The origin of predictions that no model of the suite made: a file's name and SHA-256, and how it was read.
 
-    `kind` says what the file has of each document: codes with probabilities, codes with other numbers (read as logits), a
-    ranking of codes, or codes alone; `runs`: they are a mixture of the runs that `file` lists
-    (icdbench.experiments.blend). `validation` is the file that the threshold was tuned on. `counts` has by split what
-    did not fit the data set (icdbench.experiments.scored says the rules). No id and no text.
+    `kind` says what the file lists for each document: codes with probabilities, codes with other numbers (read as logits),
+    a ranking of codes, or only codes. `runs`: the predictions mix the runs listed in `file` (icdbench.experiments.blend).
+    `validation` is the file on which the threshold was tuned. `counts` has for each split what did not match the data set
+    (icdbench.experiments.scored has the rules). There are no ids and no texts.
     """
 
     file: str
@@ -96,7 +96,7 @@ class ScoredFile(Settings):
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """How the keys of those metrics begin that such predictions do not tell."""
+        """Prefixes of the keys of metrics that are undefined for such predictions."""
         ranked = ("p@", "r@", "map", "r_precision")
         return {"ranking": ("auc",), "codes": ("auc", *ranked)}.get(self.kind, ())
 
@@ -104,18 +104,16 @@ class ScoredFile(Settings):
 class RunRecord(Settings):
     """A finished run: its spec and all that was measured. Times are seconds, rates documents per second.
 
-    `changed` and `adapted` say where settings come from (icdbench.spec.Planned), `study` which search found the latter, if
-    one did. `data` is stored as `corpus`.
-    `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
-    `intervals[rule][key]`: 95 % percentile interval of a test figure over resampled documents (icdbench.evaluation.bootstrap).
-    `popularity`: test metrics of ranking codes by training frequency; `ceilings`: of ranking each document's gold codes
-    first, the most that any system can reach. `collapse[rule]`: what is degenerate about the
-    test scores, if anything. `notes`: what a reader of the figures should know of the training. `remeasured`: when the
-    figures were last computed again from the stored predictions. `code`: a digest of the model's file; `code_source`:
-    where that is, if not in the suite (`file mine.py`, `package theirs`). `scored`: of predictions that were made elsewhere,
-    where they come from; without a validation file such a run has no tuned threshold. `files`: the SHA-256
-    of each file stored beside the record. `digest`: that of the record itself as stored, so that a later change to it is
-    seen; empty in an unsigned record.
+    - `changed` and `adapted`: where settings come from (icdbench.spec.Planned); `study`: the search that found the latter.
+    - `metrics[split][rule][key]`: split validation or test; rule fixed (0.5) or tuned (`threshold["tuned"]`).
+    - `intervals[rule][key]`: 95 % interval of a test figure over resampled documents (icdbench.evaluation.bootstrap).
+    - `popularity`: test metrics of ranking codes by training frequency; `ceilings`: of ranking each document's gold codes
+      first, which no system can exceed.
+    - `collapse[rule]`: what is degenerate about the test scores, if anything; `notes`: remarks on the training.
+    - `data`: stored under the name `corpus`. `remeasured`: when the figures were last recomputed from stored predictions.
+    - `code`: digest of the model's file; `code_source`: where it is, if not in the suite (`file mine.py`, `package theirs`).
+    - `scored`: the origin of predictions made elsewhere; without a validation file there is no tuned threshold.
+    - `files`: SHA-256 of each file beside the record; `digest`: of the record itself, to detect changes (empty: unsigned).
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -157,12 +155,12 @@ class RunRecord(Settings):
 
     @property
     def signed(self) -> bool:
-        """Whether the record vouches for itself and for the files beside it."""
+        """Whether the record has digests of itself and of the files beside it."""
         return bool(self.digest)
 
     @property
     def best_epoch(self) -> Epoch | None:
-        """The first epoch with the best monitored value, whose weights were kept; None for a model without epochs."""
+        """The epoch whose weights were kept, the first with the best monitored value; None for a model without epochs."""
         return max(self.history, key=lambda epoch: epoch.monitor, default=None)
 
     def as_json(self, indent: int | None = None) -> str:
@@ -171,9 +169,9 @@ class RunRecord(Settings):
 
 
 class Trust(Settings):
-    """How far one method's explanations of a run can be trusted (icdbench.inference.faithfulness): figures, 95 % intervals.
+    """How far one method's explanations of a run can be trusted (icdbench.inference.faithfulness): figures and 95 % intervals.
 
-    `boundary` is the share of a note's positive weight from which a word counts as chosen; none without evidence.
+    `boundary` is the share of a note's positive weight from which a word counts as chosen; None without evidence.
     """
 
     figures: dict[str, Number]
@@ -182,10 +180,10 @@ class Trust(Settings):
 
 
 class Explained(Settings):
-    """A run's explanations, measured. `documents` and `seed` say which documents were chosen, `counts` what was found.
+    """The measures of a run's explanations, on `documents` test documents drawn with `seed`; `counts` has sizes.
 
-    `trained` is the record's `created`: a run that is trained again has to be measured again. `marks` changes with the
-    evidence of a user's own data.
+    `trained` is the record's `created`: a run that is trained again must be measured again. `marks` is a digest of the
+    evidence in a user's own data.
     """
 
     run: str

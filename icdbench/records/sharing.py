@@ -1,12 +1,13 @@
-"""Export finished runs for others: records and predictions, and nothing else of a results folder.
+"""Export finished runs for others (`share`): records and predictions, and nothing else of a results folder.
 
-The arrays to write are named here, so that a foreign file or array in a results folder stays behind.
+Only the arrays of ARRAYS are exported, so other files or arrays in a results folder are not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ To see them, beside your own:
 
 
 class Shared(NamedTuple):
-    """What was exported: the number of runs, and the data sets whose predictions were left out."""
+    """What was exported: the number of runs, and the data sets without predictions."""
 
     runs: int
     without: list[str]
@@ -42,18 +43,15 @@ class Shared(NamedTuple):
 def share(results: Sequence[Path], out: Path, *, predictions: bool = False) -> Shared:
     """Write the finished runs of these results folders to a new folder, with a README.
 
-    Gold codes in the order of a published split are patient data, so predictions on data under an agreement and on a user's
-    own are written only with `predictions`. Raises SpecError if there are no runs or the folder is not empty, DataError if
-    it cannot be written.
+    Gold codes in the order of a published split are patient data. Predictions on data under an agreement, and on a user's own
+    data, are therefore written only with `predictions`. Raises SpecError if there are no runs or the folder is not empty,
+    DataError if it cannot be written.
     """
-    remove_abandoned(out.parent)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SpecError(f"'{out}' is there already and not empty; name a new folder")
     records = store.load_records(*results)
     if not records:
         raise SpecError(f"no runs in {', '.join(map(repr, map(str, results)))}; --results names another folder")
     names = sorted({record.spec.dataset for record in records})
-    whole = [name for name in names if predictions or _open(name)]
+    whole = [name for name in names if predictions or _may_be_published(name)]
     without = [name for name in names if name not in whole]
     kept = f"\nPredictions on {', '.join(without)} are left out: they would show patients' codes." if without else ""
     text = README.format(
@@ -65,17 +63,27 @@ def share(results: Sequence[Path], out: Path, *, predictions: bool = False) -> S
         kept=kept,
         folder=out.name,
     )
-    try:
-        with replacing_folder(out) as fresh:
-            for record in records:
-                _write(record, results, fresh, whole=record.spec.dataset in whole)
-            (fresh / "README.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"'{out}' cannot be written: {error.strerror or error}; nothing was kept") from None
+    with new_folder(out) as fresh:
+        for record in records:
+            _write(record, results, fresh, whole=record.spec.dataset in whole)
+        (fresh / "README.md").write_text(text, encoding="utf-8")
     return Shared(len(records), without)
 
 
-def _open(dataset: str) -> bool:
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `out` if the block succeeds. Raises SpecError, DataError as `share`."""
+    remove_abandoned(out.parent)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SpecError(f"'{out}' is there already and not empty; name a new folder")
+    try:
+        with replacing_folder(out) as fresh:
+            yield fresh
+    except OSError as error:
+        raise DataError(f"'{out}' cannot be written: {error.strerror or error}; nothing was kept") from None
+
+
+def _may_be_published(dataset: str) -> bool:
     """Whether a data set is one of the suite's and under no data-use agreement."""
     known = datasets.scan()
     return dataset in known and not known[dataset].agreement
@@ -84,12 +92,12 @@ def _open(dataset: str) -> bool:
 def _write(record: RunRecord, results: Sequence[Path], out: Path, *, whole: bool) -> None:
     folder = store.folder(out, record)
     folder.mkdir(parents=True)
-    # The same run may lie in several folders; each record is signed with the files beside it.
-    found = [(place, own) for each in results if (own := store.load_record(place := store.folder(each, record)))]
+    # The same run may be stored in several folders; each record has digests of the files beside it.
+    found = [(place, stored) for each in results if (stored := store.load_record(place := store.folder(each, record)))]
     source, record = next((pair for pair in found if (pair[0] / store.PREDICTIONS).is_file()), (None, record))
     if whole and source is not None:
-        with store.opened_predictions(source, record) as stored:
-            arrays = {name: stored[name] for name in stored if ARRAYS.fullmatch(name)}
+        with store.opened_predictions(source, record) as predictions:
+            arrays = {name: predictions[name] for name in predictions if ARRAYS.fullmatch(name)}
         np.savez_compressed(folder / store.PREDICTIONS, **arrays)
     if record.signed:
         store.save_record(folder, store.sign(folder, record))

@@ -1,17 +1,17 @@
-"""Finished runs on disk, and the way to everything else below a results folder. Only this package writes there, but for
-the trials and plots of icdbench.experiments.tune.
+"""Runs on disk: everything below a results folder. Other packages enter by `store.NAME`; only this package writes there, except
+for the trials and plots of icdbench.experiments.tune.
 
     results/<dataset>/<model>[@variant]/<seed>-<hash>/record.json          the finished run
                                                       predictions.npz      logits and gold labels of both splits, code names
                                                       model.safetensors    weights of the best epoch
                                                       explain.json         how far its explanations can be trusted
                                                       checkpoint.safetensors   only while the run is unfinished
-                                                      checkpoint.previous.safetensors   likewise; the one before
-                                                      lock                     likewise; held while a process works on it
+                                                      checkpoint.previous.safetensors   likewise: the one before
+                                                      lock                     likewise: held while a process works on it
     results/tuning/<dataset>/<model>.json          the best setting found, the variant `<model>@tuned`
 
-Every file is written beside its place and renamed, so that a run killed at any instant leaves whole files. Nothing is
-unpickled from disk. Nothing here holds note text, tokens or document ids. Other packages enter by `store.NAME`.
+Every file is written under a temporary name and renamed, so a run killed at any instant leaves only whole files. Nothing is
+unpickled from disk. No file has note text, tokens or document ids.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +73,18 @@ __all__ = [
     "load_label_set", "load_predictions", "load_record", "load_records", "load_train_counts", "load_tuned",
     "load_weights", "named", "opened_predictions", "prepare", "remove", "remove_checkpoints", "save_checkpoint", "save_explained",
     "save_predictions", "save_record", "save_run", "save_tuned", "set_aside", "sign", "tidy", "tuning_folder",
-    "unfinished", "upgrade", "write_record", "writing_tensors",
+    "unfinished", "upgrade", "with_predictions", "write_record", "writing_tensors",
 ]  # fmt: skip
 
 log = logging.getLogger("icdbench")
 
 LOCK = "lock"
 DIGEST = "digest"
-OLDEST = 2  # schema of records that is still read
+OLDEST = 2  # oldest schema of records that is still read
 
 
 def prepare(results: Path) -> None:
-    """Make the results folder, and remove what killed processes left half-written in it. Raises SpecError if it cannot be written."""
+    """Create the results folder, and remove temporary files of killed processes. Raises SpecError if it cannot be written."""
     try:
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=results):
@@ -93,8 +93,8 @@ def prepare(results: Path) -> None:
         raise SpecError(
             f"results folder '{results}' cannot be written: {error.strerror}; name another with --results"
         ) from None
-    for place in (*results.glob(f"{TUNING}/*/"), *results.glob("*/*/*/")):
-        remove_abandoned(place)
+    for each in (*results.glob(f"{TUNING}/*/"), *results.glob("*/*/*/")):
+        remove_abandoned(each)
 
 
 def folder(results: Path, run: RunSpec | RunRecord) -> Path:
@@ -106,32 +106,32 @@ def folder(results: Path, run: RunSpec | RunRecord) -> Path:
 
 
 def load_record(folder: Path) -> RunRecord | None:
-    """The finished run in this folder; None if there is none, or its record is damaged or no record, which is logged."""
+    """The finished run in this folder; None if there is none, or its record is damaged (logged)."""
     return loaded(folder / RECORD, _checked)
 
 
 def read_record(folder: Path) -> RunRecord:
-    """The finished run in this folder. Raises DataError with what is wrong with its record."""
+    """The finished run in this folder. Raises DataError with the reason if its record is damaged."""
     return read_stored(folder / RECORD, _checked)
 
 
 def _checked(stored: Mapping[str, Any]) -> RunRecord:
-    """The record that was stored. Raises ValueError and others if it is altered, none, or its id is not that of its settings."""
+    """Parse a stored record. Raises ValueError and others if it is altered or invalid, or if its id does not fit its settings."""
     if stored.get(DIGEST) and stored[DIGEST] != _record_digest(stored):
         raise ValueError("its bytes were altered")
     spec = stored["spec"]
     system = f"{spec['model']}@{spec['variant']}" if spec["variant"] else spec["model"]
-    whose = f"{spec['dataset']}/{system}/{spec['seed']}"
-    if not re.fullmatch(re.escape(whose) + "-[0-9a-f]{8}", stored["id"]):
-        raise ValueError(f"it calls itself {stored['id']}, its settings are those of {whose}")
+    expected = f"{spec['dataset']}/{system}/{spec['seed']}"
+    if not re.fullmatch(re.escape(expected) + "-[0-9a-f]{8}", stored["id"]):
+        raise ValueError(f"its id is {stored['id']}, but its settings are those of {expected}")
     return RunRecord.model_validate(upgrade(stored))
 
 
 def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored record as one of today's schema. Raises ValueError for a schema that this icdbench does not read.
+    """Convert a stored record to the current schema. Raises ValueError for a schema that this icdbench does not read.
 
-    Each step says what the records of one schema lack or name differently. A field that is added to `DataSpec` or
-    `TrainSpec` needs a step with the value that older runs had in effect; its default may change later.
+    Each step adds or renames what the records of one schema lack. A field that is added to `DataSpec` or `TrainSpec` needs a
+    step with the value that was in effect in older runs; its default may change later.
     """
     record = {**stored, "spec": dict(stored["spec"]), "schema_version": SCHEMA}
     schema = stored.get("schema_version", 1)
@@ -157,10 +157,10 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(record: RunRecord) -> RunRecord:
-    """The record with the fields that its model's settings have gained since, if the model is still of the same version,
-    and with the options that its data set's source has gained.
+    """The record with the fields that its model's settings and the options of its data set have gained since.
 
-    An author who adds a field to a model without raising its version says that the default computes what was computed before.
+    Only for the same version of the model: an author who adds a field without a new version asserts that its default computes
+    what was computed before.
     """
     from icdbench import registry
     from icdbench.data import datasets
@@ -174,40 +174,38 @@ def completed(record: RunRecord) -> RunRecord:
 
 
 def save_record(folder: Path, record: RunRecord) -> RunRecord:
-    """Write the record alone, signed with its digest, and return it."""
+    """Sign the record with its digest, write it and return it."""
     signed = record.model_copy(update={DIGEST: _record_digest(json.loads(record.as_json()))})
     write_record(folder, signed)
     return signed
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write the record as it is: an unsigned one stays unsigned."""
+    """Write the record unchanged: an unsigned one stays unsigned."""
     with replacing(folder / RECORD) as temporary:
         temporary.write_text(record.as_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _record_digest(stored: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a record holds but the digest itself, whatever its layout."""
+    """SHA-256 of a record's content without the digest itself, whatever the layout of its JSON."""
     content = {name: value for name, value in stored.items() if name != DIGEST}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a record that another one is about to replace, so that it is kept."""
+    """Rename a record that is about to be replaced, so that it is kept."""
     if (folder / RECORD).exists():
-        numbered = (folder / f"record.old.{number}.json" for number in itertools.count(1))
-        (folder / RECORD).replace(
-            next(p for p in itertools.chain([folder / "record.old.json"], numbered) if not p.exists())
-        )
+        names = itertools.chain(["record.old.json"], (f"record.old.{number}.json" for number in itertools.count(1)))
+        (folder / RECORD).replace(next(folder / name for name in names if not (folder / name).exists()))
 
 
 # --- Finding runs --------------------------------------------------------------------------------------------------------
 
 
 def load_records(*results: Path, complete: bool = True) -> list[RunRecord]:
-    """Every finished run below these results folders, by id. Of equal runs the first counts, the others are logged.
+    """Every finished run below these results folders, sorted by id. Of equal runs the first counts; others are logged.
 
-    Without `complete` they are as stored, which does not need the models.
+    Without `complete` the records are returned as stored, which does not load the models.
     """
     found: dict[str, RunRecord] = {}
     for folder in results:
@@ -220,7 +218,7 @@ def load_records(*results: Path, complete: bool = True) -> list[RunRecord]:
 
 
 def _records(results: Path, pattern: str) -> Iterator[RunRecord]:
-    """The finished runs whose files match the pattern and lie in the folder of their id."""
+    """The finished runs whose record files match the pattern and are in the folder of their id."""
     for path in sorted(results.glob(pattern)):
         record = load_record(path.parent)
         if record is None:
@@ -232,19 +230,17 @@ def _records(results: Path, pattern: str) -> Iterator[RunRecord]:
 
 
 def find(results: Path, spec: RunSpec) -> RunRecord | None:
-    """The finished run of these settings, whatever its folder is called."""
+    """The finished run of these settings, whatever its id."""
     return next((each for each in _of_seed(results, spec) if each.spec.identity() == spec.identity()), None)
 
 
 def find_older(results: Path, spec: RunSpec) -> RunRecord | None:
-    """A finished run of these settings that another version of the model's code made."""
+    """A finished run of these settings by another version of the model's code, which may have other fields."""
     for found in _of_seed(results, spec):
         old, new = found.spec.config, spec.config
-        alike = all(
-            old[name] == new[name] for name in old.keys() & new.keys()
-        )  # an older version may have other fields
+        same_config = all(old[name] == new[name] for name in old.keys() & new.keys())
         same = found.spec.identity("version", "config") == spec.identity("version", "config")
-        if alike and same and found.spec.version != spec.version:
+        if same_config and same and found.spec.version != spec.version:
             return found
     return None
 
@@ -262,15 +258,15 @@ def unfinished(results: Path) -> list[str]:
 
 
 def begun(results: Path) -> list[Begun]:
-    """The unfinished runs, and how far each has come."""
+    """The unfinished runs and their progress."""
     return [standing(name, results / name / CHECKPOINT) for name in unfinished(results)]
 
 
 def named(name: str, results: Path) -> Path:
     """The folder of a run, finished or not, by its id or its folder. Raises SpecError."""
-    for place in (results / name, Path(name)):
-        if any((place / file).is_file() for file in (RECORD, CHECKPOINT, PREVIOUS)):
-            return place
+    for candidate in (results / name, Path(name)):
+        if any((candidate / file).is_file() for file in (RECORD, CHECKPOINT, PREVIOUS)):
+            return candidate
     known = [path.parent.relative_to(results).as_posix() for path in results.glob(f"*/*/*/{RECORD}")]
     known += unfinished(results)
     if not known:
@@ -278,13 +274,19 @@ def named(name: str, results: Path) -> Path:
     raise SpecError(f"no run '{name}' in '{results}'{nearest(name, known)}; 'icdbench runs' lists them")
 
 
-def remove(place: Path) -> None:
+def with_predictions(results: Sequence[Path], run: RunSpec | RunRecord) -> Path | None:
+    """The run's folder below the first of these results folders in which its predictions are stored."""
+    folders = (folder(each, run) for each in results)
+    return next((found for found in folders if (found / PREDICTIONS).is_file()), None)
+
+
+def remove(folder: Path) -> None:
     """Remove a run's folder, all or nothing. Raises SpecError while a process works on the run."""
     try:
-        with FileLock(place / LOCK, timeout=0), workspace(place.parent) as gone:
-            place.replace(gone / place.name)
+        with FileLock(folder / LOCK, timeout=0), workspace(folder.parent) as temporary:
+            folder.replace(temporary / folder.name)
     except Timeout:
-        raise SpecError(f"a process is working on '{place}'; stop it before the run is deleted") from None
+        raise SpecError(f"a process is working on '{folder}'; stop it before the run is deleted") from None
 
 
 # --- Finishing a run -----------------------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-    if (folder / RECORD).exists():  # a waiting process finds the finished run, so the lock has done its work
+    if (folder / RECORD).exists():  # a process that waited finds the finished run and needs no lock
         path.unlink(missing_ok=True)
 
 
@@ -316,7 +318,7 @@ def save_run(
     label_set: LabelSet,
     weights: Mapping[str, Any],
 ) -> RunRecord:
-    """Write a finished run and return its signed record. The record comes last: where it is, the rest is. Then checkpoints go."""
+    """Write a finished run and return its signed record, which is written last; then remove its checkpoints."""
     save_predictions(folder, record.id, predictions, label_set)
     if not record.scored:
         save_weights(folder, record.id, weights)
@@ -326,15 +328,15 @@ def save_run(
 
 
 def sign(folder: Path, record: RunRecord) -> RunRecord:
-    """The record with the SHA-256 of the files that lie beside it now, by which readers recognise them."""
+    """The record with the SHA-256 of the files beside it, by which readers recognise them."""
     files = {name: digest(folder / name) for name in (PREDICTIONS, WEIGHTS) if (folder / name).exists()}
     return record.model_copy(update={"files": files})
 
 
 def tidy(folder: Path) -> None:
-    """Remove checkpoints and lock of a finished run, which are left if its process was killed after it wrote the record."""
+    """Remove checkpoints and lock of a finished run; they remain if its process was killed after it wrote the record."""
     remove_checkpoints(folder)
     path = folder / LOCK
     if path.exists():
-        with contextlib.suppress(OSError, Timeout), FileLock(path, timeout=0):  # else a process is still about to end
+        with contextlib.suppress(OSError, Timeout), FileLock(path, timeout=0):  # held: a process is about to end
             path.unlink(missing_ok=True)

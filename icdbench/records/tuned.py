@@ -1,4 +1,4 @@
-"""The best setting that tuning found for a model on a data set, the variant `<model>@tuned`. Entered through icdbench.records.store."""
+"""The variant `<model>@tuned`: the best setting that tuning found on a data set. Entered through icdbench.records.store."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TUNING, TUNED = "tuning", "tuned"
 
 
 def tuning_folder(results: Path, dataset: str) -> Path:
-    """The folder of what tuning leaves for a data set."""
+    """The folder with the outcomes of tuning on a data set."""
     return results / TUNING / dataset
 
 
 def save_tuned(results: Path, found: Mapping[str, Any]) -> Path:
-    """Write the outcome of tuning: dataset, its fingerprint, model, settings (by `model` and `train`), what is worth knowing.
+    """Write the outcome of tuning: data set and fingerprint, model, settings (`model` and `train`), and facts of the search.
 
-    Data sets of equal name share the file; replacing the setting of another one is logged.
+    Data sets of equal name share the file; replacing the setting of another data set is logged.
     """
     path = tuning_folder(results, found["dataset"]) / f"{found['model']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,9 +40,9 @@ def save_tuned(results: Path, found: Mapping[str, Any]) -> Path:
 
 
 def load_tuned(results: Path, dataset: str, model: str, asked: str, fingerprint: str) -> Variant:
-    """The variant `<model>@tuned` for a data set, which the user named as `asked`: by a path if it is their own.
+    """The variant `<model>@tuned` for a data set, which the user gave as `asked` (a path, for their own data).
 
-    Raises SpecError if it was never made, its file is damaged, or it was tuned on data of another fingerprint.
+    Raises SpecError if there is none, its file is damaged, or it was tuned on data with another fingerprint.
     """
     path = tuning_folder(results, dataset) / f"{model}.json"
     makes = f"'icdbench tune {model} --dataset {asked} --results {results}' makes it"
@@ -50,14 +50,14 @@ def load_tuned(results: Path, dataset: str, model: str, asked: str, fingerprint:
         raise SpecError(f"no tuned setting of '{model}' for '{dataset}' ({path} is missing); {makes}")
     try:
         stored = read_json(path)
-        whose, settings = (stored["model"], stored["dataset"]), stored["settings"]
+        tuned_for, settings = (stored["model"], stored["dataset"]), stored["settings"]
         tuned_on = str(stored["fingerprint"])[:16]
         variant = Variant(name=TUNED, model=settings["model"], train=settings["train"])
     except (ValueError, KeyError, TypeError, OSError) as error:  # pydantic's is a ValueError
         reason = f"no '{error.args[0]}'" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise SpecError(f"{path} is damaged ({reason}); remove it, and {makes} anew") from None
-    if whose != (model, dataset):
-        raise SpecError(f"{path} is of '{whose[0]}' for '{whose[1]}'; remove it, and {makes} anew")
+    if tuned_for != (model, dataset):
+        raise SpecError(f"{path} is of '{tuned_for[0]}' for '{tuned_for[1]}'; remove it, and {makes} anew")
     if tuned_on != fingerprint:
         raise SpecError(
             f"'{model}@tuned' was tuned on other data named '{dataset}' (fingerprint {tuned_on}; that of '{asked}' is "

@@ -1,4 +1,4 @@
-"""What `icdbench.train.fit` uses: state, checkpoints, devices, memory, objectives, scores."""
+"""The parts of training that `icdbench.train.fit` puts together: state, checkpoints, devices, memory, objectives, scores."""
 
 from icdbench.training.state import Progress, State, TrainingError
 

@@ -1,4 +1,4 @@
-"""Devices, precision and the processes of a run; random seeds."""
+"""Devices, precision, random seeds, and what the processes of a run on several devices exchange."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def torch_device(name: str) -> torch.device:
-    """The device called `auto`, `cpu`, `cuda` or `mps`. Raises SpecError for another name, or a device that is not there."""
+    """The device called `auto`, `cpu`, `cuda` or `mps`. Raises SpecError for any other name and for an absent device."""
     present = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name not in present:
         raise SpecError(f"no device '{name}'{nearest(name, present)}")
@@ -29,9 +29,9 @@ def torch_device(name: str) -> torch.device:
 
 
 def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Fabric on `auto`, `cpu`, `cuda` or `mps`, in a precision as `resolved` gives it. Raises SpecError.
+    """Fabric on `auto`, `cpu`, `cuda` or `mps`, in the precision that `resolved` returns. Raises SpecError.
 
-    With several devices or nodes this process joins the others that icdbench.experiments.launch started.
+    With several devices or nodes this process joins the others, which icdbench.experiments.launch started.
     """
     from lightning_fabric import Fabric  # which takes a second to load
 
@@ -44,7 +44,7 @@ def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 
 
 
 def resolved(precision: str, device: torch.device) -> str:
-    """The precision that `auto` stands for on this device, bf16 where a GPU has it; any other is itself.
+    """The precision to compute in: for `auto` bf16 on a GPU that has it, else 32 bits; any other is returned unchanged.
 
     Runs of different precision are different runs. Raises SpecError for bf16 on a processor without instructions for it.
     """
@@ -62,7 +62,7 @@ BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # torch's names for them, on x86 and
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for it; of a CPU an older torch, without `get_capabilities`, does not know."""
+    """Whether a device has instructions for bfloat16; False for a CPU under an older torch, without `get_capabilities`."""
     capabilities: Callable[[], Mapping[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
     return device.type != "cpu" or (capabilities is not None and any(capabilities().get(each) for each in BF16))
 
@@ -75,21 +75,20 @@ def seed_everything(seed: int) -> None:
 
 
 def share_of(index_B: IntArray, on: Fabric) -> IntArray:
-    """This process's documents of a batch; where there are fewer than processes, the first document, which then counts for nothing."""
-    own = index_B[on.global_rank :: on.world_size]
-    return own if len(own) else index_B[:1]
+    """This process's documents of a batch. A process without any gets the first document, which then has no weight."""
+    share_B = index_B[on.global_rank :: on.world_size]
+    return share_B if len(share_B) else index_B[:1]
 
 
 def agreed(on: Fabric, *flags: bool) -> list[bool]:
     """For each flag, whether it is set in any process."""
     if on.world_size == 1:
         return list(flags)
-    said: Any = on.all_reduce(torch.tensor(flags, dtype=torch.float32, device=on.device), reduce_op="sum")
-    return [bool(each) for each in said]
+    return [bool(flag) for flag in all_rows(torch.tensor(flags, dtype=torch.float32), on).any(0)]
 
 
 def all_rows(value: Tensor, on: Fabric) -> Tensor:
-    """The tensors of all processes [W, …]: a sum over processes, as what Fabric gathers with is deprecated."""
+    """The tensors of all processes [W, …], gathered by a sum, because Fabric's own gathering is deprecated."""
     every_W = torch.zeros(on.world_size, *value.shape, dtype=value.dtype, device=on.device)
     every_W[on.global_rank] = value.to(on.device)
     if on.world_size > 1:

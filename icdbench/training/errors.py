@@ -1,7 +1,7 @@
-"""The error that ends a training run."""
+"""TrainingError, in a file of its own so that no two files import each other."""
 
 from __future__ import annotations
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: a loss or score that is not finite, a model that does not fit. Says where."""
+    """Training cannot go on, for example because a loss is not finite or a model does not fit into memory."""

@@ -1,23 +1,22 @@
-"""Guidance: beside each training document, a text of names of its gold codes (GKI-ICD).
+"""Guidance (GKI-ICD): beside each training document the model reads a text made of names of its gold codes.
 
 Zhang et al., A General Knowledge Injection Framework for ICD Coding, ACL Findings 2025, https://arxiv.org/abs/2505.18708. For a
-document x with gold codes y, x̂ holds one name of each code of y, its title or another name that the data know, drawn and put
-in order anew in each step:
+document x with gold codes y, x̂ has one name of each code of y (its title or another name in the data); names and their order
+are drawn anew in each step:
 
     L = L(x, y) + w L(x̂, y) + λ mean over l in y of (1 - cos(m_l(x), m_l(x̂)))
 
-w is `train.guidance`, λ `train.guidance_similarity`; L(·, y) is `train.objective`, with `train.r_drop` of two readings. m_l is the
-document's vector for code l: what `LabelwiseLinear` multiplies, else what the model's last `Attention` gives.
+w is `train.guidance`, λ `train.guidance_similarity`; L(·, y) is `train.objective`, with `train.r_drop` over two readings. m_l is
+the document's vector for code l: the input of `LabelwiseLinear`, else the output of the model's last `Attention`.
 
-Deviations: the paper has synonyms of UMLS, titles of groups and categories, and a full stop between names; here inclusion
-terms are drawn from with data.code_terms=true, at most 8 names of 32 words a code. Pairs that `truncated` drops are of x
-alone: a code is not missing from its own name. A document none of whose codes has a name is its own guidance.
+Deviations: the paper uses synonyms of UMLS, titles of groups and categories, and a full stop between names; here
+data.code_terms=true adds inclusion terms, at most 8 names of 32 words per code. `truncated` drops pairs of x only, because a
+code is never missing from its own name. A document none of whose codes has a name is its own guidance.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ from torch.nn.functional import cosine_similarity
 from torch.nn.utils.rnn import pad_sequence
 
 from icdbench.data import batches
-from icdbench.nn import Attention, LabelwiseLinear, label_texts
+from icdbench.nn import Attention, LabelwiseLinear, collecting, label_texts
 from icdbench.settings import SpecError, UnsuitableError
 from icdbench.spec import TrainSpec
 from icdbench.training.errors import TrainingError
@@ -40,7 +39,7 @@ WITHOUT_VECTORS = "train.guidance_similarity: this model has no vector of a note
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """w and λ, K names of each code [L, K, W], and how many words a text has at most."""
+    """w and λ, K names of each code [L, K, W], and the largest number of words in a text."""
 
     weight: float
     similarity: float
@@ -49,14 +48,14 @@ class Guide:
 
     def texts(self, batch: Batch) -> Batch:
         """The batch with texts of names in place of documents."""
-        rows = [self._text(batch, row) for row in range(len(batch.index_B))]
+        rows = [self._draw_text(batch, row) for row in range(len(batch.index_B))]
         lengths_B = torch.tensor([len(row) for row in rows])
         width = min(int(batches.widths(np.array(int(lengths_B.max())))), self.most)
-        tokens_BT = wide(pad_sequence(rows, batch_first=True, padding_value=PADDING), width)
-        to = batch.tokens_BT.device
-        return Batch(tokens_BT.to(to), lengths_B.to(to), batch.labels_BL, batch.index_B)
+        tokens_BT = padded(pad_sequence(rows, batch_first=True, padding_value=PADDING), width)
+        device = batch.tokens_BT.device
+        return Batch(tokens_BT.to(device), lengths_B.to(device), batch.labels_BL, batch.index_B)
 
-    def _text(self, batch: Batch, row: int) -> Tensor:
+    def _draw_text(self, batch: Batch, row: int) -> Tensor:
         codes_C = batch.labels_BL[row].nonzero()[:, 0].cpu()
         codes_C = codes_C[torch.randperm(len(codes_C))]
         named_CW = self.names_LKW[codes_C, torch.randint(self.names_LKW.shape[1], (len(codes_C),))]
@@ -65,7 +64,7 @@ class Guide:
 
 
 def guide_for(spec: TrainSpec, train: Encoded) -> Guide | None:
-    """The guidance of a run, if it has any. Raises SpecError where no code has a name."""
+    """The guidance of a run, if it has any. Raises SpecError if no code has a name."""
     if not spec.guidance:
         return None
     names_LKW = label_texts.synonyms_of(train, NAMES, WORDS)
@@ -77,37 +76,28 @@ def guide_for(spec: TrainSpec, train: Encoded) -> Guide | None:
     return Guide(spec.guidance, spec.guidance_similarity, names_LKW, train.max_tokens)
 
 
-def wide(tokens_BT: Tensor, width: int) -> Tensor:
+def padded(tokens_BT: Tensor, width: int) -> Tensor:
     """The tokens padded to at least this width."""
     return nn.functional.pad(tokens_BT, (0, max(0, width - tokens_BT.shape[1])), value=PADDING)
 
 
-@contextlib.contextmanager
-def seen(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the vectors that layers of a forward pass in the block have for each code, in the order of the layers."""
-    collected: list[Tensor] = []
-    handles = [
-        layer.register_forward_hook(
-            lambda layer, inputs, output: collected.append(inputs[0] if isinstance(layer, LabelwiseLinear) else output)
-        )
-        for layer in module.modules()
-        if isinstance(layer, OF_CODES)
-    ]
-    try:
-        yield collected
-    finally:
-        for handle in handles:
-            handle.remove()
+def code_vectors(module: nn.Module) -> AbstractContextManager[list[Tensor]]:
+    """Collects the vectors for each code that layers compute in a forward pass in the block, in the order of the layers."""
+
+    def read(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> list[Tensor]:
+        return [inputs[0] if isinstance(layer, LabelwiseLinear) else output]
+
+    return collecting(module, OF_CODES, read)
 
 
 def check(model: nn.Module, system: str) -> None:
-    """Raises UnsuitableError for a model that has no layer with a vector for each code, if `guidance_similarity` is wanted."""
+    """Raises UnsuitableError for a model without a layer that has a vector for each code, which `guidance_similarity` needs."""
     if not any(isinstance(layer, OF_CODES) for layer in model.modules()):
         raise UnsuitableError(f"{system}: {WITHOUT_VECTORS}")
 
 
 def distance(collected: list[Tensor], labels_BL: Tensor) -> Tensor:
-    """The mean of 1 - cos(m_l(x), m_l(x̂)) over gold codes; `labels_BL` and what was seen are of documents, then their guides.
+    """The mean of 1 - cos(m_l(x), m_l(x̂)) over gold codes. `collected` and `labels_BL` have the documents, then their guides.
 
     Raises TrainingError for a model without a vector for each code.
     """
@@ -115,5 +105,5 @@ def distance(collected: list[Tensor], labels_BL: Tensor) -> Tensor:
     if not of_codes:
         raise TrainingError(WITHOUT_VECTORS)
     gold_BL = labels_BL.chunk(2)[0] > 0
-    own_NF, guided_NF = (half_BLF[gold_BL].float() for half_BLF in of_codes[-1].chunk(2))
-    return (1 - cosine_similarity(own_NF, guided_NF, dim=1)).sum() / max(len(own_NF), 1)
+    text_NF, guide_NF = (half_BLF[gold_BL].float() for half_BLF in of_codes[-1].chunk(2))
+    return (1 - cosine_similarity(text_NF, guide_NF, dim=1)).sum() / max(len(text_NF), 1)

@@ -1,8 +1,8 @@
-"""The loss of each pair of a document and a code, by the names of `train.objective`.
+"""The loss of each pair of a document and a code, chosen by `train.objective`. Entered by `of_each_pair`.
 
-Every function takes logits and labels [B, L] and gives losses [B, L] in 32 bits, or in 64 if the logits are. z is a logit,
-y its label, p = sigmoid(z); p_t is the probability of what is true: p where y = 1, else 1 - p. N is the number of training
-documents, n_l that of those with code l. docs/losses.md compares them, with their sources.
+Every function takes logits and labels [B, L] and returns losses [B, L] in 32 bits, or in 64 if the logits have 64. z is a
+logit, y its label, p = sigmoid(z); p_t is the probability of the true label: p where y = 1, else 1 - p. N is the number of
+training documents, n_l that of those with code l. docs/losses.md compares the losses and has their sources.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def focal(logits_BL: Tensor, labels_BL: Tensor, *, gamma: float, alpha: float) -
 
 
 def asymmetric(logits_BL: Tensor, labels_BL: Tensor, *, gamma_pos: float, gamma_neg: float, clip: float) -> Tensor:
-    """Asymmetric loss (Ridnik et al. 2021), a focal loss in which easy negative pairs count nothing.
+    """Asymmetric loss (Ridnik et al. 2021), a focal loss in which easy negative pairs have no weight.
 
     -(1 - p)^γ₊ log p of positive pairs, -p_m^γ₋ log(1 - p_m) of negative ones, p_m = max(p - m, 0), with m = `clip`.
     Without γ and m it is the cross-entropy. As in the paper's equations, gradients flow through the weights.
     """
     losses_BL = each_loss(logits_BL, labels_BL)
-    # log(1 - p_m) = min(log(1 - p + m), 0); of a negative pair, log(1 - p) is minus its cross-entropy.
+    # log(1 - p_m) = min(log(1 - p + m), 0), and log(1 - p) is minus the cross-entropy of a negative pair.
     shift = losses_BL.new_tensor(math.log(clip) if clip else -math.inf)
     shifted_BL = -torch.logaddexp(-losses_BL, shift).clamp(max=0)
     positive_BL = labels_BL > 0
@@ -53,8 +53,8 @@ def asymmetric(logits_BL: Tensor, labels_BL: Tensor, *, gamma_pos: float, gamma_
 def class_balanced(logits_BL: Tensor, labels_BL: Tensor, *, weights_L: Tensor) -> Tensor:
     """Cross-entropy of each pair times the weight of its code (Cui et al. 2019; `effective_weights`).
 
-    There, where a document has one class, the weight is that of the document; here it has many codes, and both the positive
-    and the negative pairs of a code have the code's weight.
+    In that paper each document has one class, whose weight is the document's. Here documents have many codes, and positive
+    and negative pairs of a code both have the code's weight.
     """
     return each_loss(logits_BL, labels_BL) * weights_L
 
@@ -62,8 +62,8 @@ def class_balanced(logits_BL: Tensor, labels_BL: Tensor, *, weights_L: Tensor) -
 def effective_weights(counts_L: Tensor, beta: float) -> Tensor:
     """(1 - β) / (1 - β^n_l), the inverse effective number of documents with code l, scaled to a mean of 1: [L].
 
-    Cui et al. 2019, section 4, scale the sum of the weights to the number of classes. With β = 0 all are 1, with β near 1
-    they go as 1 / n_l. A code without training documents has the weight of one with a single one.
+    Cui et al. 2019, section 4, scale the sum of the weights to the number of classes. With β = 0 all weights are 1, with β
+    near 1 they are proportional to 1 / n_l. A code without training documents has the weight of a code with one.
     """
     log_beta = math.log(beta) if beta else -math.inf
     weights_L = 1 / -torch.expm1(counts_L.cpu().double().clamp(min=1) * log_beta)
@@ -83,9 +83,8 @@ def distribution_balanced(
 ) -> Tensor:
     """Distribution-balanced loss (Wu et al. 2020), without its focal form; λ is `scale`, ν_l is in `biases_L`.
 
-    r log(1 + exp(-(z - ν_l))) of positive pairs, r/λ log(1 + exp(λ (z - ν_l))) of negative ones, weighted by r [B, L] of
-    `rebalanced_weights`. Scores of new documents are z, without ν. α = 1, β large, μ large, ν = 0 and λ = 1 give the
-    cross-entropy.
+    r log(1 + exp(-(z - ν_l))) of positive pairs, r/λ log(1 + exp(λ (z - ν_l))) of negative ones; r [B, L] is
+    `rebalanced_weights`. Predictions use z, without ν. α = 1, β large, μ large, ν = 0 and λ = 1 give the cross-entropy.
     """
     positive_BL = labels_BL > 0
     shifted_BL = _wide(logits_BL) - biases_L
@@ -97,8 +96,8 @@ def distribution_balanced(
 def rebalanced_weights(labels_BL: Tensor, counts_L: Tensor, *, alpha: float, beta: float, mu: float) -> Tensor:
     """r = α + sigmoid(β (s - μ)) of each pair [B, L], s = (1/n_l) / Σ 1/n_k over the codes k of the document.
 
-    s is how often a document would be drawn for code l alone, relative to how often it is drawn for any of its codes, if codes
-    were drawn evenly (Wu et al. 2020, re-balanced weighting). Of a document without codes s is infinite and r is α + 1.
+    If codes were drawn evenly, s is how often a document would be drawn for code l, relative to how often for any of its codes
+    (Wu et al. 2020, re-balanced weighting). For a document without codes s is infinite and r is α + 1.
     """
     inverse_L = 1 / counts_L.clamp(min=1)
     drawn_B1 = (labels_BL * inverse_L).sum(1, keepdim=True)
@@ -107,9 +106,9 @@ def rebalanced_weights(labels_BL: Tensor, counts_L: Tensor, *, alpha: float, bet
 
 
 def tolerant_biases(counts_L: Tensor, documents: int, kappa: float) -> Tensor:
-    """ν_l = κ log(N / n_l - 1), [L]: rare codes may have low logits before their negative pairs cost little (Wu et al. 2020).
+    """ν_l = κ log(N / n_l - 1), [L]: rare codes need lower logits before their negative pairs cost little (Wu et al. 2020).
 
-    A code that every document has counts as if one had it not.
+    A code that all documents have counts as if one document lacked it.
     """
     whole = max(documents, 2)
     return kappa * torch.log(whole / counts_L.clamp(1, whole - 1) - 1)
@@ -118,16 +117,14 @@ def tolerant_biases(counts_L: Tensor, documents: int, kappa: float) -> Tensor:
 def divergence(one_BL: Tensor, other_BL: Tensor) -> Tensor:
     """The mean over all pairs of the symmetric Kullback–Leibler divergence of two logits' Bernoulli distributions.
 
-    (KL(p‖q) + KL(q‖p)) / 2 is (p - q) (z_p - z_q) / 2, of which no logarithm can overflow.
+    (KL(p‖q) + KL(q‖p)) / 2 is (p - q) (z_p - z_q) / 2, which has no logarithm that could overflow.
     """
     one_BL, other_BL = _wide(one_BL), _wide(other_BL)
     return ((one_BL.sigmoid() - other_BL.sigmoid()) * (one_BL - other_BL)).mean() / 2
 
 
 def of_each_pair(spec: TrainSpec, counts_L: Tensor, documents: int) -> PairLoss:
-    """The loss of `train.objective` with its settings, where `counts_L` of the `documents` for training have each code."""
-    balanced = partial(class_balanced, weights_L=effective_weights(counts_L, spec.cb_beta))
-    biases_L = tolerant_biases(counts_L, documents, spec.db_kappa)
+    """The loss of `train.objective` with its settings; `counts_L` of the `documents` for training have each code."""
     known: dict[str, PairLoss] = {
         "bce": each_loss,
         "truncated": each_loss,
@@ -135,11 +132,11 @@ def of_each_pair(spec: TrainSpec, counts_L: Tensor, documents: int) -> PairLoss:
         "asymmetric": partial(
             asymmetric, gamma_pos=spec.asl_gamma_pos, gamma_neg=spec.asl_gamma_neg, clip=spec.asl_clip
         ),
-        "class-balanced": balanced,
+        "class-balanced": partial(class_balanced, weights_L=effective_weights(counts_L, spec.cb_beta)),
         "distribution-balanced": partial(
             distribution_balanced,
             counts_L=counts_L,
-            biases_L=biases_L,
+            biases_L=tolerant_biases(counts_L, documents, spec.db_kappa),
             alpha=spec.db_alpha,
             beta=spec.db_beta,
             mu=spec.db_mu,
@@ -152,12 +149,12 @@ def of_each_pair(spec: TrainSpec, counts_L: Tensor, documents: int) -> PairLoss:
 def _focused(losses_BL: Tensor, gamma: float | Tensor) -> Tensor:
     """(1 - p_t)^γ times each loss, where a loss is -log p_t.
 
-    The smallest number in place of zero keeps the gradient finite where γ < 1; the loss is zero there anyhow.
+    Replacing zero by the smallest number keeps the gradient finite where γ < 1; the loss is zero there anyhow.
     """
     wrong_BL = (-torch.expm1(-losses_BL)).clamp(min=torch.finfo(losses_BL.dtype).tiny)
     return wrong_BL**gamma * losses_BL
 
 
 def _wide(logits_BL: Tensor) -> Tensor:
-    """The logits in 32 bits, or in 64 if they are: a loss of bf16 would be rounded to three digits."""
+    """The logits in 32 bits, or in 64 if they have 64: a loss in bf16 would be rounded to three digits."""
     return logits_BL.to(torch.promote_types(logits_BL.dtype, torch.float32))

@@ -1,7 +1,7 @@
-"""Memory: whether a model fits, found out before anything is allocated; and batches that do not fit, computed in parts.
+"""Memory: check that a model fits before anything is allocated, and compute batches that do not fit in parts.
 
-Unchecked, an absurd width ends in one of torch's dozen errors, or in swapping and a killed process, and with it the other
-runs of a grid.
+Without the check an absurd width would end in one of torch's dozen errors, or in swapping and a killed process, which would
+end the other runs of a grid, too.
 """
 
 from __future__ import annotations
@@ -32,8 +32,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("icdbench")
 
-TRAINED = 4  # training takes so many times the weights: themselves, their gradients, and Adam's two moments
-MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)  # with which layers make tensors
+TRAINED = 4  # training needs the weights' memory this many times: weights, gradients, Adam's two moments
+MAKERS = (
+    torch.empty,
+    torch.zeros,
+    torch.ones,
+    torch.full,
+    torch.rand,
+    torch.randn,
+)  # functions that layers allocate with
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -58,17 +65,17 @@ class _Counting(TorchFunctionMode):
 
 
 def memory() -> int:
-    """Bytes of main memory that this machine has, or that its container may use."""
+    """Bytes of main memory of this machine, or of its container's limit."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [text for path in LIMITS if path.is_file() and (text := path.read_text().strip()).isdecimal()]
     return min(installed, *map(int, limits))
 
 
 def check(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = ()) -> None:
-    """Raises TrainingError if the model does not fit, as far as that shows without allocating anything.
+    """Raises TrainingError if the model does not fit, as far as this can be told without allocating anything.
 
-    Call it with a task without word vectors: none need be made for a model that does not fit. The message names the
-    settings among `changed` that are the model's own.
+    The task needs no word vectors, so that none are trained for a model that does not fit. The message names the settings
+    among `changed` that are the model's own.
     """
     try:
         with torch.device("meta"):
@@ -76,11 +83,11 @@ def check(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = (
     except TooLargeError:
         raise
     except (ValueError, TypeError, OverflowError, RuntimeError):
-        pass  # not every model can be built without numbers; an error of its own is raised when it is built
+        pass  # not every model can be built on the meta device; its own errors are raised when it is built for use
 
 
 def check_settings(spec: RunSpec, task: Task) -> None:
-    """Raises UnsuitableError for settings that the model itself refuses, as far as that shows without allocating anything."""
+    """Raises UnsuitableError for settings that the model itself rejects, as far as this can be told without allocating."""
     if not spec.uses_trainer:
         return
     try:
@@ -96,38 +103,31 @@ def check_settings(spec: RunSpec, task: Task) -> None:
 
 
 def build(spec: RunSpec, task: Task, *, on_cpu: bool, changed: Iterable[str] = ()) -> registry.Model:
-    """The model of a run. Raises TrainingError, in one line, if it does not fit or cannot be built."""
-    with _buildable():
+    """The model of a run. Raises TrainingError, so that the other runs of a grid go on, if it does not fit or cannot be built."""
+    try:
         return _build(spec, task, changed, on_cpu=on_cpu)
+    except TrainingError:
+        raise
+    except (ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
+        small = isinstance(error, RuntimeError | MemoryError) and out_of_memory(error)
+        reason = "not enough memory" if small else next(iter(str(error).splitlines()), type(error).__name__)
+        raise TrainingError(f"the model cannot be built: {reason}") from error
 
 
 def _build(spec: RunSpec, task: Task, changed: Iterable[str], *, on_cpu: bool) -> registry.Model:
-    have, times = memory(), TRAINED if on_cpu else 1  # elsewhere a copy of the weights alone is here
+    have, times = memory(), TRAINED if on_cpu else 1  # when a GPU trains, main memory holds only a copy of the weights
     with _Counting(have // (4 * times), _too_large(changed, spec.model, have, times)):
         return registry.build(spec.model, task, **spec.config)
 
 
 def _too_large(changed: Iterable[str], model: str, have: int, times: int) -> str:
-    """The error with a place for the size of the weights in GB."""
+    """The error message, with a placeholder for the size of the weights in GB."""
     sizes = [key for key in changed if key.startswith(f"{model}.")]
     smaller = f"choose a smaller {' or '.join(sizes)}" if sizes else "it needs a larger machine"
     needs = (
         f"at least {{:,.1f}} GB of weights, {times} times that in training" if times > 1 else "{:,.1f} GB of weights"
     )
     return f"the model does not fit into memory: {needs}, and there are {have / 1e9:,.1f} GB; {smaller}"
-
-
-@contextlib.contextmanager
-def _buildable() -> Iterator[None]:
-    """Turns errors of a model that cannot be built into a TrainingError, so that the other runs of a grid go on."""
-    try:
-        yield
-    except (ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
-        if isinstance(error, TrainingError):
-            raise
-        small = isinstance(error, RuntimeError | MemoryError) and out_of_memory(error)
-        reason = "not enough memory" if small else next(iter(str(error).splitlines()), type(error).__name__)
-        raise TrainingError(f"the model cannot be built: {reason}") from error
 
 
 def backward(
@@ -139,11 +139,12 @@ def backward(
     whole: int,
     on: Fabric,
 ) -> tuple[float, int]:
-    """Gradients of the objective of a batch of `whole` documents; its value, and in how many parts it was computed.
+    """Compute the gradients of the objective of a batch of `whole` documents; return its value and the number of parts.
 
-    `batch` holds this process's documents: all, unless there are others. It is computed in one part if memory holds it, else
-    in halves, quarters and so on, each counting by its documents. Each part leaves out its share of the `count` positive
-    pairs, by how many it has. Raises as torch does if not even a single document fits, or if other processes wait.
+    `batch` holds this process's documents, which are all of them unless there are other processes. It is computed as a
+    whole if memory allows, else in halves, quarters and so on, weighted by their documents. Each part leaves out positive
+    pairs in proportion to those it has, `count` in all. Raises torch's error if not even one document fits, or if there are
+    other processes.
     """
     if on.world_size > 1:
         return _share_backward(module, optimizer, batch, objective, count, whole, on), 1
@@ -155,33 +156,33 @@ def backward(
             for part, left_out in _parts(batch, count, parts):
                 share = len(part.index_B) / whole
                 loss = objective_of(module, part, objective, left_out)
-                read = _without_waiting(loss.detach())
+                loss_value = _read_later(loss.detach())
                 on.backward(loss * share if parts > 1 else loss)
-                value += read() * share
+                value += loss_value() * share
         except (RuntimeError, MemoryError) as error:
             if parts >= whole or not out_of_memory(error):
                 raise
             parts *= 2
         else:
             return value, parts
-        # Out of the except block nothing refers to the failed attempt any more.
+        # Outside the except block nothing refers to the failed attempt any more.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _without_waiting(number: Tensor) -> Callable[[], float]:
-    """A function that gives the number. On a GPU it waits for what was computed so far, not for what is computed next."""
+def _read_later(number: Tensor) -> Callable[[], float]:
+    """A function that returns the number. On a GPU it waits only for work queued before now, not for later work."""
     if number.device.type != "cuda":
         return number.item
     here, ready = torch.empty((), dtype=number.dtype, pin_memory=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
     here.copy_(number, non_blocking=True)
     ready.record()
 
-    def waited() -> float:
+    def read_number() -> float:
         ready.synchronize()
         return here.item()
 
-    return waited
+    return read_number
 
 
 def _share_backward(
@@ -193,14 +194,14 @@ def _share_backward(
     whole: int,
     on: Fabric,
 ) -> float:
-    """Gradients of this process's documents of a batch, which Fabric averages; the value of the whole batch's objective."""
+    """Compute the gradients of this process's share, which Fabric averages; return the value of the whole batch's objective."""
     world = on.world_size
-    counting = (whole - on.global_rank + world - 1) // world  # 0: a document is computed and does not count
+    documents = (whole - on.global_rank + world - 1) // world  # 0: a document is computed, but has no weight
     batch, count = objective.repeated(batch), count * objective.readings
     logits_BL, added = read(module, batch, objective)
-    of_documents = objective.documents(logits_BL.detach()), objective.documents(batch.labels_BL)
-    own = own_count(*of_documents, count, on, counting=counting > 0) if count else 0
-    loss = (with_penalty(module, batch, logits_BL, objective, own) + added) * (counting / whole)
+    logits_and_labels = objective.documents(logits_BL.detach()), objective.documents(batch.labels_BL)
+    left_out = own_count(*logits_and_labels, count, on, counting=documents > 0) if count else 0
+    loss = (with_penalty(module, batch, logits_BL, objective, left_out) + added) * (documents / whole)
     optimizer.zero_grad(set_to_none=True)
     on.backward(loss * world)
     value: float = on.all_reduce(loss.detach(), reduce_op="sum").item()  # type: ignore[union-attr]
@@ -208,7 +209,7 @@ def _share_backward(
 
 
 def _parts(batch: Batch, count: int, parts: int) -> Iterator[tuple[Batch, int]]:
-    """The documents in so many parts, and how many positive pairs each leaves out."""
+    """The batch split into parts, each with the number of positive pairs that it leaves out."""
     if parts == 1:
         yield batch, count
         return
@@ -222,13 +223,13 @@ def _parts(batch: Batch, count: int, parts: int) -> Iterator[tuple[Batch, int]]:
 
 
 def warn_of_parts(model: nn.Module, documents: int, parts: int) -> None:
-    """Say that a batch was computed in parts."""
-    seen = "; its batch norm saw the statistics of the parts" if has_batch_norm(model) else ""
-    log.warning("memory does not hold a batch of %d documents; it was computed in %d parts%s", documents, parts, seen)
+    """Warn that a batch was computed in parts."""
+    norm = "; its batch norm saw the statistics of the parts" if has_batch_norm(model) else ""
+    log.warning("memory does not hold a batch of %d documents; it was computed in %d parts%s", documents, parts, norm)
 
 
 def notes(model: registry.Model, state: State) -> list[str]:
-    """What a record says of a model whose batch norm saw parts of batches, which decides about its figures."""
+    """A record's note on a model whose batch norm saw only parts of batches, which affects its figures."""
     if not state.ever_split or not has_batch_norm(model):
         return []
     batches = round(sum(epoch.get("split", 0) for epoch in state.history))
@@ -242,14 +243,14 @@ def has_batch_norm(model: registry.Model) -> bool:
 
 
 def out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether torch raised this for want of memory, on a GPU or not."""
+    """Whether torch ran out of memory, on a GPU or not."""
     words = ("not enough memory", "can't allocate memory", "out of memory", "could not create a primitive")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(each in str(error) for each in words)
 
 
 @contextlib.contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turns torch's errors about memory into a TrainingError, so that the other runs of a grid go on."""
+    """Turns torch's out-of-memory errors into a TrainingError, so that the other runs of a grid go on."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""What training minimises, and by which steps: the objective of a batch, the pairs it leaves out, the learning rate."""
+"""What training minimises and how: the objective of a batch, the pairs it leaves out, the optimizer, the learning rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from icdbench.spec import TrainSpec
 from icdbench.training.accelerator import all_rows
 from icdbench.training.errors import TrainingError
-from icdbench.training.guidance import Guide, distance, guide_for, seen, wide
+from icdbench.training.guidance import Guide, code_vectors, distance, guide_for, padded
 from icdbench.training.losses import PairLoss, divergence, each_loss, of_each_pair
 from icdbench.types import Batch, Encoded
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def drop_rate(spec: TrainSpec, epoch: int) -> float:
-    """The fraction of positive pairs that epoch (1, 2, …) leaves out: min(γ·epoch, D_max), eq. 15 of the JLAN paper.
+    """The fraction of positive pairs that an epoch (1, 2, …) leaves out: min(γ·epoch, D_max), eq. 15 of the JLAN paper.
 
-    γ = D_max / ramp_epochs. Zero for any objective but `truncated`, and from `stop_epoch` on.
+    γ = D_max / ramp_epochs. Zero for any objective other than `truncated`, and from `stop_epoch` on.
     """
     if spec.objective != "truncated" or (spec.stop_epoch is not None and epoch >= spec.stop_epoch):
         return 0.0
@@ -34,10 +34,10 @@ def drop_rate(spec: TrainSpec, epoch: int) -> float:
 
 
 def drop_count(rate: float, positives: int, owed: float) -> tuple[int, float]:
-    """How many positive pairs a batch leaves out, and the fraction of a pair that is owed to the next batch.
+    """How many positive pairs a batch leaves out, and the fraction of a pair that is carried over to the next batch.
 
-    A batch may have fewer than 1/rate positive pairs. What is lost in rounding is carried over, so that an epoch leaves out
-    `rate` of its positive pairs whatever the batch size.
+    A batch may have fewer than 1/rate positive pairs. Carrying over what is lost in rounding makes an epoch leave out `rate`
+    of its positive pairs whatever the batch size.
     """
     owed += rate * positives
     count = min(int(owed + 1e-9), positives)  # .15 · 20 is 3, not 2.999…
@@ -46,14 +46,14 @@ def drop_count(rate: float, positives: int, owed: float) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises of a batch: the mean of `each` pair's loss, by the name of `train.objective`.
+    """The loss of a batch: the mean over pairs of the loss `each`, which `train.objective` names.
 
-    With `r_drop` each document is read twice, with other units dropped out (R-Drop, Liang et al. 2021). As in that paper the
-    batch is repeated, [x; x], and the loss is the mean of both readings' losses plus `r_drop` times their symmetric
-    Kullback–Leibler divergence. Codes are no alternatives to each other, so that is the mean over pairs of the divergence
-    of two Bernoulli distributions; GKI-ICD, which has R-Drop too, takes the softmax of a document's logits over all codes.
+    With `r_drop` each document is read twice with different dropout (R-Drop, Liang et al. 2021). As in that paper the batch
+    is repeated, [x; x], and the loss is the mean of both readings' losses plus `r_drop` times their symmetric
+    Kullback–Leibler divergence. Codes are not mutually exclusive, so this is the mean over pairs of the divergence of two
+    Bernoulli distributions; GKI-ICD, which also uses R-Drop, takes the softmax of a document's logits over all codes.
 
-    With a `guide` texts of names of the gold codes are read beside the documents (icdbench.training.guidance).
+    With a `guide` the model also reads texts of names of the gold codes (icdbench.training.guidance).
     """
 
     name: str
@@ -63,36 +63,31 @@ class Objective:
 
     @property
     def readings(self) -> int:
-        """How often each document is read."""
+        """How many times each document is read."""
         return 2 if self.r_drop else 1
 
     def repeated(self, batch: Batch) -> Batch:
-        """The batch as the model reads it: as it is, or twice in a row, then in the same way what guides it."""
-        if self.guide is None:
-            parts = [batch] * self.readings
-        else:
-            guides = self.guide.texts(batch)
-            parts = [each for each in (batch, guides) for _ in range(self.readings)]
+        """The batch as the model reads it: the documents once or twice, then their guides as many times."""
+        texts = [batch] if self.guide is None else [batch, self.guide.texts(batch)]
+        parts = [each for each in texts for _ in range(self.readings)]
         if len(parts) == 1:
             return batch
         width = max(part.tokens_BT.shape[1] for part in parts)
-        columns = zip(
-            *(vars(replace(part, tokens_BT=wide(part.tokens_BT, width))).values() for part in parts), strict=True
-        )
-        return Batch(*map(torch.cat, columns))
+        wide = [vars(replace(part, tokens_BT=padded(part.tokens_BT, width))).values() for part in parts]
+        return Batch(*map(torch.cat, zip(*wide, strict=True)))
 
     def documents(self, each_B: Tensor) -> Tensor:
-        """The rows of a batch as `repeated` gives it that are documents, and not what guides them."""
+        """The rows of a `repeated` batch that are documents, not guides."""
         return each_B if self.guide is None else each_B.chunk(2)[0]
 
     def __call__(self, logits_BL: Tensor, labels_BL: Tensor, count: int = 0) -> Tensor:
-        """The objective of a batch as `repeated` gives it, without the `count` positive pairs of documents of largest loss."""
-        value = self._of_readings(self.documents(logits_BL), self.documents(labels_BL), count)
+        """The objective of a `repeated` batch, without the `count` positive pairs of documents with the largest loss."""
+        value = self._loss_of_readings(self.documents(logits_BL), self.documents(labels_BL), count)
         if self.guide is None:
             return value
-        return value + self.guide.weight * self._of_readings(logits_BL.chunk(2)[1], labels_BL.chunk(2)[1], 0)
+        return value + self.guide.weight * self._loss_of_readings(logits_BL.chunk(2)[1], labels_BL.chunk(2)[1], 0)
 
-    def _of_readings(self, logits_BL: Tensor, labels_BL: Tensor, count: int) -> Tensor:
+    def _loss_of_readings(self, logits_BL: Tensor, labels_BL: Tensor, count: int) -> Tensor:
         value = loss(logits_BL, labels_BL, count, self.each)
         return value + self.r_drop * divergence(*logits_BL.chunk(2)) if self.r_drop else value
 
@@ -101,27 +96,26 @@ BCE = Objective("bce")
 
 
 def objective_for(spec: TrainSpec, train: Encoded, device: torch.device | str = "cpu") -> Objective:
-    """The objective of a run, with the frequencies of codes in its training documents where it needs them.
+    """The objective of a run; some losses need the frequencies of codes in its training documents.
 
-    Raises SpecError for guidance by names that the data do not have.
+    Raises SpecError for guidance by names if the data have none.
     """
     counts_L = torch.from_numpy(np.bincount(train.codes, minlength=train.num_codes)).to(device, torch.float32)
     return Objective(spec.objective, of_each_pair(spec, counts_L, len(train)), spec.r_drop, guide_for(spec, train))
 
 
 def loss(logits_BL: Tensor, labels_BL: Tensor, count: int = 0, each: PairLoss = each_loss) -> Tensor:
-    """Mean loss over all B·L pairs, cross-entropy if not another; the `count` positive pairs of largest loss count zero.
+    """Mean loss over all B·L pairs, by default cross-entropy; the `count` positive pairs of largest loss count as zero.
 
-    For eq. 14 of the JLAN paper, which writes "BCE > ε ∪ (y = 1)"; read as "and", since with "or" every positive would go:
-    only positive pairs are ever dropped.
+    Eq. 14 of the JLAN paper writes "BCE > ε ∪ (y = 1)". It is read as "and", because "or" would drop every positive pair.
     """
     each_BL = each(logits_BL, labels_BL)
-    # Filled, not multiplied: a dropped pair counts zero even where its loss is infinite or not a number.
+    # Filled, not multiplied: a dropped pair counts as zero even if its loss is infinite or NaN.
     return each_BL.masked_fill(dropped(each_BL.detach(), labels_BL, count), 0).mean() if count else each_BL.mean()
 
 
 def dropped(losses_BL: Tensor, labels_BL: Tensor, count: int) -> Tensor:
-    """True for the `count` positive pairs of largest loss [B, L], of which there must be at least `count`. NaN is largest."""
+    """True for the `count` positive pairs of largest loss [B, L]; there must be at least `count`. NaN counts as largest."""
     ranked_X = losses_BL.masked_fill(labels_BL <= 0, -1).flatten()
     dropped_X = torch.zeros_like(ranked_X, dtype=torch.bool)
     dropped_X[ranked_X.topk(count).indices] = True
@@ -145,10 +139,10 @@ def monitored(spec: TrainSpec, num_codes: int) -> str:
 
 
 def learning_rate(spec: TrainSpec, values: Sequence[float]) -> float:
-    """The learning rate that the next epoch starts from, given the monitored metric of each epoch so far.
+    """The learning rate at the start of the next epoch, given the monitored metric of each epoch so far.
 
-    `plateau` computes what torch's ReduceLROnPlateau does (better is better by a factor of 1.0001). As a function of the
-    history it needs no state of its own in a checkpoint.
+    `plateau` computes what torch's ReduceLROnPlateau does ("better" means by a factor of 1.0001). As a function of the
+    history it needs no state in checkpoints.
     """
     rate, best, waited = spec.learning_rate, -math.inf, 0
     if spec.scheduler != "plateau":
@@ -163,11 +157,11 @@ def learning_rate(spec: TrainSpec, values: Sequence[float]) -> float:
 def schedule(
     optimizer: torch.optim.Optimizer, spec: TrainSpec, values: Sequence[float], done: int, steps: int
 ) -> LambdaLR:
-    """Torch's scheduler for the next epoch, when `done` of `steps` (those of `max_epochs`) are taken; values as above.
+    """Torch's scheduler for the next epoch, when `done` of `steps` (those of `max_epochs`) are taken; `values` as above.
 
-    `linear` rises from 0 during the first `warmup` of all steps and falls to 0 at the last; the factor of a step depends on
-    nothing but its number, so that a checkpoint need not hold it. The factor is that of transformers'
-    get_linear_schedule_with_warmup. Other schedulers keep the rate for the epoch.
+    `linear` rises from 0 over the first `warmup` share of all steps and falls to 0 at the last, as transformers'
+    get_linear_schedule_with_warmup does. A step's factor depends only on its number, so checkpoints need not store it.
+    Other schedulers keep the rate for the epoch.
     """
     rising = math.ceil(spec.warmup * steps)
 
@@ -182,7 +176,7 @@ def schedule(
 
 
 def logits(network: nn.Module, batch: Batch) -> Tensor:
-    """The network's logits [B, L]. Raises TrainingError where a model's author gives something of another shape."""
+    """The network's logits [B, L]. Raises TrainingError if a model's `forward` returns something of another shape."""
     found = network(batch)
     expected = tuple(batch.labels_BL.shape)
     if not isinstance(found, Tensor) or tuple(found.shape) != expected:
@@ -195,31 +189,31 @@ def logits(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def read(module: nn.Module, batch: Batch, objective: Objective) -> tuple[Tensor, Tensor | float]:
-    """Logits of a batch as `Objective.repeated` gives it, and what is added to its loss for guides that are read otherwise."""
+    """Logits of a `repeated` batch, and what the distance of documents from their guides adds to the loss."""
     if objective.guide is None or not objective.guide.similarity:
         return logits(module, batch), 0.0
-    with seen(module) as collected:
+    with code_vectors(module) as collected:
         logits_BL = logits(module, batch)
     return logits_BL, objective.guide.similarity * distance(collected, batch.labels_BL)
 
 
 def objective_of(module: nn.Module, batch: Batch, objective: Objective = BCE, count: int = 0) -> Tensor:
-    """The loss of a batch without its `count` worst positive pairs, plus the model's own penalty if it has one."""
+    """The loss of a batch without its `count` positive pairs of largest loss, plus the model's own penalty if it has one."""
     batch = objective.repeated(batch)
     logits_BL, added = read(module, batch, objective)
     return with_penalty(module, batch, logits_BL, objective, count * objective.readings) + added
 
 
 def with_penalty(module: nn.Module, batch: Batch, logits_BL: Tensor, objective: Objective, count: int) -> Tensor:
-    """Like `objective_of`, from logits that were computed before, of a batch as `Objective.repeated` gives it."""
+    """The loss with penalty of a `repeated` batch, given its logits."""
     value = objective(logits_BL, batch.labels_BL, count)
-    # Fabric's wrapper lets only `forward` through; the model beneath computes its penalty, in 32 bits.
+    # Fabric's wrapper passes on only `forward`; the model beneath it computes its penalty in 32 bits.
     penalty: Callable[[Batch], Tensor] | None = getattr(module.module, "penalty", None)
     return value if penalty is None else value + penalty(batch)
 
 
 def own_count(logits_BL: Tensor, labels_BL: Tensor, count: int, on: Fabric, *, counting: bool) -> int:
-    """How many of the `count` positive pairs of largest loss, over all processes, are this one's; none unless `counting`.
+    """How many of the `count` positive pairs of largest loss over all processes are this process's; none unless `counting`.
 
     Among equal losses those of lower ranks come first.
     """
@@ -231,15 +225,14 @@ def own_count(logits_BL: Tensor, labels_BL: Tensor, count: int, on: Fabric, *, c
     every_WC = all_rows(largest, on)
     least = every_WC.flatten().topk(count).values[-1]
     above_W, equal_W = (every_WC > least).sum(1), (every_WC == least).sum(1)
-    of_lower_ranks = equal_W[: on.global_rank].sum()
-    left = (count - above_W.sum() - of_lower_ranks).clamp(min=0)
+    left = (count - above_W.sum() - equal_W[: on.global_rank].sum()).clamp(min=0)
     return int(above_W[on.global_rank] + torch.minimum(left, equal_W[on.global_rank]))
 
 
 def optimizer_of(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused on every device: one pass over memory per parameter, of which word vectors alone are millions.
+    """Adam or AdamW, fused on every device: one pass over memory per step, as word vectors alone are millions of numbers.
 
-    With `clip_norm` c each step takes the gradients g times min(1, c / |g|), |g| being their norm over all parameters.
+    With `clip_norm` c gradients g are multiplied by min(1, c / |g|), where |g| is their norm over all parameters.
     """
     kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
     optimizer = kind(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)

@@ -1,6 +1,6 @@
-"""What can be done with a model of either kind: networks, which epochs train, and linear models, which are fitted whole.
+"""Scores and weights of both kinds of models: networks, trained in epochs, and linear models, fitted as a whole.
 
-This is the one place that tells the two apart; everybody else asks here.
+Only `is_network` tells the two apart; other modules call it or the functions here.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ def is_network(model: Model) -> TypeIs[nn.Module]:
 def scores(model: Model, documents: batches.Loader, on: Fabric | None = None, precision: str = "32-true") -> FloatArray:
     """Logits [N, L] of all documents, in their order.
 
-    On a CPU products are of the precision of `on`, or of `precision` without it; logits are of 32 bits: among thousands of
-    codes those of bf16 tie in masses, and ties distort every ranking. A model whose own layers give logits of bf16 is
-    computed in 32 bits, and so is every model on a GPU. Each of several processes computes its share of a network's, every
-    document in exactly one, and has all in the end.
+    On a CPU products have the precision of `on`, or `precision` without it. Logits have 32 bits: in bf16 thousands of codes
+    have many ties, which distort every ranking. A model whose own layers return bf16 logits is computed in 32 bits, and so
+    is every model on a GPU. Several processes each compute a share of the documents, and all return all logits.
     """
     if not is_network(model):
-        return _checked(model.scores(documents.encoded), documents).astype(np.float32)
+        return _check_shape(model.scores(documents.encoded), documents).astype(np.float32)
     rank, world = (on.global_rank, on.world_size) if on else (0, 1)
     encoded = documents.encoded
     scores_NL = np.zeros((len(encoded), encoded.num_codes), np.float32)
@@ -62,8 +61,8 @@ def scores(model: Model, documents: batches.Loader, on: Fabric | None = None, pr
     return scores_NL
 
 
-def _checked(scores_NL: FloatArray, documents: batches.Loader) -> FloatArray:
-    """The scores of a linear model. Raises TrainingError for another shape."""
+def _check_shape(scores_NL: FloatArray, documents: batches.Loader) -> FloatArray:
+    """Return the scores of a linear model. Raises TrainingError if their shape is wrong."""
     expected = len(documents.encoded), documents.encoded.num_codes
     if np.shape(scores_NL) != expected:
         raise TrainingError(
@@ -97,21 +96,21 @@ def weights(model: Model) -> dict[str, FloatArray]:
 
 
 def num_parameters(model: Model) -> int:
-    """How many numbers a trained model has learnt."""
+    """The number of trained parameters."""
     if not is_network(model):
         return sum(value.size for value in model.weights().values())
     return sum(value.numel() for value in model.parameters())
 
 
 def restore(model: Model, stored: Mapping[str, FloatArray], probe: batches.Loader) -> None:
-    """Make a model the one that `weights` was called of, ready to score on the loader's device.
+    """Load what `weights` returned into a model, ready to score on the loader's device.
 
-    Where the numbers do not fit the model this raises RuntimeError, KeyError, ValueError, IndexError or TypeError; a linear
-    model, which checks nothing itself, scores the documents of `probe` for that.
+    Raises RuntimeError, KeyError, ValueError, IndexError or TypeError if the numbers do not fit the model. A linear model
+    checks nothing itself, so it scores the documents of `probe` as a check.
     """
     if is_network(model):
         model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in stored.items()})
-        model.to(probe.device).eval()  # parameters that could not be trained would be multiplied in another order
+        model.to(probe.device).eval()  # requires_grad stays set: without it torch multiplies in another order
     else:
         model.restore(stored)
         model.scores(probe.encoded)[:, probe.encoded.num_codes - 1]

@@ -1,4 +1,4 @@
-"""Where training stands, what a display may show of it, and the error that ends it."""
+"""The state of training, what a display may show of it, and the error that ends it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ class Progress:
     best_epoch: int
     seconds_per_epoch: float
     dropped: int  # positive pairs that this epoch has left out so far
-    figures: Mapping[
-        str, float
-    ]  # what the history has of the epoch once it is over and evaluated; `loss` is then its mean
+    figures: Mapping[str, float]  # of the epoch as in the history, once evaluated; `loss` is then the epoch's mean
 
     @property
     def ended(self) -> bool:
@@ -41,7 +39,7 @@ class Progress:
 
 @dataclass
 class State:
-    """Where training stands; JSON beside the tensors of a checkpoint."""
+    """The state of training; JSON beside the tensors of a checkpoint."""
 
     epoch: int = 1
     step: int = 0
@@ -50,14 +48,15 @@ class State:
     best: float = -math.inf
     best_epoch: int = 0
     seconds: float = 0.0
-    owed: float = 0.0  # the fraction of a positive pair that the truncated objective still has to leave out
+    owed: float = 0.0  # fraction of a positive pair that the truncated objective carries over to the next batch
     positives: int = 0  # positive pairs seen in this epoch, and how many of them were left out
     dropped: int = 0
-    split: int = 0  # batches of this epoch that were computed in parts, for want of memory
+    split: int = 0  # batches of this epoch that memory held only in parts
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def value(self) -> float | None:
+        """The monitored metric of the last epoch."""
         return self.history[-1]["monitor"] if self.history else None
 
     def to_drop(self, rate: float, positives: int) -> int:
@@ -74,7 +73,7 @@ class State:
         return [epoch["monitor"] for epoch in self.history]
 
     def timed(self) -> Callable[[], None]:
-        """A function that adds the time since it was last called, or since now, to `seconds`."""
+        """A function that adds to `seconds` the time since its last call, at first since now."""
         last = time.monotonic()
 
         def add() -> None:

@@ -118,7 +118,7 @@ def test_content_and_not_place_identifies_a_run(
     moved = (tmp_path / "own.bin").rename(tmp_path / "moved" / "renamed.bin")
     other = planned(few_notes, text(tmp_path / "own.txt"))[0]
     assert other.spec.setting != first.spec.setting, "equal vectors in another format are other content"
-    monkeypatch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+    monkeypatch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
     assert run(few_notes, moved).id == first.id
 
 

@@ -124,7 +124,7 @@ def test_a_run_knows_them_by_content_and_needs_the_file_no_more(
     assert str(own) not in record.as_json()
     moved = own.rename(own.with_name("moved.csv"))
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+        patched.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
         assert run(notes, moved, **SMALL).id == record.id
     made = bundle.of_run(record.id, notes.parent / "results")
     bundle.write(made, notes.parent / "made.icdbench")

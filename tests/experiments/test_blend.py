@@ -93,7 +93,7 @@ def test_what_cannot_be_mixed_is_told_in_a_line(finished: Path, words: list[str]
 def test_runs_of_other_documents_or_codes_are_refused(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = finished / "results"
     one, other = (runs(results)[name] for name in ("lr", "caml"))
-    found = {each.id: blend._member(each.id, results) for each in (one, other)}
+    found = {each.id: blend._load_member(each.id, results) for each in (one, other)}
     strange = found[other.id]
     cases = [
         (strange._replace(record=other.model_copy(update={"spec": other.spec.model_copy(update={"fingerprint": "x"})})), "of other files"),
@@ -102,7 +102,7 @@ def test_runs_of_other_documents_or_codes_are_refused(finished: Path, monkeypatc
     ]  # fmt: skip
     for changed, said in cases:
         monkeypatch.setattr(
-            blend, "_member", lambda name, _, changed=changed: changed if name == other.id else found[name]
+            blend, "_load_member", lambda name, _, changed=changed: changed if name == other.id else found[name]
         )
         with pytest.raises(api.SpecError, match=said):
             blend.blend(one.id, [other.id], results)

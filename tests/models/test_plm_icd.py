@@ -268,7 +268,7 @@ def test_the_same_command_with_a_copy_of_the_encoder_is_the_same_run(
 ) -> None:
     record, _ = train(tmp_path, "plm-icd")
     copy = shutil.copytree(made.folder(), tmp_path / "copy")
-    monkeypatch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+    monkeypatch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
     again, _ = train(tmp_path, "plm-icd", changes={"plm-icd.encoder": str(copy)})
     assert again.id == record.id
 

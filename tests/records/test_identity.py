@@ -162,7 +162,7 @@ def test_an_option_that_a_source_gains_neither_hides_nor_repeats_a_run(
 ) -> None:
     request = Request(["lr"], str(few_notes), changes=SMALL, results=tmp_path / "results")
     finished = [runner.execute(spec, request) for spec in runner.expand(request)]
-    monkeypatch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+    monkeypatch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
     with changed_field(OwnSettings, "gained", FieldInfo(annotation=int, default=5)):
         assert [runner.execute(spec, request).id for spec in runner.expand(request)] == [each.id for each in finished]
 
@@ -223,7 +223,7 @@ def test_a_request_equal_to_a_stored_run_takes_it_whatever_the_defaults_are(
     request = Request(["caml"], str(few_notes), changes=SMALL, results=tmp_path / "results")
     (planned,) = runner.expand(request)
     finished = runner.execute(planned, request)
-    monkeypatch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+    monkeypatch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
     value = getattr(finished.spec.train, name)
     with other_default(TrainSpec, name):
         set_again = {} if name in planned.spec.train.idle() else {f"train.{name}": value}
@@ -239,7 +239,7 @@ def test_a_field_that_is_added_neither_hides_nor_repeats_a_run(
 ) -> None:
     request = Request(["lr", "caml"], str(few_notes), changes=SMALL, results=tmp_path / "results")
     finished = [runner.execute(planned, request) for planned in runner.expand(request)]
-    monkeypatch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+    monkeypatch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
     with changed_field(cls, "gained", FieldInfo(annotation=int, default=5)):
         assert [runner.execute(planned, request).id for planned in runner.expand(request)] == [
             each.id for each in finished
@@ -252,7 +252,7 @@ def test_a_field_that_a_model_gains_neither_hides_nor_repeats_a_run(
 ) -> None:
     request = Request(["caml"], str(few_notes), changes=SMALL, results=tmp_path / "results")
     finished = [runner.execute(planned, request) for planned in runner.expand(request)]
-    monkeypatch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+    monkeypatch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
     config = registry.entry("caml").config
     with changed_field(config, "gained", FieldInfo(annotation=int, default=5)):
         assert [runner.execute(planned, request).id for planned in runner.expand(request)] == [
@@ -280,7 +280,7 @@ def test_a_field_that_is_renamed_is_upgraded(few_notes: Path, tmp_path: Path, mo
         return {**stored, "spec": {**stored["spec"], "train": train}}
 
     monkeypatch.setattr(store, "upgrade", upgrade)
-    monkeypatch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+    monkeypatch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
     assert runner.execute(planned, request).metrics == finished.metrics
 
 
@@ -458,7 +458,7 @@ def test_a_version_that_its_author_sets_decides(
     first = [runner.execute(planned, request) for planned in runner.expand(request)]
     write_mine(MINE.format(version=', version="3"', pooled="sum(1) / batch.tokens_BT.shape[1]"))
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_computed", lambda *_: pytest.fail("it is computed again"))
+        patch.setattr(runner, "_train_and_store", lambda *_: pytest.fail("it is computed again"))
         assert [runner.execute(planned, request) for planned in runner.expand(request)] == first
         assert first[0].code != registry.entry("mine").code
     write_mine(MINE.format(version=', version="4"', pooled="amax(1)"))

@@ -25,7 +25,7 @@ from icdbench.settings import SpecError
 from icdbench.spec import TrainSpec
 from icdbench.training import TrainingError
 from icdbench.training.accelerator import fabric, seed_everything
-from icdbench.training.guidance import Guide, distance, guide_for, seen
+from icdbench.training.guidance import Guide, code_vectors, distance, guide_for
 from icdbench.training.losses import divergence, each_loss
 from icdbench.training.objectives import Objective, objective_for, objective_of, optimizer_of
 from icdbench.training.state import State
@@ -116,7 +116,7 @@ def test_the_distance_is_one_less_the_cosine_over_gold_codes() -> None:
 @pytest.mark.parametrize("name", ["caml", "laat", "plm-icd@cross", "msatt-kg", "jlan"])
 def test_vectors_of_codes_are_those_that_the_output_layer_reads(name: str) -> None:
     model, batch = neural(name, dropout=0.0).eval(), coded([0, 1], [2])
-    with seen(model) as collected:
+    with code_vectors(model) as collected:
         logits_BL = model(batch)
     last = [each for each in collected if each.shape[:2] == logits_BL.shape][-1]
     layers = [layer for layer in model.modules() if isinstance(layer, LabelwiseLinear)]
@@ -136,7 +136,7 @@ def test_guides_are_read_beside_documents_and_no_pair_of_theirs_is_dropped(count
     assert both.tokens_BT.shape[0] == 4
     torch.manual_seed(4)
     found = objective_of(module, batch, objective, count)
-    with seen(model) as collected:
+    with code_vectors(model) as collected:
         model(both)
     expected = Objective("truncated")(model(batch), batch.labels_BL, count)
     expected += each_loss(model(replace_tokens(both)), guides.labels_BL).mean()
