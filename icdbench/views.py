@@ -1,4 +1,4 @@
-"""What the Python API gives back: runs with their figures and predictions, tables that a notebook shows, data sets as frames."""
+"""What `icdbench.api` returns: runs with their figures and predictions, tables that notebooks show, data sets as frames."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("icdbench")
 
 T = TypeVar("T")
-CELLS = 1 << 20  # of predictions that are written at a time
+CELLS = 1 << 20  # of predictions, written at a time
 
 
 @dataclass(frozen=True, repr=False)
 class View(Generic[T]):
-    """A result that prints as Markdown and shows as HTML in a notebook. `data` holds its numbers.
+    """A result that prints as Markdown and shows as HTML in a notebook; `data` holds its numbers.
 
-    `text(fmt)` gives it as `md`, `latex`, `csv` or `html`, where the result has that form.
+    `text(fmt)` returns it as `md`, `latex`, `csv` or `html`, if the result has that form.
     """
 
     data: T
@@ -50,30 +50,30 @@ class View(Generic[T]):
         return self.text("md").rstrip("\n")
 
     def _repr_html_(self) -> str:
-        shown = self.text("html")
-        if not shown.lower().startswith("<!doctype"):
-            return shown
-        return f'<iframe srcdoc="{html.escape(shown)}" style="width: 100%; height: 24em; border: 0"></iframe>'
+        markup = self.text("html")
+        if not markup.lower().startswith("<!doctype"):
+            return markup
+        return f'<iframe srcdoc="{html.escape(markup)}" style="width: 100%; height: 24em; border: 0"></iframe>'
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its record (settings, metrics, history, timing, versions) and the folder of its files."""
+    """A finished run: its record (settings, metrics, history, timing, versions) and the folder with its files."""
 
     record: RunRecord
     folder: Path
 
     @property
     def id(self) -> str:
-        """Such as `demo/lr/1-3f9c2d1a`."""
+        """The run's id, such as `demo/lr/1-3f9c2d1a`."""
         return self.record.id
 
     def show(self) -> View[RunRecord]:
-        """All that is known of the run: data, figures with intervals, settings and where each comes from."""
+        """The run as a table: its data, its figures with intervals, and its settings with the origin of each."""
         return View(self.record, lambda fmt: tables.one_run(self.record, fmt))
 
     def metrics(self, rule: str = "fixed", split: str = "test") -> dict[str, float]:
-        """All figures of a split by their keys, as fractions. `rule`: the threshold is `fixed` (0.5) or `tuned`."""
+        """All figures of a split by key, as fractions. `rule` is the decision threshold: `fixed` (0.5) or `tuned`."""
         found = self.record.metrics.get(split, {}).get(rule)
         if found is None:
             raise SpecError(f"run '{self.id}' has no figures of split '{split}' by rule '{rule}'")
@@ -82,8 +82,8 @@ class Run:
     def predictions(self, split: str = "test") -> pd.DataFrame:
         """Documents × codes of the validation or the test split.
 
-        Columns are (`probability`, code), (`gold`, code) and `unseen`, the number of a document's gold codes that training
-        never shows. Rows are in the order of the split; ids are not stored with runs. Raises SpecError, DataError.
+        Columns are (`probability`, code), (`gold`, code) and `unseen`, the number of a document's gold codes that do not
+        occur in training. Rows are in the order of the split; runs store no ids. Raises SpecError, DataError.
         """
         import pandas as pd
 
@@ -96,15 +96,14 @@ class Run:
             "gold": pd.DataFrame(predicted.labels.toarray().astype(bool), columns=codes),
             "unseen": pd.DataFrame({"": predicted.unseen}),
         }
-        found = pd.concat(parts, axis="columns")
-        return found.rename_axis(index="document", columns=["", "code"])
+        return pd.concat(parts, axis="columns").rename_axis(index="document", columns=["", "code"])
 
 
 @dataclass(frozen=True, repr=False)
 class Results(Sequence[Run]):
-    """Runs in the order they were asked for, or by id as stored: a sequence of `Run`, shown as a table in a notebook.
+    """A sequence of `Run`, in the order of the request or by id as stored; a notebook shows it as a table.
 
-    `parts` are the tables and studies that the runs were made for, each with the records of its runs.
+    `parts` are the tables and studies that were requested, each with the records of its runs.
     """
 
     runs: Sequence[Run]
@@ -121,9 +120,9 @@ class Results(Sequence[Run]):
         return len(self.runs)
 
     def __repr__(self) -> str:
-        on = sorted({record.spec.dataset for record in self.records})
+        names = sorted({record.spec.dataset for record in self.records})
         systems = dict.fromkeys(record.spec.system for record in self.records)
-        return f"<{len(self)} run{'s' * (len(self) != 1)} of {', '.join(systems) or 'nothing'} on {', '.join(on) or 'nothing'}>"
+        return f"<{len(self)} run{'s' * (len(self) != 1)} of {', '.join(systems) or 'nothing'} on {', '.join(names) or 'nothing'}>"
 
     def _repr_html_(self) -> str:
         return self.table().text("html")
@@ -134,26 +133,23 @@ class Results(Sequence[Run]):
         return [run.record for run in self.runs]
 
     def frame(self) -> pd.DataFrame:
-        """Every figure of every run, one a row: data set, system, setting, seed, split, rule, metric, value (a fraction)."""
+        """A row for each figure of each run: data set, system, setting, seed, split, rule, metric, value (a fraction)."""
         return frame(self.records)
 
     def table(self, *, mix: bool = False) -> View[pd.DataFrame]:
-        """The systems side by side, in percent, mean ± standard deviation over seeds; or the tables they were made for.
+        """The requested tables, else the systems side by side: percent, mean ± standard deviation over seeds.
 
-        The best of a column is bold, ≈ marks what cannot be told from it.
-
-        `mix` averages runs of different minor versions of icdbench and torch, too. `data` is the frame.
+        The best figure of a column is bold, and ≈ marks those that cannot be told from it. `mix` also averages runs of
+        different minor versions of icdbench and torch. `data` is the frame.
         """
-        tabled = [(benchmark, records) for benchmark, records in self.parts if benchmark is not None]
-        others = [records for benchmark, records in self.parts if benchmark is None] if self.parts else [self.records]
-
-        places = self._folders()
+        folders = self._results_folders()
 
         def text(fmt: str) -> str:
-            parts = [(benchmark, measure.with_ceilings(records, places)) for benchmark, records in tabled]
-            texts = [tables.printed(parts, fmt, results=places, mix=mix)] if parts else []
-            each = (measure.with_ceilings(records, places) for records in others)
-            return "\n".join([*texts, *(tables.comparison(records, fmt, results=places, mix=mix) for records in each)])
+            parts = [(part, measure.with_ceilings(of, folders)) for part, of in self.parts or [(None, self.records)]]
+            benchmarks = [(part, records) for part, records in parts if part is not None]
+            texts = [tables.printed(benchmarks, fmt, results=folders, mix=mix)] if benchmarks else []
+            others = [records for part, records in parts if part is None]
+            return "\n".join([*texts, *(tables.comparison(each, fmt, results=folders, mix=mix) for each in others)])
 
         return View(self.frame(), text)
 
@@ -170,20 +166,13 @@ class Results(Sequence[Run]):
     ) -> View[comparing.Comparison]:
         """Two systems on the same test documents: paired differences with 95 % intervals and p-values, codes won and lost.
 
-        `one` and `other` are systems such as `jlan@no-joint`, or `jlan:3f9c2d1a` with the digits of a setting. `dataset` may
-        be left out where all runs are on one. Test documents and the seeds of each system are drawn `resamples` times;
-        with `fix_seeds` documents alone. Raises SpecError for what cannot be compared, DataError for damaged files.
+        `one` and `other` are systems such as `jlan@no-joint`, or `jlan:3f9c2d1a` with the digits of a setting. `dataset` is
+        optional if all runs are on one. The bootstrap draws test documents and the seeds of each system `resamples` times,
+        with `fix_seeds` only documents. Raises SpecError for what cannot be compared, DataError for damaged files.
         """
-        found = comparing.compare(
-            self._results(),
-            (one, other),
-            self._dataset(dataset),
-            rule=rule,
-            resamples=resamples,
-            fix_seeds=fix_seeds,
-            mix=mix,
-            records=self.records,
-        )
+        (found,) = self.against(
+            other, one, dataset=dataset, rule=rule, resamples=resamples, fix_seeds=fix_seeds, mix=mix
+        ).data
         return View(found, lambda fmt: comparison.render(found, fmt))
 
     def analysis(
@@ -192,17 +181,17 @@ class Results(Sequence[Run]):
         """The analyses of docs/analyses.md from the runs' predictions: a row for each figure of each run.
 
         Columns: dataset, system, setting, seed, run, analysis (such as `frequency`), group (such as `tail`), metric, value (a
-        fraction or a number). `rule` is the threshold's, `edges` are the highest training counts of frequency groups (else
-        head, medium and tail), `data` is the folder of raw data, for the lengths of notes. What is missing is logged, and kept
-        in `attrs["missing"]`. Raises SpecError.
+        fraction or a number). `rule` is the decision threshold, `edges` are the highest training counts of frequency groups
+        (else head, medium and tail), `data` is the folder of raw data, needed for the lengths of notes. What is missing is
+        logged and kept in `attrs["missing"]`. Raises SpecError.
         """
         choice = analysis.Choice(rule, edges, None if data is None else Path(data))
-        found = analysis.analyse(self.records, self._folders(), choice)
-        for line in found.missing:
+        analysed = analysis.analyse(self.records, self._results_folders(), choice)
+        for line in analysed.missing:
             log.warning("%s", line)
-        shown = analysis.frame(self.records, found)
-        shown.attrs["missing"] = list(found.missing)
-        return shown
+        frame = analysis.frame(self.records, analysed)
+        frame.attrs["missing"] = list(analysed.missing)
+        return frame
 
     def against(
         self,
@@ -214,12 +203,15 @@ class Results(Sequence[Run]):
         fix_seeds: bool = False,
         mix: bool = False,
     ) -> View[Sequence[comparing.Comparison]]:
-        """Each system, or without any every other one, against the reference: a table for each main metric.
+        """Each of `systems` (by default all others) against the reference: a table for each main metric.
 
         P-values are corrected for the number of systems (Holm). The other arguments and errors are those of `compare`.
         """
+        folders = self._results_folders()
+        if len(folders) != 1:
+            raise SpecError("runs of one results folder can be compared, and these are of several")
         found = comparing.against(
-            self._results(),
+            folders[0],
             (reference, *(systems or (comparing.ALL,))),
             self._dataset(dataset),
             rule=rule,
@@ -232,22 +224,15 @@ class Results(Sequence[Run]):
 
     def _dataset(self, named: str) -> str:
         """The data set to compare on. Raises SpecError if none is named and the runs are on several."""
-        known = sorted({record.spec.dataset for record in self.records})
-        if not named and len(known) != 1:
+        stored = sorted({record.spec.dataset for record in self.records})
+        if not named and len(stored) != 1:
             raise SpecError(
-                f"name the data set to compare on: dataset={' or '.join(map(repr, known)) or 'none has runs'}"
+                f"name the data set to compare on: dataset={' or '.join(map(repr, stored)) or 'none has runs'}"
             )
-        return named or known[0]
+        return named or stored[0]
 
-    def _folders(self) -> list[Path]:
-        """The results folders that hold the runs."""
+    def _results_folders(self) -> list[Path]:
         return list(dict.fromkeys(run.folder.parents[2] for run in self.runs))
-
-    def _results(self) -> Path:
-        folders = self._folders()
-        if len(folders) != 1:
-            raise SpecError("runs of one results folder can be compared, and these are of several")
-        return folders[0]
 
     def figure(
         self,
@@ -258,9 +243,9 @@ class Results(Sequence[Run]):
         width: float = 3.5,
         mix: bool = False,
     ) -> Figure:
-        """A figure of the paper (`fig2`, `fig5` to `fig8`) from these runs, on one data set; `width` in inches.
+        """A figure of the paper (`fig2`, `fig5` to `fig8`) from these runs on one data set; `width` in inches.
 
-        Raises SpecError for an unknown figure, for lack of runs, and where several data sets have them and none is named.
+        Raises SpecError for an unknown figure, for lack of runs, and if runs are on several data sets and none is named.
         """
         drawn = figures.draw(name, figures.DrawingRequest(self.records, self.train_counts, dataset, models, width, mix))
         if len(drawn) > 1:
@@ -268,16 +253,20 @@ class Results(Sequence[Run]):
         return drawn[0].figure
 
     def train_counts(self, record: RunRecord) -> IntArray | None:
-        """How many training documents have each code [L] of a run; None where that is not stored."""
-        folders = (run.folder for run in self.runs if run.id == record.id)
-        return next((counts for folder in folders if (counts := _counts(folder)) is not None), None)
+        """How many training documents have each code [L] of a run; None if that is not stored."""
+        for folder in (run.folder for run in self.runs if run.id == record.id):
+            in_folder = store.load_record(folder)
+            counts = None if in_folder is None else store.load_train_counts(folder, in_folder)
+            if counts is not None:
+                return counts
+        return None
 
     def with_predictions(self) -> Results:
         """The runs whose predictions are stored beside their records."""
         return Results([run for run in self.runs if (run.folder / store.PREDICTIONS).is_file()])
 
     def export_predictions(self, path: str | Path) -> Path:
-        """Write the predictions of both splits of all runs to one Parquet file, for other programs.
+        """Write the predictions of both splits of all runs to one Parquet file.
 
         A row for each document and code: run, dataset, system, seed, split, document (its number in the split, from 0), code,
         probability, gold. Raises DataError for a run without predictions.
@@ -296,7 +285,7 @@ class Results(Sequence[Run]):
         return Path(path)
 
     def _prediction_cells(self) -> Iterator[pa.Table]:
-        """Tables of cells, each of so many documents that memory stays small. Raises SpecError without runs."""
+        """Tables of about CELLS cells, so that memory stays small. Raises SpecError without runs."""
         import pyarrow as pa
 
         if not self.runs:
@@ -305,7 +294,7 @@ class Results(Sequence[Run]):
             spec, codes = run.record.spec, np.array(store.load_label_set(run.folder, run.record).codes)
             step = max(1, CELLS // len(codes))
             for split, predicted in store.load_predictions(run.folder, run.record).items():
-                whose = {
+                origin = {
                     "run": run.id,
                     "dataset": spec.dataset,
                     "system": spec.system,
@@ -316,7 +305,7 @@ class Results(Sequence[Run]):
                     scores_NL = predicted.scores_NL[start : start + step]
                     documents = np.arange(start, start + len(scores_NL), dtype=np.int32)
                     yield pa.table({
-                        **{name: pa.repeat(value, scores_NL.size) for name, value in whose.items()},
+                        **{name: pa.repeat(value, scores_NL.size) for name, value in origin.items()},
                         "document": np.repeat(documents, len(codes)),
                         "code": np.tile(codes, len(scores_NL)),
                         "probability": score.probabilities(scores_NL).ravel(),
@@ -324,26 +313,21 @@ class Results(Sequence[Run]):
                     })  # fmt: skip
 
 
-def _counts(folder: Path) -> IntArray | None:
-    record = store.load_record(folder)
-    return None if record is None else store.load_train_counts(folder, record)
-
-
 def stored(*folders: Path) -> Results:
-    """The finished runs below results folders, by id."""
+    """The finished runs below these results folders, by id."""
     records = store.load_records(*folders)
-    return Results([Run(record, _place(folders, record)) for record in records])
+    return Results([Run(record, _folder_of(record, folders)) for record in records])
 
 
-def _place(folders: Sequence[Path], record: RunRecord) -> Path:
-    """The first folder that has the run, with its predictions if any has those."""
-    places = [place for folder in folders if (place := store.folder(folder, record)).is_dir()]
-    return next((place for place in places if (place / store.PREDICTIONS).is_file()), places[0])
+def _folder_of(record: RunRecord, results: Sequence[Path]) -> Path:
+    """The first folder that has the run with its predictions, else the first that has the run."""
+    found = [folder for each in results if (folder := store.folder(each, record)).is_dir()]
+    return next((folder for folder in found if (folder / store.PREDICTIONS).is_file()), found[0])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set with its settings, read from its raw files when it is first asked for documents."""
+    """A data set with its settings; its raw files are read when its documents are first needed."""
 
     source: datasets.Source
 
@@ -353,7 +337,7 @@ class Dataset:
 
     @cached_property
     def documents(self) -> pd.DataFrame:
-        """A document a row, by id: split, text, codes (a list) and group (such as the patient; empty where it is unknown)."""
+        """A row for each document, by id: split, text, codes (a list) and group (such as the patient; empty if unknown)."""
         import pandas as pd
 
         rows = [
@@ -364,7 +348,7 @@ class Dataset:
 
     @cached_property
     def splits(self) -> pd.DataFrame:
-        """A split a row: documents, distinct codes, mean codes per document."""
+        """A row for each split: documents, distinct codes, mean codes per document."""
         import pandas as pd
 
         rows = {
@@ -372,14 +356,14 @@ class Dataset:
             for split, part in self.documents.groupby("split")
         }
         columns = ["documents", "codes", "codes_per_document"]
-        found = pd.DataFrame.from_dict(rows, orient="index", columns=columns).reindex(list(SPLITS))
-        return found.rename_axis("split")
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        return frame.reindex(list(SPLITS)).rename_axis("split")
 
     @cached_property
     def codes(self) -> pd.DataFrame:
-        """A code a row, the most frequent first: its title and how many documents of each split have it.
+        """A row for each code, the most frequent first: its title and how many documents of each split have it.
 
-        Models know the codes of the training split alone.
+        Models know only the codes of the training split.
         """
         import pandas as pd
 

@@ -1,7 +1,7 @@
-"""The command line. Results go to stdout, progress and messages to stderr; heavy imports wait until a command needs them.
+"""The command line, entered by `main`. Results go to stdout, progress and messages to stderr; heavy imports are deferred.
 
-Exit status: 0 done, 1 a run failed, 2 the request or the data are wrong (one line says what), 130 stopped by Ctrl-C, 143 by
-SIGTERM, 129 by SIGHUP (a terminal that was closed); a training run that was stopped by any of them ends with 130.
+Exit status: 0 success, 1 a run failed, 2 the request or the data are wrong (one line says what), 130 stopped by Ctrl-C, 143
+by SIGTERM, 129 by SIGHUP (the terminal was closed). Training that is stopped by any of these signals ends with 130.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run the command line; turns errors meant for the user into one line and an exit status."""
+    """Run a command; errors meant for the user become one line and an exit status."""
     output.log_to_stderr(logging.WARNING)
     tune_process()
-    for number in processes.terminations():  # what is half-written is removed, as at Ctrl-C
+    for number in processes.terminations():  # remove what is half-written, as on Ctrl-C
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
         message = error.format_message()
-        if "\n" in message:  # the help, as nothing was asked for
+        if "\n" in message:  # the help, printed when no command is given
             echo(message, err=True)
             sys.exit(2)
-        context: typer.Context | None = getattr(error, "ctx", None)  # which errors of usage have
+        context: typer.Context | None = getattr(error, "ctx", None)  # set by usage errors
         command = context.command_path if context else " ".join(["icdbench", *sys.argv[1:2]])
         fail(f"{message.rstrip('.')}; see '{command} --help'", 2)
     except typer.Abort:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:  # noqa: FBT002
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
         from icdbench import __version__
 

@@ -1,4 +1,4 @@
-"""What commands share: options that several have, how their text is read, how they end."""
+"""What commands share: the options of several commands, parsing of their values, printing, and exit statuses."""
 
 from __future__ import annotations
 
@@ -29,36 +29,26 @@ Folders = Annotated[
 ]
 FORMATS_OF_TABLES = "md, latex, csv, html or terminal; auto: terminal on a terminal, else md"
 Format = Annotated[str, typer.Option("--format", help=f"{FORMATS_OF_TABLES}.")]
-Wide = Annotated[bool, typer.Option("--wide", help="All columns of a table on a terminal, however wide.")]
+Wide = Annotated[bool, typer.Option("--wide", help="On a terminal, print all columns of a table, however wide.")]
 ExplainSettings = Annotated[
-    bool,
-    typer.Option(
-        "--explain-settings",
-        help="Train nothing; print each setting and where it comes from: suite, model, data set, user.",
-    ),
+    bool, typer.Option("--explain-settings", help="Train nothing; print each setting and where it comes from.")
 ]
-MixVersions = Annotated[
-    bool, typer.Option("--mix-versions", help="Average runs of different minor versions of icdbench and torch, too.")
-]
+MixVersions = Annotated[bool, typer.Option("--mix-versions", help="Average runs of different minor versions, too.")]
 Jobs = Annotated[int, typer.Option(help="Runs side by side on this machine, each with its share of the cores.")]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="CPU threads that compute, shared by --jobs; else one for each core that this process may use."
-    ),
+    typer.Option(min=1, help="CPU threads, shared among --jobs; default: one for each core this process may use."),
 ]
-Devices = Annotated[int | None, typer.Option(help="Devices of this machine that compute each run together.")]
-Nodes = Annotated[int | None, typer.Option(help="Machines that compute each run together, with --devices on each.")]
-Launcher = Annotated[str, typer.Option(help="local, or ray: each run a task of a Ray cluster.")]
+Devices = Annotated[int | None, typer.Option(help="Devices of this machine that share the work of each run.")]
+Nodes = Annotated[int | None, typer.Option(help="Machines that share the work of each run, with --devices on each.")]
+Launcher = Annotated[str, typer.Option(help="local, or ray: each run is a task of a Ray cluster.")]
 TaskCPUs = Annotated[float, typer.Option("--task-cpus", help="CPU cores that a task of --launcher ray needs.")]
 TaskGPUs = Annotated[
     float | None, typer.Option("--task-gpus", help="GPUs that a task of --launcher ray needs; 0.5: two share one.")
 ]
-Track = Annotated[
-    str, typer.Option(help="Trackers, separated by commas, that are told of each run: tensorboard, mlflow, wandb.")
-]
+Track = Annotated[str, typer.Option(help="Trackers for each run, separated by commas: tensorboard, mlflow, wandb.")]
 ModelFiles = Annotated[
-    list[str] | None, typer.Option("--models", help="Your own file with the code of the run's model; repeatable.")
+    list[str] | None, typer.Option("--models", help="Your own file that defines the run's model; repeatable.")
 ]
 RunOption = Annotated[
     str | None, typer.Option("--run", help="A trained run's id ('icdbench runs' lists them) or folder.")
@@ -66,8 +56,12 @@ RunOption = Annotated[
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="A trained model's file or folder, from 'icdbench bundle'.")
 ]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, as 'icdbench runs' lists it, or its folder.")
+]
+DatasetArgument = Annotated[str, typer.Argument(help="A data set, or your own file.")]
 RunDataset = Annotated[
-    str | None, typer.Option("--dataset", help="The run's own data file, if the cache has lost its words.")
+    str | None, typer.Option("--dataset", help="The run's own data file, needed if its vocabulary is no longer cached.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -76,8 +70,7 @@ Settings = Annotated[
 Columns = Annotated[
     list[str] | None,
     typer.Option(
-        "--column",
-        help="text=NAME, or NAME: the column of your own file with the texts; so also id, codes, split, group.",
+        "--column", help="text=NAME, or NAME: your file's column of texts; likewise id=, codes=, split=, group=."
     ),
 ]
 Encoding = Annotated[
@@ -87,15 +80,6 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out rows of your own file that cannot be read, and list them.")
 ]
 
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        callback=lambda context, path: options_from(context, path),  # noqa: PLW0108  defined below
-        is_eager=True,
-        help="A YAML file of this command's options, such as 'models: jlan'; those typed here come first.",
-    ),
-]
 Force = Annotated[
     bool, typer.Option("--force", help="Compute finished runs again; their records are kept as record.old.json.")
 ]
@@ -104,35 +88,35 @@ Floors = Annotated[
     typer.Option(
         "--floors/--no-floors",
         envvar="ICDBENCH_FLOORS",
-        help="Also run what every system has to beat: keyword spotting and a sparse linear model, in seconds.",
+        help="Also run the floors, which any system has to beat: keyword spotting and a sparse linear model (seconds).",
     ),
 ]
 
 
 def fail(message: str, status: int) -> None:
-    """End the command with a line on stderr."""
+    """End the command with a one-line message on stderr and an exit status."""
     with contextlib.suppress(OSError):  # the terminal may be closed
         echo(f"icdbench: {output.message(message)}", err=True)
     sys.exit(status)
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print text, of which nothing may command the terminal. All that commands print goes through here."""
+    """Print text with everything replaced that could control the terminal. All commands print through this function."""
     typer.echo(output.printable(str(text)), err=err, nl=nl)
 
 
 @contextlib.contextmanager
-def stoppable(said: str = "stopped; nothing half-written is kept") -> Iterator[None]:
-    """Turns Ctrl-C into a line and its exit status."""
+def stoppable(message: str = "stopped; nothing half-written is kept") -> Iterator[None]:
+    """On Ctrl-C, end the command with this message and exit status 130."""
     try:
         yield
     except KeyboardInterrupt:
-        fail(said, 130)
+        fail(message, 130)
 
 
 @contextlib.contextmanager
 def shown_progress() -> Iterator[Report]:
-    """Yields a Report that shows on stderr how far a piece of work is; Ctrl-C ends it with a line."""
+    """Yield a Report that shows progress on stderr; Ctrl-C ends the command with a message."""
     from rich.console import Console
 
     from icdbench.experiments import progress
@@ -142,9 +126,9 @@ def shown_progress() -> Iterator[Report]:
 
 
 def until_stopped(
-    serving: AbstractContextManager[tuple[str, Callable[[], None]]], *, browser: bool, warning: str = ""
+    serving: AbstractContextManager[tuple[str, Callable[[], object]]], *, browser: bool, warning: str = ""
 ) -> None:
-    """Show where a page is served, until Ctrl-C."""
+    """Print the address of a served page, open it in a browser if asked, and wait for Ctrl-C."""
     import webbrowser
 
     with stoppable("stopped"), serving as (url, wait):
@@ -156,27 +140,27 @@ def until_stopped(
         wait()
 
 
-def table_format(fmt: str, *, wide: bool = False, beside: Sequence[str] = ()) -> str:
-    """The format of tables that --format and --wide ask for; `beside` are those of the command that are no tables.
+def table_format(fmt: str, *, wide: bool = False, other_formats: Sequence[str] = ()) -> str:
+    """The format that --format and --wide ask for: one of tables, or of `other_formats` that the command has.
 
-    Raises SpecError for one that tables do not have: a typo must not cost a training run.
+    Raises SpecError for any other. Commands call it first, so that a typo does not cost a training run.
     """
     from icdbench.presentation import tables
 
-    if fmt not in (known := ("auto", *tables.FORMATS, *beside)):
-        raise SpecError(f"no format '{fmt}'{nearest(fmt, known)}")
+    if fmt not in (formats := ("auto", *tables.FORMATS, *other_formats)):
+        raise SpecError(f"no format '{fmt}'{nearest(fmt, formats)}")
     if fmt == "auto":
         fmt = "terminal" if sys.stdout.isatty() else "md"
     return "wide" if wide and fmt == "terminal" else fmt
 
 
 def print_tables(text: str) -> None:
-    """Print tables, whose cells are printable already; on a terminal the best figures are bold."""
+    """Print tables as they are: their cells are printable already, and `echo` would remove bold type."""
     typer.echo(text, nl=False)
 
 
 def parsed_seeds(text: str) -> list[int]:
-    """`3` as the seeds 1, 2, 3; `1,2,3` and `7,` as they stand."""
+    """Parse --seeds: `3` gives 1, 2, 3; `1,2,3` and `7,` are lists. Raises SpecError."""
     parts = [part.strip() for part in text.split(",")]
     try:
         numbers = [int(part) for part in parts if part]
@@ -192,14 +176,29 @@ def parsed_seeds(text: str) -> list[int]:
 
 
 def parsed_names(text: str) -> list[str]:
-    """`jlan,caml` as the names in it."""
+    """Parse a list of names, such as `jlan,caml`."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def parsed_changes(settings: list[str] | None, only: str | None = None) -> dict[str, Any]:
-    """`train.max_epochs=5` as {"train.max_epochs": "5"}; with `only`, that part's fields alone, without its name."""
+def parsed_changes(
+    settings: list[str] | None,
+    columns: list[str] | None = None,
+    encoding: str | None = None,
+    *,
+    skip_bad: bool = False,
+    only: str | None = None,
+) -> dict[str, Any]:
+    """Parse --set and the options for reading own data: `train.max_epochs=5` gives {"train.max_epochs": "5"}.
+
+    With `only`, such as `data`, settings of other parts are refused and the part is left out of the keys. Raises SpecError.
+    """
+    reading = {
+        "columns": ",".join(column if "=" in column else f"text={column}" for column in columns or []),
+        "encoding": encoding,
+        "skip_bad": "true" if skip_bad else "",
+    }
     changes: dict[str, Any] = {}
-    for setting in settings or []:
+    for setting in [*(settings or []), *(f"data.{name}={value}" for name, value in reading.items() if value)]:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise SpecError(f"--set {setting}: write it as train.max_epochs=5")
@@ -214,20 +213,8 @@ def parsed_changes(settings: list[str] | None, only: str | None = None) -> dict[
     return {key.removeprefix(f"{only}."): value for key, value in changes.items()}
 
 
-def with_reading(
-    settings: list[str] | None, columns: list[str] | None, encoding: str | None = None, *, skip_bad: bool = False
-) -> list[str]:
-    """The settings with those that say how own data are read, as --set has them."""
-    said = {
-        "columns": ",".join(column if "=" in column else f"text={column}" for column in columns or []),
-        "encoding": encoding or "",
-        "skip_bad": "true" if skip_bad else "",
-    }
-    return [*(settings or []), *(f"data.{name}={value}" for name, value in said.items() if value)]
-
-
 def options_from(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the defaults of a command from a YAML file that names its options. Raises SpecError for what it does not have."""
+    """Read default values of a command's options from a YAML file. Raises SpecError for unknown options."""
     if path is None:
         return None
     import yaml
@@ -247,8 +234,19 @@ def options_from(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=options_from,
+        is_eager=True,
+        help="A YAML file of this command's options, such as 'models: jlan'; options on the command line override it.",
+    ),
+]
+
+
 def _as_typed(value: Any) -> Any:
-    """A value of YAML as one would type it: settings as NAME=VALUE, a list with commas."""
+    """A YAML value as a user would type it: settings as NAME=VALUE, a list separated by commas."""
     if isinstance(value, dict):
         return [f"{key}={typed(each)}" for key, each in value.items()]
     if isinstance(value, list):
@@ -257,19 +255,19 @@ def _as_typed(value: Any) -> Any:
 
 
 def listed(values: Mapping[str, object]) -> str:
-    """`name=value` of each."""
+    """`name=value` pairs, separated by commas."""
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def grid(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
-    """Rows as a table of plain text, each cell as it is."""
+    """A plain-text table with unchanged cells."""
     from tabulate import tabulate
 
     return tabulate(list(rows), headers, tablefmt="simple", disable_numparse=True)
 
 
 def print_list(rows: Iterable[Sequence[object]], headers: Sequence[str], *, wide: bool = False) -> None:
-    """Print rows as a table: on a terminal as many columns as it has room for, or all (`wide`)."""
+    """Print rows as a table; on a terminal with as many columns as fit, or with all (`wide`)."""
     if not sys.stdout.isatty():
         echo(grid(rows, headers))
         return

@@ -1,4 +1,4 @@
-"""Commands that use a trained model: `bundle`, `predict`, `explain`, `serve`."""
+"""The commands that use a trained model: `bundle`, `predict`, `explain`, `serve`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icdbench.cli.options import (
-    BundleOption,
-    Columns,
-    DataFolder,
-    Device,
-    Encoding,
-    ModelFiles,
-    Results,
-    RunDataset,
-    RunOption,
-    Threads,
-    echo,
-    fail,
-    parsed_changes,
-    print_list,
-    print_tables,
-    shown_progress,
-    stoppable,
-    table_format,
-    until_stopped,
-    with_reading,
-)
+from icdbench.cli import options
 from icdbench.host import limit_threads
 from icdbench.settings import DataError, SpecError, nearest
 
@@ -45,54 +24,52 @@ BUNDLE_FORMATS = ("hf", "onnx")  # of `bundle --to`
 
 @app.command("bundle")
 def write_bundle(
-    run_id: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's id, as 'icdbench runs' lists it, or its folder.")
-    ],
+    run_id: options.RunArgument,
     out: Annotated[Path | None, typer.Option("--out", help="The file to write, such as model.icdbench.")] = None,
     to: Annotated[
         tuple[str, Path] | None,
         typer.Option(
             metavar="FORMAT PATH",
-            help="In place of --out. hf DIR: a folder for Hugging Face, with weights, configuration and model card. "
+            help="Instead of --out. hf DIR: a folder for Hugging Face, with weights, configuration and model card. "
             "onnx FILE: the network, if it is not recurrent.",
         ),
     ] = None,
-    public: Annotated[  # noqa: FBT002
-        bool, typer.Option("--public", help="With --to hf: say that it may be published. Refused where it may not be.")
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public", help="With --to hf: state in the model card that it may be published. Refused if it may not."
+        ),
     ] = False,
-    results: Results = Path("results"),
-    data: DataFolder = None,
-    dataset: RunDataset = None,
+    results: options.Results = Path("results"),
+    data: options.DataFolder = None,
+    dataset: options.RunDataset = None,
 ) -> None:
     """Write a trained model, its words, codes and thresholds to one file, for use elsewhere."""
     if (out is None) == (to is None):
         raise SpecError("say where to write: --out FILE, --to hf DIR or --to onnx FILE")
-    fmt, place = ("", out) if to is None else to
+    fmt, path = ("", out) if to is None else to
     if to is not None and fmt not in BUNDLE_FORMATS:
         raise SpecError(f"--to: no format '{fmt}'{nearest(fmt, BUNDLE_FORMATS)}")
     if public and fmt != "hf":
         raise SpecError("--public belongs to --to hf, whose card says it")
-    assert place is not None
+    assert path is not None
     from icdbench.data import datasets
     from icdbench.inference import bundle, hub, onnx
 
-    with shown_progress() as report:
+    with options.shown_progress() as report:
         made = bundle.of_run(run_id, results, data, dataset, report)
     if fmt == "hf":
-        hub.write(made, bundle.finished(run_id, results)[1], place, public=public)
+        hub.write(made, bundle.finished(run_id, results)[1], path, public=public)
     elif fmt == "onnx":
-        onnx.write(made, place)
+        onnx.write(made, path)
     else:
-        bundle.write(made, place)
-    size = sum(file.stat().st_size for file in (place.iterdir() if place.is_dir() else [place]))
-    echo(f"{place}: {made.contents.run}, {size / 1e6:.1f} MB")
-    known = datasets.scan().get(made.contents.dataset)
-    covered = known.agreement if known else ""
-    echo(
-        f"It holds {len(made.contents.tokens):,} words of the training notes and weights learnt from them"
-        + (f": {covered} covers it as it covers the notes." if covered else "."),
-        err=True,
-    )
+        bundle.write(made, path)
+    size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+    options.echo(f"{path}: {made.contents.run}, {size / 1e6:.1f} MB")
+    source = datasets.scan().get(made.contents.dataset)
+    terms = f": {source.agreement} covers it as it covers the notes" if source and source.agreement else ""
+    words = f"{len(made.contents.tokens):,} words of the training notes"
+    options.echo(f"It holds {words} and weights learnt from them{terms}.", err=True)
 
 
 @app.command("predict")
@@ -104,32 +81,32 @@ def predict_notes(
             help="Text files, folders of .txt, tables (.csv, .tsv, .parquet, .json, …), - for stdin.",
         ),
     ],
-    run_id: RunOption = None,
-    bundle_file: BundleOption = None,
+    run_id: options.RunOption = None,
+    bundle_file: options.BundleOption = None,
     fmt: Annotated[str, typer.Option("--format", help="table, jsonl, csv or fhir.")] = "table",
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="So many codes of each note; else those above the threshold, and at least 10."),
+        typer.Option(min=1, help="Codes to show for each note; default: those above the threshold, at least 10."),
     ] = None,
     threshold: Annotated[str, typer.Option(help="tuned (on validation) or fixed (0.5).")] = "tuned",
     codes: Annotated[
         Path | None,
         typer.Option(
-            "--codes", help="Score these codes in place of the model's: a CSV of code,title, or a code a line."
+            "--codes", help="Score these codes instead of the model's: a CSV of code,title, or one code per line."
         ),
     ] = None,
-    columns: Columns = None,
-    encoding: Encoding = None,
-    results: Results = Path("results"),
-    data: DataFolder = None,
-    dataset: RunDataset = None,
-    models: ModelFiles = None,
-    device: Device = "auto",
-    threads: Threads = None,
+    columns: options.Columns = None,
+    encoding: options.Encoding = None,
+    results: options.Results = Path("results"),
+    data: options.DataFolder = None,
+    dataset: options.RunDataset = None,
+    models: options.ModelFiles = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Assign codes to notes with a trained model: codes, titles, probabilities, above or below the threshold.
 
-    A note that cannot be read says why in its place, the others go on, and the exit status is 1.
+    If a note cannot be read, the reason is printed in its place, the other notes are coded, and the exit status is 1.
     """
     limit_threads(threads)
     from rich.console import Console
@@ -139,30 +116,31 @@ def predict_notes(
     from icdbench.inference import fhir, notes, predict
 
     formats = (*predict.FORMATS, "fhir")
-    for value, known, what in ((fmt, formats, "format"), (threshold, predict.THRESHOLDS, "threshold")):
-        if value not in known:
-            raise SpecError(f"no {what} '{value}'{nearest(value, known)}")
-    found = notes.every(sources, datasets.reading(parsed_changes(with_reading(None, columns, encoding), only="data")))
-    predictor = _loaded(run_id, bundle_file, results, data, dataset, models, device)
+    for value, choices, what in ((fmt, formats, "format"), (threshold, predict.THRESHOLDS, "threshold")):
+        if value not in choices:
+            raise SpecError(f"no {what} '{value}'{nearest(value, choices)}")
+    found = notes.every(sources, datasets.reading(options.parsed_changes(None, columns, encoding, only="data")))
+    predictor = _load_predictor(run_id, bundle_file, results, data, dataset, models, device)
     if codes is not None:
         predictor = predictor.for_codes(datasets.code_list(codes, predictor.codes))
     failed, total = 0, 0
 
-    def watched(answers: Iterable[predict.Answer]) -> Iterator[predict.Answer]:
+    def counted(answers: Iterable[predict.Answer]) -> Iterator[predict.Answer]:
         nonlocal failed, total
         for name, answer in answers:
             failed, total = failed + isinstance(answer, DataError), total + 1
             yield name, answer
 
-    with stoppable(), progress.counting(Console(stderr=True)) as count:
-        answers = watched(count(predict.named(predictor, found, top, threshold)))
-        write = typer.echo if fmt == "csv" and not sys.stdout.isatty() else echo  # a file keeps each cell as it is
-        named = predictor.bundle.contents.run
-        pieces = fhir.as_fhir(answers, predictor.codes, named) if fmt == "fhir" else predict.FORMATS[fmt](answers)
+    with options.stoppable(), progress.counting(Console(stderr=True)) as count:
+        answers = counted(count(predict.named(predictor, found, top, threshold)))
+        # A CSV file keeps each cell unchanged.
+        write = typer.echo if fmt == "csv" and not sys.stdout.isatty() else options.echo
+        run = predictor.bundle.contents.run
+        pieces = fhir.as_fhir(answers, predictor.codes, run) if fmt == "fhir" else predict.FORMATS[fmt](answers)
         for piece in pieces:
             write(piece, nl=False)
     if failed:
-        fail(f"not predicted: {failed:,} of {total:,} notes; each says why in its place", 1)
+        options.fail(f"not predicted: {failed:,} of {total:,} notes; the reason is printed in the place of each", 1)
 
 
 @app.command("explain")
@@ -170,20 +148,25 @@ def explain_note(
     source: Annotated[str | None, typer.Argument(metavar="NOTE", help="A text file, or - for stdin.")] = None,
     run_ids: Annotated[
         list[str] | None,
-        typer.Option("--run", help="A trained run's id or folder; with --evaluate repeatable, else all measured ones."),
+        typer.Option(
+            "--run", help="A trained run's id or folder; with --evaluate repeatable, default: all that were measured."
+        ),
     ] = None,
-    bundle_file: BundleOption = None,
-    code: Annotated[str, typer.Option(help="The code to explain; else the most probable one.")] = "",
-    method: Annotated[str, typer.Option(help="attention, gradient, … (docs/predict.md); else the model's first.")] = "",
+    bundle_file: options.BundleOption = None,
+    code: Annotated[str, typer.Option(help="The code to explain; default: the most probable one.")] = "",
+    method: Annotated[
+        str, typer.Option(help="attention, gradient, … (docs/predict.md); default: the model's first.")
+    ] = "",
     html: Annotated[
         Path | None,
-        typer.Option("--html", help="Also write a page of the note and its weights, for other likely codes too."),
+        typer.Option("--html", help="Also write a page with the note and its weights, for other likely codes, too."),
     ] = None,
     cloud: Annotated[
-        Path | None, typer.Option("--cloud", help="Also draw the note's words to this .png, .svg or .pdf (figure 9).")
+        Path | None,
+        typer.Option("--cloud", help="Also draw a cloud of the note's words to this .png, .svg or .pdf (figure 9)."),
     ] = None,
     title_cloud: Annotated[
-        Path | None, typer.Option("--title-cloud", help="The same of the titles of its codes (figure 10).")
+        Path | None, typer.Option("--title-cloud", help="Also draw a cloud of the titles of its codes (figure 10).")
     ] = None,
     marks: Annotated[
         Path | None,
@@ -191,37 +174,37 @@ def explain_note(
             "--brat", help="Also write the note and its --top words for each code above the threshold to this folder."
         ),
     ] = None,
-    evaluate: Annotated[  # noqa: FBT002
-        bool, typer.Option("--evaluate", help="Measure all methods on test documents instead, and print the table.")
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Instead measure all methods on test documents, and print the table.")
     ] = False,
     documents: Annotated[
-        int | None, typer.Option(min=1, help="With --evaluate: so many test documents are drawn; else 50.")
+        int | None, typer.Option(min=1, help="With --evaluate: number of test documents to draw; default: 50.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="With --evaluate: another seed, other documents; else 0.")
+        int | None,
+        typer.Option(min=0, help="With --evaluate: seed that decides which documents are drawn; default: 0."),
     ] = None,
     fmt: Annotated[
-        str | None,
-        typer.Option("--format", help="text, or json for programs; with --evaluate md, latex, csv or html."),
+        str | None, typer.Option("--format", help="text, or json for programs; with --evaluate md, latex, csv or html.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="So many words in the list below the note.")] = 10,
-    columns: Columns = None,
-    encoding: Encoding = None,
-    results: Results = Path("results"),
-    data: DataFolder = None,
-    dataset: RunDataset = None,
-    models: ModelFiles = None,
-    device: Device = "cpu",
-    threads: Threads = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of words in the list below the note.")] = 10,
+    columns: options.Columns = None,
+    encoding: options.Encoding = None,
+    results: options.Results = Path("results"),
+    data: options.DataFolder = None,
+    dataset: options.RunDataset = None,
+    models: options.ModelFiles = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
-    """Show which words of a note speak for a code, by a trained model; or measure how far such weights can be trusted."""
+    """Show which words of a note support a code, according to a trained model; or measure how far that can be trusted."""
     limit_threads(threads)
     if evaluate:
         if any((source, bundle_file, code, method, html, cloud, title_cloud, marks)):
             raise SpecError(
-                "--evaluate takes no note, --bundle, --code, --method and no files: it measures every method of runs"
+                "--evaluate measures every method of runs: leave out the note, --bundle, --code, --method and files to write"
             )
-        _evaluate(run_ids or [], documents, seed, fmt or "auto", results, data, dataset, models, device)
+        _measure_explanations(run_ids or [], documents, seed, fmt or "auto", results, data, dataset, models, device)
         return
     if source is None or documents is not None or seed is not None:
         raise SpecError(
@@ -237,11 +220,9 @@ def explain_note(
 
     for path in (cloud, title_cloud):
         clouds.checked(path)
-    name, text = notes.single(
-        source, datasets.reading(parsed_changes(with_reading(None, columns, encoding), only="data"))
-    )
-    # The model is loaded once the rest of the request is known to be right.
-    predictor = _loaded(run_ids[0] if run_ids else None, bundle_file, results, data, dataset, models, device)
+    name, text = notes.single(source, datasets.reading(options.parsed_changes(None, columns, encoding, only="data")))
+    # Only now, when the rest of the request has been checked, load the model.
+    predictor = _load_predictor(run_ids[0] if run_ids else None, bundle_file, results, data, dataset, models, device)
     if html is not None:
         from icdbench.serving import explanation
 
@@ -251,7 +232,8 @@ def explain_note(
         found = explain.explain(predictor, text, code, method)
     _draw_clouds(found, predictor, text, cloud, title_cloud)
     if marks is not None:
-        _write_marks(marks / Path(source).stem, predictor, text, code, method, top)
+        for path in explain.write_marks(marks / Path(source).stem, predictor, text, code, method, top):
+            options.echo(path, err=True)
     _print_explanation(found, text, top, as_json=fmt == "json")
 
 
@@ -266,29 +248,22 @@ def _draw_clouds(
         clouds.save(clouds.of_titles(predictor, text, found.method), title_cloud)
 
 
-def _write_marks(place: Path, predictor: predict.Predictor, text: str, code: str, method: str, top: int) -> None:
-    from icdbench.inference import explain
-
-    for path in explain.write_marks(place, predictor, text, code, method, top):
-        echo(str(path), err=True)
-
-
 def _print_explanation(found: explain.Explanation, text: str, top: int, *, as_json: bool) -> None:
     from rich.console import Console
 
     from icdbench.inference import explain
 
     if as_json:
-        echo(explain.as_json(found))
+        options.echo(explain.as_json(found))
         return
-    echo(f"{explain.heading(found)}\n")
+    options.echo(f"{explain.heading(found)}\n")
     console = Console(highlight=False)
-    if console.is_terminal:  # elsewhere there are no colours to see
+    if console.is_terminal:  # the note shows its weights by colours alone
         console.print(explain.as_text(found, text), soft_wrap=True)
-    print_list(explain.strongest(found, text, top), ["word", "weight", "characters"])
+    options.print_list(explain.strongest(found, text, top), ["word", "weight", "characters"])
 
 
-def _evaluate(
+def _measure_explanations(
     names: list[str],
     documents: int | None,
     seed: int | None,
@@ -299,24 +274,24 @@ def _evaluate(
     models: list[str] | None,
     device: str,
 ) -> None:
-    """Measure the named runs' explanations, and print their table; without names that of all that were measured."""
-    fmt = table_format(fmt)
+    """Measure the explanations of the named runs and print their table; without names, print all stored measurements."""
+    fmt = options.table_format(fmt)
     from icdbench import registry
     from icdbench.inference import faithfulness
     from icdbench.presentation import trust
 
     if not names:
         if documents is not None or seed is not None:
-            raise SpecError("--documents and --seed measure anew: name runs with --run")
-        print_tables(trust.table(faithfulness.stored(results), fmt))
+            raise SpecError("--documents and --seed need runs to measure: name them with --run")
+        options.print_tables(trust.table(faithfulness.stored(results), fmt))
         return
     registry.load_files(models or ())
     count = faithfulness.DOCUMENTS if documents is None else documents
-    drawn = faithfulness.SEED if seed is None else seed
-    request = faithfulness.Sampling(results, count, drawn, data, dataset, device)
-    with shown_progress() as report:
-        measured = [faithfulness.of_run(name, request, report) for name in dict.fromkeys(names)]
-    print_tables(trust.table(measured, fmt))
+    sampling_seed = faithfulness.SEED if seed is None else seed
+    sampling = faithfulness.Sampling(results, count, sampling_seed, data, dataset, device)
+    with options.shown_progress() as report:
+        measured = [faithfulness.of_run(name, sampling, report) for name in dict.fromkeys(names)]
+    options.print_tables(trust.table(measured, fmt))
 
 
 @app.command("serve")
@@ -327,34 +302,34 @@ def serve_page(
     bundles: Annotated[
         list[Path] | None, typer.Option("--bundle", help="A file from 'icdbench bundle'; repeatable, to compare.")
     ] = None,
-    results: Results = Path("results"),
-    data: DataFolder = None,
-    dataset: RunDataset = None,
-    models: ModelFiles = None,
-    device: Device = "auto",
-    threads: Threads = None,
+    results: options.Results = Path("results"),
+    data: options.DataFolder = None,
+    dataset: options.RunDataset = None,
+    models: options.ModelFiles = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     host: Annotated[
-        str, typer.Option(help="An address of this machine; another than 127.0.0.1 opens the page to others.")
+        str, typer.Option(help="Address of this machine to serve on; any but 127.0.0.1 opens the page to others.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any that is free.")] = 8351,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,  # noqa: FBT002
+    port: Annotated[int, typer.Option(help="Port to serve on; 0: any free port.")] = 8351,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
-    """Show a page to try trained models: paste a note, see its codes, and the words behind one; compare two runs."""
+    """Serve a page to try trained models: paste a note, see its codes and the words behind each, compare two runs."""
     limit_threads(threads)
     from icdbench.serving import app as pages
     from icdbench.serving import web
 
     named: list[tuple[str | None, Path | None]] = [(run, None) for run in runs or []]
     named += [(None, file) for file in bundles or []]
-    named = named or [(None, None)]
-    predictors = [_loaded(*each, results, data, dataset, models, device) for each in named]
+    predictors = [_load_predictor(*each, results, data, dataset, models, device) for each in named or [(None, None)]]
     alone = web.is_loopback(host)
     warning = "" if alone else f"Whoever reaches {host} can use this page; notes cross the network unencrypted."
-    site = pages.page(predictors, alone=alone)
-    until_stopped(web.serving(site, host, port), browser=browser, warning=warning)
+    options.until_stopped(
+        web.serving(pages.page(predictors, alone=alone), host, port), browser=browser, warning=warning
+    )
 
 
-def _loaded(
+def _load_predictor(
     run_id: str | None,
     file: Path | None,
     results: Path,
@@ -363,7 +338,7 @@ def _loaded(
     models: list[str] | None,
     device: str,
 ) -> predict.Predictor:
-    """The model that a user names, as a run or as a bundle; the packaged one if none is named."""
+    """Load the model that the user names by its run or its bundle; by default the packaged one. Raises SpecError."""
     from icdbench import api
     from icdbench.inference import bundle
 
@@ -373,5 +348,5 @@ def _loaded(
     if trained is None:
         trained = bundle.PACKAGED
         log.warning("%s", bundle.ABOUT_PACKAGED)
-    with stoppable():
+    with options.stoppable():
         return api.load(trained, device, models=models or (), results=results, data=data, dataset=dataset)

@@ -1,4 +1,4 @@
-"""What this process has to do with its host: the text that leaves it, how it and its workers end, and its memory."""
+"""This process on its machine: text that is safe to print, how it and its workers end, threads and memory."""
 
 __all__ = ["cores", "limit_threads", "output", "processes", "tune_process"]
 

@@ -7,6 +7,7 @@ and hide the text around them (bidirectional overrides, zero-width characters, l
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import logging
@@ -41,11 +42,7 @@ def message(text: str) -> str:
 def json_line(value: Any) -> str:
     """Return JSON on one line with unprintable characters escaped, so that nothing is lost."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(char: str) -> str:
-    return char if char.isprintable() else json.dumps(char)[1:-1]
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 class Formatter(logging.Formatter):
@@ -60,7 +57,7 @@ class Formatter(logging.Formatter):
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is now: a live display stands in for it, and gives a message lines of its own."""
+    """Writes to the current sys.stderr, which a live display replaces while it runs to keep messages apart from it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message."""
@@ -76,12 +73,9 @@ def log_to_stderr(level: int) -> None:
 
 
 FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # start of a cell that a spreadsheet may evaluate
-
 NUMERAL = r"[+-]?(?:\d++(?:,\d{3})*+(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"
-
-FIGURE = re.compile(
-    rf"[+-]|{NUMERAL}(?:[ %†±](?: to |[\d.,+\-−–±%†\[\]() ])*+)?"
-)  # a number, perhaps with its interval
+# A number, with or without its interval.
+FIGURE = re.compile(rf"[+-]|{NUMERAL}(?:[ %†±](?: to |[\d.,+\-−–±%†\[\]() ])*+)?")
 
 
 def csv_row(cells: Iterable[object]) -> str:
@@ -100,36 +94,31 @@ def csv_cell(text: str) -> str:
 
 
 def refilled(text: str, width: int) -> str:
-    """Text with its paragraphs and list items filled anew to so many columns.
+    """Rewrap paragraphs and list items to `width` columns.
 
-    Lines indented by four are kept, as equations are; of one that is too wide, the remark at its end gets lines of its own.
+    Lines indented by four spaces, such as equations, keep their breaks. If one is too wide, the remark at its end moves to
+    lines of its own.
     """
     blocks: list[list[str]] = []
     for line in text.splitlines():
-        follows = blocks and blocks[-1][0].strip() and not blocks[-1][0].startswith("    ")
-        if follows and line.strip() and not line.startswith(("    ", "- ")):
+        wraps = blocks and blocks[-1][0].strip() and not blocks[-1][0].startswith("    ")
+        if wraps and line.strip() and not line.startswith(("    ", "- ")):
             blocks[-1].append(line)
         else:
             blocks.append([line])
-    return "\n".join(_refilled(" ".join(block), width) for block in blocks)
+    return "\n".join(_wrapped_block(" ".join(block), width) for block in blocks)
 
 
 def fitted(text: str) -> str:
-    """Text filled anew to the width of the terminal; as it is where stdout is none."""
+    """Rewrap text to the width of the terminal; unchanged if stdout is not a terminal."""
     return refilled(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text
 
 
-def _refilled(block: str, width: int) -> str:
-    indent = "  " if block.startswith("- ") else ""
+def _wrapped_block(block: str, width: int) -> str:
+    fill = functools.partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
     if not block.startswith("    "):
-        return _fill(" ".join(block.split()), width, "", indent)
-    found = re.fullmatch(r"(.*\S) {2,}(\S.*)", block)
-    if len(block) <= width or found is None:
+        return fill(" ".join(block.split()), subsequent_indent="  " if block.startswith("- ") else "")
+    remark = re.fullmatch(r"(.*\S) {2,}(\S.*)", block)
+    if len(block) <= width or remark is None:
         return block
-    return f"{found[1]}\n{_fill(found[2], width, 8 * ' ', 8 * ' ')}"
-
-
-def _fill(text: str, width: int, first: str, others: str) -> str:
-    return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
-    )
+    return f"{remark[1]}\n{fill(remark[2], initial_indent=8 * ' ', subsequent_indent=8 * ' ')}"

@@ -26,19 +26,19 @@ def signals_wait() -> Iterator[None]:
         return
     received: list[int] = []
     numbers = (signal.SIGINT, *terminations())
-    before = {number: signal.signal(number, lambda each, _: received.append(each)) for number in numbers}
+    handlers = {number: signal.signal(number, lambda each, _: received.append(each)) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for each in received[:1]:
-        signal.raise_signal(each)
+    if received:
+        signal.raise_signal(received[0])
 
 
 @contextlib.contextmanager
 def starting() -> Iterator[None]:
-    """Delay signals while the block starts worker processes, so that it does not end with half of them started.
+    """Delay signals while the block starts worker processes, so that none is left half started.
 
     Ctrl-C and hangup, which reach every process of a terminal, stay blocked in the workers: this process handles them.
     """
@@ -59,7 +59,7 @@ def heeding_signals() -> None:
 
 
 def end_with_parent() -> None:
-    """Send SIGTERM to this worker of a process pool once its parent dies, even by kill -9; it would otherwise wait forever."""
+    """Send SIGTERM to this worker process once its parent dies, even by kill -9; otherwise it would wait forever."""
     threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
 
 

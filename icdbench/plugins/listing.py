@@ -1,7 +1,7 @@
-"""Names, papers and variants of the models, read from the text of their files: no model file and no torch is imported.
+"""Names, papers and variants of the models, read from the text of their files without importing them or torch.
 
-`icdbench models` prints the list, and a misspelt model is refused before anything heavy is loaded. The registry alone
-decides what runs: where the text of a file does not say everything, there is no list, and callers ask the registry.
+So `icdbench models` answers at once (`listed_models`), and a misspelt model is refused before anything heavy is loaded
+(`check_names`). The registry alone decides what runs: if a file's text leaves anything open, there is no list.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PUBLISHED = "published"  # the variant that the registry adds to a model with se
 
 @dataclass(frozen=True)
 class ListedModel:
-    """What the list of models shows of one."""
+    """A model as the list shows it."""
 
     name: str
     paper: str
@@ -32,17 +32,17 @@ class ListedModel:
 
 
 class _UnclearError(Exception):
-    """A file that only Python can read: it computes what it registers, or cannot be imported."""
+    """What a file registers is computed, or depends on a package that is not installed."""
 
 
 def listed_models() -> list[ListedModel] | None:
-    """The models by name, or None where the text of a file leaves something open, or installed packages add models."""
+    """The models by name; None if the text of a file leaves something open or an installed package adds models."""
     if installed("icdbench.models"):
         return None
     folders = importlib.import_module("icdbench.models").__path__
     files = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
     try:
-        found = [each for path in files for each in _registered(path.read_text(encoding="utf-8"))]
+        found = [each for path in files for each in _registered_models(path.read_text(encoding="utf-8"))]
     except (_UnclearError, SyntaxError, UnicodeError, OSError):
         return None
     names = [each.name for each in found]
@@ -50,7 +50,7 @@ def listed_models() -> list[ListedModel] | None:
 
 
 def check_names(systems: Iterable[str]) -> None:
-    """Raises SpecError if a system, such as `jlan` or `jlan@no-joint`, is certainly of no known model."""
+    """Raises SpecError if a system, such as `jlan` or `jlan@no-joint`, is of a model that certainly does not exist."""
     found = listed_models()
     known = [each.name for each in found or ()]
     names = [system.partition("@")[0] for system in systems]
@@ -59,14 +59,14 @@ def check_names(systems: Iterable[str]) -> None:
 
 
 @functools.cache
-def _registered(text: str) -> tuple[ListedModel, ...]:
-    """The models that a file of this text registers. Raises _UnclearError, SyntaxError."""
+def _registered_models(text: str) -> tuple[ListedModel, ...]:
+    """The models that a file with this text registers. Raises _UnclearError, SyntaxError."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             _check_import(node)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "register":
-            found.append(_listed(node))
+            found.append(_model_of(node))
     return tuple(found)
 
 
@@ -77,25 +77,23 @@ def _check_import(node: ast.Import | ast.ImportFrom) -> None:
         raise _UnclearError(missing[0])
 
 
-def _listed(call: ast.Call) -> ListedModel:
+def _model_of(call: ast.Call) -> ListedModel:
+    """The model of a call of `register`. Raises _UnclearError if an argument is not literal."""
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     declared = given.get("variants")
-    calls = declared.elts if isinstance(declared, ast.Tuple | ast.List) else []
-    if len(call.args) != 1 or None in given or (declared is not None and not calls):
+    elements = declared.elts if isinstance(declared, ast.Tuple | ast.List) else []
+    if len(call.args) != 1 or None in given or (declared is not None and not elements):
         raise _UnclearError(ast.unparse(call))
-    variants = [_text(keyword.value) for each in calls for keyword in _keywords(each) if keyword.arg == "name"]
-    if len(variants) != len(calls) or not all(map(VARIANT.fullmatch, variants)):
+    keywords = [keyword for each in elements if isinstance(each, ast.Call) for keyword in each.keywords]
+    variants = [_literal_text(keyword.value) for keyword in keywords if keyword.arg == "name"]
+    if len(variants) != len(elements) or not all(map(VARIANT.fullmatch, variants)):
         raise _UnclearError(ast.unparse(call))
     if "small" in given:
         variants.append(PUBLISHED)
-    return ListedModel(_text(call.args[0]), _text(given.get("paper")), tuple(dict.fromkeys(variants)))
+    return ListedModel(_literal_text(call.args[0]), _literal_text(given.get("paper")), tuple(dict.fromkeys(variants)))
 
 
-def _keywords(node: ast.expr) -> list[ast.keyword]:
-    return node.keywords if isinstance(node, ast.Call) else []
-
-
-def _text(node: ast.expr | None) -> str:
+def _literal_text(node: ast.expr | None) -> str:
     if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
         raise _UnclearError(ast.unparse(node) if node else "")
     return node.value

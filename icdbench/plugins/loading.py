@@ -1,6 +1,6 @@
-"""Python code of others: a user's own files, and installed packages that register something by entry points.
+"""Code from outside the suite: users' own Python files (`import_file`) and entry points of packages (`installed`).
 
-Such code may do anything, so whatever it raises becomes one line that names the file, the line and the reason.
+Such code may raise anything; `where_and_why` turns it into one line with the file, the line number and the reason.
 """
 
 from __future__ import annotations
@@ -19,71 +19,70 @@ from pydantic import ValidationError
 
 from icdbench.settings import SpecError, first_of
 
-PREFIX = "icdbench_user_file_"  # of the names of modules that are users' own files
+PREFIX = "icdbench_user_file_"  # of the module names of users' own files
 LONGEST = 200  # characters of an error that are shown
 
 
 def import_file(path: Path) -> ModuleType:
-    """A user's Python file as a module; executed again whenever it was edited since the last time. Raises SpecError.
+    """Import a user's Python file, again if it was edited since the last import. Raises SpecError.
 
-    Files beside it can be imported from it, as from a script. What it prints goes to stderr.
+    It can import files beside it, as a script can. What it prints goes to stderr.
     """
-    place = path.resolve()
+    file = path.resolve()
     try:
-        content = place.read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror or error}") from None
-    name = f"{PREFIX}{path.stem}_{hashlib.sha256(bytes(place) + b'|' + content).hexdigest()[:16]}"
-    if name == _latest(place):
+    name = f"{PREFIX}{path.stem}_{hashlib.sha256(bytes(file) + b'|' + content).hexdigest()[:16]}"
+    if name == _latest_import(file):
         return sys.modules[name]
-    sys.modules.pop(name, None)  # of an edit that was taken back
-    spec = importlib.util.spec_from_file_location(name, place)
+    sys.modules.pop(name, None)  # loaded before an edit that has been undone since
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(place.parent))
+    sys.path.insert(0, str(file.parent))
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            exec(compile(content, place, "exec"), vars(module))  # noqa: S102  no bytecode, which may be of an edit ago
+            exec(compile(content, file, "exec"), vars(module))  # noqa: S102  cached bytecode may be of an earlier edit
     except (Exception, SystemExit) as error:  # noqa: BLE001
         del sys.modules[name]
         raise SpecError(where_and_why(error, path)) from None
     finally:
         with contextlib.suppress(ValueError):
-            sys.path.remove(str(place.parent))
+            sys.path.remove(str(file.parent))
     return module
 
 
-def _latest(place: Path) -> str | None:
-    """The name of the module that the file was when it was last executed."""
-    files = [name for name, module in sys.modules.items() if name.startswith(PREFIX) and module.__file__ == str(place)]
-    return files[-1] if files else None
+def _latest_import(file: Path) -> str | None:
+    """The module name of the file's last import; None if it was never imported."""
+    names = [name for name, module in sys.modules.items() if name.startswith(PREFIX) and module.__file__ == str(file)]
+    return names[-1] if names else None
 
 
 def installed(group: str) -> tuple[EntryPoint, ...]:
-    """The entry points that installed packages have in a group."""
-    return _installed(group, tuple(sys.path))
+    """The entry points of installed packages in a group."""
+    return _entry_points(group, tuple(sys.path))
 
 
 @functools.cache
-def _installed(group: str, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+def _entry_points(group: str, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group))
 
 
 def where_and_why(error: BaseException, path: Path) -> str:
-    """`mine.py line 3: NameError: name 'nn' is not defined`; the line is the last one of the file that was executed."""
+    """`mine.py line 3: NameError: name 'nn' is not defined`; the line is the innermost one of that file."""
     if isinstance(error, SyntaxError):
         return f"{path} line {error.lineno}: {error.msg}"
-    lines = [each.lineno for each in _frames(error, path)]
-    return f"{path} line {lines[-1]}: {why(error)}" if lines else f"{path}: {why(error)}"
+    frames = _frames_in(path, error)
+    return f"{path} line {frames[-1].lineno}: {why(error)}" if frames else f"{path}: {why(error)}"
 
 
 def is_from(error: BaseException, path: Path) -> bool:
     """Whether the file was being executed when the error was raised."""
-    return bool(_frames(error, path))
+    return bool(_frames_in(path, error))
 
 
-def _frames(error: BaseException, path: Path) -> list[traceback.FrameSummary]:
-    """Those of the error's calls that are in the file."""
+def _frames_in(path: Path, error: BaseException) -> list[traceback.FrameSummary]:
     return [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(path.resolve())]
 
 
@@ -91,5 +90,5 @@ def why(error: BaseException) -> str:
     """The error in one line."""
     if isinstance(error, ValidationError):
         return first_of(error)
-    said = " ".join(str(error).split())[:LONGEST]
-    return said if isinstance(error, SpecError) else f"{type(error).__name__}: {said}".removesuffix(": ")
+    text = " ".join(str(error).split())[:LONGEST]
+    return text if isinstance(error, SpecError) else f"{type(error).__name__}: {text}".removesuffix(": ")

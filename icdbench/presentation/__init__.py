@@ -1,3 +1,3 @@
-"""What is shown of runs: tables, figures, the report, word clouds."""
+"""Tables, figures, the report and word clouds of runs."""
 
 __all__ = ["catalog", "comparison", "data_tables", "figures", "report", "tables", "trust", "word_clouds"]

@@ -1,4 +1,4 @@
-"""The analyses of runs (`icdbench.evaluation.analysis`) as tables: a row for each system, narrow enough for a terminal."""
+"""The analyses of runs (`icdbench.evaluation.analysis`) as tables, narrow enough for a terminal; entered by `analyses`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from icdbench.settings import SpecError, nearest
 
 Key = tuple[str, str, str]  # analysis, group, metric
 
-# Metrics that are no fractions, and the digits with which they are printed.
+# Metrics that are not fractions, and the digits with which they are printed.
 NUMBERS = {"never_predicted": 1, "never_predicted_gold": 1, "predicted_ratio": 2, "size": 1}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A table: its title, its columns by heading, and what they mean.
+    """A table: its title, a note on what it shows, and its columns by heading.
 
-    With `each`, an analysis and a metric, there is a column for each group instead. No number is bold: what differs between
-    groups is the point, and nothing here says what is more than chance.
+    With `each`, an analysis and a metric, there is a column for each group instead. No number is bold: these tables show
+    differences between groups, and none of these is tested.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Layout:
     each: tuple[str, str] = ("", "")
 
 
-def _columns(analysed: str, *columns: tuple[str, str], group: str = "") -> tuple[tuple[str, Key], ...]:
+def _key_columns(analysed: str, *columns: tuple[str, str], group: str = "") -> tuple[tuple[str, Key], ...]:
     return tuple((name, (analysed, group, metric)) for name, metric in columns)
 
 
@@ -58,7 +58,7 @@ LAYOUTS = {
             "a gold code of the same category, and of missed codes of whose category another is predicted.",
             (
                 *((name, ("hierarchy", name.replace("cut", "cut by"), "f1")) for name in ("cut 1", "cut 2")),
-                *_columns("family", ("FP family", "fp_within"), ("FN family", "fn_within")),
+                *_key_columns("family", ("FP family", "fp_within"), ("FN family", "fn_within")),
             ),
         ),
     ),
@@ -67,7 +67,7 @@ LAYOUTS = {
             "errors",
             "Jaccard: mean over notes. FPR: share of the cells without the code that are predicted. Predicted: codes for each "
             "gold code. Never: codes that are predicted for no test note.",
-            _columns("detail", ("Jaccard", "jaccard"), ("FPR", "fpr_micro"), ("predicted", "predicted_ratio"), ("never", "never_predicted")),
+            _key_columns("detail", ("Jaccard", "jaccard"), ("FPR", "fpr_micro"), ("predicted", "predicted_ratio"), ("never", "never_predicted")),
         ),
     ),
     "rare": (
@@ -75,7 +75,7 @@ LAYOUTS = {
             "rankings that weigh rare codes",
             "AP: average precision (area under the precision-recall curve) of each code with gold documents (macro) and of all cells. psp@k: propensity-scored "
             "precision, in percent of the best ranking's.",
-            _columns("detail", ("AP macro", "pr_auc_macro"), ("AP micro", "pr_auc_micro"), ("psp@5", "psp@5"), ("psp@15", "psp@15")),
+            _key_columns("detail", ("AP macro", "pr_auc_macro"), ("AP micro", "pr_auc_micro"), ("psp@5", "psp@5"), ("psp@15", "psp@15")),
         ),
     ),
     "calibration": (
@@ -83,7 +83,7 @@ LAYOUTS = {
             "calibration",
             f"ECE: of {analysis.BINS} bins of equal size, of the cells above .01, whose share is in the last column. Brier: of "
             "all cells. Prevalence: mean distance of a code's mean probability from its share of notes. Lower is better.",
-            _columns("calibration", ("ECE", "ece"), ("Brier", "brier"), ("prevalence", "quantification"), ("cells", "cells")),
+            _key_columns("calibration", ("ECE", "ece"), ("Brier", "brier"), ("prevalence", "quantification"), ("cells", "cells")),
         ),
     ),
     "thresholds": (
@@ -111,18 +111,17 @@ LAYOUTS = {
             f"Sets of codes that promise on validation, for {100 - 100 * analysis.ALPHA:.0f} % of notes, all gold codes (covered: the "
             f"share of test notes that have them), or a mean recall of {100 - 100 * analysis.ALPHA:.0f} %. Codes, size: mean number in such sets.",
             (
-                *_columns("conformal", ("covered", "covered"), ("codes", "size"), group="all codes"),
-                *_columns("conformal", ("recall", "recall"), ("size", "size"), group="mean recall"),
+                *_key_columns("conformal", ("covered", "covered"), ("codes", "size"), group="all codes"),
+                *_key_columns("conformal", ("recall", "recall"), ("size", "size"), group="mean recall"),
             ),
         ),
     ),
 }  # fmt: skip
-LONG = ("reliability", "fractions")  # tables with other rows than systems
-NAMES = (*LAYOUTS, *LONG)
+NAMES = (*LAYOUTS, "reliability", "fractions")  # the last two have other rows than systems
 
 
 def chosen_analyses(name: str | None) -> list[str]:
-    """The analyses by name: one, or without a name all but the reliability, which is long. Raises SpecError."""
+    """The names of the chosen analyses: one, or by default all but reliability, which is long. Raises SpecError."""
     if name is None or name == "all":
         return [each for each in NAMES if each != "reliability"]
     if name not in NAMES:
@@ -139,18 +138,20 @@ def analyses(
     *,
     mix: bool = False,
 ) -> str:
-    """The analyses of the runs, a table for each and for each set of comparable runs; a learning curve over fractions of one
-    data set. Raises SpecError for an unknown name or format."""
+    """The analyses of each set of comparable runs, and learning curves over fractions of the training documents.
+
+    Raises SpecError for an unknown name or format.
+    """
     names = chosen_analyses(name)
-    known = [record for record in records if record.id in analysed.figures]
-    blocks = comparable.blocks(known)
+    with_figures = [record for record in records if record.id in analysed.figures]
+    blocks = comparable.blocks(with_figures)
     grids = [
         grid
         for block, title in zip(blocks, block_names(blocks), strict=True)
         for each in names
-        for grid in _grids(each, block, title, analysed, choice, mix=mix)
+        for grid in _analysis_grids(each, block, title, analysed, choice, mix=mix)
     ]
-    grids += list(fractions(known, analysed, mix=mix)) if "fractions" in names else []
+    grids += list(fractions(with_figures, analysed, mix=mix)) if "fractions" in names else []
     if not grids:
         grids = [Grid("Analyses", ["system"], [], ["No runs with predictions are stored."])]
     if analysed.missing:
@@ -158,7 +159,7 @@ def analyses(
     return write(grids, fmt)
 
 
-def _grids(
+def _analysis_grids(
     name: str,
     block: Sequence[RunRecord],
     title: str,
@@ -169,19 +170,19 @@ def _grids(
 ) -> Iterator[Grid]:
     systems = systems_in(block, [], mix=mix)
     if name == "reliability":
-        yield _reliability(systems, title, analysed)
+        yield _reliability_grid(systems, title, analysed)
     for layout in LAYOUTS.get(name, ()):
         found = laid_out(layout, systems, analysed)
         if found is not None:
             header, rows = found
-            notes = [layout.about, _about(systems, choice), *_sizes(layout, systems[0], analysed)]
+            notes = [layout.about, _note_on_figures(systems, choice), *_note_on_groups(layout, systems[0], analysed)]
             yield Grid(f"{title}: {layout.title}", header, rows, notes)
 
 
 def laid_out(
     layout: Layout, systems: Sequence[SystemRow], analysed: analysis.Analysed
 ) -> tuple[list[str], list[list[Value]]] | None:
-    """Header and rows of a table; none if no run has the analysis."""
+    """Header and rows of a table; None if no run has the analysis."""
     columns = columns_of(layout, [run for system in systems for run in system.runs], analysed)
     cells = [[analysis_cell(system.runs, key, analysed) for _, key in columns] for system in systems]
     if not any(isinstance(cell, Cell) for row in cells for cell in row):
@@ -201,45 +202,36 @@ def columns_of(layout: Layout, runs: Sequence[RunRecord], analysed: analysis.Ana
 
 
 def _values(runs: Sequence[RunRecord], key: Key, analysed: analysis.Analysed) -> list[float | None]:
-    """A figure of each run; None where a run lacks it."""
-    return [_value(analysed.figures[run.id], key) for run in runs]
-
-
-def _value(figures: Sequence[analysis.Figure], key: Key) -> float | None:
-    return next((figure.value for figure in figures if figure[:3] == key), None)
+    """A figure of each run; None for a run that lacks it."""
+    return [next((figure.value for figure in analysed.figures[run.id] if figure[:3] == key), None) for run in runs]
 
 
 def analysis_cell(runs: Sequence[RunRecord], key: Key, analysed: analysis.Analysed) -> Value:
-    """A figure averaged over runs: percent, or a number with its digits. Empty if a run lacks it."""
-    found = _values(runs, key, analysed)
-    if key[2] in NUMBERS:
-        return mean_of(found, percent=False, digits=NUMBERS[key[2]])
-    return mean_of(found)
+    """The mean of a figure over runs: percent, or one of NUMBERS. Empty if a run lacks it."""
+    values = _values(runs, key, analysed)
+    return mean_of(values, percent=False, digits=NUMBERS[key[2]]) if key[2] in NUMBERS else mean_of(values)
 
 
-def _about(systems: Sequence[SystemRow], choice: analysis.Choice) -> str:
-    above = "0.5" if choice.rule == "fixed" else "one threshold of each run, chosen on validation"
-    return f"Percent on the test split, {about_seeds(systems)}. A code is predicted above {above}."
+def _note_on_figures(systems: Sequence[SystemRow], choice: analysis.Choice) -> str:
+    threshold = "0.5" if choice.rule == "fixed" else "one for each run, chosen on validation"
+    return f"Percent on the test split, {about_seeds(systems)}. Decision threshold: {threshold}."
 
 
-def _sizes(layout: Layout, system: SystemRow, analysed: analysis.Analysed) -> list[str]:
-    """How many codes or notes are in each group."""
+def _note_on_groups(layout: Layout, system: SystemRow, analysed: analysis.Analysed) -> list[str]:
+    """A note on how many codes or notes are in each group."""
     about, _ = layout.each
-    of = {
-        (figure.group, figure.metric): figure.value
-        for figure in analysed.figures[system.runs[0].id]
-        if figure.analysis == about
-    }
-    groups = dict.fromkeys(group for group, _ in of)
+    figures = [figure for figure in analysed.figures[system.runs[0].id] if figure.analysis == about]
+    sizes = {(figure.group, figure.metric): figure.value for figure in figures}
+    groups = dict.fromkeys(figure.group for figure in figures)
     if about == "frequency":
-        listed = (f"{group} {of[group, 'codes']:,.0f} ({of[group, 'assignments']:,.0f})" for group in groups)
+        listed = (f"{group} {sizes[group, 'codes']:,.0f} ({sizes[group, 'assignments']:,.0f})" for group in groups)
         return [f"Codes, and gold assignments of test notes: {', '.join(listed)}."]
-    listed = (f"{group}: {of[group, 'documents']:,.0f}" for group in groups)
+    listed = (f"{group}: {sizes[group, 'documents']:,.0f}" for group in groups)
     return [f"Test notes: {', '.join(listed)}."] if about else []
 
 
-def _reliability(systems: Sequence[SystemRow], title: str, analysed: analysis.Analysed) -> Grid:
-    """A row for each bin of each system, of the mean over seeds."""
+def _reliability_grid(systems: Sequence[SystemRow], title: str, analysed: analysis.Analysed) -> Grid:
+    """A row for each bin of each system, averaged over seeds."""
     rows: list[list[Value]] = []
     for system in systems:
         for number in range(1, analysis.BINS + 1):
@@ -247,16 +239,15 @@ def _reliability(systems: Sequence[SystemRow], title: str, analysed: analysis.An
                 _values(system.runs, ("reliability", str(number), key), analysed) for key in ("mean", "share", "cells")
             )
             if any(each is not None for each in mean):
-                rows.append(
-                    [system.marked, number, mean_of(mean), mean_of(share), mean_of(cells, percent=False, digits=0)]
-                )
+                size = mean_of(cells, percent=False, digits=0)
+                rows.append([system.marked, number, mean_of(mean), mean_of(share), size])
     about = "Bins of equal size, of the cells of a document and a code whose probability is above .01; percent, means over seeds."
     header = ["system", "bin", "mean probability", "share with the code", "cells"]
     return Grid(f"{title}: reliability", header, rows, [about])
 
 
 def curves(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Runs that differ in the fraction of the training documents, a list for each task that has several fractions."""
+    """Runs that differ in the fraction of training documents, a list for each task with runs on several fractions."""
     found: dict[str, list[RunRecord]] = {}
     for record in records:
         task = comparable.task(record)
@@ -274,29 +265,25 @@ def fractions(records: Sequence[RunRecord], analysed: analysis.Analysed, *, mix:
         keys = ("f1_micro", "f1_macro", precision_metric(whole.data.num_codes), "map")
         rows: list[list[Value]] = []
         for fraction in sorted({record.spec.data.fraction for record in curve}):
-            runs = [record for record in curve if record.spec.data.fraction == fraction]
-            cells = [
-                (system, [analysis_cell(system.runs, ("fraction", f"{fraction:g}", key), analysed) for key in keys])
-                for system in systems_in([unlabelled(run) for run in runs], [], mix=mix)
-            ]
-            rows += [
-                [f"{100 * fraction:g} %", count(system.runs[0].data.documents["train"]), system.marked, *row]
-                for system, row in cells
-            ]
+            runs = [unlabelled(record) for record in curve if record.spec.data.fraction == fraction]
+            for system in systems_in(runs, [], mix=mix):
+                cells = [analysis_cell(system.runs, ("fraction", f"{fraction:g}", key), analysed) for key in keys]
+                documents = count(system.runs[0].data.documents["train"])
+                rows.append([f"{100 * fraction:g} %", documents, system.marked, *cells])
         about = (
             "Training documents are nested: each fraction holds the smaller ones. Validation, test and codes are those of the "
             "whole data set. F1 macro: mean over codes. 'icdbench run --set data.fraction=0.1' adds a fraction."
         )
         header = ["fraction", "documents", "system", *map(heading, keys)]
-        yield Grid(f"{_curve_name(whole)}: learning curve", header, rows, [about])
+        yield Grid(f"{_name_without_fraction(whole)}: learning curve", header, rows, [about])
 
 
-def _curve_name(record: RunRecord) -> str:
+def _name_without_fraction(record: RunRecord) -> str:
     data = record.spec.data.model_copy(update={"fraction": 1.0})
     return data_name(record.model_copy(update={"spec": record.spec.model_copy(update={"data": data})}))
 
 
 def unlabelled(record: RunRecord) -> RunRecord:
-    """The run with its fraction left out of what labels it."""
+    """The run without its fraction among the changed settings, so that labels do not show it."""
     changed = {name: value for name, value in record.changed.items() if not name.startswith("data.fraction")}
     return record.model_copy(update={"changed": changed})

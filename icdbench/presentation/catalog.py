@@ -1,6 +1,6 @@
-"""The known benchmarks: those of `icdbench.benchmarks`, one file for each table or figure of a paper, and users' own files.
+"""The benchmarks: those of `icdbench.benchmarks`, a file for each table or figure of a paper, and users' own files.
 
-`benchmarks/literature.py` has what others report on the same data.
+`benchmarks/literature.py` holds what others report on the same data.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 import icdbench.benchmarks
@@ -28,34 +27,34 @@ LOSSES = ("loss", "validation_loss", "dropped")  # what only a run's history has
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """Every table and figure in `icdbench.benchmarks`, by name. One file may define several, one for each data set."""
+    """Every table and figure in `icdbench.benchmarks`, by name; a file may define one for each of several data sets."""
     names = [module.name for module in pkgutil.iter_modules(icdbench.benchmarks.__path__)]
-    papers = [name for name in names if name.startswith(("table", "figure"))]  # the others are scripts
-    modules = [importlib.import_module(f"icdbench.benchmarks.{name}") for name in papers]
+    declaring = [name for name in names if name.startswith(("table", "figure"))]  # the others are scripts
+    modules = [importlib.import_module(f"icdbench.benchmarks.{name}") for name in declaring]
     found = [each for module in modules for each in vars(module).values() if isinstance(each, Benchmark)]
     return {each.name: each for each in sorted(found, key=lambda each: each.name)}
 
 
 def benchmark(name: str) -> Benchmark:
     """The table called `name`. Raises SpecError if there is none."""
-    return _parts(name)[0]
+    return _packaged(name)[0]
 
 
 def chosen(name: str) -> list[Benchmark]:
-    """The benchmarks a user names: `table3` (a part for each of its data sets), `table3-full`, `all`, or a file ending in .py.
+    """The benchmarks that a user names: `table3` (a part for each data set), `table3-full`, `all`, or a file ending in .py.
 
     Raises SpecError.
     """
     if name == ALL:
         return [each for label, each in benchmarks().items() if label.startswith("table")]
-    return _own(Path(name)) if name.endswith(".py") else _parts(name)
+    return _from_file(Path(name)) if name.endswith(".py") else _packaged(name)
 
 
-def _parts(name: str) -> list[Benchmark]:
+def _packaged(name: str) -> list[Benchmark]:
     known = benchmarks()
     found = [each for label, each in known.items() if label == name or label.startswith(f"{name}-")]
     if not found:
-        raise SpecError(f"no table '{name}'{nearest(name, {ALL, *known})}; one's own is a file ending in .py")
+        raise SpecError(f"no table '{name}'{nearest(name, {ALL, *known})}; name one of your own by its .py file")
     return found
 
 
@@ -65,14 +64,14 @@ def literature() -> list[Reported]:
     return [each for each in module.REPORTED if isinstance(each, Reported)]
 
 
-def _own(path: Path) -> list[Benchmark]:
+def _from_file(path: Path) -> list[Benchmark]:
     """The benchmarks that a user's file defines, in its order, each checked. Raises SpecError."""
     if not path.is_file():
-        raise SpecError(f"no file '{path}'; a table of one's own is a Python file with a Benchmark (docs/tables.md)")
+        raise SpecError(f"no file '{path}'; a table of your own is a Python file with a Benchmark (docs/tables.md)")
     packaged = list(benchmarks().values())
     defined = vars(loading.import_file(path)).values()
     found = []
-    for each in (each for each in defined if isinstance(each, Benchmark) and each not in packaged):
+    for each in [each for each in defined if isinstance(each, Benchmark) and each not in packaged]:
         try:
             models = each.models if each.statistics else tuple(map(registry.stored_name, each.models))
             found.append(each.model_copy(update={"models": models}))
@@ -93,7 +92,7 @@ def _check(benchmark: Benchmark) -> None:
         datasets.source(name)
     for system in [] if benchmark.statistics else benchmark.systems:
         base, variant = registry.split(system)
-        registry.entry(base).variant("" if variant == "tuned" else variant)  # the result of tuning, not declared
+        registry.entry(base).variant("" if variant == "tuned" else variant)  # tuning adds it; it is not declared
     known = known_metrics(benchmark)
     for _, key in benchmark.metrics:
         if key not in known:
@@ -114,28 +113,23 @@ def known_metrics(benchmark: Benchmark) -> tuple[str, ...]:
     """The metric keys that a benchmark may name."""
     if benchmark.statistics:
         return SIZES
-    buckets = [
-        f"{key}[{bucket}]" for key in ("f1_micro", "recall_micro", "f1_macro") for bucket in metrics.BUCKETS.values()
-    ]
-    return (*_evaluated(), *(LOSSES if benchmark.per_epoch else buckets))
-
-
-@cache
-def _evaluated() -> tuple[str, ...]:
-    return tuple(metrics.evaluate([[0.9, 0.1], [0.2, 0.8]], [[1, 0], [0, 1]]))
+    evaluated = metrics.evaluate([[0.9, 0.1], [0.2, 0.8]], [[1, 0], [0, 1]])
+    bucketed = ("f1_micro", "recall_micro", "f1_macro")
+    buckets = [f"{key}[{bucket}]" for key in bucketed for bucket in metrics.BUCKETS.values()]
+    return (*evaluated, *(LOSSES if benchmark.per_epoch else buckets))
 
 
 def stored_name(benchmark: Benchmark) -> str:
-    """The name of a benchmark's data set in records: for a user's own file without the folder. Raises SpecError."""
+    """The name of a benchmark's data set in records: for a user's own file, the file's name. Raises SpecError."""
     return datasets.source(benchmark.dataset).name
 
 
 def of_study(benchmark: Benchmark, records: Iterable[RunRecord]) -> list[RunRecord]:
     """The stored runs that have all the benchmark's overrides."""
-    return [record for record in records if all(_has(record, *each) for each in benchmark.overrides.items())]
+    return [record for record in records if all(_has_setting(record, *each) for each in benchmark.overrides.items())]
 
 
-def _has(record: RunRecord, key: str, value: object) -> bool:
+def _has_setting(record: RunRecord, key: str, value: object) -> bool:
     """Whether a run has a setting, or the setting has no effect on it (such as another model's)."""
     target, _, name = key.partition(".")
     settings = record.spec.identity()

@@ -1,102 +1,107 @@
-"""Comparisons of systems (`icdbench.evaluation.compare`) as tables."""
+"""Comparisons of systems (`icdbench.evaluation.compare`) as tables: `render` for two systems, `render_against` for more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from icdbench.data import datasets
 from icdbench.evaluation import bootstrap, compare, metrics
 from icdbench.presentation.cells import COLLAPSED, mean_of
 from icdbench.presentation.formats import Cell, Grid, Value, count, write
 from icdbench.presentation.headings import heading
 from icdbench.presentation.layouts import columns_for
-from icdbench.presentation.notes import about_ceilings, about_scored, about_spans
-from icdbench.records import RunRecord, comparable
-from icdbench.settings import DataError, SpecError
-from icdbench.types import FloatArray
+from icdbench.presentation.notes import about_ceilings, about_scored, about_spans, code_titles, marked_name
+from icdbench.records import comparable
 
-SHOWN = 10  # codes with the largest differences
+SHOWN = 10  # codes, those with the largest differences
 
 
 def render(found: compare.Comparison, fmt: str = "md") -> str:
     """Four tables: metrics, metrics by training frequency, codes won and lost, and the codes that differ most."""
-    plain = {key: each for key, each in found.differences.items() if "[" not in key}
-    rare = {key: each for key, each in found.differences.items() if "[" in key}
-    on = found.one.runs[0].spec.dataset + " (SYNTHETIC)" * found.one.runs[0].data.synthetic
-    between = f"{found.one.name} and {found.other.name} on {on}"
-    grids = [_figures(found, plain, f"{between}: figures", _about_pair(found))]
-    if rare:
-        note = (
-            "After the comma: how many training documents the codes have. 0 holds the gold codes that L lacks as well."
-        )
-        grids.append(_figures(found, rare, f"{between}: figures by training frequency", [note]))
-    grids += [_wins(found, f"{between}: codes won and lost"), _largest(found, f"{between}: codes that differ most")]
+    overall = {key: each for key, each in found.differences.items() if "[" not in key}
+    by_frequency = {key: each for key, each in found.differences.items() if "[" in key}
+    between = f"{found.one.name} and {found.other.name} on {marked_name(found.one.runs[0])}"
+    grids = [_figures_grid(found, overall, f"{between}: figures", _notes_on_pair(found))]
+    if by_frequency:
+        note = "After the comma: how many training documents have a code; 0 includes gold codes outside L."
+        grids.append(_figures_grid(found, by_frequency, f"{between}: figures by training frequency", [note]))
+    grids += [
+        _wins_grid(found, f"{between}: codes won and lost"),
+        _largest_grid(found, f"{between}: codes that differ most"),
+    ]
     return write(grids, fmt)
 
 
 def render_against(found: Sequence[compare.Comparison], fmt: str = "md") -> str:
     """A table for each main metric: every system against the reference, with p-values corrected for their number.
 
-    What all tables have in common stands below the first.
+    Notes that apply to all tables are below the first.
     """
     keys = [key for _, rule, key in columns_for(found[0].other.runs[0].data.num_codes) if rule == "fixed"]
     shown = [key for key in keys if all(key in each.differences for each in found)]
-    about = _about([found[0].other, *(each.one for each in found)], found[0])
-    grids = [_family(found, key, [_about_family(found), *about[: len(about) * (key == shown[0])]]) for key in shown]
+    grids = [_against_grid(found, key, [_note_on_differences(found)]) for key in shown]
+    if grids:
+        about = _notes_on_systems([found[0].other, *(each.one for each in found)], found[0])
+        grids[0] = grids[0]._replace(notes=[*grids[0].notes, *about])
     return write(grids, fmt)
 
 
-def _family(found: Sequence[compare.Comparison], key: str, notes: Sequence[str]) -> Grid:
-    """One metric: the reference, then the other systems, the best first."""
+def _against_grid(found: Sequence[compare.Comparison], key: str, notes: Sequence[str]) -> Grid:
+    """The table of one metric: the reference, then the other systems, the best first."""
     first = found[0]
     digits = p_digits(first.resamples)
-    each_adjusted = zip(found, bootstrap.holm([each.differences[key].p for each in found]), strict=True)
-    reference = [_marked(first.other, first.rule), mean_of(first.differences[key].other, digits=2), *[""] * 5]
+    adjusted_p = bootstrap.holm([each.differences[key].p for each in found])
+    reference = [_marked_label(first.other, first.rule), mean_of(first.differences[key].other, digits=2), *[""] * 5]
     rows: list[list[Value]] = [reference]
-    for each, adjusted in sorted(each_adjusted, key=lambda pair: -pair[0].differences[key].mean):
+    for each, adjusted in sorted(zip(found, adjusted_p, strict=True), key=lambda pair: -pair[0].differences[key].mean):
         change, best = each.differences[key], adjusted < bootstrap.SIGNIFICANT
-        cells = [_points(change.mean)._replace(best=best), _points(change.low), _points(change.high)]
         p_values = [Cell(change.p, digits=digits), Cell(adjusted, digits=digits, best=best)]
-        rows.append([_marked(each.one, each.rule), mean_of(change.one, digits=2), *cells, *p_values])
-    run = first.other.runs[0]
-    on = run.spec.dataset + " (SYNTHETIC)" * run.data.synthetic
+        figures = [mean_of(change.one, digits=2), *_difference_cells(change, best=best), *p_values]
+        rows.append([_marked_label(each.one, each.rule), *figures])
     header = ["system", heading(key), "difference", "95 % from", "to", "p", "p (Holm)"]
-    return Grid(f"Systems against {first.other.name} on {on}: {heading(key)}", header, rows, notes)
+    title = f"Systems against {first.other.name} on {marked_name(first.other.runs[0])}: {heading(key)}"
+    return Grid(title, header, rows, notes)
 
 
-def _about_family(found: Sequence[compare.Comparison]) -> str:
-    """What is subtracted, how p-values are corrected, and whether there are enough resamples for that."""
+def _note_on_differences(found: Sequence[compare.Comparison]) -> str:
+    """What is subtracted, how p-values are corrected, and whether there are enough resamples for any to be significant."""
     compared = f"{len(found)} comparison{'s' * (len(found) > 1)} of this table"
-    said = f"Difference: each system minus {found[0].other.name}. p (Holm): corrected for the {compared}. "
+    about = f"Difference: each system minus {found[0].other.name}. p (Holm): corrected for the {compared}. "
     if 2 * len(found) / (found[0].resamples + 1) < bootstrap.SIGNIFICANT:
-        return f"{said}Bold: below {bootstrap.SIGNIFICANT}."
-    return f"{said}Too few resamples for any to be below {bootstrap.SIGNIFICANT}: --resamples {bootstrap.enough(len(found))}."
+        return f"{about}Bold: below {bootstrap.SIGNIFICANT}."
+    return f"{about}Too few resamples for any to be below {bootstrap.SIGNIFICANT}: --resamples {bootstrap.enough(len(found))}."
 
 
 def p_digits(resamples: int) -> int:
-    """Digits that tell apart the p-values of so many resamples."""
+    """The digits that distinguish the p-values of so many resamples."""
     return max(3, len(str(resamples)) - 1)
 
 
-def _figures(
+def _figures_grid(
     found: compare.Comparison, differences: Mapping[str, compare.Difference], title: str, notes: Sequence[str]
 ) -> Grid:
     digits = p_digits(found.resamples)
     rows: list[list[Value]] = []
     for key, each in differences.items():
         best = each.p < bootstrap.SIGNIFICANT
-        change = [_points(each.mean)._replace(best=best), _points(each.low), _points(each.high)]
         figures = [mean_of(values, digits=2) for values in (each.one, each.other)]
-        rows.append([heading(key), *figures, *change, Cell(each.p, digits=digits, best=best)])
-    systems = [_marked(each, found.rule) for each in (found.one, found.other)]
+        rows.append(
+            [heading(key), *figures, *_difference_cells(each, best=best), Cell(each.p, digits=digits, best=best)]
+        )
+    systems = [_marked_label(each, found.rule) for each in (found.one, found.other)]
     return Grid(title, ["figures", *systems, "difference", "95 % from", "to", "p"], rows, notes)
 
 
-def _marked(system: compare.System, rule: str) -> str:
+def _marked_label(system: compare.System, rule: str) -> str:
     return system.name + f" {COLLAPSED}" * any(rule in run.collapse for run in system.runs)
+
+
+def _difference_cells(difference: compare.Difference, *, best: bool) -> list[Cell]:
+    """A difference and the ends of its interval."""
+    mean, low, high = map(_points, (difference.mean, difference.low, difference.high))
+    return [mean._replace(best=best), low, high]
 
 
 def _points(difference: float) -> Cell:
@@ -104,24 +109,24 @@ def _points(difference: float) -> Cell:
     return Cell(100 * difference, digits=2, sign=True)
 
 
-def _about_pair(found: compare.Comparison) -> list[str]:
+def _notes_on_pair(found: compare.Comparison) -> list[str]:
     several = any(len(system.runs) > 1 for system in (found.one, found.other))
-    data, percent, drawn, p, *systems = _about([found.one, found.other], found)
+    data, percent, drawn, p, *systems = _notes_on_systems([found.one, found.other], found)
     difference = f"Difference: {found.one.name} minus {found.other.name}{', of the means over seeds' * several}."
     corrected = f"{p[:-1]}, for each figure by itself. Bold: p below {bootstrap.SIGNIFICANT}."
     return [data, percent, difference, drawn, corrected, *systems]
 
 
-def _about(systems: Sequence[compare.System], found: compare.Comparison) -> list[str]:
-    """What was compared, and what the intervals cover; `found` is one of the comparisons between the systems."""
+def _notes_on_systems(systems: Sequence[compare.System], found: compare.Comparison) -> list[str]:
+    """What was compared, and what the intervals cover; `found` is one of the comparisons."""
     run = found.one.runs[0]
     documents, several = run.data.documents["test"], any(len(system.runs) > 1 for system in systems)
-    above = "0.5" if found.rule == "fixed" else "one threshold of each run, chosen on validation"
+    threshold = "0.5" if found.rule == "fixed" else "one for each run, chosen on validation"
     drawn = f"the {documents:,} test documents are drawn with replacement {found.resamples:,} times, the same for all systems"
     notes = [
         f"Data: {documents:,} test documents; L = {run.data.num_codes:,} codes; fingerprint {run.spec.fingerprint}.",
-        f"Percent{', mean ± sample standard deviation over seeds' * several}. A code is predicted above {above}.",
-        f"Interval and p: {drawn}. {_covered(systems, fix_seeds=found.fix_seeds)}",
+        f"Percent{', mean ± sample standard deviation over seeds' * several}. Decision threshold: {threshold}.",
+        f"Interval and p: {drawn}. {_covered_variation(systems, fix_seeds=found.fix_seeds)}",
         f"p: two-sided, 2 · (1 + min(draws ≤ 0, draws ≥ 0)) / ({found.resamples:,} + 1).",
         *about_ceilings(found.one.runs, [(heading(key), found.rule, key) for key in found.differences]),
     ]
@@ -145,29 +150,25 @@ def _about(systems: Sequence[compare.System], found: compare.Comparison) -> list
     return notes
 
 
-def _covered(systems: Sequence[compare.System], *, fix_seeds: bool) -> str:
-    """Which sources of variation an interval covers."""
+def _covered_variation(systems: Sequence[compare.System], *, fix_seeds: bool) -> str:
+    """The sources of variation that an interval covers."""
     single = [system.name for system in systems if len(system.runs) == 1]
     if len(single) == len(systems):
         return "They cover other documents alone: with one seed each, trained models are compared, not their methods."
     if fix_seeds:
         return "They cover other documents alone: seeds are fixed, as asked for."
-    drawn = "So are the seeds of each system, by themselves: documents and seeds are covered"
-    return f"{drawn}, but for {', '.join(single)}: one seed, so documents alone." if single else f"{drawn}."
+    drawn = "The seeds of each system are drawn, too, independently: documents and seeds are covered"
+    return f"{drawn}, but only documents for {', '.join(single)}, with one seed." if single else f"{drawn}."
 
 
-def _wins(found: compare.Comparison, title: str) -> Grid:
+def _wins_grid(found: compare.Comparison, title: str) -> Grid:
     present_L = found.gold_L > 0
     change_L = found.f1_one_L - found.f1_other_L
-    better: list[Callable[[FloatArray], Any]] = [
-        lambda change: change > 1e-12,
-        lambda change: change < -1e-12,
-        lambda change: abs(change) <= 1e-12,
-    ]
 
     def row(name: str, inside_L: Any) -> list[Value]:
-        chosen = change_L[inside_L & present_L]
-        return [name, count(len(chosen)), *(count(int(np.count_nonzero(wins(chosen)))) for wins in better)]
+        change = change_L[inside_L & present_L]
+        outcomes = (change > 1e-12, change < -1e-12, abs(change) <= 1e-12)
+        return [name, count(len(change)), *(count(int(np.count_nonzero(each))) for each in outcomes)]
 
     bucket_L = metrics.bucket_of(found.label_set.train_counts)
     named = enumerate(metrics.BUCKETS.values())
@@ -178,29 +179,20 @@ def _wins(found: compare.Comparison, title: str) -> Grid:
     return Grid(title, header, rows, notes)
 
 
-def _largest(found: compare.Comparison, title: str) -> Grid:
+def _largest_grid(found: compare.Comparison, title: str) -> Grid:
     change_L = np.round(found.f1_one_L - found.f1_other_L, 12)
     label_set = found.label_set
     names = label_set.codes
-    by_size = sorted(np.flatnonzero(change_L), key=lambda at: (-abs(change_L[at]), -found.gold_L[at], names[at]))[
-        :SHOWN
-    ]
-    known = _titles([names[at] for at in by_size], found.one.runs[0])
+    ranked = sorted(np.flatnonzero(change_L), key=lambda at: (-abs(change_L[at]), -found.gold_L[at], names[at]))
+    largest = ranked[:SHOWN]
+    titles = code_titles(found.one.runs[0], [names[at] for at in largest])
     rows: list[list[Value]] = []
-    for at in by_size:
+    for at in largest:
         counts = [count(label_set.train_counts[at]), count(found.gold_L[at])]
         f1s = [*(Cell(100 * f1_L[at], digits=2) for f1_L in (found.f1_one_L, found.f1_other_L)), _points(change_L[at])]
-        rows.append([names[at], known.get(names[at], ""), *counts, *f1s])
+        rows.append([names[at], titles.get(names[at], ""), *counts, *f1s])
     header = ["code", "title", "train", "test", f"F1 {found.one.name}", f"F1 {found.other.name}", "difference"]
     notes = [
         f"The {len(rows)} largest differences, those with more test documents first. train, test: documents with the code."
     ]
     return Grid(title, header, rows, notes)
-
-
-def _titles(codes: Sequence[str], run: RunRecord) -> Mapping[str, str]:
-    """Titles from the data set's source; none if its files are missing."""
-    try:
-        return datasets.open(run.spec.dataset, None, run.spec.data).titles(codes)
-    except (SpecError, DataError, OSError):
-        return {}

@@ -1,4 +1,4 @@
-"""Tables about data rather than systems: the sizes of a data set, and the paper's Table 2."""
+"""Tables about data rather than systems: the sizes of a data set (`statistics`) and the paper's Table 2 (`data_sets`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from icdbench.records import RunRecord
 from icdbench.spec import Benchmark
 from icdbench.types import SPLITS, Corpus
 
-COUNTING = ("min_documents", "words")  # fields of DataSpec that decide how many words there are
+COUNTING = ("min_documents", "words")  # fields of DataSpec that decide the size of the vocabulary
 
 
 def statistics(corpus: Corpus, fmt: str = "md") -> str:
@@ -32,24 +32,24 @@ def statistics(corpus: Corpus, fmt: str = "md") -> str:
         if missed:
             gold = f"{missed:,} of {found.gold[split]:,} gold assignments"
             notes.append(f"{split}: {gold} are codes that training never shows.")
-    return write([Grid(f"Statistics of {name}", header, [row], notes), _frequencies(corpus)], fmt)
+    return write([Grid(f"Statistics of {name}", header, [row], notes), _code_frequencies(corpus)], fmt)
 
 
-def _frequencies(corpus: Corpus) -> Grid:
+def _code_frequencies(corpus: Corpus) -> Grid:
     spans = describe.code_frequencies(corpus)
     codes, labels = sum(span.codes for span in spans), sum(span.labels for span in spans)
     rows: list[list[Value]] = []
     for span in spans:
-        which = f"{span.low:,}" if span.low == span.high else f"{span.low:,}–{span.high:,}"
+        documents = f"{span.low:,}" if span.low == span.high else f"{span.low:,}–{span.high:,}"
         shares = [Cell(100 * span.codes / codes, unit="%"), Cell(100 * span.labels / labels, unit="%")]
-        rows.append([which, count(span.codes), *shares, "#" * round(40 * span.codes / codes)])
+        rows.append([documents, count(span.codes), *shares, "#" * round(40 * span.codes / codes)])
     header = ["training documents", "codes", "of all codes", "of all labels", "codes, to scale"]
     notes = [f"{len(corpus.splits['train']):,} training documents with {labels:,} labels."]
     return Grid("Codes by their frequency in training", header, rows, notes)
 
 
 def data_sets(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[Grid]:
-    """The published data sets with own data under each; then the other data of own runs."""
+    """The published data sets, each followed by own data of that name; then the other data of own runs."""
     own = sorted({_sizes_of(record, benchmark) for record in records}, key=lambda each: each[1:])
     paper = {dataset for dataset, _ in benchmark.published.values()}
     rows: list[list[Value]] = []
@@ -72,16 +72,15 @@ def data_sets(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[Grid]:
 
 
 def _sizes_of(record: RunRecord, benchmark: Benchmark) -> tuple[str, str, tuple[Value, ...]]:
-    """The data set's name in the benchmark (empty if synthetic), its distinct name, and its sizes."""
+    """The data set's name in the benchmark (empty if synthetic), its name with fingerprint, and its sizes."""
     data = record.data
     found: dict[str, Value] = {"vocabulary": count(data.num_tokens - 2), "codes": count(data.num_codes)}
     found |= {split: count(number) for split, number in data.documents.items()}
     found["codes per document"] = joined(
         data.assignments[split] / number for split, number in data.documents.items() if number
     )
-    words = [
-        f"{name}={value}" for name, value in sorted(record.changed.items()) if name.removeprefix("data.") in COUNTING
-    ]
-    shown = f"{', '.join([data_name(record), *words])} [{record.spec.fingerprint[:8]}]"
+    changed = sorted(record.changed.items())
+    counting = [f"{name}={value}" for name, value in changed if name.removeprefix("data.") in COUNTING]
+    shown = f"{', '.join([data_name(record), *counting])} [{record.spec.fingerprint[:8]}]"
     dataset = "" if data.synthetic else record.spec.dataset
     return dataset, shown, tuple(found[key] for _, key in benchmark.metrics)

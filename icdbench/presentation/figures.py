@@ -1,6 +1,6 @@
-"""Figures from stored runs: those that the files of `icdbench.benchmarks` declare by `plot`, one for each data set.
+"""Figures from stored runs: those whose `plot` a file of `icdbench.benchmarks` declares, one for each data set.
 
-`draw` decides which runs a figure shows and says what is missing; `icdbench.presentation.plots` draws.
+`draw` decides which runs a figure shows and logs what is missing; `icdbench.presentation.plots` does the drawing.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +35,7 @@ FORMATS: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-LASTING = {"train.max_epochs", "train.patience"}  # how long a run goes on changes none of the epochs before its end
+LASTING = {"train.max_epochs", "train.patience"}  # settings that change how long a run goes on, but none of its epochs
 
 
 class Drawing(NamedTuple):
@@ -45,7 +46,7 @@ class Drawing(NamedTuple):
 
 
 class DrawingRequest(NamedTuple):
-    """What to draw from: runs, how often the codes of a run occur in training (if stored), and the user's choices.
+    """The runs to draw, the training counts of a run's codes (if stored), and the user's choices.
 
     Runs of different minor versions are averaged only with `mix`.
     """
@@ -62,7 +63,7 @@ Found = Iterator[Drawing | str]  # for each data set a drawing, or a line that s
 
 
 def drawable() -> dict[str, list[Benchmark]]:
-    """The benchmarks that declare a plot, by the figure's name. A figure may have several parts: `figure5`, `figure5-full`."""
+    """The benchmarks that declare a plot, by figure; a figure may have several parts: `figure5`, `figure5-full`."""
     found: dict[str, list[Benchmark]] = {}
     for name, benchmark in benchmarks().items():
         if benchmark.plot:
@@ -71,21 +72,20 @@ def drawable() -> dict[str, list[Benchmark]]:
 
 
 def draw(name: str, request: DrawingRequest) -> list[Drawing]:
-    """The figure called `figure7` or `fig7`, or that of a user's own file, once for each data set; `all` for all figures.
+    """Draw `figure7` (or `fig7`), the figure of a user's own file, or `all` figures, once for each data set.
 
-    A line is logged about each that cannot be drawn. Raises SpecError if none can.
+    What cannot be drawn is logged. Raises SpecError if nothing can.
     """
     from matplotlib import style
 
-    wanted = _chosen(name)
+    wanted = _parts_by_figure(name)
     if not NARROW <= request.width <= WIDE:
-        raise SpecError(
-            f"--width {request.width:g}: a figure is {NARROW:g} to {WIDE:g} inches wide; a column is {COLUMN:g}"
-        )
-    known = {record.spec.dataset for record in request.records}
+        limits = f"a figure is {NARROW:g} to {WIDE:g} inches wide; a column is {COLUMN:g}"
+        raise SpecError(f"--width {request.width:g}: {limits}")
+    stored = {record.spec.dataset for record in request.records}
     published = {dataset for parts in drawable().values() for part in parts for dataset in _datasets(part)}
-    if request.dataset not in {None, *known, *published}:
-        raise SpecError(f"no runs on '{request.dataset}' are stored{nearest(str(request.dataset), known)}")
+    if request.dataset not in {None, *stored, *published}:
+        raise SpecError(f"no runs on '{request.dataset}' are stored{nearest(str(request.dataset), stored)}")
     drawn, missing = [], []
     with style.context(["default", plots.STYLE]):
         for figure, parts in wanted.items():
@@ -101,7 +101,7 @@ def draw(name: str, request: DrawingRequest) -> list[Drawing]:
     return drawn
 
 
-def _chosen(name: str) -> dict[str, list[Benchmark]]:
+def _parts_by_figure(name: str) -> dict[str, list[Benchmark]]:
     known = drawable()
     if name == "all":
         return known
@@ -139,19 +139,19 @@ def save(drawings: Sequence[Drawing], out: Path, formats: Sequence[str] = tuple(
     return paths
 
 
-def _blocks(figure: str, request: DrawingRequest) -> Iterator[tuple[str, list[RunRecord]]]:
-    """The runs of each data set, with the name of their drawing."""
+def _named_blocks(figure: str, request: DrawingRequest) -> Iterator[tuple[str, list[RunRecord]]]:
+    """The runs of each data set, with the name of their figure."""
     found = [b for b in comparable.blocks(request.records) if request.dataset in {None, b[0].spec.dataset}]
     names = [f"{figure}-{re.sub(r'[^A-Za-z0-9.]+', '-', short_name(block[0], 'data.label_set'))}" for block in found]
     for name, block in zip(names, found, strict=True):
         yield (name if names.count(name) == 1 else f"{name}-{block[0].spec.fingerprint[:8]}"), block
 
 
-def _frequencies(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
-    blocks = list(_blocks(figure, request))
+def _draw_frequencies(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
+    blocks = list(_named_blocks(figure, request))
     for name, block in blocks:
-        counted = ((request.counts(record), record) for record in block)
-        counts_L, record = next(((found, record) for found, record in counted if found is not None), (None, block[0]))
+        all_counts = ((request.counts(record), record) for record in block)
+        counts_L, record = next((pair for pair in all_counts if pair[0] is not None), (None, block[0]))
         if counts_L is None:
             yield (
                 f"no run on {data_name(record)} keeps how often its codes occur in training, as of {record.id}; "
@@ -164,14 +164,14 @@ def _frequencies(figure: str, parts: Sequence[Benchmark], request: DrawingReques
         yield f"no runs are stored; 'icdbench run --models lr --dataset {dataset}' makes one"
 
 
-def _systems(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
+def _draw_systems(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
     drawn = set()
-    for name, block in _blocks(figure, request):
+    for name, block in _named_blocks(figure, request):
         part = _part_for(parts, block[0])
         named = request.models or part.models
         shown = [run for run in block if (run.spec.system in named if named else not run.spec.variant)]
         if shown:
-            beside = _beside(part, shown[0])
+            beside = _published_beside(part, shown[0])
             drawn |= {part.dataset} if beside else set()
             yield Drawing(name, plots.systems(part, shown, request.width, beside=beside, mix=request.mix))
         else:
@@ -184,84 +184,73 @@ def _systems(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -
 
 
 def _part_for(parts: Sequence[Benchmark], record: RunRecord) -> Benchmark:
-    """The figure's part for a data set: its own, else the one whose metrics suit as many codes."""
+    """The part of a figure for a data set: its own, else the first whose metrics suit the number of codes."""
     metric = precision_metric(record.data.num_codes)
-    fitting = [part for part in parts if metric in dict(part.metrics).values()]
-    return next((part for part in parts if part.dataset == record.spec.dataset), (fitting or parts)[0])
+    suitable = [part for part in parts if metric in dict(part.metrics).values()]
+    return next((part for part in parts if part.dataset == record.spec.dataset), (suitable or parts)[0])
 
 
-def _beside(part: Benchmark, record: RunRecord) -> bool:
-    """Whether published figures may be drawn beside a run's."""
+def _published_beside(part: Benchmark, record: RunRecord) -> bool:
+    """Whether published figures may be drawn beside those of a run."""
     altered = any(name.startswith("data.") for name in record.changed)
     return has_figures(part) and part.dataset == record.spec.dataset and not altered and not record.data.synthetic
 
 
-def _metrics(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
-    yield from _study(figure, parts[0], request, lambda run: not run.changed, plots.metrics)
-
-
-def _epochs(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
-    def usable(run: RunRecord) -> bool:
-        return run.changed.keys() <= LASTING and bool(run.history)
-
-    yield from _study(figure, parts[0], request, usable, plots.epochs)
-
-
-def _study(
+def _draw_study(
     figure: str,
-    part: Benchmark,
+    parts: Sequence[Benchmark],
     request: DrawingRequest,
+    *,
     usable: Callable[[RunRecord], bool],
     plot: Callable[[Benchmark, Mapping[str, list[RunRecord]], float], Figure],
 ) -> Found:
     """A study's figure for each data set with at least two of its systems; the missing systems are named."""
+    part = parts[0]
     labels = {system: system for system in part.systems}
     labels |= {system: label for label, (system, _) in part.published.items()}
-    for name, block in _blocks(figure, request):
+    for name, block in _named_blocks(figure, request):
         _, runs = common_settings([record for record in block if record.spec.system in labels])
         runs = [run for run in runs if usable(run)]
-        kept = runs if request.mix else _of_one_version(runs)
+        kept = runs if request.mix else _most_common_version(runs)
         if len(kept) < len(runs):
             yield (
                 f"on {data_name(block[0])} {len(runs) - len(kept)} of {len(runs)} runs are of other versions and left out; "
                 "--mix-versions averages them"
             )
         found = {
-            label: _one_of_each_seed([run for run in kept if run.spec.system == system])
+            label: _longest_of_each_seed([run for run in kept if run.spec.system == system])
             for system, label in labels.items()
         }
         lacking = [system for system, label in labels.items() if not found[label]]
         if len(labels) - len(lacking) > 1:
             yield Drawing(name, plot(part, {label: each for label, each in found.items() if each}, request.width))
         if lacking:
-            command = _command(part, block[0].spec.dataset)
+            command = _command_for(part, block[0].spec.dataset)
             yield f"on {data_name(block[0])} no run of {', '.join(lacking)}; '{command}' makes it"
     if not any(request.dataset in {None, record.spec.dataset} for record in request.records):
-        command = _command(part, request.dataset or part.dataset)
+        command = _command_for(part, request.dataset or part.dataset)
         yield f"no runs are stored, and the paper prints no numbers; '{command}' makes them"
 
 
-def _command(part: Benchmark, dataset: str) -> str:
+def _command_for(part: Benchmark, dataset: str) -> str:
     if not part.study:
         return f"icdbench run --models {','.join(part.systems)} --dataset {dataset}"
     return f"icdbench ablate {part.systems[-1].partition('@')[0]} --study {part.study} --dataset {dataset}"
 
 
-def _of_one_version(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """The runs of the minor versions that made most of them; of equally many the newest."""
+def _most_common_version(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs of the minor versions that made the most runs, of equally many the newest."""
     groups = comparable.by_version(runs, exact=False).values()
     return max(groups, key=lambda group: (len(group), max(run.created for run in group)), default=[])
 
 
-def _one_of_each_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """The longest run of each seed; of equally long ones the newest."""
-    best: dict[int, RunRecord] = {}
-    for run in sorted(runs, key=lambda each: (len(each.history), each.created)):
-        best[run.spec.seed] = run
-    return [best[seed] for seed in sorted(best)]
+def _longest_of_each_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The longest run of each seed, of equally long ones the newest."""
+    longest_last = sorted(runs, key=lambda run: (len(run.history), run.created))
+    return [run for _, run in sorted({run.spec.seed: run for run in longest_last}.items())]
 
 
-def _ranks(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
+def _draw_ranks(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> Found:
     if request.dataset:
         yield "mean ranks are over all data sets; leave out --dataset"
         return
@@ -275,9 +264,11 @@ def _ranks(figure: str, parts: Sequence[Benchmark], request: DrawingRequest) -> 
 
 
 DRAWN: Mapping[str, Callable[[str, Sequence[Benchmark], DrawingRequest], Found]] = {
-    "systems": _systems,
-    "metrics": _metrics,
-    "epochs": _epochs,
-    "frequencies": _frequencies,
-    "ranks": _ranks,
+    "systems": _draw_systems,
+    "metrics": partial(_draw_study, usable=lambda run: not run.changed, plot=plots.metrics),
+    "epochs": partial(
+        _draw_study, usable=lambda run: bool(run.history) and run.changed.keys() <= LASTING, plot=plots.epochs
+    ),
+    "frequencies": _draw_frequencies,
+    "ranks": _draw_ranks,
 }

@@ -1,6 +1,6 @@
-"""Numbers as text: tables of typed cells in; Markdown, LaTeX (booktabs), CSV, HTML or lines for a terminal out.
+"""Write tables of typed cells (`Grid`) as Markdown, LaTeX (booktabs), CSV, HTML or terminal text; entered by `write`.
 
-A number stays a number (`Cell`) until this module prints it, and nothing reads a printed number back.
+A number stays a number (`Cell`) until this module prints it; no other code parses printed numbers.
 """
 
 from __future__ import annotations
@@ -16,37 +16,24 @@ from tabulate import tabulate
 from icdbench.host import output
 from icdbench.settings import SpecError, nearest
 
-LEFT = {  # headings of columns that begin at the left
-    *(
-        "model",
-        "system",
-        "method",
-        "figures",
-        "data set",
-        "codes, to scale",
-        "config",
-        "parameter",
-        "what",
-        "value",
-        "from",
-    ),
-}
+# Headings of left-aligned columns.
+LEFT = {"data set", "codes, to scale", *"model system method figures config parameter what value from".split()}
 TIED = "≈"  # beside a number that cannot be told from the best of its column
 
 
 class Cell(NamedTuple):
     """A number of a table, in the unit in which it is shown, such as percent.
 
-    `sd` is the standard deviation over seeds, `interval` the 95 % interval. A number with a `mark` is not what its column
-    says (a collapsed run, another definition of the metric): it is never the best and nothing is subtracted from it.
+    `sd` is the standard deviation over seeds, `interval` the 95 % interval. A number with a `mark` is not comparable with its
+    column (a collapsed run, another definition of the metric): it is never the best and enters no difference.
     """
 
     value: float
     sd: float | None = None
     mark: str = ""
     digits: int = 1
-    sign: bool = False  # whether a positive number has a plus; zero has no sign then
-    grouped: bool = False  # thousands
+    sign: bool = False  # whether positive numbers have a plus sign; zero then has none
+    grouped: bool = False  # whether thousands are separated
     unit: str = ""  # such as %; `s` is a duration, shown in seconds, minutes or hours
     interval: tuple[float, float] | None = None
     best: bool = False
@@ -54,15 +41,15 @@ class Cell(NamedTuple):
 
     @property
     def shown(self) -> float:
-        """The value as it is printed, so that what is compared or subtracted agrees with what a reader sees."""
+        """The value as printed, so that comparisons and differences agree with what a reader sees."""
         return round(self.value, self.digits)
 
 
-Value = Cell | str | int  # what a table holds
+Value = Cell | str | int  # of a table's cell
 
 
 class Grid(NamedTuple):
-    """A table before it takes a format. The notes stand below it, a line each."""
+    """A table without a format; each note is a line below it."""
 
     title: str
     header: Sequence[str]
@@ -71,7 +58,7 @@ class Grid(NamedTuple):
 
 
 def count(number: int) -> Cell:
-    """A count with its thousands grouped."""
+    """A count with separated thousands."""
     return Cell(number, digits=0, grouped=True)
 
 
@@ -81,13 +68,13 @@ def joined(numbers: Iterable[float], digits: int = 1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the largest unit of which it has one."""
+    """A time in hours, minutes or seconds: the largest unit that gives at least 1."""
     size, unit = (3600, "h") if seconds >= 3600 else (60, "min") if seconds >= 60 else (1, "s")
     return f"{seconds / size:.1f} {unit}"
 
 
 def plain(value: Value) -> str:
-    """What a cell shows, without markup: `60.4 ± 2.9`, `0.0 †`, `41.7 ≈`."""
+    """A cell's text without markup: `60.4 ± 2.9`, `0.0 †`, `41.7 ≈`."""
     if not isinstance(value, Cell):
         return str(value)
     if value.sd is not None:
@@ -110,14 +97,14 @@ def _number(cell: Cell, number: float) -> str:
 
 
 def deviation(value: Value) -> str:
-    """The standard deviation of a cell, if it has one, with the cell's marks."""
+    """A cell's standard deviation, if it has one, with the cell's marks."""
     if not isinstance(value, Cell) or value.sd is None:
         return ""
     return " ".join([_number(value._replace(sign=False), value.sd), *_marks(value)])
 
 
 def is_best(value: Value) -> bool:
-    """Whether the number is to be printed in bold."""
+    """Whether the value is printed in bold."""
     return isinstance(value, Cell) and value.best
 
 
@@ -127,18 +114,13 @@ def _markdown(text: str) -> str:
 
 
 def _markdown_note(text: str) -> str:
-    """Text at the beginning of a line, where some characters would start a heading, a list or a rule."""
-    return re.sub(r"^([#+=-]|\d+(?=[.)]))", lambda match: _guarded(match[0]), _markdown(text))
-
-
-def _guarded(start: str) -> str:
-    return f"{start}\\" if start[0].isdigit() else f"\\{start}"
+    """Escape text at the start of a line, where some characters would begin a heading, a list or a rule."""
+    return re.sub(r"^(\d+)(?=[.)])", r"\1\\", re.sub(r"^(?=[#+=-])", r"\\", _markdown(text)))
 
 
 def _latex(text: str) -> str:
-    text = re.sub(
-        r"-(?=-)|`(?=`)|'(?=')|[?!](?=`)|,(?=,)", "\\g<0>\0", text
-    )  # pairs that LaTeX would join into one character
+    # Keep pairs apart that LaTeX would join into one character.
+    text = re.sub(r"-(?=-)|`(?=`)|'(?=')|[?!](?=`)|,(?=,)", "\\g<0>\0", text)
     words = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "|": "bar", "<": "less", ">": "greater"}
     special = {char: f"\\{char}" for char in "&%$#_{}"} | {char: f"\\text{word}{{}}" for char, word in words.items()}
     special |= {"\0": "{}", "±": r"$\pm$", "†": r"\dag{}", "–": "--", TIED: r"$\approx$"}
@@ -147,14 +129,14 @@ def _latex(text: str) -> str:
 
 
 def _latex_line(text: str) -> str:
-    """Text at the beginning of a line: the line break before it would take `[` or `*` as its option."""
+    """Escape text at the start of a line: the line break before it would read `[` or `*` as its option."""
     return re.sub(r"^(?=[\[*])", "{}", _latex(text))
 
 
 class Format(NamedTuple):
-    """A text format: tabulate's name for it, how to escape text, print bold and separate notes, and the frame.
+    """A text format: tabulate's name for it, functions that escape text, templates for bold type and the whole table.
 
-    `first` escapes the first cell of a row, `note` the beginning of a line below the table.
+    `first` escapes the first cell of a row, `note` a note below the table.
     """
 
     style: str
@@ -177,7 +159,7 @@ MARKUP = {
     "latex": Format("latex_raw", _latex, _latex_line, _latex, r"\textbf{{{}}}", "\n\n", LATEX_FRAME),
     "html": Format("unsafehtml", html.escape, html.escape, html.escape, "<strong>{}</strong>", "<br>\n", HTML_FRAME),
 }
-# terminal: as many columns as the terminal has room for; WIDE, for which `--wide` asks: all of them.
+# `terminal` prints as many columns as fit; WIDE (`--wide`) prints all.
 FORMATS, WIDE = (*MARKUP, "csv", "terminal"), "wide"
 
 
@@ -200,7 +182,7 @@ def _formatted(grid: Grid, form: Format) -> str:
         return form.bold.format(escaped) if is_best(cell) else escaped
 
     lines = (grid.header, *grid.rows)
-    header, *rows = [[text(cell, form.first if not i else form.escape) for i, cell in enumerate(row)] for row in lines]
+    header, *rows = [[text(cell, form.escape if i else form.first) for i, cell in enumerate(row)] for row in lines]
     align = ["left" if heading in LEFT else "right" for heading in grid.header]
     body = tabulate(rows, header, form.style, disable_numparse=True, colalign=align if rows else None)
     booktabs = ("toprule", "midrule", "bottomrule") if form is MARKUP["latex"] else ()
@@ -212,7 +194,7 @@ def _formatted(grid: Grid, form: Format) -> str:
 
 
 def _csv(grids: Sequence[Grid]) -> str:
-    """One header for all tables. Means, standard deviations and ≈ have columns of their own; notes are in a table's first row."""
+    """All tables under one header. Standard deviations and ≈ have columns of their own; notes are in a table's first row."""
     records = []
     for grid in grids:
         for row, notes in zip(grid.rows, [" ".join(grid.notes), *[""] * len(grid.rows)], strict=False):
@@ -226,12 +208,10 @@ def _csv(grids: Sequence[Grid]) -> str:
                 if shown != cell:
                     record[f"{heading} {TIED}"] = TIED
             records.append({key: output.csv_cell(output.one_line(value)) for key, value in record.items()})
-    own = ("sd", TIED)
-    headings = (heading for grid in grids for heading in grid.header)
-    fields = list(dict.fromkeys(key for heading in headings for key in (heading, *(f"{heading} {of}" for of in own))))
-    used = [
-        field for field in fields if field.split(" ")[-1] not in own or any(record.get(field) for record in records)
-    ]
+    headings = dict.fromkeys(heading for grid in grids for heading in grid.header)
+    optional = {f"{heading} {kind}" for heading in headings for kind in ("sd", TIED)}
+    fields = [key for heading in headings for key in (heading, f"{heading} sd", f"{heading} {TIED}")]
+    used = [key for key in dict.fromkeys(fields) if key not in optional or any(record.get(key) for record in records)]
     columns = ["table", *used, "notes"]
     rows = ([record.get(column, "") for column in columns] for record in records)
     return "".join(map(output.csv_row, [[output.csv_cell(output.one_line(column)) for column in columns], *rows]))

@@ -1,4 +1,4 @@
-"""What tables, figures and the report call a metric: the one place that turns a metric's key into words."""
+"""The names of metrics in tables, figures and the report, by key."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ MACRO_F1 = {
     "f1_macro_present": "mean of per-code F1 over the codes that a document of the split has, not 2PR/(P+R)",
     "f1_macro_unstated": "of a definition that the source does not state",
 }
+COUNTS = {"auc_labels"}  # metrics that are counts, not fractions
 
 
 def heading(key: str) -> str:
     """The heading of a metric: `P@15` of `p@15`, `F1 micro, 1-10` of `f1_micro[1-10]`."""
     base, bracket, bucket = key.partition("[")
     words = base.replace("_", " ").replace("f1", "F1").replace("p@", "P@").replace("r@", "R@")
-    known = HEADINGS.get(base, words)
-    return f"{known[0].upper()}{known[1:]}{bracket and f', {bucket[:-1]}'}"
+    name = HEADINGS.get(base, words)
+    return f"{name[0].upper()}{name[1:]}{bracket and f', {bucket[:-1]}'}"

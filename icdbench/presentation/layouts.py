@@ -1,7 +1,7 @@
 """The layouts of tables of systems: side by side, beside published figures, as a study, epoch by epoch.
 
-Each takes comparable runs, or none, and returns a `Grid`. Runs of different minor versions are separate rows, unless `mix`.
-What cannot be told from the best is marked where the predictions are below the `results` folders.
+Each function takes comparable runs, or none, and returns a `Grid`. Runs of different minor versions are separate rows, unless
+`mix`. Figures that cannot be told from the best are marked if the predictions are below the `results` folders.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from icdbench.spec import Benchmark, Reported
 FLOORS_NOTE = (
     "Floors are what any other system has to beat; popularity gives every document the most frequent codes of training."
 )
-CUT = ("f1", "precision", "recall", "exact")  # how the names of metrics with a threshold begin
+THRESHOLDED = ("f1", "precision", "recall", "exact")  # how the keys of metrics with a threshold begin
 
 
 def precision_metric(num_codes: int) -> str:
-    """The precision at the smallest k for a label set of this size."""
+    """The precision at the smallest k that is reported for a label set of this size."""
     return "p@5" if num_codes <= 50 else "p@8"
 
 
@@ -73,20 +73,19 @@ def side_by_side(
     results: Sequence[Path] = (),
     mix: bool = False,
 ) -> tuple[Grid, list[SystemRow]]:
-    """Own systems, the best one first, then the popularity baseline and what others report; and the systems in this order."""
+    """Own systems, the best first, then the popularity baseline and what others report; and the systems in this order."""
     size = records[0].data.num_codes
     first = "map" if size <= 5 else precision_metric(size)  # with five codes P@5 is the same for every ranking
     columns = columns_for(size)
     order = [key for _, _, key in columns].index(first)
     common, labelled = common_settings(records)
-    own = {record.id: record for record in records}
-    rows_of = [
-        system._replace(runs=[own[run.id] for run in system.runs]) for system in systems_in(labelled, columns, mix=mix)
-    ]
-    systems, about_best = marked(rows_of, columns, results)
+    originals = {record.id: record for record in records}
+    systems = systems_in(labelled, columns, mix=mix)
+    systems = [system._replace(runs=[originals[run.id] for run in system.runs]) for system in systems]
+    systems, about_best = marked(systems, columns, results)
     systems.sort(key=lambda system: descending(system.cells[order]))
     rows: list[list[Value]] = [
-        [each.marked, *each.cells, _settings(each.runs[0]), *_effort(each.runs)] for each in systems
+        [each.marked, *each.cells, _settings_origin(each.runs[0]), *_training_cells(each.runs)] for each in systems
     ]
     notes = [
         *about_data(records),
@@ -107,9 +106,9 @@ def side_by_side(
     if floor and "popularity" not in {each.system for each in systems}:
         rows.append(["popularity (floor)", *(mean_of([floor.get(key)]) for _, _, key in columns), "", "", "", ""])
     notes.append(FLOORS_NOTE)
-    usual = not records[0].data.synthetic and not _changes_task(records[0])
-    about = [each for each in reported if usual and each.dataset == records[0].spec.dataset]
-    others, sources = reported_rows(about, columns)
+    unchanged = not records[0].data.synthetic and not _changes_task(records[0])
+    on_data = [each for each in reported if unchanged and each.dataset == records[0].spec.dataset]
+    others, sources = reported_rows(on_data, columns)
     rows += [[f"{label} {number}", *cells, "", "", "", ""] for label, number, cells in others]
     header = ["system", *(name for name, _, _ in columns), "settings", "seeds", "epochs", "train time"]
     notes += [*about_collapse(systems), *sources]
@@ -117,19 +116,16 @@ def side_by_side(
 
 
 def _changes_task(record: RunRecord, *allowed: str) -> bool:
-    """Whether the user changed a setting that makes the data another task."""
+    """Whether the user changed a setting, other than the allowed ones, that makes the data another task."""
     task = {f"data.{field}" for field in datasets.changes_task(record.spec.dataset, record.spec.data)}
     return bool(task & record.changed.keys() - set(allowed))
 
 
 def answers(record: RunRecord, benchmark: Benchmark) -> bool:
-    """Whether a run is on the benchmark's data: synthetic data never stand beside published figures."""
-    real = not record.data.synthetic or not has_figures(benchmark)
-    return (
-        record.spec.dataset == stored_name(benchmark)
-        and real
-        and not _changes_task(record, "data.label_set", *benchmark.overrides)
-    )
+    """Whether a run is on the benchmark's data; synthetic data never stand beside published figures."""
+    if record.spec.dataset != stored_name(benchmark) or (record.data.synthetic and has_figures(benchmark)):
+        return False
+    return not _changes_task(record, "data.label_set", *benchmark.overrides)
 
 
 def beside_published(
@@ -140,14 +136,14 @@ def beside_published(
     results: Sequence[Path] = (),
     mix: bool = False,
 ) -> Grid:
-    """The published rows, below each the own runs of that system and the difference; then other systems and other sources."""
+    """Published rows, each followed by own runs of that system and the difference; then other systems and sources."""
     columns = columns_of(benchmark)
     systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
     others, sources = reported_rows(reported, columns)
     figures = [list(map(as_printed, cells or [""] * len(columns))) for _, cells in benchmark.published.values()]
     best = mark_best([*figures, *(cells for _, _, cells in others)])
 
-    def own(system: SystemRow) -> list[Value]:
+    def own_row(system: SystemRow) -> list[Value]:
         number = len(system.runs)
         return [system.marked, f"{system.runs[0].spec.dataset}, {number} seed{'s' * (number > 1)}", *system.cells]
 
@@ -156,11 +152,11 @@ def beside_published(
         rows.append([label, "published", *cells])
         for system in systems:
             if system.system == model:
-                rows += [own(system), [system.label, "difference", *map(difference, system.cells, cells)]]
+                rows += [own_row(system), [system.label, "difference", *map(difference, system.cells, cells)]]
     named = {model for model, _ in benchmark.published.values()}
-    rows += [own(system) for system in systems if system.system not in named]
+    rows += [own_row(system) for system in systems if system.system not in named]
     rows += [[label, number, *cells] for (label, number, _), cells in zip(others, best[len(figures) :], strict=True)]
-    notes = _about(benchmark, "Published")
+    notes = _notes_on_source(benchmark, "Published")
     if records:
         notes += [*about_data(records), f"Own runs: test split, {about_seeds(systems)}."]
         notes += [*about_ceilings(records, columns), *about_best, *about_small(systems)]
@@ -179,27 +175,24 @@ def study(
     results: Sequence[Path] = (),
     mix: bool = False,
 ) -> Grid:
-    """Own runs with the benchmark's metrics, in its order."""
+    """Own runs with the benchmark's metrics, in the benchmark's order."""
     columns = columns_of(benchmark)
     common, records = common_settings(records)
     systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
     rows: list[list[Value]] = [
-        [label, system.marked, *system.cells, *_effort(system.runs)] for label, system in _labelled(benchmark, systems)
+        [label, system.marked, *system.cells, *_training_cells(system.runs)]
+        for label, system in _labelled(benchmark, systems)
     ]
     header = ["config", "system", *(name for name, _, _ in columns), "seeds", "epochs", "train time"]
     if all(config == system for config, system, *_ in rows):
         header, rows = header[1:], [row[1:] for row in rows]
-    notes = [
-        *_about_own(benchmark, systems, records, "Test"),
-        *about_best,
-        *(about_collapse(systems) if records else []),
-        *common,
-    ]
-    return Grid(_titled(title or benchmark.title, records), header, rows, notes)
+    notes = [*_notes_on_runs(benchmark, systems, records, "Test"), *about_best]
+    notes += [*(about_collapse(systems) if records else []), *common]
+    return Grid(_title_with_data(title or benchmark.title, records), header, rows, notes)
 
 
 def by_epoch(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = False) -> Grid:
-    """Own runs epoch by epoch: means over seeds, empty from where one of them had stopped."""
+    """Own runs epoch by epoch: means over seeds, empty after the first of them has stopped."""
     common, records = common_settings(records)
     labelled = _labelled(benchmark, systems_in(records, [], mix=mix))
     rows: list[list[Value]] = []
@@ -207,21 +200,21 @@ def by_epoch(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = 
         for label, system in labelled:
             epochs = [run.history[position].figures if position < len(run.history) else {} for run in system.runs]
             if any(epochs):
-                cells = [_of_epoch([epoch.get(key) for epoch in epochs], key) for _, key in benchmark.metrics]
+                cells = [_epoch_cell([epoch.get(key) for epoch in epochs], key) for _, key in benchmark.metrics]
                 rows.append([position + 1, label, *cells])
     header = ["epoch", "config", *(name for name, _ in benchmark.metrics)]
-    notes = _about_own(benchmark, [system for _, system in labelled], records, "Validation")
+    notes = _notes_on_runs(benchmark, [system for _, system in labelled], records, "Validation")
     which = [f"{label}: {system.label}, {comparable.seed_list(system.runs)}." for label, system in labelled]
-    return Grid(_titled(benchmark.title, records), header, rows, [*notes, *common, *which])
+    return Grid(_title_with_data(benchmark.title, records), header, rows, [*notes, *common, *which])
 
 
-def _of_epoch(values: Sequence[float | None], key: str) -> Value:
-    """Percent, or a loss as it is."""
+def _epoch_cell(values: Sequence[float | None], key: str) -> Value:
+    """The mean in percent; of a loss, the mean itself."""
     return mean_of(values, percent=False, digits=4) if key.endswith("loss") else mean_of(values)
 
 
 def _labelled(benchmark: Benchmark, systems: Sequence[SystemRow]) -> list[tuple[str, SystemRow]]:
-    """The systems in the benchmark's order with its labels, then floors; several settings of one system are told apart."""
+    """The systems in the benchmark's order with its labels, then floors; labels tell settings of one system apart."""
     labels = {system: label for label, (system, _) in benchmark.published.items()}
     found: list[tuple[str, SystemRow]] = []
     for name in dict.fromkeys([*benchmark.systems, *FLOORS]):
@@ -232,35 +225,35 @@ def _labelled(benchmark: Benchmark, systems: Sequence[SystemRow]) -> list[tuple[
     return found
 
 
-def _titled(title: str, records: Sequence[RunRecord]) -> str:
+def _title_with_data(title: str, records: Sequence[RunRecord]) -> str:
     return f"{title} on {data_name(records[0])}" if records else title
 
 
-def _about(benchmark: Benchmark, what: str) -> list[str]:
+def _notes_on_source(benchmark: Benchmark, what: str) -> list[str]:
     """The source of a table, its caption, and how its metrics are defined."""
     source = f"{what}: {benchmark.source}. " if benchmark.source else ""
     notes = [f"{source}{benchmark.caption}".strip()] if source or benchmark.caption else []
     macro = [f"{name}: {MACRO_F1[key]}." for name, key in benchmark.metrics if key in MACRO_F1]
     rule = "fixed at 0.5" if benchmark.threshold == "fixed" else "one for all codes, tuned on validation for micro-F1"
-    cut = [f"Threshold: {rule}."] if any(key.startswith(CUT) for _, key in benchmark.metrics) else []
-    return notes + ([" ".join(["Percent.", *macro, *cut])] if macro or cut else [])
+    threshold = [f"Threshold: {rule}."] if any(key.startswith(THRESHOLDED) for _, key in benchmark.metrics) else []
+    return notes + ([" ".join(["Percent.", *macro, *threshold])] if macro or threshold else [])
 
 
-def _about_own(
+def _notes_on_runs(
     benchmark: Benchmark, systems: Sequence[SystemRow], records: Sequence[RunRecord], split: str
 ) -> list[str]:
-    notes = _about(benchmark, "Study" if benchmark.study else "Source")
+    notes = _notes_on_source(benchmark, "Study" if benchmark.study else "Source")
     if not records:
         command = f"ablate MODEL --study {benchmark.study}" if benchmark.study else "run --benchmark FILE"
-        return [*notes, f"No runs of it are stored; 'icdbench {command}' makes them."]
+        return [*notes, f"No such runs are stored; 'icdbench {command}' makes them."]
     notes += [*about_data(records), f"{split} split, {about_seeds(systems)}."]
     if split == "Test":
         notes += about_ceilings(records, columns_of(benchmark))
     return [*notes, *about_small(systems), *about_origin(systems)]
 
 
-def _settings(run: RunRecord) -> str:
-    """Where the settings come from that the user did not set: those of the paper or the suite, or of a search."""
+def _settings_origin(run: RunRecord) -> str:
+    """Where settings that the user did not set come from: defaults, those for small data, or a search."""
     if run.scored:
         return ""
     if run.spec.variant == store.TUNED:
@@ -270,8 +263,8 @@ def _settings(run: RunRecord) -> str:
     return f"tuned ({run.study.trials})" if run.study else "small data"
 
 
-def _effort(runs: Sequence[RunRecord]) -> list[Value]:
-    """The number of seeds, the mean epoch of the best monitored value, the mean training time; not of what was scored."""
+def _training_cells(runs: Sequence[RunRecord]) -> list[Value]:
+    """Number of seeds, mean best epoch and mean training time; empty for predictions made elsewhere."""
     if runs[0].scored:
         return ["", "", ""]
     epochs = [run.best_epoch.epoch for run in runs if run.best_epoch]

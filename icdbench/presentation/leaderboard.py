@@ -1,4 +1,4 @@
-"""Own runs as OpenCodePapers keeps a leaderboard: the content of a file of its folder dataset/benchmarks, JSON.
+"""Own runs as a leaderboard of OpenCodePapers: the JSON of a file in its folder dataset/benchmarks.
 
 https://gitlab.com/OpenCodePapers/OpenCodePapers, which continues the leaderboards of Papers with Code.
 """
@@ -17,8 +17,8 @@ from icdbench.records import RunRecord, comparable
 from icdbench.settings import SpecError
 
 TASK = ["Multi-Label Classification", "Medical Code Prediction"]
-LISTED = {"mimic-full": "mimic-iii"}  # what the site calls a data set
-METRICS = {  # headings, the first of which sorts; the site does not say which macro-F1 it means
+LISTED = {"mimic-full": "mimic-iii"}  # the site's name of a data set
+METRICS = {  # headings, sorted by the first; the site does not say which macro-F1 it means
     "f1_micro": "Micro-F1",
     "f1_macro_harmonic": "Macro-F1 (harmonic)",
     "f1_macro": "Macro-F1 (mean)",
@@ -49,7 +49,7 @@ def opencodepapers(records: Sequence[RunRecord], *, mix: bool = False) -> list[d
 
 
 def _title(dataset: str) -> str:
-    """Also the file's name; the site takes small letters, digits and hyphens."""
+    """The title, also the file's name: the site allows lower-case letters, digits and hyphens."""
     return "medical-code-prediction-on-" + re.sub("[^a-z0-9]+", "-", LISTED.get(dataset, dataset).lower()).strip("-")
 
 
@@ -65,9 +65,8 @@ def _board(title: str, records: Sequence[RunRecord], *, mix: bool) -> dict[str, 
         }
         if cells:
             released = max(run.created for run in system.runs)[:10] or None
-            items.append(
-                {"p": _paper(system.runs[0]), "c": "", "n": f"{system.label} (icdbench)", "d": released, **cells}
-            )
+            name = f"{system.label} (icdbench)"
+            items.append({"p": _paper(system.runs[0]), "c": "", "n": name, "d": released, **cells})
     shown = {key for item in items for key in item}
     metrics = [(f"m{number}", label) for number, label in enumerate(METRICS.values(), start=1)]
     fields = [("p", "Paper"), ("c", "Code"), *(pair for pair in metrics if pair[0] in shown), ("n", "ModelName")]
@@ -75,20 +74,18 @@ def _board(title: str, records: Sequence[RunRecord], *, mix: bool) -> dict[str, 
         {"key": key, "label": label} | ({"sortable": "true"} if key[0] in "md" else {})
         for key, label in [*fields, ("d", "ReleaseDate")]
     ]
-    known = datasets.scan().get(records[0].spec.dataset)
+    source = datasets.scan().get(records[0].spec.dataset)
+    info = {"link": source.published.get("url", ""), "paper": source.about} if source else {"link": "", "paper": ""}
     return {
         "title": title,
         "task-hierarchy": TASK,
-        "dataset-info": {
-            "link": known.published.get("url", "") if known else "",
-            "paper": known.about if known else "",
-        },
+        "dataset-info": info,
         "benchmark": {"fields": sortable, "items": items},
     }
 
 
 def _paper(record: RunRecord) -> dict[str, str] | str:
-    """The paper of the model that was run; nothing for a baseline, or for what the suite did not train."""
+    """The paper of the model that was run; empty for baselines and for predictions made elsewhere."""
     entry = registry.entries().get(record.spec.model)
     link = re.search(r"https?://[^\s;,]+", entry.about) if entry and not record.scored else None
     return {"name": entry.paper, "link": link[0].rstrip(".:")} if entry and link else ""

@@ -1,5 +1,4 @@
-"""One run: what it was made on, its figures with their intervals, its settings and where each comes from; and as a file
-for `icdbench run --config`, which computes the same run wherever the same data are."""
+"""One run as tables of facts, figures and settings (`one_run`), and as a file for `icdbench run --config` (`config`)."""
 
 from __future__ import annotations
 
@@ -7,31 +6,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from icdbench.presentation.formats import Cell, Grid, duration, write
-from icdbench.presentation.headings import heading
+from icdbench.presentation.headings import COUNTS, heading
 from icdbench.records import RunRecord
 from icdbench.settings import SpecError, typed
 from icdbench.types import SPLITS
 
-COUNTS = ("auc_labels",)  # figures that are no fractions
-AGAIN = "'icdbench show RUN --config' prints a file with which 'icdbench run --config FILE' computes this run."
+REPRODUCING = "'icdbench show RUN --config' prints a file with which 'icdbench run --config FILE' computes this run."
 
 
 def one_run(record: RunRecord, fmt: str = "md") -> str:
     """Three tables: facts, figures in percent, settings. Raises SpecError for an unknown format."""
-    again = [] if record.scored else [AGAIN]
+    reproducing = [] if record.scored else [REPRODUCING]
     facts = [[name, value] for name, value in _facts(record) if value]
     marks = [f"{rule} threshold: {what}" for rule, what in record.collapse.items()]
-    values = [[name, typed(value), _layer(record, name)] for name, value in settings(record).items()]
+    values = [[name, typed(value), _origin(record, name)] for name, value in settings(record).items()]
     grids = [
-        Grid(record.id, ["figures", "what"], facts, [*marks, *record.notes, *record.data.notices, *again]),
-        Grid("Figures", *_figures(record)),
+        Grid(record.id, ["figures", "what"], facts, [*marks, *record.notes, *record.data.notices, *reproducing]),
+        Grid("Figures", *_figure_table(record)),
         Grid("Settings", ["parameter", "value", "from"], values, ["Settings without effect on this run are left out."]),
     ]
     return write(grids, fmt)
 
 
 def settings(record: RunRecord) -> dict[str, Any]:
-    """Every setting that has an effect, by the name that --set has for it."""
+    """Every setting that has an effect, by its name for --set."""
     content = record.spec.identity()
     parts = {"data": content["data"], "train": content["train"], record.spec.model: content["config"]}
     own = {f"data.{name}" for name in record.spec.data.model_dump()}
@@ -40,24 +38,17 @@ def settings(record: RunRecord) -> dict[str, Any]:
 
 
 def config(record: RunRecord) -> str:
-    """The run as YAML for `icdbench run --config FILE`. Raises SpecError for one that no model made."""
+    """The run as YAML for `icdbench run --config FILE`. Raises SpecError if no model made it."""
     import yaml
 
     if record.scored:
         raise SpecError(f"run '{record.id}' was not made by a model: there is no 'icdbench run' that computes it")
-
-    spec = record.spec
-    asked = {
-        "models": spec.system,
-        "dataset": spec.dataset,
-        "seeds": [spec.seed],
-        "floors": False,
-        "set": settings(record),
-    }
+    spec, changes = record.spec, settings(record)
+    options = {"models": spec.system, "dataset": spec.dataset, "seeds": [spec.seed], "floors": False, "set": changes}
     lines = [f"# {record.id}: icdbench run --config FILE"]
     if record.code_source:
         lines.append(f"# The model is in {record.code_source}: give its path, as ./mine.py:{spec.system}")
-    return "\n".join([*lines, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)])
+    return "\n".join([*lines, yaml.safe_dump(options, sort_keys=False, allow_unicode=True)])
 
 
 def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -79,30 +70,26 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "record", "" if record.signed else "unsigned"
 
 
-def _figures(record: RunRecord) -> tuple[list[str], list[list[Any]], list[str]]:
-    """Header, rows and notes: test figures by each rule with intervals, and those of validation."""
+def _figure_table(record: RunRecord) -> tuple[list[str], list[list[Any]], list[str]]:
+    """Header, rows and notes: test figures under each threshold with intervals, and validation figures."""
     rules = list(record.metrics["test"])
     columns = [(split, rule) for split in ("test", "validation") if split in record.metrics for rule in rules]
-    keys = list(
-        dict.fromkeys(
-            key for split, rule in columns for key in record.metrics[split].get(rule, {}) if key not in COUNTS
-        )
-    )
+    keys = dict.fromkeys(key for split, rule in columns for key in record.metrics[split].get(rule, {}))
 
     def cell(key: str, split: str, rule: str) -> Cell | str:
         value = record.metrics[split].get(rule, {}).get(key)
         if value is None:
             return "–"
-        between = record.intervals.get(rule, {}).get(key) if split == "test" else None
-        return Cell(100 * value, interval=(100 * between[0], 100 * between[1]) if between else None)
+        ends = record.intervals.get(rule, {}).get(key) if split == "test" else None
+        return Cell(100 * value, interval=(100 * ends[0], 100 * ends[1]) if ends else None)
 
-    rows = [[heading(key), *(cell(key, *column) for column in columns)] for key in keys]
+    rows = [[heading(key), *(cell(key, *column) for column in columns)] for key in keys if key not in COUNTS]
     thresholds = ", ".join(f"{rule} {value:.3f}" for rule, value in record.threshold.items())
     notes = [f"Percent; 95 % intervals over test documents in brackets. Threshold: {thresholds or 'fixed 0.5'}."]
     return ["figures", *(f"{split}, {rule}" for split, rule in columns)], rows, notes
 
 
-def _layer(record: RunRecord, name: str) -> str:
+def _origin(record: RunRecord, name: str) -> str:
     if name in record.changed:
         return "user"
     if name not in record.adapted:

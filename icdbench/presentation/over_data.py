@@ -1,4 +1,4 @@
-"""Systems over several data sets: their ranks, and how far two data sets agree on the order of systems, as tables."""
+"""Systems over several data sets, as tables: their mean ranks, and how far data sets agree on the order of systems."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark
 from icdbench.types import FloatArray
 
-FEWEST = across.FEWEST
 FEWEST_IN_ORDER = 5  # systems, for a rank correlation
 
 
 class OverData(NamedTuple):
-    """Systems [K] that all have runs on all of the data sets [N]: for each metric their figures [N, K] and ranks."""
+    """Systems [K] that have runs on all of the data sets [N]; for each metric their figures [N, K] and ranks."""
 
     data_sets: Sequence[str]
     systems: Sequence[str]
@@ -35,23 +34,21 @@ class OverData(NamedTuple):
 def compared(
     benchmark: Benchmark, records: Sequence[RunRecord], models: Sequence[str] = (), *, mix: bool = False
 ) -> OverData | str:
-    """As many data sets as have three systems in common, and these systems; or a line that says what is missing.
+    """The most data sets that have three systems in common, and these systems; or a line that says what is missing.
 
-    Without `models` every model counts, variants left out. Settings that users changed do not. Of several settings or
-    versions of a system the one with the most seeds counts, then the newest.
+    Without `models`, every model counts, but no variant. Runs with settings that users changed do not count. Of several
+    settings or versions of a system, the one with the most seeds counts, of these the newest.
     """
     by_data_set = _by_data_set(benchmark, records, models, mix=mix)
     found = sorted(by_data_set.items(), key=lambda each: (-len(each[1]), each[0]))
-    for number in range(len(found), FEWEST - 1, -1):
+    for number in range(len(found), across.FEWEST - 1, -1):
         common = sorted(set.intersection(*(set(means) for _, means in found[:number])))
-        if len(common) >= FEWEST:
+        if len(common) >= across.FEWEST:
             break
     else:
         stored = ", ".join(f"{len(means)} on {name}" for name, means in found) or "none"
-        return (
-            f"mean ranks need {FEWEST} systems that have runs on the same {FEWEST} data sets or more; "
-            f"systems with runs: {stored}"
-        )
+        needed = f"{across.FEWEST} systems that have runs on the same {across.FEWEST} data sets or more"
+        return f"mean ranks need {needed}; systems with runs: {stored}"
     kept, dropped = sorted(found[:number]), [name for name, _ in found[number:]]
     figures = [
         np.array([[means[system][position] for system in common] for _, means in kept])
@@ -68,9 +65,9 @@ def _by_data_set(
 ) -> dict[str, dict[str, list[float]]]:
     """For each data set its systems, and for each of these the mean over seeds of each metric."""
     blocks = comparable.blocks(records)
-    names = zip(block_names(blocks), blocks, strict=True)
-    asked = models or benchmark.models
-    return {name: _means(benchmark, block, asked, mix=mix, variants=variants) for name, block in names}
+    wanted = models or benchmark.models
+    means = [_means(benchmark, block, wanted, mix=mix, variants=variants) for block in blocks]
+    return dict(zip(block_names(blocks), means, strict=True))
 
 
 def _means(
@@ -79,10 +76,9 @@ def _means(
     """For each system of a data set the mean over seeds of each metric."""
     _, runs = common_settings(block)
     wanted = [run for run in runs if (run.spec.system in models if models else variants or not run.spec.variant)]
-    usable = [run for run in wanted if not run.changed]
     rows: dict[str, SystemRow] = {}
-    for row in systems_in(usable, [], mix=mix):
-        rows[row.system] = max(rows.get(row.system, row), row, key=_standing)
+    for row in systems_in([run for run in wanted if not run.changed], [], mix=mix):
+        rows[row.system] = max(rows.get(row.system, row), row, key=_preference)
     found = {}
     for system, row in rows.items():
         measured = [run.metrics["test"].get(benchmark.threshold, {}) for run in row.runs]
@@ -91,17 +87,17 @@ def _means(
     return found
 
 
-def _standing(row: SystemRow) -> tuple[int, str]:
+def _preference(row: SystemRow) -> tuple[int, str]:
     return len(row.runs), max(run.created for run in row.runs)
 
 
 def table(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = False) -> list[Grid]:
     """A table for each metric: mean ranks, and the figures behind them on each data set; the best mean rank first."""
-    alike = agreement(benchmark, _by_data_set(benchmark, records, mix=mix, variants=True))
+    agreeing = agreement(benchmark, _by_data_set(benchmark, records, mix=mix, variants=True))
+    last = [agreeing] if agreeing.rows else []
     found = compared(benchmark, records, mix=mix)
     if isinstance(found, str):
-        lacking = Grid(benchmark.title, ["system", "mean rank"], [], [f"{found[0].upper()}{found[1:]}."])
-        return [lacking, *([alike] if alike.rows else [])]
+        return [Grid(benchmark.title, ["system", "mean rank"], [], [f"{found[0].upper()}{found[1:]}."]), *last]
     grids = []
     for (heading, _), figures_NK, ranking in zip(benchmark.metrics, found.figures, found.rankings, strict=True):
         cells = mark_best([[Cell(100 * figure) for figure in figures_N] for figures_N in figures_NK.T])
@@ -109,11 +105,11 @@ def table(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = Fal
         rows: list[list[Value]] = [[found.systems[at], Cell(ranking.mean_K[at], digits=2), *cells[at]] for at in order]
         notes = [f"{benchmark.caption} Percent, means over seeds.", *about(ranking, found)]
         grids.append(Grid(f"{benchmark.title}: {heading}", ["system", "mean rank", *found.data_sets], rows, notes))
-    return [*grids, alike] if alike.rows else grids
+    return [*grids, *last]
 
 
 def agreement(benchmark: Benchmark, found: Mapping[str, Mapping[str, Sequence[float]]]) -> Grid:
-    """Spearman's correlation of every two data sets over the systems that both have, for each metric; the closest first."""
+    """Spearman's correlation of every two data sets over their common systems, for each metric; the highest first."""
     correlated: list[tuple[list[float], list[Value]]] = []
     for one, other in itertools.combinations(sorted(found), 2):
         common = sorted(found[one].keys() & found[other].keys())
@@ -131,7 +127,7 @@ def agreement(benchmark: Benchmark, found: Mapping[str, Mapping[str, Sequence[fl
 
 
 def p_words(p: float) -> str:
-    """A p-value with three digits."""
+    """A p-value with three decimals, such as `p = 0.012`."""
     return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
 
 

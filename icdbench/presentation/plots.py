@@ -1,7 +1,7 @@
-"""How figures look: readable in print at the width of a journal's column (text of 7 points or more) and by the colour-blind.
+"""Draw figures that are readable at the width of a journal's column (text of at least 7 points) and by the colour-blind.
 
-Each function draws runs of one data set for a benchmark. Colours are Okabe and Ito's, each with a marker, hatch or line of
-its own. Equal runs give equal pixels: the fonts are those that matplotlib brings along.
+Each public function draws runs of one data set for a benchmark; `ranks` draws several data sets. Colours are Okabe and Ito's,
+each with its own marker, hatch or line style. Equal runs give equal pixels: the fonts come with matplotlib.
 """
 
 from __future__ import annotations
@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from icdbench.evaluation import across, bootstrap
-from icdbench.presentation.cells import (
-    COLLAPSED,
-    as_printed,
-    common_settings,
-    descending,
-    mean_cell,
-    systems_in,
-)
+from icdbench.presentation.cells import COLLAPSED, as_printed, common_settings, descending, mean_cell, systems_in
 from icdbench.presentation.formats import Cell, Value
 from icdbench.presentation.layouts import columns_of
 from icdbench.presentation.notes import short_name
@@ -48,7 +41,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.1,
     "lines.markersize": 3.5,
     "svg.hashsalt": "icdbench",
-    "pdf.fonttype": 42,  # journals want fonts that can be searched
+    "pdf.fonttype": 42,  # TrueType: journals require searchable text
     "savefig.dpi": 300,
 }
 # Classes of codes by their lowest number of training documents.
@@ -56,8 +49,8 @@ SPANS = {0: "never", 1: "1–10", 11: "11–100", 101: "101–\n1,000", 1001: "o
 
 
 def frequencies(record: RunRecord, counts_L: IntArray, width: float) -> Figure:
-    """Left or above, how many codes are how frequent and their share of all labels; then the frequency of each code."""
-    figure, (bars, curve) = _panels(2, 1 if width < 5 else 2, width, 1.5)
+    """Two panels: shares of codes and labels by training frequency, and the training frequency of each code."""
+    figure, (bars, curve) = _figure_with_panels(2, 1 if width < 5 else 2, width, 1.5)
     spans = [(low, high) for low, high in pairwise([*SPANS, int(counts_L.max()) + 1]) if low < high]
     classes = [(counts_L >= low) & (counts_L < high) for low, high in spans]
     shares = {
@@ -90,11 +83,11 @@ def frequencies(record: RunRecord, counts_L: IntArray, width: float) -> Figure:
     curve.yaxis.set_major_formatter("{x:,.0f}")
     curve.xaxis.set_major_formatter("{x:,.0f}")
     title = f"{data_title([record])}: {len(ranked):,} codes, {record.data.documents['train']:,} training documents"
-    return _titled(figure, title, width)
+    return _with_title(figure, title, width)
 
 
 class PlotRow(NamedTuple):
-    """A row of a figure of systems: published figures, if there are any, and own means."""
+    """A row of a figure of systems: published figures (or none) and own means (or none)."""
 
     label: str
     published: Sequence[Value]
@@ -104,11 +97,11 @@ class PlotRow(NamedTuple):
 def systems(
     part: Benchmark, records: Sequence[RunRecord], width: float, *, beside: bool = False, mix: bool = False
 ) -> Figure:
-    """A panel for each metric, a row for each system: own means ± sd and, if they may stand beside them, published figures."""
+    """A panel for each metric, a row for each system: own means ± sd and, with `beside`, published figures."""
     common, runs = common_settings(records)
     rows = _plot_rows(part, runs, beside=beside, mix=mix)
     columns = 2 if width < 5 else 3
-    figure, panels = _panels(len(part.metrics), columns, width, 0.45 + 0.135 * len(rows))
+    figure, panels = _figure_with_panels(len(part.metrics), columns, width, 0.45 + 0.135 * len(rows))
     for number, ((heading, key), panel) in enumerate(zip(part.metrics, panels, strict=True)):
         for position, row in enumerate(rows):
             published = row.published[number] if row.published else ""
@@ -116,28 +109,26 @@ def systems(
                 hollow: dict[str, Any] = {"color": COLOURS[1], "markerfacecolor": "white", "markersize": 5}
                 panel.plot(published.value, position, "D", **hollow, label="published", zorder=2)
             if row.own:
-                _mark(panel, row.own[number], position, 0, "own runs")
+                _draw_mark(panel, row.own[number], position, 0, "own runs")
         labels = [textwrap.fill(row.label, 26) for row in rows] if number % columns == 0 else []
         panel.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.4, -0.6))
-        panel.set_title(_heading(heading, key), pad=3)
+        panel.set_title(_metric_heading(heading, key), pad=3)
         panel.grid(axis="y", color="0.88", linewidth=0.6)
         panel.set_axisbelow(True)
         panel.tick_params(axis="y", length=0)
         panel.locator_params(axis="x", nbins=4)
         panel.margins(x=0.12)
-    handles = _handles(panels)
-    if "published" in handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-    what = f"{part.dataset}: published figures, percent"
+    if "published" in _legend_handles(panels):
+        _add_legend(figure, panels, 2)
+    title = f"{part.dataset}: published figures, percent"
     if records:
-        what = f"{data_title(records)}: test, percent, {_spread(records)}"
-    collapsed = any(run.collapse for run in records)
-    said = [f"{COLLAPSED} collapsed."] * collapsed + common
-    return _titled(figure, ". ".join([what, " ".join(said)]) if said else what, width)
+        title = f"{data_title(records)}: test, percent, {_spread_text(records)}"
+    remarks = [f"{COLLAPSED} collapsed."] * any(run.collapse for run in records) + common
+    return _with_title(figure, ". ".join([title, " ".join(remarks)]) if remarks else title, width)
 
 
 def _plot_rows(part: Benchmark, runs: Sequence[RunRecord], *, beside: bool, mix: bool) -> list[PlotRow]:
-    """Published systems with the own runs of each, then other systems, the best precision first."""
+    """Published systems, each with its own runs, then other systems, the best precision first."""
     found = systems_in(runs, columns_of(part), mix=mix)
     rows: list[PlotRow] = []
     for label, (system, texts) in part.published.items() if beside else ():
@@ -145,86 +136,83 @@ def _plot_rows(part: Benchmark, runs: Sequence[RunRecord], *, beside: bool, mix:
         mark = f" {COLLAPSED}" if any(run.collapse for each in own for run in each.runs) else ""
         rows.append(PlotRow(label + mark, list(map(as_printed, texts)), own[0].cells if own else ()))
         rows += [PlotRow(each.marked, (), each.cells) for each in own[1:]]
-    named = {system for system, _ in part.published.values()} if beside else set()
-    rest = [each for each in found if each.system not in named]
-    keys = [key for _, key in part.metrics]
-    order = next((number for number, key in enumerate(keys) if key.startswith("p@")), 0)
-    rest.sort(key=lambda each: descending(each.cells[order]))
-    return rows + [PlotRow(each.marked, (), each.cells) for each in rest]
+    published = {system for system, _ in part.published.values()} if beside else set()
+    others = [each for each in found if each.system not in published]
+    order = next((number for number, (_, key) in enumerate(part.metrics) if key.startswith("p@")), 0)
+    others.sort(key=lambda each: descending(each.cells[order]))
+    return rows + [PlotRow(each.marked, (), each.cells) for each in others]
 
 
 def metrics(part: Benchmark, found: Mapping[str, list[RunRecord]], width: float) -> Figure:
-    """A row for each metric, in it a mark for each system; colour and marker belong to the system."""
-    figure, (panel,) = _panels(1, 1, width, 0.4 + 0.38 * len(part.metrics))
-    styles = _styles(part, found)
+    """A row for each metric with a mark for each system; systems differ in colour and marker."""
+    figure, (panel,) = _figure_with_panels(1, 1, width, 0.4 + 0.38 * len(part.metrics))
+    styles = _style_numbers(part, found)
     for row, (_, rule, key) in enumerate(columns_of(part)):
         for number, (label, runs) in enumerate(found.items()):
             shifted = row + 0.7 * (number - (len(found) - 1) / 2) / len(found)
-            _mark(panel, mean_cell(runs, rule, key), shifted, styles[label], label)
+            _draw_mark(panel, mean_cell(runs, rule, key), shifted, styles[label], label)
         if row:
             panel.axhline(row - 0.5, color="0.88", linewidth=0.6)
-    labels = [_heading(*metric).replace(" (", "\n(") for metric in part.metrics]
+    labels = [_metric_heading(*metric).replace(" (", "\n(") for metric in part.metrics]
     panel.set(yticks=range(len(part.metrics)), yticklabels=labels, xlabel="percent")
     panel.set_ylim(len(part.metrics) - 0.5, -0.5)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x", color="0.88", linewidth=0.6)
     panel.set_axisbelow(True)
-    handles = _handles([panel])
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    _add_legend(figure, [panel], 4)
     records = [run for runs in found.values() for run in runs]
-    return _titled(figure, f"{data_title(records)}: test, {_spread(records)}", width)
+    return _with_title(figure, f"{data_title(records)}: test, {_spread_text(records)}", width)
 
 
-def _mark(panel: Axes, value: Value, row: float, style: int, label: str) -> None:
-    """Mean ± sample standard deviation over seeds; nothing where a seed lacks the metric."""
+def _draw_mark(panel: Axes, value: Value, row: float, style: int, label: str) -> None:
+    """Draw mean ± sample standard deviation over seeds; nothing if a seed lacks the metric."""
     if isinstance(value, Cell):
         colour, marker = COLOURS[style], MARKERS[style]
         panel.errorbar(value.value, row, xerr=value.sd, fmt=marker, color=colour, label=label, elinewidth=0.9, zorder=3)
 
 
 def epochs(part: Benchmark, found: Mapping[str, list[RunRecord]], width: float) -> Figure:
-    """A panel for each metric of the history: mean and range over seeds, up to the epoch where the first run had stopped."""
+    """A panel for each metric of the history: mean and range over seeds, up to the epoch in which the first run stops."""
     histories = [epoch.figures for runs in found.values() for run in runs for epoch in run.history[:1]]
     shown = [(heading, key) for heading, key in part.metrics if any(key in epoch for epoch in histories)]
     columns = 2 if width < 5 else 3
-    figure, panels = _panels(len(shown), columns, width, 1.15)
-    styles = _styles(part, found)
+    figure, panels = _figure_with_panels(len(shown), columns, width, 1.15)
+    styles = _style_numbers(part, found)
     for (heading, key), panel in zip(shown, panels, strict=True):
         scale = 1 if key.endswith("loss") else 100
         for label, runs in found.items():
-            together = zip(*(run.history for run in runs), strict=False)
-            values = np.array([[scale * each.figures.get(key, math.nan) for each in epoch] for epoch in together])
+            by_epoch = zip(*(run.history for run in runs), strict=False)
+            values = np.array([[scale * each.figures.get(key, math.nan) for each in epoch] for epoch in by_epoch])
             if np.isfinite(values).all():
                 position, style = np.arange(1, len(values) + 1), styles[label]
                 panel.plot(position, values.mean(1), linestyle=LINES[style], color=COLOURS[style], label=label)
                 area: dict[str, Any] = {"color": COLOURS[style], "alpha": 0.2, "linewidth": 0}
                 panel.fill_between(position, values.min(1), values.max(1), **area)
-        panel.set_title(_heading(heading, key) + ", %" * (scale == 100), pad=3)
+        panel.set_title(_metric_heading(heading, key) + ", %" * (scale == 100), pad=3)
         panel.set(xlim=(1, None), ylim=(None if key.startswith("auc") else 0, None))
         panel.locator_params(nbins=5)
     for panel in panels[-columns:]:
         panel.set_xlabel("epoch")
-    handles = _handles(panels)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    _add_legend(figure, panels, 2)
     records = [run for runs in found.values() for run in runs]
     several = any(len(runs) > 1 for runs in found.values())
-    how = f"mean and range, {_seeds(found.values())}, to the first run's end" if several else "one run each"
-    return _titled(figure, f"{data_title(records)}: validation, {how}", width)
+    spread = f"mean and range, {_seed_text(found.values())}, to the first run's end" if several else "one run each"
+    return _with_title(figure, f"{data_title(records)}: validation, {spread}", width)
 
 
 def ranks(part: Benchmark, found: OverData, width: float) -> Figure:
-    """A critical-difference diagram for each metric: systems on a scale of mean ranks, bars over those not told apart."""
+    """A critical-difference diagram for each metric: systems on a scale of mean ranks, bars join those not told apart."""
     rows = -(-len(found.systems) // 2)
     groups = max(len(ranking.groups) for ranking in found.rankings)
-    figure, panels = _panels(len(part.metrics), 1, width, 0.65 + 0.14 * rows + 0.09 * groups)
+    figure, panels = _figure_with_panels(len(part.metrics), 1, width, 0.65 + 0.14 * rows + 0.09 * groups)
     for (heading, key), ranking, panel in zip(part.metrics, found.rankings, panels, strict=True):
-        _diagram(panel, found.systems, ranking, width, groups)
-        panel.set_title(f"{_heading(heading, key)}: Friedman's test {p_words(ranking.p)}", pad=3, loc="left")
-    return _titled(figure, f"{part.title}, 1 is best: {', '.join(found.data_sets)}", width)
+        _draw_ranks(panel, found.systems, ranking, width, groups)
+        panel.set_title(f"{_metric_heading(heading, key)}: Friedman's test {p_words(ranking.p)}", pad=3, loc="left")
+    return _with_title(figure, f"{part.title}, 1 is best: {', '.join(found.data_sets)}", width)
 
 
-def _diagram(panel: Axes, systems: Sequence[str], ranking: across.Ranking, width: float, groups: int) -> None:
-    """The better half of the systems is labelled on the left, the others on the right; lengths are in inches below the scale."""
+def _draw_ranks(panel: Axes, systems: Sequence[str], ranking: across.Ranking, width: float, groups: int) -> None:
+    """Label the better half of the systems on the left, the others on the right; depths are in inches below the scale."""
     K = len(systems)
     order, left = np.argsort(ranking.mean_K, kind="stable"), -(-K // 2)
     margins = [0.06 * max(len(systems[at]) for at in half) + 0.1 for half in (order[:left], order[left:])]  # inches
@@ -250,24 +238,29 @@ def _diagram(panel: Axes, systems: Sequence[str], ranking: across.Ranking, width
     panel.set_axis_off()
 
 
-def _styles(part: Benchmark, found: Mapping[str, list[RunRecord]]) -> dict[str, int]:
-    """The number of the colour, marker and line of each label, which does not depend on what is missing."""
+def _style_numbers(part: Benchmark, found: Mapping[str, list[RunRecord]]) -> dict[str, int]:
+    """The number of each label's colour, marker and line style; it does not depend on which runs are missing."""
     labels = dict.fromkeys([*part.published, *found])
     return {label: number % len(COLOURS) for number, label in enumerate(labels)}
 
 
-def _handles(panels: Iterable[Axes]) -> dict[str, Any]:
-    """What a legend shows, by label."""
+def _legend_handles(panels: Iterable[Axes]) -> dict[str, Any]:
+    """The drawn marks that a legend shows, by label."""
     pairs = (zip(*panel.get_legend_handles_labels(), strict=True) for panel in panels)
     return {label: handle for panel in pairs for handle, label in panel}
 
 
-def _heading(heading: str, key: str) -> str:
+def _add_legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+    handles = _legend_handles(panels)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+
+
+def _metric_heading(heading: str, key: str) -> str:
     return f"{heading} (harmonic)" if key == "f1_macro_harmonic" and "harmonic" not in heading else heading
 
 
-def _panels(number: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `number` panels in rows of `columns`, each row `height` inches high; places left over stay empty."""
+def _figure_with_panels(number: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with `number` panels in rows of `columns`, each row `height` inches high."""
     from matplotlib.figure import Figure
 
     rows = -(-number // columns)
@@ -278,27 +271,29 @@ def _panels(number: int, columns: int, width: float, height: float) -> tuple[Fig
     return figure, axes[:number]
 
 
-def _titled(figure: Figure, title: str, width: float) -> Figure:
+def _with_title(figure: Figure, title: str, width: float) -> Figure:
     figure.suptitle(textwrap.fill(title, int(15.5 * width)), x=0.01, ha="left")
     return figure
 
 
 def data_title(records: Sequence[RunRecord]) -> str:
-    """The data of the runs, and how many runs are unsigned."""
+    """The name of the runs' data, and how many runs are unsigned."""
     unsigned = sum(not record.signed for record in records)
-    said = f" ({unsigned} of {len(records)} runs unsigned)" if unsigned else ""
-    return short_name(records[0], "data.protocol") + said
+    remark = f" ({unsigned} of {len(records)} runs unsigned)" if unsigned else ""
+    return short_name(records[0], "data.protocol") + remark
 
 
-def _seeds(groups: Iterable[Sequence[RunRecord]]) -> str:
-    each = {comparable.seed_list(runs) for runs in groups}
-    return next(iter(each)).replace(" ", "\N{NO-BREAK SPACE}") if len(each) == 1 else "several seeds"
+def _seed_text(groups: Iterable[Sequence[RunRecord]]) -> str:
+    seeds = {comparable.seed_list(runs) for runs in groups}
+    return seeds.pop().replace(" ", "\N{NO-BREAK SPACE}") if len(seeds) == 1 else "several seeds"
 
 
-def _spread(records: Sequence[RunRecord]) -> str:
-    """What a mark shows."""
+def _spread_text(records: Sequence[RunRecord]) -> str:
+    """The meaning of a mark: a mean or a single run, and over which seeds."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.spec.setting, []).append(record)
     several = any(len(runs) > 1 for runs in groups.values())
-    return f"mean ± sd over {_seeds(groups.values())}" if several else f"one run each, {_seeds(groups.values())}"
+    return (
+        f"mean ± sd over {_seed_text(groups.values())}" if several else f"one run each, {_seed_text(groups.values())}"
+    )

@@ -1,23 +1,23 @@
-"""The report: one HTML page of all stored runs, which opens from disk and needs no network.
+"""The report: an HTML page about all stored runs that opens from disk and needs no network; entered by `save` and `page`.
 
-Every number on it is a button that names the runs behind it and the command that makes them. Each set of comparable runs is
-a section. Equal records give equal bytes. Jinja2 escapes all text; the page's content-security policy admits its own scripts
-and styles by their hashes and nothing else. Observable Plot on d3 (ISC licence, inlined) draws the charts in the browser, so
-that they suit the width and colours of the screen.
+Each set of comparable runs is a section. Every number is a button that shows the runs behind it and the command that makes
+them. Equal records give equal bytes. Jinja2 escapes all text, and the content-security policy admits, by their hashes, only
+the page's own scripts and styles. Observable Plot on d3 (ISC licence, inlined) draws the charts to fit the screen.
 
-The main tables and the commands are HTML, for readers without scripts. All else is data that the scripts draw; the data and
-the two libraries lie in the page compressed (gzip, base64), which makes it a quarter as large.
+The main tables and the commands are HTML, for readers without scripts. Scripts draw the rest from data; data and libraries
+are compressed (gzip, base64), which makes the page a quarter as large.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import hashlib
 import json
 import logging
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +35,7 @@ from icdbench.presentation.report_codes import NO_IDS, RawData
 from icdbench.presentation.report_data import history_keys, section_data, table_data
 from icdbench.presentation.report_tables import ReportedCell, ReportedSystem, ReportedTable, reported_system
 from icdbench.records import RunRecord, comparable, store
-from icdbench.settings import SpecError
+from icdbench.settings import SpecError, typed
 from icdbench.types import SPLITS
 
 if TYPE_CHECKING:  # it imports torch
@@ -53,7 +53,7 @@ PLOT_STYLE = (
 
 
 class Section(NamedTuple):
-    """What the page shows of one set of comparable runs. `data` is for its script; `lacking` says why ids that were asked for are missing."""
+    """The content of the page for one set of comparable runs; `data` is for scripts, `lacking` says why document ids are missing."""
 
     id: str
     name: str
@@ -73,12 +73,12 @@ class Section(NamedTuple):
 
     @property
     def tested(self) -> bool:
-        """Whether any difference was tested."""
+        """Whether any difference between systems was tested."""
         return any(pair["tests"] for pair in self.data["pairs"])
 
 
 def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[store.Begun]]:
-    """The finished runs of several results folders, by id, and the unfinished ones. Raises SpecError if one is no folder."""
+    """The finished and the unfinished runs of results folders, by id. Raises SpecError if a folder does not exist."""
     folders = list(results)
     begun: dict[str, store.Begun] = {}
     for folder in folders:
@@ -92,7 +92,7 @@ def load(results: Iterable[Path]) -> tuple[list[RunRecord], list[store.Begun]]:
 def save(out: Path, results: Sequence[Path], root: Path | None = None, *, document_ids: bool = False) -> None:
     """Write the page of all stored runs. Raises SpecError if there are none, if `out` cannot be a file, and as `page`.
 
-    `root` is the folder of raw data, which has the ids of documents and titles of codes.
+    `root` is the folder of raw data, the source of document ids and code titles.
     """
     if out.is_dir():
         raise SpecError(f"--out '{out}' is a folder; name a file in it, such as '{out / 'report.html'}'")
@@ -100,11 +100,10 @@ def save(out: Path, results: Sequence[Path], root: Path | None = None, *, docume
         raise SpecError(f"--out '{out}': there is no folder '{out.parent}'")
     records, begun = load(results)
     if not records:
-        places = ", ".join(f"'{folder}'" for folder in results)
-        some = f" ({len(begun)} begun)" if begun else ""
-        raise SpecError(
-            f"no finished runs in {places}{some}; 'icdbench run' makes some, --results names another folder"
-        )
+        folders = ", ".join(f"'{folder}'" for folder in results)
+        unfinished = f" ({len(begun)} begun)" if begun else ""
+        hint = "'icdbench run' makes some, --results names another folder"
+        raise SpecError(f"no finished runs in {folders}{unfinished}; {hint}")
     with replacing(out) as temporary:
         temporary.write_text(page(records, begun, results, raw=RawData(root, document_ids)), encoding="utf-8")
 
@@ -118,8 +117,8 @@ def page(
 ) -> str:
     """The report as HTML. Differences are tested if the predictions are below `results` and the test split is not too large.
 
-    With a `version` the page asks its server for a later version and updates itself. Raises SpecError if document ids are
-    asked for and the raw data of no run are at hand.
+    A page with a `version` asks its server for later versions and updates itself. Raises SpecError if document ids are asked
+    for and no run's raw data are available.
     """
     found = comparable.blocks(records)
     named = zip(found, block_names(found), strict=True)
@@ -132,91 +131,93 @@ def page(
     style = asset("report.css")
     libraries, scripts = ([asset(name) for name in names] for names in (LIBRARIES, SCRIPTS))
     allowed = {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
-    allowed |= {
-        "style-src": f"{hash_of(style)} {hash_of(PLOT_STYLE)}",
-        "script-src": " ".join(map(hash_of, (*libraries, *scripts))),
-    }
+    allowed["style-src"] = f"{hash_of(style)} {hash_of(PLOT_STYLE)}"
+    allowed["script-src"] = " ".join(map(hash_of, (*libraries, *scripts)))
     allowed |= {"connect-src": "'self'"} if version else {}
+    return (
+        templates(_printable_text)
+        .get_template("report.html")
+        .render(
+            sections=sections,
+            begun=begun,
+            version=version,
+            policy="; ".join(f"{name} {sources}" for name, sources in allowed.items()),
+            style=Markup(style),  # noqa: S704  our own files, here and below
+            scripts=[Markup(script) for script in scripts],  # noqa: S704
+            libraries=list(map(_compressed, libraries)),
+            licence=Markup(asset("LICENSE")),  # noqa: S704
+            data=_compressed(json.dumps({section.id: section.data for section in sections}, separators=(",", ":"))),
+        )
+    )
+
+
+def templates(finalize: Callable[[object], object] | None = None) -> Environment:
+    """The templates of page/, which escape all text; `finalize` is applied to every value first."""
     loader = PackageLoader("icdbench.presentation", "page")
-    environment = Environment(
+    return Environment(
         loader=loader,
         autoescape=True,
-        finalize=_shown,
+        finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
-        sections=sections,
-        begun=begun,
-        version=version,
-        policy="; ".join(f"{name} {sources}" for name, sources in allowed.items()),
-        style=Markup(style),  # noqa: S704  our own files, here and below
-        scripts=[Markup(script) for script in scripts],  # noqa: S704
-        libraries=list(map(_packed, libraries)),
-        licence=Markup(asset("LICENSE")),  # noqa: S704
-        data=_packed(json.dumps({section.id: section.data for section in sections}, separators=(",", ":"))),
-    )
 
 
-def _shown(shown: object) -> object:
+def _printable_text(value: object) -> object:
     """Remove characters that reorder or hide the text around them."""
-    return output.printable(shown) if type(shown) is str else shown
+    return output.printable(value) if type(value) is str else value
 
 
+@functools.cache
 def asset(name: str) -> str:
-    """The text of a file of page/."""
+    """The text of a file in page/."""
     return (files("icdbench.presentation") / "page" / name).read_text(encoding="utf-8")
 
 
-def _packed(text: str) -> str:
-    """A text as the page's script unpacks it: compressed, in letters that need no escapes."""
+def _compressed(text: str) -> str:
+    """Compress a text for the page's script, in letters that need no escapes."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def hash_of(text: str) -> str:
-    """How a content-security policy names an inline script or style."""
+    """The hash by which a content-security policy admits an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def commands(runs: Iterable[RunRecord]) -> list[str]:
     """The commands that make these runs: one for all systems that share seeds and changed settings."""
-    runs = list(runs)
-    scored = [_score_command(run, run.scored) for run in runs if run.scored]
+    lines: list[str] = []
     seeds: dict[tuple[str, tuple[str, ...], str], set[int]] = {}
-    for run in (each for each in runs if not each.scored):
-        changed = tuple(f"{key}={_typed(value)}" for key, value in sorted(run.changed.items()))
-        seeds.setdefault((run.spec.dataset, changed, run.spec.system), set()).add(run.spec.seed)
+    for run in runs:
+        if run.scored:
+            lines.append(_score_command(run, run.scored))
+        else:
+            seeds.setdefault((run.spec.dataset, _set_options(run), run.spec.system), set()).add(run.spec.seed)
     systems: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
-    for (dataset, changed, system), numbers in seeds.items():
+    for (dataset, options, system), numbers in seeds.items():
         listed = ",".join(map(str, sorted(numbers))) + "," * (len(numbers) == 1)  # 7 alone would be a count
-        systems.setdefault((dataset, changed, listed), []).append(system)
-    return scored + [
-        shlex.join(
-            ["icdbench", "run", "--models", ",".join(names), "--dataset", dataset, "--seeds", listed]
-            + [word for setting in changed for word in ("--set", setting)]
-        )
-        for (dataset, changed, listed), names in systems.items()
-    ]
+        systems.setdefault((dataset, options, listed), []).append(system)
+    for (dataset, options, listed), names in systems.items():
+        words = ["icdbench", "run", "--models", ",".join(names), "--dataset", dataset, "--seeds", listed]
+        lines.append(shlex.join([*words, *options]))
+    return lines
 
 
 def _score_command(run: RunRecord, source: provenance.ScoredFile) -> str:
     if source.kind == "runs":
         first, *others = source.file.split()
-        withs = [word for other in others for word in ("--with", other)]
-        return shlex.join(["icdbench", "blend", first, *withs, "--name", run.spec.system])
+        options = [word for other in others for word in ("--with", other)]
+        return shlex.join(["icdbench", "blend", first, *options, "--name", run.spec.system])
     words = ["icdbench", "score", source.file, "--dataset", run.spec.dataset, "--name", run.spec.system]
     words += ["--validation", source.validation] if source.validation else []
     words += ["--ranked"] if source.kind == "ranking" else []
-    settings = [f"{key}={_typed(value)}" for key, value in sorted(run.changed.items())]
-    return shlex.join(words + [word for setting in settings for word in ("--set", setting)])
+    return shlex.join([*words, *_set_options(run)])
 
 
-def _typed(value: object) -> str:
-    """A setting's value as --set takes it."""
-    if isinstance(value, list | tuple):
-        return ",".join(map(_typed, value))
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+def _set_options(run: RunRecord) -> tuple[str, ...]:
+    """The --set options with the settings that the user changed."""
+    return tuple(word for key, value in sorted(run.changed.items()) for word in ("--set", f"{key}={typed(value)}"))
 
 
 def _section(
@@ -226,11 +227,11 @@ def _section(
     records: Sequence[RunRecord] = (),
     raw: RawData = NO_IDS,
 ) -> Section:
-    """A section. Its systems are in the order of the comparison table everywhere; `name` is that of the data.
+    """The section of a set of comparable runs; all its tables have the systems in the order of the comparison table.
 
-    `records` are all runs of the page, among which a learning curve may have more fractions of the same data.
+    `name` is that of the data. `records` are all runs of the page: some may be on other fractions of the same data.
     """
-    data, identity = block[0].data, _identity(block[0])
+    data, identity = block[0].data, _section_id(block[0])
     columns = columns_for(data.num_codes)
     grid, ranked = side_by_side(block, results=results)
     found = report_analyses.analysed(block, results)
@@ -247,11 +248,7 @@ def _section(
     return Section(
         id=identity,
         name=name or data_name(block[0]),
-        facts=[
-            f"{documents} documents",
-            f"{data.num_codes:,} codes",
-            f"{len(systems)} systems, {len(block)} runs",
-        ],
+        facts=[f"{documents} documents", f"{data.num_codes:,} codes", f"{len(systems)} systems, {len(block)} runs"],
         notes=grid.notes,
         highlights=list(report_tables.highlights(systems, columns)),
         commands=commands(run for system in systems for run in system.runs),
@@ -273,7 +270,7 @@ def _section(
     )
 
 
-def _identity(record: RunRecord) -> str:
-    """The same for all runs that may share a table, so that a page keeps the reader's choices when it refreshes."""
+def _section_id(record: RunRecord) -> str:
+    """An id that depends only on the task, so that a page keeps the reader's choices when it refreshes."""
     content = json.dumps(comparable.task(record), sort_keys=True)
     return f"d{hashlib.sha256(content.encode()).hexdigest()[:8]}"

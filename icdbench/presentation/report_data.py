@@ -1,4 +1,4 @@
-"""What the report's script draws and lists: histories, differences of systems, and the runs behind every number."""
+"""Data for the report's script: histories, differences of systems, tables, and the runs behind every number."""
 
 from __future__ import annotations
 
@@ -13,21 +13,13 @@ from icdbench.models import FLOORS
 from icdbench.presentation.analysis_tables import NUMBERS
 from icdbench.presentation.cells import Column, difference
 from icdbench.presentation.formats import plain
-from icdbench.presentation.headings import heading
-from icdbench.presentation.report_tables import (
-    COUNTS,
-    RULES,
-    ReportedCell,
-    ReportedSystem,
-    ReportedTable,
-    measured,
-    versions,
-)
+from icdbench.presentation.headings import COUNTS, heading
+from icdbench.presentation.report_tables import RULES, ReportedCell, ReportedSystem, ReportedTable, measured, versions
 from icdbench.records import RunRecord
 from icdbench.types import FloatArray
 
 ANALYSIS, SIZES = "analysis", ("codes", "assignments", "documents", "cells")
-TRAINING = {"loss", "drop_rate", "dropped", "split"}  # what a history has of training rather than validation
+TRAINING = {"loss", "drop_rate", "dropped", "split"}  # figures of a history that are not of validation
 
 
 def section_data(
@@ -36,10 +28,10 @@ def section_data(
     results: Sequence[Path],
     commands: Callable[[Iterable[RunRecord]], list[str]],
 ) -> dict[str, Any]:
-    """Everything as JSON: each run's figures in the order of `keys`, its history by column, its origin."""
+    """The data of a section, for JSON: each run's figures in the order of `keys`, its history by metric, its origin."""
     keys = list(dict.fromkeys(key for system in systems for figures in system.figures for key in figures))
     return {
-        "keys": [[key, *_about(key)] for key in keys],
+        "keys": [[key, *_kind_and_words(key)] for key in keys],
         "columns": [[name, f"test {rule} {key}"] for name, rule, key in columns],
         "pairs": list(differences(systems, columns, results)) if len(systems) > 1 else [],
         "systems": [
@@ -47,7 +39,7 @@ def section_data(
                 "label": system.label,
                 "floor": system.runs[0].spec.system in {*FLOORS, "popularity"},
                 "commands": commands(system.runs),
-                "settings": list(_settings(system)),
+                "settings": list(_settings_by_origin(system)),
             }
             for system in systems
         ],
@@ -61,9 +53,9 @@ def section_data(
                 "device": run.device,
                 "versions": versions(run),
                 "threshold": run.threshold.get("tuned"),
-                "figures": [None if figures.get(key) is None else _short(figures[key], 6) for key in keys],
+                "figures": [None if figures.get(key) is None else _rounded(figures[key], 6) for key in keys],
                 "history": {
-                    key: [None if key not in epoch else _short(epoch[key], 4) for epoch in epochs]
+                    key: [None if key not in epoch else _rounded(epoch[key], 4) for epoch in epochs]
                     for epochs in [[epoch.figures for epoch in run.history]]
                     for key in dict.fromkeys(key for epoch in epochs for key in epoch)
                 },
@@ -74,13 +66,13 @@ def section_data(
     }
 
 
-def _short(value: float, digits: int) -> float:
-    """The value with so many significant digits; whole numbers as they are."""
+def _rounded(value: float, digits: int) -> float:
+    """Round to significant digits; whole numbers stay as they are."""
     return int(value) if value == int(value) else float(f"{value:.{digits}g}")
 
 
-def _settings(system: ReportedSystem) -> Iterator[tuple[str, list[str]]]:
-    """What a system was run with, by whose settings they are."""
+def _settings_by_origin(system: ReportedSystem) -> Iterator[tuple[str, list[str]]]:
+    """The settings of a system, by what they belong to or where they come from."""
     run, spec = system.runs[0], system.runs[0].spec
     groups: dict[str, Mapping[str, object]] = {"data": spec.data.model_dump(), "train": spec.train.model_dump()}
     groups |= {spec.model: spec.config, "set by the user": run.changed, "for small training sets": run.adapted}
@@ -90,7 +82,7 @@ def _settings(system: ReportedSystem) -> Iterator[tuple[str, list[str]]]:
 
 
 def table_data(table: ReportedTable, systems: Sequence[ReportedSystem]) -> dict[str, Any]:
-    """A table as the script draws it: its header, the key of each column, and rows of a label, a system and cells.
+    """A table for the script: its header, the key of each column, and rows of a label, a system and cells.
 
     A cell is its text, or a list: text, standard deviation, whether it is the best of its column, its key if that is not
     the column's, and what it sorts by if that is not the mean of its key over the system's runs.
@@ -125,16 +117,14 @@ def figure_key(figure: tuple[str, str, str]) -> str:
     return f"{ANALYSIS} {'/'.join(figure)}"
 
 
-def _about(key: str) -> tuple[str, str]:
-    """The kind of a number, which decides how it is written, and what it is in words."""
+def _kind_and_words(key: str) -> tuple[str, str]:
+    """The kind of a number (how the script formats it), and its description."""
     split, _, rest = key.partition(" ")
     if split == ANALYSIS:
         analysis, group, metric = rest.split("/")
         where = f"{analysis}, {group}" if group else analysis
-        return "number" if metric in {
-            *NUMBERS,
-            *SIZES,
-        } else "percent", f"{metric} of the analysis by {where}, test split"
+        kind = "number" if metric in {*NUMBERS, *SIZES} else "percent"
+        return kind, f"{metric} of the analysis by {where}, test split"
     rule, _, metric = rest.partition(" ")
     if metric:
         return "number" if metric in COUNTS else "percent", f"{metric}, {split} split, {RULES.get(rule, rule)}"
@@ -146,7 +136,7 @@ def _about(key: str) -> tuple[str, str]:
 
 
 def history_keys(block: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """What can be drawn by epoch and its name, the metrics on validation first."""
+    """The keys that can be drawn by epoch, with their names; those of validation first."""
     present = dict.fromkeys(
         key for run in block for epoch in run.history for key, value in epoch.figures.items() if value
     )
@@ -158,17 +148,16 @@ def history_keys(block: Sequence[RunRecord]) -> list[tuple[str, str]]:
 def differences(
     systems: Sequence[ReportedSystem], columns: Sequence[Column], results: Sequence[Path]
 ) -> Iterator[dict[str, Any]]:
-    """The differences of every two systems for each main metric, the one that ranks systems first.
+    """The differences of every two systems for each main metric, P@k first.
 
-    Beside each what the paired bootstrap of `icdbench compare` says of it, with its p-value corrected for the number of
-    pairs.
+    Each has the results of the paired bootstrap of `icdbench compare`, its p-value corrected for the number of pairs.
     """
     pairs = list(itertools.combinations(range(len(systems)), 2))
     drawn = drawing.systems([system.runs for system in systems], results, len(pairs))
     for name, rule, key in sorted(columns, key=lambda column: not column[0].startswith("P@")):
         cells = [measured(system, index, "test", rule, key).value for index, system in enumerate(systems)]
         found = [[difference(one, other) if one is not other else "" for other in cells] for one in cells]
-        tests = _tested([each.figures.get(rule, {}).get(key) for each in drawn], pairs)
+        tests = _tests([each.figures.get(rule, {}).get(key) for each in drawn], pairs)
         yield {
             "name": name,
             "key": f"test {rule} {key}",
@@ -177,18 +166,18 @@ def differences(
         }
 
 
-def _tested(
+def _tests(
     values: Sequence[FloatArray | None], pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], tuple[float, float, float, float]]:
-    """Of each two systems' difference: the ends of its interval in percentage points, its p-value, and that corrected."""
-    known = {
+    """For each pair of systems the ends of the difference's interval in percentage points, p-value and corrected p-value."""
+    resampled = {
         (one, other): one_R - other_R
         for one, other in pairs
         if (one_R := values[one]) is not None and (other_R := values[other]) is not None
     }
-    p_values = [bootstrap.p_value(difference_R) for difference_R in known.values()]
+    p_values = [bootstrap.p_value(difference_R) for difference_R in resampled.values()]
     found = {}
-    for (pair, difference_R), p, adjusted in zip(known.items(), p_values, bootstrap.holm(p_values), strict=True):
+    for (pair, difference_R), p, adjusted in zip(resampled.items(), p_values, bootstrap.holm(p_values), strict=True):
         low, high = (round(100 * value, 1) for value in bootstrap.interval(difference_R))
         found[pair] = low, high, round(p, 3), round(adjusted, 6)
     return found

@@ -1,4 +1,4 @@
-"""Which figures of a table cannot be told from the best of their column, by the bootstrap of documents and seeds."""
+"""Mark figures that cannot be told from the best of their column, by the bootstrap of documents and seeds (`marked`)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from icdbench.types import FloatArray
 def marked(
     systems: Sequence[SystemRow], columns: Sequence[Column], results: Sequence[Path]
 ) -> tuple[list[SystemRow], list[str]]:
-    """The systems with the mark for what cannot be told from the best, and the notes on it.
+    """The systems with marks on figures that cannot be told from the best, and the notes on them.
 
-    The best of a column is compared with every other system whose predictions are below the `results` folders; those
-    with a p-value of .05 or more, after Holm's correction for the column, are marked. Without folders nothing is.
+    The best of a column is compared with every other system whose predictions are below the `results` folders. Those with a
+    p-value of .05 or more, after Holm's correction for the column, are marked. Without folders, nothing is marked.
     """
     if not results or len(systems) < 2:
         return list(systems), []
     found = drawn.systems([system.runs for system in systems], results, len(systems) - 1)
-    notes = _about(systems, found)
+    notes = _notes(systems, found)
     if sum(not each.lacking for each in found) < 2:
         return list(systems), notes
     rows: list[list[Value]] = [list(system.cells) for system in systems]
@@ -35,7 +35,7 @@ def marked(
 
 
 def _tied(column: Sequence[Value], values: Sequence[FloatArray | None]) -> list[int]:
-    """The rows that cannot be told from the best one; `values` are the figures of each row in every resample."""
+    """The rows of a column that cannot be told from the best; `values` are the figures of each row in every resample."""
     cells = {row: cell for row, cell in enumerate(column) if comparable_number(cell)}
     best = max((row for row in cells if cells[row].best), key=lambda row: cells[row].value, default=None)
     if best is None or (best_R := values[best]) is None:
@@ -47,8 +47,8 @@ def _tied(column: Sequence[Value], values: Sequence[FloatArray | None]) -> list[
     return [row for row, p in adjusted if p >= bootstrap.SIGNIFICANT and not cells[row].best]
 
 
-def _about(systems: Sequence[SystemRow], found: Sequence[drawn.DrawnSystem]) -> list[str]:
-    """What the mark says and which sources of variation it covers; the systems that were not tested, and why."""
+def _notes(systems: Sequence[SystemRow], found: Sequence[drawn.DrawnSystem]) -> list[str]:
+    """What the mark means, which sources of variation it covers, and which systems were not tested, and why."""
     tested = [system for system, each in zip(systems, found, strict=True) if not each.lacking]
     lacking: dict[str, list[str]] = {}
     for system, each in zip(systems, found, strict=True):

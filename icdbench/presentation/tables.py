@@ -1,7 +1,6 @@
-"""Tables of runs: one's own systems side by side, and the tables of a paper with one's own figures in them.
+"""Tables of runs: own systems side by side (`comparison`), and tables of papers with own figures in them (`printed`).
 
-`comparison` has a table for each set of comparable runs. `printed` prints benchmarks: published figures as printed, below
-each the own mean and the difference. Formats: md, latex, csv, html.
+Other packages find all tables of runs here; formats are md, latex, csv, html and terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from icdbench.presentation.catalog import has_figures
 from icdbench.presentation.cells import systems_in
 from icdbench.presentation.data_tables import data_sets
 from icdbench.presentation.formats import Cell, Grid, Value, write
-from icdbench.presentation.headings import heading
+from icdbench.presentation.headings import COUNTS, heading
 from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
 from icdbench.presentation.leaderboard import opencodepapers
 from icdbench.presentation.notes import about_file, no_better_than_popularity, told_apart
@@ -31,7 +30,6 @@ from icdbench.spec import Benchmark, Reported
 if TYPE_CHECKING:
     from icdbench.experiments import scored
 
-COUNTS = ("auc_labels",)  # figures that are no fractions
 __all__ = [
     "FORMATS",
     "analyses",
@@ -52,14 +50,12 @@ __all__ = [
 ]
 
 FORMATS = formats.FORMATS
+Part = tuple[Benchmark, Sequence[RunRecord]]  # a table, and the runs that may enter it
 
 
 def listed(rows: Iterable[Sequence[object]], headers: Sequence[str], fmt: str) -> str:
-    """Rows of texts as a table without title or notes. Raises SpecError for an unknown format."""
+    """A table without title and notes. Raises SpecError for an unknown format."""
     return formats.write([formats.Grid("", headers, [list(map(str, row)) for row in rows], [])], fmt)
-
-
-Part = tuple[Benchmark, Sequence[RunRecord]]  # a table, and the runs that may enter it
 
 
 def comparison(
@@ -68,17 +64,17 @@ def comparison(
     """Own systems side by side, best precision at the smallest k first; a table for each set of comparable runs.
 
     Rows are settings, averaged over seeds: percent, mean ± sample standard deviation. The best mean of a column is bold if
-    at least two rows compete. † marks collapsed runs and those of their figures that are worthless, which are never the
-    best. ≈ marks what cannot be told from the best, where the predictions are below the `results` folders. Runs of different
-    minor versions are separate rows, unless `mix`. Raises SpecError for an unknown format.
+    at least two rows compete. † marks collapsed runs and their worthless figures, which are never the best. ≈ marks figures
+    that cannot be told from the best, if the predictions are below the `results` folders. Runs of different minor versions
+    are separate rows, unless `mix`. Raises SpecError for an unknown format.
     """
-    grids = _of_blocks(records, lambda block: side_by_side(block, results=results, mix=mix)[0])
+    grids = _grid_of_each_block(records, lambda block: side_by_side(block, results=results, mix=mix)[0])
     header = ["system", *(name for name, _, _ in columns_for(50))]
     return write(grids or [Grid("Own runs", header, [], ["No runs are stored."])], fmt)
 
 
-def _of_blocks(records: Sequence[RunRecord], table: Callable[[list[RunRecord]], Grid]) -> list[Grid]:
-    """A table for each block of comparable runs; the titles of tables on different data differ."""
+def _grid_of_each_block(records: Sequence[RunRecord], table: Callable[[list[RunRecord]], Grid]) -> list[Grid]:
+    """A table for each block of comparable runs; tables on different data have different titles."""
     found = comparable.blocks(records, any_label_set=True)
     grids = [table(block) for block in found]
     titles = told_apart([grid.title for grid in grids], found)
@@ -94,7 +90,7 @@ def table(
     results: Sequence[Path] = (),
     mix: bool = False,
 ) -> str:
-    """One benchmark; see `printed`."""
+    """The table of one benchmark; see `printed`."""
     return printed([(benchmark, records)], fmt, reported, results=results, mix=mix)
 
 
@@ -106,28 +102,28 @@ def printed(
     results: Sequence[Path] = (),
     mix: bool = False,
 ) -> str:
-    """The tables of a paper: below each published row the own runs of that system, mean ± sd, and the difference.
+    """The tables of a paper: each published row, then own runs of that system, mean ± sd, and the difference.
 
-    Rows rather than columns are added, so that a table keeps the width of the paper's. Systems that the paper lacks follow,
-    then what others report. The best published and the best own figure are bold; ≈ marks own figures as in `comparison`. Synthetic data, other data sets and
-    changed data settings never stand beside published figures: they follow in tables of their own, once for all parts of a
-    study. A study and a benchmark with `models` show no other systems. Raises SpecError for an unknown format.
+    Systems that the paper lacks follow, then what others report. The best published and the best own figure are bold; ≈ marks
+    own figures as in `comparison`. Runs on synthetic data, on other data sets or with changed data settings never stand beside
+    published figures: they follow in tables of their own, once for all parts of a study. Studies and benchmarks with `models`
+    show no other systems. Raises SpecError for an unknown format.
     """
     groups: dict[tuple[str, ...], list[Part]] = {}
     for benchmark, records in parts:
-        alone = benchmark.name if benchmark.models else ""
-        groups.setdefault((benchmark.kind, benchmark.study, alone), []).append((benchmark, records))
-    grids = [_group(group, reported, results=results, mix=mix) for group in groups.values()]
+        own_group = benchmark.name if benchmark.models else ""
+        groups.setdefault((benchmark.kind, benchmark.study, own_group), []).append((benchmark, records))
+    grids = [_grids_of_group(group, reported, results=results, mix=mix) for group in groups.values()]
     return write([grid for group in grids for grid in group], fmt)
 
 
 def own_runs(parts: Sequence[Part]) -> list[RunRecord]:
-    """The runs that these tables show, each once."""
-    return list({run.id: run for benchmark, records in parts for run in _shown_in(benchmark, records)}.values())
+    """The runs that these tables show, without repetition."""
+    return list({run.id: run for benchmark, records in parts for run in _runs_shown(benchmark, records)}.values())
 
 
 def scored_file(found: scored.ScoredPredictions, results: Sequence[Path], fmt: str = "md") -> str:
-    """Predictions that were made elsewhere: their run, as a comparison shows it, or, of another split than test, the figures."""
+    """Predictions made elsewhere: a comparison with their run, or the figures alone if the split is not test."""
     if found.record is not None:
         return comparison([found.record], fmt, results=results)
     figures = found.figures["fixed"].items()
@@ -137,51 +133,50 @@ def scored_file(found: scored.ScoredPredictions, results: Sequence[Path], fmt: s
 
 
 def at_popularity(records: Sequence[RunRecord]) -> list[str]:
-    """Say which systems rank codes no better than their frequency does, a line each."""
-    systems = [(each.runs[0].spec.dataset, each.label, each.runs) for each in systems_in(records, ())]
-    said = [(f"{label} on {dataset}", no_better_than_popularity(runs)) for dataset, label, runs in systems]
-    return [f"{label} {what}" for label, what in said if what]
+    """A line for each system that ranks codes no better than their frequency does."""
+    remarks = [(system, no_better_than_popularity(system.runs)) for system in systems_in(records, ())]
+    return [f"{system.label} on {system.runs[0].spec.dataset} {remark}" for system, remark in remarks if remark]
 
 
-def _group(parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool) -> list[Grid]:
+def _grids_of_group(
+    parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool
+) -> list[Grid]:
     first, records = parts[0]
     if first.plot == "ranks":
         return over_data.table(first, records, mix=mix)
     if first.kind == "data sets":
         return data_sets(first, records)
-    parts = [(benchmark, _shown_in(benchmark, records)) for benchmark, records in parts]
-    if first.kind == "epochs" or (first.study and not has_figures(first)):  # nothing published: any data will do
+    parts = [(benchmark, _runs_shown(benchmark, records)) for benchmark, records in parts]
+    if first.kind == "epochs" or (first.study and not has_figures(first)):  # nothing is published, so any data will do
         layout = by_epoch if first.kind == "epochs" else partial(study, results=results)
         return [
             grid
             for benchmark, records in parts
-            for grid in _of_blocks(records, partial(layout, benchmark, mix=mix)) or [layout(benchmark, [])]
+            for grid in _grid_of_each_block(records, partial(layout, benchmark, mix=mix)) or [layout(benchmark, [])]
         ]
-    return _of_systems(parts, reported, results=results, mix=mix)
+    return _grids_of_systems(parts, reported, results=results, mix=mix)
 
 
-def _shown_in(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRecord]:
-    every = not (benchmark.study or benchmark.models)
+def _runs_shown(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRecord]:
+    if not (benchmark.study or benchmark.models):
+        return list(records)
     shown = {*benchmark.systems, *(FLOORS if benchmark.kind == "systems" and not benchmark.study else ())}
-    return [record for record in records if every or record.spec.system in shown]
+    return [record for record in records if record.spec.system in shown]
 
 
-def _of_systems(
+def _grids_of_systems(
     parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool
 ) -> list[Grid]:
-    """A table for each part with the runs on its data; after them the other runs, if the benchmark allows any."""
+    """A table for each part with the runs on its data; then the other runs, unless the benchmark names its models."""
     grids: list[Grid] = []
     placed: set[str] = set()
     for benchmark, records in parts:
         own = [record for record in records if answers(record, benchmark)]
-        about = [each for each in reported if each.dataset == benchmark.dataset]
-        if has_figures(benchmark) or about:
-            layout: Callable[[Sequence[RunRecord]], Grid] = partial(
-                beside_published, benchmark, reported=about, results=results, mix=mix
-            )
-        else:
-            layout = partial(study, benchmark, results=results, mix=mix)
-        grids += _of_blocks(own, layout) or [layout([])]
+        on_data = [each for each in reported if each.dataset == benchmark.dataset]
+        layout: Callable[[Sequence[RunRecord]], Grid] = partial(study, benchmark, results=results, mix=mix)
+        if has_figures(benchmark) or on_data:
+            layout = partial(beside_published, benchmark, reported=on_data, results=results, mix=mix)
+        grids += _grid_of_each_block(own, layout) or [layout([])]
         placed |= {record.id for record in own}
     first = parts[0][0]
     if first.models:
@@ -189,5 +184,7 @@ def _of_systems(
     other = [record for _, records in parts for record in records if record.id not in placed]
     title = f"Other data, not comparable with {', '.join(part.name for part, _ in parts)}: own runs"
     if first.study:
-        return grids + _of_blocks(other, partial(study, first, title=title, results=results, mix=mix))
-    return grids + _of_blocks(other, lambda block: side_by_side(block, title, reported, results=results, mix=mix)[0])
+        return grids + _grid_of_each_block(other, partial(study, first, title=title, results=results, mix=mix))
+    return grids + _grid_of_each_block(
+        other, lambda block: side_by_side(block, title, reported, results=results, mix=mix)[0]
+    )

@@ -1,9 +1,9 @@
-"""How far explanations can be trusted (`icdbench.inference.faithfulness`), as tables."""
+"""Tables of how far explanations can be trusted (`icdbench.inference.faithfulness`); entered by `table`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from icdbench.evaluation import bootstrap
 from icdbench.inference import faithfulness
@@ -18,31 +18,30 @@ def table(measured: Sequence[tuple[RunRecord, Explained]], fmt: str = "md") -> s
     explained = {record.id: each for record, each in measured}
     grids = []
     for block in comparable.blocks([record for record, _ in measured]):
-        asked: dict[tuple[int, int], list[RunRecord]] = defaultdict(list)
+        samples: dict[tuple[int, int], list[RunRecord]] = defaultdict(list)
         for record in block:
-            asked[explained[record.id].documents, explained[record.id].seed].append(record)
-        grids += [_grid(records, explained) for records in asked.values()]
+            samples[explained[record.id].documents, explained[record.id].seed].append(record)
+        grids += [_grid(records, explained) for records in samples.values()]
     return write(grids, fmt)
 
 
 def _grid(records: Sequence[RunRecord], explained: Mapping[str, Explained]) -> Grid:
     common, renamed = common_settings(records)
     found = {record.id: explained[record.id] for record in records}
-    known = {key for each in found.values() for trusted in each.methods.values() for key in trusted.figures}
-    columns = {
-        key: heading for key, heading in {**faithfulness.FAITHFULNESS, **faithfulness.AGREEMENT}.items() if key in known
-    }
+    measured = {key for each in found.values() for trusted in each.methods.values() for key in trusted.figures}
+    headings = {**faithfulness.FAITHFULNESS, **faithfulness.AGREEMENT}
+    columns = {key: heading for key, heading in headings.items() if key in measured}
     rows: list[list[Value]] = []
     for system in systems_in(renamed, []):
         for run in system.runs:
             label = system.marked + (f", seed {run.spec.seed}" if len(system.runs) > 1 else "")
-            rows += [[label, *row] for row in _rows(found[run.id].methods, columns)]
+            rows += [[label, *row] for row in _method_rows(found[run.id].methods, columns)]
     title = f"Explanations on {data_name(records[0])}"
-    return Grid(title, ["system", "method", *columns.values()], rows, [*_about(records, list(found.values())), *common])
+    return Grid(title, ["system", "method", *columns.values()], rows, [*_notes(records, list(found.values())), *common])
 
 
-def _rows(trusted: Mapping[str, Trust], keys: Iterable[str]) -> list[list[Value]]:
-    """A row for each method; the best of a column is marked, if one end of the scale is better."""
+def _method_rows(trusted: Mapping[str, Trust], keys: Collection[str]) -> list[list[Value]]:
+    """A row for each method; the best of a column is bold, if one end of the scale is better."""
 
     def cell(method: Trust, key: str) -> Value:
         if key not in method.figures:
@@ -52,17 +51,16 @@ def _rows(trusted: Mapping[str, Trust], keys: Iterable[str]) -> list[list[Value]
         marked = value == best and key not in faithfulness.HALVES
         return Cell(100 * value, interval=(100 * low, 100 * high), best=marked)
 
-    listed = list(keys)
-    return [[name, *(cell(method, key) for key in listed)] for name, method in trusted.items()]
+    return [[name, *(cell(method, key) for key in keys)] for name, method in trusted.items()]
 
 
-def _about(records: Sequence[RunRecord], found: Sequence[Explained]) -> list[str]:
-    """What was measured on which documents, and how."""
+def _notes(records: Sequence[RunRecord], found: Sequence[Explained]) -> list[str]:
+    """Notes on what was measured, how, and on which documents."""
     counts, fractions = found[0].counts, ", ".join(f"{100 * fraction:.0f}" for fraction in faithfulness.FRACTIONS)
     predicted, pairs = (
-        _range([each.counts[name] for each in found]) for name in ("predicted codes", "codes with evidence")
+        _range_text([each.counts[name] for each in found]) for name in ("predicted codes", "codes with evidence")
     )
-    drawn_again = (
+    resampled = (
         f"Percent, with the 95 % interval of {bootstrap.RESAMPLES:,} resamples of the {counts['test documents']:,} test documents "
         f"(seed {found[0].seed}) in parentheses. Bold: the best method of a system."
     )
@@ -72,15 +70,16 @@ def _about(records: Sequence[RunRecord], found: Sequence[Explained]) -> list[str
         f"threshold, or else the most probable one ({predicted} in all). Both compare methods of one system, not systems."
     )
     means = "IoU, " if any("iou" in trusted.figures for trusted in found[0].methods.values()) else ""
+    tuning = counts["validation documents"]
     agreeing = (
         f"Precision, recall, F1: words that a method selects, against the evidence for gold codes ({pairs} in all). It selects words "
-        f"from the share of weight that is best on {counts['validation documents']:,} validation documents. {means}AUPRC and hit@1 "
+        f"from the share of weight that is best on {tuning:,} validation documents. {means}AUPRC and hit@1 "
         "are means over codes."
     )
-    none = "These data come without evidence, so agreement with it is not measured."
-    return [*about_data(records), drawn_again, faithful, agreeing if counts["codes with evidence"] else none]
+    no_evidence = "These data come without marked evidence, so agreement with it is not measured."
+    return [*about_data(records), resampled, faithful, agreeing if counts["codes with evidence"] else no_evidence]
 
 
-def _range(values: Sequence[int]) -> str:
+def _range_text(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,16 +1,15 @@
 """Figures 9 and 10 of the JLAN paper: word clouds of a note, and of the titles of the codes that a model predicts for it.
 
-In the paper the size of a word is its frequency in the text and its shade the attention weight. Figure 9 shows
-self-attention on a note, figure 10 the descriptions of the patient's codes, "which is part of label attention processing".
-It leaves the rest open. Here any method of icdbench.inference.explain gives the weights:
+In the paper, a word's size is its frequency in the text and its shade is the attention weight. Figure 9 shows self-attention
+on a note, figure 10 the descriptions of the patient's codes, "which is part of label attention processing". The paper leaves
+the rest open. Here, any method of icdbench.inference.explain gives the weights:
 
 - figure 9: a word's weight is the mean over its occurrences in the note; evidence against the code counts as zero.
-- figure 10: the titles are those of the codes above the run's tuned threshold, else of the most probable code. A code's
-  weight for a word is the sum over all occurrences in the note; a word of several titles has the mean. A word that the note
-  lacks has weight zero and the palest shade.
+- figure 10: the titles are those of codes above the run's tuned threshold, else of the most probable code. A code's weight
+  for a word is the sum over all occurrences in the note, or zero; a word of several titles has the mean.
 
-Function words of English and Spanish are left out. Shades grow with the square root of the weight because attention is
-peaked. Equal input gives equal files.
+English and Spanish function words are left out. Shades grow with the square root of the weight because attention is peaked.
+Equal input gives equal files.
 """
 
 from __future__ import annotations
@@ -30,16 +29,14 @@ from icdbench.types import composed
 if TYPE_CHECKING:  # slow to import
     from matplotlib.figure import Figure
 
-SIZE = 504, 324  # points, of which an inch has 72: a page's width
+SIZE = 504, 324  # points (72 per inch): a page's width
 MOST = 100  # words
-SMALLEST, LARGEST = 6, 60  # letters, in points
-PALEST, DARKEST = 0.4, 1.0  # of the colour map: the palest has to be read on white
-
-# Function words of Spanish; wordcloud lists those of English.
+SMALLEST, LARGEST = 6, 60  # type sizes in points
+PALEST, DARKEST = 0.4, 1.0  # of the colour map; the palest must be readable on white
 
 
 class Word(NamedTuple):
-    """How often a word occurs, and its weight, which is never negative."""
+    """How often a word occurs, and its non-negative weight."""
 
     times: int
     weight: float
@@ -47,7 +44,7 @@ class Word(NamedTuple):
 
 def of_note(found: explain.Explanation, text: str) -> dict[str, Word]:
     """Figure 9: the words of the explained note."""
-    counts, total = _sums(found, text)
+    counts, total = _word_weights(found, text)
     return {word: Word(count, total[word] / count) for word, count in counts.items()}
 
 
@@ -56,25 +53,25 @@ def of_titles(predictor: predict.Predictor, text: str, method: str = "") -> dict
     (codes,) = predictor.predict([text])
     counts: Counter[str] = Counter()
     total: dict[str, float] = defaultdict(float)
-    named: Counter[str] = Counter()  # how many titles have the word
+    titles: Counter[str] = Counter()  # in which a word occurs
     for code in [code for code in codes if code.above] or codes[:1]:
-        words = [_word(code.title, span) for span in predictor.reader.spans(code.title)]
+        words = [_normalized_word(code.title, span) for span in predictor.reader.spans(code.title)]
         counts.update(words)
-        _, weights = _sums(explain.explain(predictor, text, code.code, method), text)
+        _, weights = _word_weights(explain.explain(predictor, text, code.code, method), text)
         for word in set(words):
             total[word] += weights[word]
-            named[word] += 1
+            titles[word] += 1
     if not counts:
         raise DataError("the codes of this note have no titles in the data that the model was trained on")
-    return {word: Word(count, total[word] / named[word]) for word, count in counts.items()}
+    return {word: Word(count, total[word] / titles[word]) for word, count in counts.items()}
 
 
-def _sums(found: explain.Explanation, text: str) -> tuple[Counter[str], dict[str, float]]:
-    """How often each word of the note occurs, and the sum of its positive weights; zero for other words. Signs are no words."""
+def _word_weights(found: explain.Explanation, text: str) -> tuple[Counter[str], dict[str, float]]:
+    """How often each word of the note occurs, and the sum of its positive weights; punctuation does not count."""
     counts: Counter[str] = Counter()
     total: dict[str, float] = defaultdict(float)
     for span, weight in zip(found.spans, found.weights.tolist(), strict=True):
-        word = _word(text, span)
+        word = _normalized_word(text, span)
         if not any(map(str.isalnum, word)):
             continue
         counts[word] += 1
@@ -82,20 +79,19 @@ def _sums(found: explain.Explanation, text: str) -> tuple[Counter[str], dict[str
     return counts, total
 
 
-def _word(text: str, span: tuple[int, int]) -> str:
+def _normalized_word(text: str, span: tuple[int, int]) -> str:
     return composed(text[slice(*span)]).lower()
 
 
 def checked(path: Path | None) -> None:
-    """Raises SpecError if the file's name ends in no known image format."""
+    """Raises SpecError unless the file's name ends in a known image format."""
     if path is not None and path.suffix[1:].lower() not in FORMATS:
-        raise SpecError(
-            f"a cloud cannot be written to '{path}'{nearest(path.suffix, [f'.{form}' for form in FORMATS])}"
-        )
+        suffixes = [f".{form}" for form in FORMATS]
+        raise SpecError(f"a cloud cannot be written to '{path}'{nearest(path.suffix, suffixes)}")
 
 
 def save(words: Mapping[str, Word], path: Path) -> None:
-    """Write the cloud in the format of the file's name, readable by its owner alone because it has words of the note."""
+    """Write the cloud in the format of the file's name, readable only by its owner because it shows words of the note."""
     from matplotlib import style
 
     form = path.suffix[1:].lower()
@@ -104,7 +100,7 @@ def save(words: Mapping[str, Word], path: Path) -> None:
 
 
 def draw(words: Mapping[str, Word]) -> Figure:
-    """Draw the cloud: wordcloud places the words, matplotlib draws them, so that letters look alike everywhere.
+    """Draw the cloud: wordcloud places the words, and matplotlib draws them in its own font.
 
     Raises DataError if there are only function words.
     """
@@ -114,14 +110,14 @@ def draw(words: Mapping[str, Word]) -> Figure:
     from PIL import ImageFont
     from wordcloud import WordCloud
 
-    told = {word: each for word, each in words.items() if word not in explain.function_words() and len(word) > 1}
-    if not told:
+    content = {word: each for word, each in words.items() if word not in explain.function_words() and len(word) > 1}
+    if not content:
         raise DataError("there are no words to draw but function words")
-    # Of equally frequent words those of most weight come first.
-    order = sorted(told, key=lambda word: (-told[word].times, -told[word].weight, word))[:MOST]
-    most = max(told[word].weight for word in order) or 1.0
+    # Of equally frequent words, those of most weight come first.
+    order = sorted(content, key=lambda word: (-content[word].times, -content[word].weight, word))[:MOST]
+    most = max(content[word].weight for word in order) or 1.0
     font = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
-    (width, height), scale = SIZE, 4  # places are found on a grid of quarters of a point
+    (width, height), scale = SIZE, 4  # words are placed on a grid of quarter points
     largest = float(LARGEST)
     while True:
         cloud = WordCloud(
@@ -135,18 +131,18 @@ def draw(words: Mapping[str, Word]) -> Figure:
             max_font_size=int(largest * scale),
             margin=2 * scale,
             random_state=0,
-        ).generate_from_frequencies({word: told[word].times for word in order})
-        # wordcloud shrinks words that do not fit; sizes would then no longer show how often words occur.
-        sizes = {(told[word].times, size) for (word, _), size, *_ in cloud.layout_}
-        if len(cloud.layout_) == len(order) and len(sizes) == len({told[word].times for word in order}):
+        ).generate_from_frequencies({word: content[word].times for word in order})
+        # wordcloud shrinks words that do not fit, so that sizes no longer show how often words occur: try a smaller size.
+        sizes = {(content[word].times, size) for (word, _), size, *_ in cloud.layout_}
+        if len(cloud.layout_) == len(order) and len(sizes) == len({content[word].times for word in order}):
             break
         largest *= 0.85
         if largest < SMALLEST:
             largest, order = LARGEST, order[: len(order) * 3 // 4]
     figure = Figure(figsize=(width / 72, height / 72))
     for (word, _), size, (top, left), *_ in cloud.layout_:
-        right, up = ImageFont.truetype(font, size).getbbox(word, anchor="ls")[:2]  # where ink begins, from the baseline
-        strength = (told[word].weight / most) ** 0.5
+        right, up = ImageFont.truetype(font, size).getbbox(word, anchor="ls")[:2]  # the ink's corner, from the baseline
+        strength = (content[word].weight / most) ** 0.5
         figure.text(
             (left - right) / (scale * width),
             1 - (top - up) / (scale * height),

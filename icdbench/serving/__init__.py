@@ -1,3 +1,3 @@
-"""Web pages: `app` is the prediction page, `live_report` the report of runs in progress, `web` serves either; `explanation` is a file."""
+"""Web pages: `app` (predictions) and `live_report` (runs in progress), which `web` serves, and `explanation`, a file."""
 
 __all__ = ["app", "explanation", "live_report", "web"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -93,44 +92,41 @@ def answer(models: Sequence[Model], form: NoteForm) -> Answer:
 
 
 def _copies(models: Sequence[Model], readings: Sequence[predict.Reading]) -> Iterator[tuple[str, str]]:
-    """The codes of the page as `icdbench predict` prints them in each format, by what the page calls the format."""
+    """The codes of the page as `icdbench predict` prints them, each with the page's name for the format."""
     answers: list[predict.Answer] = []
     for model, reading in zip(models, readings, strict=True):
-        listed = tuple(code for rank, code in enumerate(reading.codes) if rank < predict.SHOWN or code.above)
-        answers.append((model.label if len(models) > 1 else "note", replace(reading, codes=listed)))
+        answers.append((model.label if len(models) > 1 else "note", replace(reading, codes=_listed(reading))))
     yield "text", "".join(predict.as_table(answers)).strip() + "\n"
     yield "CSV", "".join(predict.as_csv(answers))
-    each = (
-        fhir.as_fhir([("note", reading)], model.predictor.codes, model.predictor.bundle.contents.run)
-        for model, (_, reading) in zip(models, answers, strict=True)
-    )
-    yield "FHIR", "".join(itertools.chain.from_iterable(each))
+    pieces: list[str] = []
+    for model, (_, listed) in zip(models, answers, strict=True):
+        pieces += fhir.as_fhir([("note", listed)], model.predictor.codes, model.predictor.bundle.contents.run)
+    yield "FHIR", "".join(pieces)
+
+
+def _listed(reading: predict.Reading) -> tuple[predict.Code, ...]:
+    """The codes above the threshold, and at least the predict.SHOWN best."""
+    return tuple(code for rank, code in enumerate(reading.codes) if rank < predict.SHOWN or code.above)
 
 
 def _group_codes(
     models: Sequence[Model], readings: Sequence[predict.Reading], threshold: str
 ) -> tuple[tuple[str, tuple[CodeRow, ...]], ...]:
-    """Group codes by which models put them above their threshold, each group with a heading and sorted by probability.
+    """Group codes by the models that put them above their threshold; each group has a heading and is sorted by probability.
 
-    Groups above the threshold of more models come first. Each model contributes its codes above the
-    threshold, and at least its predict.SHOWN best.
+    Groups above the threshold of more models come first. Each model contributes its codes above the threshold, and at least
+    its predict.SHOWN best.
     """
     by_code = [{code.code: code for code in reading.codes} for reading in readings]
-    listed = dict.fromkeys(
-        code.code
-        for reading in readings
-        for rank, code in enumerate(reading.codes)
-        if rank < predict.SHOWN or code.above
-    )
     groups: dict[tuple[bool, ...], list[CodeRow]] = {}
-    for name in listed:
+    for name in dict.fromkeys(code.code for reading in readings for code in _listed(reading)):
         cells = tuple(each.get(name) for each in by_code)
         title = next(cell.title for cell in cells if cell)
         above = tuple(bool(cell and cell.above) for cell in cells)
         groups.setdefault(above, []).append(CodeRow(name, title, cells))
     order = sorted(groups, key=lambda above: (-sum(above), [not each for each in above]))
     return tuple(
-        (_heading(models, above, threshold), tuple(sorted(groups[above], key=_mean_probability, reverse=True)))
+        (_group_heading(models, above, threshold), tuple(sorted(groups[above], key=_mean_probability, reverse=True)))
         for above in order
     )
 
@@ -140,10 +136,10 @@ def _mean_probability(row: CodeRow) -> float:
     return float(np.mean([cell.probability for cell in row.cells if cell]))
 
 
-def _heading(models: Sequence[Model], above: Sequence[bool], threshold: str) -> str:
+def _group_heading(models: Sequence[Model], above: Sequence[bool], threshold: str) -> str:
     if len(models) == 1:
-        at = percent(models[0].predictor.bundle.contents.threshold[threshold])
-        return f"Above the threshold of {at}" if above[0] else f"Below the threshold of {at}"
+        value = percent(models[0].predictor.bundle.contents.threshold[threshold])
+        return f"{'Above' if above[0] else 'Below'} the threshold of {value}"
     if all(above) or not any(above):
         return "Above both thresholds" if all(above) else "Below both thresholds"
     return f"Above the threshold of {models[above.index(True)].label} only"
@@ -155,9 +151,9 @@ def _spelling(code: str, models: Sequence[Model]) -> str:
 
 
 def _word_counts(model: Model, reading: predict.Reading) -> str:
-    cut = "" if reading.read == reading.tokens else f", the first {reading.read:,} of them read"
-    known = f"{reading.unknown:,} unknown to {model.label}" if reading.unknown else f"all known to {model.label}"
-    return f"{reading.tokens:,} words{cut}, {known}"
+    truncated = "" if reading.read == reading.tokens else f", the first {reading.read:,} of them read"
+    unknown = f"{reading.unknown:,} unknown" if reading.unknown else "all known"
+    return f"{reading.tokens:,} words{truncated}, {unknown} to {model.label}"
 
 
 def _evidence(form: NoteForm, code: str, model: Model, forward: explain.Pass, reading: predict.Reading) -> Evidence:
@@ -173,11 +169,11 @@ def _evidence(form: NoteForm, code: str, model: Model, forward: explain.Pass, re
 def evidence_of(
     label: str, predicted: predict.Code | None, found: explain.Explanation, note: str, *, complete: bool
 ) -> Evidence:
-    """What is shown of an explanation; `complete` says that the model has read the whole note."""
+    """Prepare an explanation for the page; `complete` says that the model has read the whole note."""
     parts = [(text, round(LEVELS * strength)) for text, strength in explain.pieces(found, note)]
-    # words are the odd parts; the text between them the even ones
-    told = [2 * place + 1 for place in explain.telling(found, note, STRONGEST)]
-    strongest = {part: rank for rank, part in enumerate(part for part in told if parts[part][1])}
+    # The odd parts are words, the even ones the text between them.
+    word_parts = [2 * word + 1 for word in explain.telling(found, note, STRONGEST)]
+    strongest = {part: rank for rank, part in enumerate(part for part in word_parts if parts[part][1])}
     *pieces, rest = (Piece(text, shade, strongest.get(part)) for part, (text, shade) in enumerate(parts))
     return Evidence(
         label,

@@ -13,21 +13,20 @@ same forms work.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
+import traceback
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
-from jinja2 import Template
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from icdbench.inference import explain, predict
+from icdbench.presentation import report
 from icdbench.serving.answer import Answer, Model, answer
 from icdbench.serving.explanation import templates
 from icdbench.serving.form import NoteForm, Refused, read_form
@@ -58,7 +57,7 @@ log = logging.getLogger("icdbench")
 def page(predictors: Sequence[predict.Predictor], *, alone: bool = True) -> Starlette:
     """Make the application for these models; `alone` says that only this machine can reach it.
 
-    Raises SpecError if two of them are the same run.
+    Raises SpecError if a run is named twice.
     """
     site = Site(predictors, alone=alone)
     return Starlette(
@@ -116,9 +115,9 @@ class Site:
         except (SpecError, DataError) as error:
             return self._render(form, str(error), 400)
         except Exception as error:  # noqa: BLE001  its message and its traceback may contain the note
-            place = _place(error)
-            log.error("a request failed: %s at %s", type(error).__name__, place)  # noqa: TRY400
-            return self._render(form, f"this note could not be processed ({type(error).__name__} at {place})", 500)
+            where = f"{type(error).__name__} at {_file_and_line(error)}"
+            log.error("a request failed: %s", where)  # noqa: TRY400
+            return self._render(form, f"this note could not be processed ({where})", 500)
 
     def _render(
         self,
@@ -131,16 +130,20 @@ class Site:
         note_lost: bool = False,
     ) -> Response:
         shown = [self.models[position] for position in form.shown]
-        html = _template().render(
-            models=self.models,
-            shown=shown,
-            form=form,
-            problem=problem[:1].upper() + problem[1:],
-            answer=answer,
-            methods=dict.fromkeys(itertools.chain(*(model.methods for model in shown))),
-            about=METHODS,
-            alone=self.alone,
-            next_example=0 if example is None else example + 1,
+        html = (
+            templates()
+            .get_template("app.html")
+            .render(
+                models=self.models,
+                shown=shown,
+                form=form,
+                problem=problem[:1].upper() + problem[1:],
+                answer=answer,
+                methods=dict.fromkeys(itertools.chain(*(model.methods for model in shown))),
+                about=METHODS,
+                alone=self.alone,
+                next_example=0 if example is None else example + 1,
+            )
         )
         # A note that could not be read here is still in the browser: replace only the message.
         headers = {"HX-Retarget": "#message", "HX-Reselect": "#message", "HX-Reswap": "outerHTML"}
@@ -151,17 +154,7 @@ async def _asset(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in ASSETS:
         return Response("There is no such page.\n", 404, media_type="text/plain")
-    return Response(_asset_bytes(name), media_type=ASSETS[name])
-
-
-@functools.cache
-def _asset_bytes(name: str) -> bytes:
-    return (files("icdbench.presentation") / "page" / name).read_bytes()
-
-
-@functools.cache
-def _template() -> Template:
-    return templates().get_template("app.html")
+    return Response(report.asset(name), media_type=ASSETS[name])
 
 
 def _test_document(number: int) -> int:
@@ -169,9 +162,7 @@ def _test_document(number: int) -> int:
     return synthetic.SPLIT_OF.index("test") + number % synthetic.SIZES["test"]
 
 
-def _place(error: Exception) -> str:
-    """Return the file and line where an error arose."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "?" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+def _file_and_line(error: Exception) -> str:
+    """Return where an error was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

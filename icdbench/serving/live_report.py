@@ -1,4 +1,4 @@
-"""The report of runs in progress, served to this machine only and updated when a record or checkpoint changes."""
+"""The report of runs in progress, entered by `serving`: only this machine sees it; it follows records and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
 from icdbench.presentation import report
@@ -21,27 +20,22 @@ POLICY = {"Content-Security-Policy": "frame-ancestors 'none'"}  # the rest of th
 
 
 @contextlib.contextmanager
-def serving(results: Sequence[Path], port: int) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Serve the report inside the block; yields its address and a function that waits until it is interrupted.
+def serving(results: Sequence[Path], port: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Serve the report inside the block; yield its address and a function that waits until it is interrupted.
 
     Raises SpecError if a results folder does not exist or the port cannot be used.
     """
     report.load(results)
     pages = Pages(results)
-
-    def page(_: Request) -> Response:
-        return HTMLResponse(pages.page(), headers=POLICY)
-
-    def version(_: Request) -> Response:
-        return PlainTextResponse(pages.version())
-
-    site = Starlette(routes=[Route("/", page), Route("/version", version)])
+    page = Route("/", lambda _: HTMLResponse(pages.page(), headers=POLICY))
+    version = Route("/version", lambda _: PlainTextResponse(pages.version()))
+    site = Starlette(routes=[page, version])
     with web.serving(site, web.LOOPBACK, port) as served:
         yield served
 
 
 class Pages:
-    """Renders the page of the latest records, and keeps it until they change."""
+    """Renders the page of the latest records, and keeps it until a record or checkpoint changes."""
 
     def __init__(self, results: Sequence[Path]) -> None:
         self.results = results

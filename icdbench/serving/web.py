@@ -1,4 +1,4 @@
-"""Serve a web page from this machine, for the prediction page and the live report. Entered by `serving`.
+"""The web server of the prediction page and the live report, entered by `serving`.
 
 Starlette answers and Uvicorn listens; neither logs anything, because an address, a traceback or a rejected field could
 contain what a user sent. Requests are accepted only under this machine's own names and, for notes, only from the page
@@ -54,8 +54,8 @@ HEADERS = {
 
 
 @contextlib.contextmanager
-def serving(app: ASGIApp, host: str, port: int) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Serve the app inside the block; yields its address and a function that waits until it is interrupted.
+def serving(app: ASGIApp, host: str, port: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Serve the app inside the block; yield its address and a function that waits until it is interrupted.
 
     Raises SpecError if the port is not a port number or the address cannot be used.
     """
@@ -82,14 +82,10 @@ def serving(app: ASGIApp, host: str, port: int) -> Iterator[tuple[str, Callable[
             time.sleep(0.01)
         shown = f"[{host}]" if ":" in host else host
         try:
-            yield f"http://{shown}:{listener.getsockname()[1]}/", _wait
+            yield f"http://{shown}:{listener.getsockname()[1]}/", threading.Event().wait
         finally:
             server.should_exit = True
             thread.join()
-
-
-def _wait() -> None:
-    threading.Event().wait()
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -121,17 +117,17 @@ class Guarded:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-            for part in _parts(message):
+            for part in _split_body(message):
                 await send(part)
 
-        status, why = self._refused(scope["method"], Headers(scope=scope))
+        status, why = self._refusal(scope["method"], Headers(scope=scope))
         if status:
             await PlainTextResponse(why, status)(scope, receive, answer)
             return
         async with self.posts if scope["method"] == "POST" else contextlib.nullcontext():
             await self.app(scope, receive, answer)
 
-    def _refused(self, method: str, headers: Headers) -> tuple[int, str]:
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str]:
         """Return status and reason of a refusal; status 0 if the request is accepted."""
         host = headers.get("host", "").lower()
         try:
@@ -149,7 +145,7 @@ class Guarded:
         return 0, ""
 
 
-def _parts(message: Message) -> Iterator[Message]:
+def _split_body(message: Message) -> Iterator[Message]:
     """Split a message with a long body: each part is sent only once the client has read the one before."""
     body = message.get("body", b"")
     if message["type"] != "http.response.body" or len(body) <= CHUNK:

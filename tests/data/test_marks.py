@@ -99,5 +99,7 @@ def test_rows_that_saw_marks_are_told_from_others() -> None:
     assert [each.id for each in comparable.blocks([saw, plain])[0]] == [plain.id, saw.id]
     text = tables.comparison([plain, saw])
     assert text.count("| caml (data.spans=True) (spans) ") == 1
-    assert "- (spans): trained with the words that people marked for each code (data.spans), which other rows" in text
+    assert (
+        "- (spans): trained with the words that annotators marked for each code (data.spans), which other rows" in text
+    )
     assert "(spans)" not in tables.comparison([plain])

@@ -133,9 +133,9 @@ def test_what_an_interval_covers_is_said(icdbench: Call, results: Path) -> None:
 
     assert results.is_dir()
     assert said("jlan", "caml").endswith(
-        "So are the seeds of each system, by themselves: documents and seeds are covered."
+        "The seeds of each system are drawn, too, independently: documents and seeds are covered."
     )
-    assert said("jlan", "lr").endswith("are covered, but for lr: one seed, so documents alone.")
+    assert said("jlan", "lr").endswith("are covered, but only documents for lr, with one seed.")
     alone = "They cover other documents alone: "
     assert said("jlan", "caml", "--fix-seeds").endswith(f"{alone}seeds are fixed, as asked for.")
     assert said("jlan", "caml", "--seeds", "1").endswith(

@@ -236,7 +236,7 @@ def test_the_command_measures_once_and_prints_what_is_stored(icdbench: Call, tra
     status, out, err = icdbench(*asked)
     assert (status, err) == (0, "")
     assert out.startswith("**Explanations on notes")
-    assert "These data come without evidence" in out
+    assert "These data come without marked evidence" in out
     assert "AUPRC" not in out
     assert "| lr " in out
     assert "5 test documents (seed 0)" in out
@@ -310,8 +310,8 @@ def test_damaged_and_foreign_evaluations_are_named(
 
 def test_requests_that_make_no_sense_are_one_line(icdbench: Call) -> None:
     for words, said in (
-        (("note.txt", "--evaluate"), "--evaluate takes no note"),
-        (("--evaluate", "--method", "random"), "--evaluate takes no note"),
+        (("note.txt", "--evaluate"), "--evaluate measures every method of runs: leave out the note"),
+        (("--evaluate", "--method", "random"), "--evaluate measures every method of runs: leave out the note"),
         (("--evaluate", "--format", "text"), "no format 'text'"),
         (("--evaluate", "--seed", 1), "name runs with --run"),
         (("--evaluate", "--run", "demo/lr/1-00000000"), "no runs in 'results'"),

@@ -322,7 +322,7 @@ def test_a_table_damaged_from_some_row_on_is_one_bad_note(trained: Path, icdbenc
     (tmp_path / "note.txt").write_text("fever", encoding="utf-8")
     words = ("predict", "t.csv", "note.txt", "--bundle", trained / "caml.icdbench", "--format", "jsonl")
     status, out, err = icdbench(*words)
-    assert (status, err) == (1, "icdbench: not predicted: 2 of 5 notes; each says why in its place\n")
+    assert (status, err) == (1, "icdbench: not predicted: 2 of 5 notes; the reason is printed in the place of each\n")
     first, bad, third, damaged, last = map(json.loads, out.splitlines())
     assert first["codes"]
     assert bad["note"] == "t.csv, line 3"

@@ -89,4 +89,4 @@ def test_the_command_prints_the_runs_of_a_table(icdbench: Call, tmp_path: Path) 
     assert (status, len(json.loads(out))) == (0, 2)
     status, _, err = icdbench("tables", "--literature", "--format", "opencodepapers")
     assert status == 2
-    assert "has own runs alone" in err
+    assert "shows only own runs" in err

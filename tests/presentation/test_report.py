@@ -322,6 +322,16 @@ def test_every_table_is_saved_and_copied_as_csv(watched: Watched, address: str) 
     assert header[:3] == ["system", "AUC macro", "AUC macro (sd)"]
     assert [float(row[1]) for row in rows if row[1]] == column(page, "AUC macro")
     assert page.locator("main table").count() == page.locator("[data-csv=copy]").count()
+    # A second click, before the button has its label back, does not change the label.
+    clicked_twice = """async () => {
+        const due = [], button = document.querySelector("[data-csv=copy]");
+        window.setTimeout = (call) => due.push(call);
+        await exportCsv(button);
+        await exportCsv(button);
+        due.forEach((call) => call());
+        return button.textContent;
+    }"""
+    assert page.evaluate(clicked_twice) == "Copy as CSV"
     assert (
         page.evaluate("csv(make('table', {innerHTML: '<tr><td>=1+2</td><td>−4.1</td><td>a \"b\", c</td></tr>'}))")
         == '\'=1+2,-4.1,"a ""b"", c"\r\n'
@@ -403,7 +413,7 @@ def test_every_kind_of_figure_opens(watched: Watched, address: str) -> None:
         drawTable(area);
         const found = new Map([...area.querySelectorAll("button.figure")].map(button => [button.dataset.key, button]));
         return [...found.values()].map(button => {
-            origin(button);
+            showOrigin(button);
             const text = dialog.innerText;
             dialog.close();
             return text;

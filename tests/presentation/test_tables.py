@@ -659,7 +659,7 @@ def test_the_example_of_the_docs_trains_and_prints(icdbench: Call, tmp_path: Pat
     )
     status, out, _ = icdbench("tables", "linear.py")
     assert status == 0
-    assert "No runs of it are stored; 'icdbench run --benchmark FILE' makes them." in out
+    assert "No such runs are stored; 'icdbench run --benchmark FILE' makes them." in out
     status, out, err = icdbench("run", "--benchmark", "linear.py", "--set", "data.max_tokens=50")
     assert status == 0, err
     cells = pipe_cells(out)

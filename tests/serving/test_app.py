@@ -366,7 +366,7 @@ def test_what_cannot_be_served_is_one_line(icdbench: Call, models: list[Predicto
     ],
 )
 def test_by_which_names_a_page_answers(host: str, name: str, status: int) -> None:
-    refused, _ = web.Guarded(app.page([]), host)._refused("GET", Headers({"host": name}))
+    refused, _ = web.Guarded(app.page([]), host)._refusal("GET", Headers({"host": name}))
     assert (refused or 200) == status
 
 

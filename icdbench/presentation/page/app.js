@@ -1,6 +1,6 @@
 "use strict";
-// What forms cannot do by themselves: a keyboard shortcut to predict, copying codes, scrolling to the evidence on a narrow
-// screen, and a message when the server does not answer.
+// A keyboard shortcut to predict, copying codes, scrolling to the evidence on a narrow screen, and a message when the server
+// does not answer; the forms work without.
 
 const narrow = matchMedia("(max-width: 60rem)");
 
@@ -17,10 +17,10 @@ document.addEventListener("keydown", event => {
 document.addEventListener("click", async event => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
+  button.dataset.label ??= button.textContent; // a second click may come before the label is back
   await navigator.clipboard.writeText(button.dataset.copy);
-  const before = button.textContent;
   button.textContent = "Copied";
-  setTimeout(() => (button.textContent = before), 1500);
+  setTimeout(() => (button.textContent = button.dataset.label), 1500);
 });
 
 document.addEventListener("htmx:after:swap", event => {

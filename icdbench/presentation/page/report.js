@@ -1,14 +1,14 @@
 "use strict";
-// The page: its data are unpacked and drawn; what the reader chooses is drawn anew.
+// Unpacks and draws the page's data, and redraws what the reader chooses.
 
-async function unpacked(element) {
+async function unpack(element) {
   const bytes = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-async function dataOf(content) {
+async function readData(content) {
   const printable = (_, value) => (typeof value === "string" ? value.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, " ") : value); // as in the template
-  return JSON.parse(await unpacked(content.getElementById("data")), printable);
+  return JSON.parse(await unpack(content.getElementById("data")), printable);
 }
 
 function begin() {
@@ -37,7 +37,7 @@ function begin() {
     draw(figure);
     wider.observe(figure);
   });
-  document.querySelectorAll("main .scroll").forEach(attend);
+  document.querySelectorAll("main .scroll").forEach(equip);
   const find = document.getElementById("find");
   if (find) {
     find.value = kept.find;
@@ -46,7 +46,7 @@ function begin() {
   }
 }
 
-// Data sets whose name or facts have the words that are typed.
+// Shows only the data sets whose name or facts contain the typed words.
 function filter(typed) {
   kept.find = typed;
   const words = typed.toLowerCase().split(/\s+/), links = document.querySelectorAll(".overview li");
@@ -60,20 +60,20 @@ function filter(typed) {
 document.addEventListener("keydown", moveFocus);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button"), dialog = document.getElementById("origin");
-  if (button?.dataset.code) aboutCode(button);
-  else if (button?.matches(".figure")) origin(button);
-  else if (button?.matches(".copy")) copy(button);
+  if (button?.dataset.code) showCode(button);
+  else if (button?.matches(".figure")) showOrigin(button);
+  else if (button?.matches(".copy")) copyCommand(button);
   else if (button?.dataset.csv) exportCsv(button);
-  else if (event.target === dialog && !dialog.matches(":hover > *")) dialog.close(); // a click outside of it
+  else if (event.target === dialog && !dialog.matches(":hover > *")) dialog.close(); // a click beside it
 });
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => (details.open = true)));
 
 async function start() {
-  // The page's policy admits the libraries by their hashes, so that no other script can be put in.
-  for (const library of document.querySelectorAll(".library")) document.head.append(make("script", { textContent: await unpacked(library) }));
-  data = await dataOf(document);
+  // The page's policy admits the libraries by their hashes, so no other script can run.
+  for (const library of document.querySelectorAll(".library")) document.head.append(make("script", { textContent: await unpack(library) }));
+  data = await readData(document);
   begin();
-  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView(); // the page has grown
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView(); // the page has grown while it was drawn
   document.documentElement.dataset.drawn = "";
 }
 if ("DecompressionStream" in window) start();
@@ -87,7 +87,7 @@ async function refresh() {
       const version = await (await fetch("version", { cache: "no-store" })).text();
       if (version !== main.dataset.version) {
         const fresh = new DOMParser().parseFromString(await (await fetch("./", { cache: "no-store" })).text(), "text/html");
-        const latest = await dataOf(fresh), focused = document.activeElement?.id, top = scrollY;
+        const latest = await readData(fresh), focused = document.activeElement?.id, top = scrollY;
         main.replaceWith(document.adoptNode(fresh.getElementById("content")));
         document.title = fresh.title;
         data = latest;

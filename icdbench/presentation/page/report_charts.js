@@ -1,7 +1,6 @@
 "use strict";
-// Charts and their legends. With many systems the best are drawn, and the floors that all have to beat.
+// Charts and their legends. Of many systems, at first only the best and the floors are drawn.
 const BEST = 6;
-
 const COLOURS = 7, SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "wye", "cross"], DASHES = ["", "6 3", "2 3", "9 3 2 3"];
 const colour = (system) => `var(--s${system % COLOURS})`;
 const symbol = (system) => SYMBOLS[(system + Math.floor(system / COLOURS)) % SYMBOLS.length]; // a pair of colour and symbol repeats after 49
@@ -16,9 +15,9 @@ function spread(section, key) {
 }
 
 // The table of all values in the learning curves, a column for each run.
-function values(figure, section, key) {
-  const own = data[section].runs.filter((run) => run.history[key]), table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
-  for (const heading of ["epoch", ...own.map((run) => `${data[section].systems[run.system].label}, seed ${run.seed}`)]) head.append(make("th", { scope: "col", textContent: heading }));
+function listValues(figure, section, key) {
+  const own = data[section].runs.filter((run) => run.history[key]);
+  const [table, body] = newTable(["epoch", ...own.map((run) => `${data[section].systems[run.system].label}, seed ${run.seed}`)]);
   for (const index of d3.range(d3.max(own, (run) => run.history[key].length) ?? 0)) {
     const row = body.insertRow();
     row.append(make("th", { scope: "row", textContent: index + 1 }));
@@ -30,14 +29,14 @@ function values(figure, section, key) {
   figure.querySelector("details .scroll").replaceChildren(table);
 }
 
-// Ticks of an axis that counts.
-function whole(values, width) {
+// Ticks at whole numbers.
+function wholeTicks(values, width) {
   const [low, high] = d3.extent(values);
   return { ticks: d3.ticks(low ?? 0, high ?? 1, Math.max(2, width / 90)).filter(Number.isInteger), tickFormat: "d" };
 }
 
-// Points of each system in order, joined by a line, with bars over seeds.
-function joined(section, hidden, points, about) {
+// The points of each system, joined by a line, with bars over seeds.
+function joinedPoints(section, hidden, points, about) {
   const { systems } = data[section], shown = points.filter((point) => !hidden.has(point.system)), marks = [];
   for (const [system, own] of d3.group(shown, (point) => point.system)) {
     marks.push(Plot.line(own, { x: "x", y: "y", stroke: colour(system), strokeDasharray: dash(system), strokeWidth: 1.75 }));
@@ -50,7 +49,7 @@ function joined(section, hidden, points, about) {
 
 const lastOf = (points, hidden) => d3.groups(points.filter((point) => !hidden.has(point.system)), (point) => point.system).map(([, own]) => own.at(-1));
 
-// Names at the right of a chart, each tied to the end of its line and moved apart from its neighbours.
+// Names at the right of a chart, each tied to the end of its line and kept apart from its neighbours.
 function nameEnds(svg, ends, section, left) {
   const x = svg.scale("x"), y = svg.scale("y"), names = ends.map((end) => ({ ...end, from: [x.apply(end.x), y.apply(end.y)], at: y.apply(end.y) }));
   names.sort((one, other) => one.at - other.at);
@@ -91,7 +90,7 @@ const CHARTS = {
     const x = by === "epoch" ? "epoch" : minutes ? "minutes of training" : "seconds of training";
     const title = (point) => `${point.label}\n${x} ${d3.format(by === "epoch" ? "d" : ".1f")(point.x)}\n${scale === 1 ? point.y.toFixed(4) : `${point.y.toFixed(1)} %`}`;
     marks.push(Plot.tip(tips, Plot.pointer({ x: "x", y: "y", title })));
-    const axis = by === "epoch" ? whole([1, ...runs.filter((run) => run.history[key] && !hidden.has(run.system)).map((run) => run.history.epoch.at(-1))], width) : {};
+    const axis = by === "epoch" ? wholeTicks([1, ...runs.filter((run) => run.history[key] && !hidden.has(run.system)).map((run) => run.history.epoch.at(-1))], width) : {};
     return { used, ends, options: { x: { label: x, ...axis }, y: { label: scale === 1 ? "loss" : "percent", grid: true, zero: scale === 1 }, marks } };
   },
 
@@ -125,7 +124,7 @@ const CHARTS = {
       return named(bin, "share").flatMap((point, index) => (point && means[index] ? [{ ...point, x: means[index].y, name: `bin ${bin}` }] : []));
     });
     const x = { label: "mean probability, percent", domain: [0, 100], grid: true }, y = { label: "share with the code, percent", domain: [0, 100], grid: true };
-    return { used: systems.map(() => true), options: { x, y, marks: [diagonal, ...joined(section, hidden, points, (point) => `${point.name}: probability ${point.x.toFixed(1)} %, share`)] } };
+    return { used: systems.map(() => true), options: { x, y, marks: [diagonal, ...joinedPoints(section, hidden, points, (point) => `${point.name}: probability ${point.x.toFixed(1)} %, share`)] } };
   },
 
   thresholds(section, hidden) {
@@ -135,14 +134,14 @@ const CHARTS = {
       return found?.[2] === metric ? spread(section, key).flatMap((point) => (point ? [{ ...point, x: Number(found[1]) }] : [])) : [];
     });
     const x = { label: "decision threshold", domain: [0, 1], grid: true };
-    return { used: systems.map(() => true), ends: lastOf(points, hidden), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `threshold ${point.x}:`) } };
+    return { used: systems.map(() => true), ends: lastOf(points, hidden), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joinedPoints(section, hidden, points, (point) => `threshold ${point.x}:`) } };
   },
 
   fractions(section, hidden, width) {
     const { systems, fractions } = data[section], points = fractions[document.getElementById(`${section}-fraction`).value];
     const used = systems.map((_, index) => points.some((point) => point.system === index));
-    const x = { label: "training documents", grid: true, zero: true, ...whole([0, ...points.map((point) => point.x)], width) };
-    return { used, ends: lastOf(points, hidden), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joined(section, hidden, points, (point) => `${point.x} documents:`) } };
+    const x = { label: "training documents", grid: true, zero: true, ...wholeTicks([0, ...points.map((point) => point.x)], width) };
+    return { used, ends: lastOf(points, hidden), options: { x, y: { label: "percent", grid: true, zero: true }, marks: joinedPoints(section, hidden, points, (point) => `${point.x} documents:`) } };
   },
 
   cost(section, hidden) {
@@ -178,11 +177,11 @@ function draw(figure) {
   nameEnds(svg, named, section, width - marginRight + 4);
   svg.querySelectorAll("g[aria-label]").forEach((group) => group.removeAttribute("aria-label")); // the chart as a whole has a label
   area.replaceChildren(svg);
-  if (chart === "curves") values(figure, section, document.getElementById(`${section}-curve`).value);
+  if (chart === "curves") listValues(figure, section, document.getElementById(`${section}-curve`).value);
   figure.querySelectorAll(".legend label").forEach((label, index) => label.classList.toggle("unused", !used[index]));
 }
 
-// The names of the systems that a chart leaves out: the reader's choice, or at first all but the best that it can show and the floors.
+// The systems that a chart leaves out: the reader's choice, else all but the best that it can show and the floors.
 function hiddenIn(section, chart) {
   const { systems, runs } = data[section], known = (index) => chart !== "curves" || runs.some((run) => run.system === index && run.history.monitor);
   const others = systems.filter(({ floor }, index) => !floor && known(index)).slice(BEST);

@@ -1,7 +1,7 @@
 "use strict";
 // Text from records is inserted only as textContent, never as markup.
-// Tables, and the runs behind a figure.
-const kept = { sorted: {}, chosen: {}, hidden: {}, open: {}, find: "", words: {} }; // the reader's choices, kept when the page refreshes
+// Tables, CSV, and the runs behind a figure.
+const kept = { sorted: {}, chosen: {}, hidden: {}, open: {}, find: "", words: {} }; // the reader's choices, which outlast a refresh
 let data = {};
 
 function make(tag, properties = {}, ...children) {
@@ -9,6 +9,13 @@ function make(tag, properties = {}, ...children) {
   Object.assign(element.dataset, dataset);
   element.append(...children);
   return element;
+}
+
+// A table with these headings, and its body.
+function newTable(headings, properties = {}) {
+  const table = make("table", properties), head = table.createTHead().insertRow();
+  head.append(...headings.map((textContent) => make("th", { scope: "col", textContent })));
+  return [table, table.createTBody()];
 }
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -22,10 +29,10 @@ function formatValue(value, kind) {
   return `${(value / size).toFixed(value >= 60 ? 1 : 2)} ${unit}`;
 }
 
-// A name may break after these, and within a word only where the word alone is too long.
+// Long names may break after these characters.
 const breakable = (text) => text.split(/(?<=[@/=,_])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
 
-// What each run of a system has for a key.
+// The figures of a system's runs under a key.
 function figures(section, key, system) {
   const { keys, runs } = data[section], position = keys.findIndex(([name]) => name === key);
   return runs.filter((run) => run.system === system).map((run) => run.figures[position]);
@@ -46,7 +53,7 @@ function sort(table, column, direction) {
   setTabStops(table);
 }
 
-// Draws the table that an area names, from the data; a cell is its text, or what table_data() of report_data.py lists.
+// Draws the table that an area names; a cell is its text, or the list that table_data() in report_data.py describes.
 function drawTable(area) {
   const section = sectionId(area), { name, header, keys, rows } = data[section].tables[area.dataset.table];
   const table = make("table", { className: "sortable" }), head = table.createTHead().insertRow(), body = table.createTBody();
@@ -82,7 +89,7 @@ function sortable(table, id) {
   });
 }
 
-// Each table has one tab stop; arrow keys move between its figures.
+// Each table has one tab stop; arrow keys move between figures.
 function setTabStops(table) {
   table.querySelectorAll("button.figure").forEach((button, index) => (button.tabIndex = index ? -1 : 0));
 }
@@ -105,15 +112,15 @@ function moveFocus(event) {
   next.focus();
 }
 
-// The table that a menu chooses stands in the area after it.
+// Draws the table that a menu chooses into the area after it.
 function show(select) {
   const area = select.closest(".choice").nextElementSibling;
   area.dataset.table = select.value;
   drawTable(area);
 }
 
-// What the bootstrap says of row − column, in words, and whether the difference is sure.
-function tested(tests, row, column) {
+// The bootstrap's result on row − column, in words, and whether the difference is significant.
+function testResult(tests, row, column) {
   const found = tests[`${Math.min(row, column)} ${Math.max(row, column)}`];
   if (!found) return ["", false];
   const [low, high, p, corrected] = found, [from, to] = row < column ? [low, high] : [-high, -low], number = Object.keys(tests).length;
@@ -131,8 +138,8 @@ function pairs(area) {
     const line = body.insertRow();
     line.append(make("th", { scope: "row" }, ...breakable(systems[row].label)));
     texts.forEach((text, column) => {
-      const [said, sure] = tested(tests, row, column);
-      const figure = text && make("button", { type: "button", className: sure ? "figure sure" : "figure", textContent: text, title: said, dataset: { key, systems: `${row} ${column}`, test: said } });
+      const [result, significant] = testResult(tests, row, column);
+      const figure = text && make("button", { type: "button", className: significant ? "figure sure" : "figure", textContent: text, title: result, dataset: { key, systems: `${row} ${column}`, test: result } });
       line.append(make("td", { className: `tint${Math.round((3 * points[row][column]) / most)}` }, figure));
     });
   });
@@ -140,9 +147,9 @@ function pairs(area) {
   setTabStops(table);
 }
 
-// --- tables as CSV, and how far they reach -------------------------------------------------------------------------------
+// --- tables as CSV, and their edges --------------------------------------------------------------------------------------
 
-// Means and standard deviations are columns of their own. Text that a spreadsheet would compute is quoted for it.
+// Standard deviations get columns of their own. An apostrophe keeps spreadsheets from evaluating text.
 function csv(table) {
   const rows = [...table.rows].map((row) => [...row.cells]), deviation = (cell) => cell?.querySelector(".spread")?.textContent.replace("± ", "") ?? "";
   const spread = rows[0].map((_, column) => rows.some((row) => deviation(row[column])));
@@ -159,8 +166,8 @@ function save(text, name) {
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
-// Under every table two buttons; at an edge behind which there is more, the table fades.
-function attend(area) {
+// Adds CSV buttons below a table, and lets it fade at an edge that hides columns.
+function equip(area) {
   const tools = [["Copy as CSV", "copy"], ["Save as CSV", "save"]].map(([textContent, csv]) => make("button", { type: "button", className: "small", textContent, dataset: { csv } }));
   area.after(make("p", { className: "tools csv" }, ...tools));
   const look = () => {
@@ -179,15 +186,21 @@ async function exportCsv(button) {
   else await copyText(button, text);
 }
 
-async function copyText(button, text) {
-  const before = button.textContent;
+async function copyText(button, text, refused = () => (button.textContent = "The browser does not allow it")) {
+  button.dataset.label ??= button.textContent; // a second click may come before the label is back
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    button.textContent = "The browser does not allow it";
+    refused();
   }
-  setTimeout(() => (button.textContent = before), 1500);
+  setTimeout(() => (button.textContent = button.dataset.label), 1500);
+}
+
+// Copies the command beside a button; without access to the clipboard, selects it instead.
+function copyCommand(button) {
+  const code = button.parentElement.querySelector("code");
+  return copyText(button, code.textContent, () => getSelection().selectAllChildren(code));
 }
 
 // --- the runs of each system --
@@ -197,8 +210,7 @@ const RUN_COLUMNS = ["run", "seed", "date", "commit", "device", "threshold tuned
 function listSystems(area) {
   const { systems, runs } = data[sectionId(area)];
   area.replaceChildren(...systems.map(({ label, commands, settings }, index) => {
-    const own = runs.filter((run) => run.system === index), table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
-    for (const text of RUN_COLUMNS) head.append(make("th", { scope: "col", textContent: text }));
+    const own = runs.filter((run) => run.system === index), [table, body] = newTable(RUN_COLUMNS);
     for (const { id, seed, date, commit, device, threshold } of own) {
       const row = body.insertRow();
       row.append(make("th", { scope: "row" }, make("code", { textContent: id })));
@@ -219,7 +231,7 @@ function commandLine(line) {
   return make("div", { className: "command" }, make("pre", {}, make("code", { textContent: line })), make("button", { type: "button", className: "copy", textContent: "Copy" }));
 }
 
-function origin(button) {
+function showOrigin(button) {
   const { systems, runs, keys } = data[sectionId(button)], { key } = button.dataset;
   const position = keys.findIndex(([name]) => name === key), [, kind, about] = keys[position];
   const chosen = button.dataset.systems.split(" ").map(Number), every = chosen.length === systems.length && chosen.length > 2;
@@ -227,9 +239,8 @@ function origin(button) {
   const parts = [make("h2", { id: "origin-title", textContent: labels }), make("p", { className: "value", textContent: button.textContent }), make("p", { className: "note", textContent: about })];
   if (button.dataset.test) parts.push(make("p", { className: "note", textContent: `${button.dataset.test}; paired bootstrap of test documents and seeds` }));
   for (const index of chosen) {
-    const own = runs.filter((run) => run.system === index), table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+    const own = runs.filter((run) => run.system === index), [table, body] = newTable(["seed", kind === "percent" ? "percent" : "value", "run", "date", "commit", "device"]);
     if (chosen.length > 1) parts.push(make("h3", { textContent: systems[index].label }));
-    for (const heading of ["seed", kind === "percent" ? "percent" : "value", "run", "date", "commit", "device"]) head.append(make("th", { scope: "col", textContent: heading }));
     for (const run of own) {
       const row = body.insertRow(), texts = [run.seed, formatValue(run.figures[position], kind), run.id, run.date.slice(0, 16).replace("T", " "), run.commit || "unknown", run.device];
       texts.forEach((text, column) => row.append(make("td", { textContent: text, className: column === 1 ? "number" : "" })));
@@ -237,24 +248,12 @@ function origin(button) {
     parts.push(make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: `Runs of ${systems[index].label}` }, table), ...systems[index].commands.map(commandLine));
     for (const versions of new Set(own.map((run) => run.versions))) parts.push(make("p", { className: "note", textContent: versions }));
   }
-  opened(parts);
+  openDialog(parts);
 }
 
-function opened(parts) {
+function openDialog(parts) {
   const dialog = document.getElementById("origin");
   dialog.lastElementChild.replaceChildren(...parts);
   dialog.showModal();
   dialog.scrollTop = 0;
 }
-
-async function copy(button) {
-  const code = button.parentElement.querySelector("code");
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = "Copy"), 1500);
-  } catch {
-    getSelection().selectAllChildren(code); // without access to the clipboard, select the line instead
-  }
-}
-
