@@ -226,11 +226,20 @@ def options_from(context: typer.Context, path: Path | None) -> Path | None:
         raise SpecError(f"--config {path}: cannot be read as YAML: {reason}") from None
     if not isinstance(given, dict):
         raise SpecError(f"--config {path}: expected options of 'icdbench {context.info_name}', such as 'models: jlan'")
-    names = {option.lstrip("-"): each.name for each in context.command.params for option in each.opts}
-    del names["config"]
-    if wrong := [str(key) for key in given if key not in names]:
-        raise SpecError(f"--config {path}: {unknown('option', wrong, names)}")
-    context.default_map = {str(names[key]): _as_typed(value) for key, value in given.items() if value is not None}
+    options = {option.lstrip("-"): each for each in context.command.params for option in each.opts}
+    del options["config"]
+    if wrong := [str(key) for key in given if key not in options]:
+        raise SpecError(f"--config {path}: {unknown('option', wrong, options)}")
+    repeated = {key for key, each in options.items() if getattr(each, "multiple", False)}
+    if odd := next((key for key, value in given.items() if isinstance(value, dict) and key not in repeated), None):
+        raise SpecError(
+            f"--config {path}: '{odd}' is one value or a list, such as '{odd}: [a, b]', not names with values"
+        )
+    context.default_map = {
+        str(options[key].name): _as_typed(value, repeated=key in repeated)
+        for key, value in given.items()
+        if value is not None
+    }
     return path
 
 
@@ -245,10 +254,12 @@ Config = Annotated[
 ]
 
 
-def _as_typed(value: Any) -> Any:
-    """A YAML value as a user would type it: settings as NAME=VALUE, a list separated by commas."""
+def _as_typed(value: Any, *, repeated: bool) -> Any:
+    """A YAML value as a user would type it: settings as NAME=VALUE; a list separated by commas, or of a repeated option."""
     if isinstance(value, dict):
         return [f"{key}={typed(each)}" for key, each in value.items()]
+    if repeated:
+        return [typed(each) for each in (value if isinstance(value, list) else [value])]
     if isinstance(value, list):
         return typed(value) + "," * (len(value) == 1)
     return value if isinstance(value, bool) else typed(value)

@@ -62,6 +62,9 @@ def test_what_is_typed_stands_against_the_file(finished: Path, icdbench: Call) -
         ("modls: lr\njob: 2\n", "no options 'modls' (did you mean 'models'?), 'job' (did you mean 'jobs'?)"),
         ("- lr\n", "expected options of 'icdbench run'"),
         ("models: [lr\n", "cannot be read as YAML"),
+        ("models: {lr: 1}\n", "'models' is one value or a list, such as 'models: [a, b]'"),
+        ("models: lr\nset: data.fraction=0\n", "data.fraction='0'"),  # a repeated option: once, or as a list
+        ("models: lr\nset: [data.top_codes=2, data.fraction=0]\n", "data.fraction='0'"),
         (None, "cannot be read as YAML: No such file"),
     ],
 )
