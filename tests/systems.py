@@ -101,12 +101,30 @@ def names(bags: Sequence[Sequence[int] | NDArray[np.int32]], codes: Sequence[int
 
 # --- Every system ------------------------------------------------------------------------------------------------------
 
-SYSTEMS = [  # a variant that sets nothing of the model computes what the model does
+SMALL: dict[str, Any] = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5}
+SMALL |= {"neighbours": 5, "kernel_sizes": (3, 25)}  # of branches side by side the narrowest and the widest
+EVERY = [  # a variant that sets nothing of the model computes what the model does
     f"{entry.name}@{variant}" if variant else entry.name
     for entry in registry.entries().values()
     for variant in ("", *(variant.name for variant in entry.variants.values() if variant.model))
 ]
-SMALL = {"embedding_size": 16, "hidden_size": 16, "attention_size": 8, "filters": 12, "ngram": 5, "neighbours": 5}
+
+
+def sizes(name: str) -> dict[str, Any]:
+    """What the model has of SMALL."""
+    fields = registry.entry(name.partition("@")[0]).config.model_fields
+    return {field: size for field, size in SMALL.items() if field in fields}
+
+
+def _settings(name: str) -> str:
+    """All that decides what the model computes at the small size."""
+    base, _, variant = name.partition("@")
+    entry = registry.entry(base)
+    return base + entry.config(**{**entry.variant(variant).model, **sizes(name)}).model_dump_json()
+
+
+# And one that sets sizes alone, or what the model has, computes the same at the small size: it is tested once.
+SYSTEMS = list({_settings(name): name for name in reversed(EVERY)}.values())[::-1]
 NEURAL = [name for name in SYSTEMS if issubclass(registry.entry(name.partition("@")[0]).cls, nn.Module)]  # type: ignore[arg-type]
 LINEAR = [name for name in SYSTEMS if name not in NEURAL]
 # What only leaves out a part of a linear model is fitted once, and its contributions are summed; it is not read at all lengths.
@@ -117,11 +135,9 @@ BLIND = {"popularity"}  # they read nothing
 
 def small(name: str, **overrides: Any) -> Any:
     """The model at a size that trains in a second; fields that it does not have are left out."""
-    fields = registry.entry(name.partition("@")[0]).config.model_fields
-    sizes = {field: value for field, value in SMALL.items() if field in fields}
     torch.manual_seed(0)
-    width = sizes.get("embedding_size")
-    return registry.build(name, small_task(width), **{**sizes, **overrides})
+    given = sizes(name)
+    return registry.build(name, small_task(given.get("embedding_size")), **{**given, **overrides})
 
 
 def neural(name: str, **overrides: Any) -> nn.Module:

@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import planted
-from systems import BLIND, SYSTEMS, predictor
+from systems import BLIND, EVERY, predictor
 
 from icdbench.inference import explain
 from icdbench.inference.predict import Predictor
@@ -77,7 +77,7 @@ def explained(system: str, asked: list[int]) -> Counter[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, default=40, help="how many (40)")
-    parser.add_argument("--systems", default=",".join(SYSTEMS), help="all, unless named")
+    parser.add_argument("--systems", default=",".join(EVERY), help="all, unless named")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     explain.STEPS, explain.WINDOWS = 8, 32

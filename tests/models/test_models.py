@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 from sklearn.metrics import roc_auc_score
 from systems import (
     BLIND,
+    EVERY,
     FEW,
     LESS,
     LINEAR,
@@ -92,17 +93,23 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", NEURAL)
 def test_eight_documents_can_be_overfitted(name: str) -> None:
     model = neural(name)
-    documents = learnable(8, shortest=8)
+    documents = learnable(8, shortest=8, longest=12)
     batch = next(Loader(documents).batches([np.arange(8)]))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
+    pretrained = "encoder" in registry.entry(name.partition("@")[0]).needs
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2 if pretrained else 3e-2, fused=True)
+
+    def evaluated() -> float:
+        with torch.no_grad():
+            return loss(model.eval()(batch), batch.labels_BL).item()
+
     for _ in range(300):
-        objective = loss(model(batch), batch.labels_BL)
+        objective = loss(model.train()(batch), batch.labels_BL)
         optimizer.zero_grad()
         objective.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if objective.item() < 0.02:
+        if objective.item() < 0.05 and evaluated() < 0.05:
             break
-    assert loss(model.eval()(batch), batch.labels_BL).item() < 0.05
+    assert evaluated() < 0.05
 
 
 @pytest.mark.slow
@@ -178,7 +185,11 @@ def test_weights_round_trip_through_safetensors(name: str) -> None:
     torch.testing.assert_close(other.eval()(padded(TEXTS)), model(padded(TEXTS)), rtol=0, atol=0)
 
 
-NEED_NO_TITLES = [name for name in NEURAL if "titles" not in registry.entry(name.partition("@")[0]).needs]
+NEED_NO_TITLES = [  # at their own sizes
+    name
+    for name in EVERY
+    if name.partition("@")[0] in NEURAL and "titles" not in registry.entry(name.partition("@")[0]).needs
+]
 
 
 @pytest.mark.slow
