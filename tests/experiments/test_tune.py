@@ -8,11 +8,14 @@ import json
 import shlex
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
+import alembic.util
 import numpy as np
 import optuna
 import pandas as pd
@@ -46,10 +49,23 @@ WORDS = ("tune", "caml", *FIXED, "--device", "cpu", "--dataset")
 
 
 @pytest.fixture(autouse=True)
-def _plots_are_drawn_by_commands_alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _plots_are_drawn_for_one_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take half of the time of a few trials."""
-    if "icdbench" not in request.fixturenames:
+    if request.function is not test_the_best_setting_is_stored_shown_and_run:
         monkeypatch.setattr(tune, "draw", lambda *_, **__: None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _migrations_are_read_once() -> Iterator[None]:
+    """Each new storage imports all of Optuna's anew, though it only notes that it has the last."""
+    read = alembic.util.load_python_file
+    once = functools.cache(read)
+
+    def load(folder: Any, name: Any) -> ModuleType:
+        return (read if name == "env.py" else once)(folder, name)  # which acts when it is imported
+
+    with mock.patch.object(alembic.util, "load_python_file", load):
+        yield
 
 
 def request(notes: Path, tmp_path: Path, **changes: Any) -> Request:
