@@ -29,7 +29,7 @@ from playwright.sync_api import Locator, Page, expect
 from runs import RECORDS, keep
 from waiting import ended
 
-from icdbench.evaluation import compare
+from icdbench.evaluation import bootstrap, compare
 from icdbench.evaluation.bootstrap import holm
 from icdbench.presentation import report
 from icdbench.records import store
@@ -72,7 +72,13 @@ class Markup(HTMLParser):
 
 
 @pytest.fixture
-def made(session_folder: Path) -> Path:
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all that is on a page only the marks of what cannot be told apart depend on their number."""
+    monkeypatch.setattr(bootstrap, "enough", lambda _: 200)
+
+
+@pytest.fixture
+def made(session_folder: Path, few_resamples: None) -> Path:  # noqa: ARG001
     """A folder with the committed runs of SHOWN, and their report."""
 
     def make(folder: Path) -> None:
