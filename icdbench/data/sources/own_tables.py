@@ -144,7 +144,7 @@ def _delimited(path: Path, file: io.TextIOWrapper, found: Encoding, roles: Roles
     delimiter, header = _delimiter(path, file, skipped, [declared[1]] if declared else list(DELIMITERS), roles)
     spaced = len(header) > 1 and all(name.startswith(" ") for name in header[1:])  # as in `id, text, codes`
     reader = _reader(file, delimiter, skipped, spaced=spaced)
-    names = next(reader, [])
+    names: list[str] = next(reader, [])
     delimiter_name = DELIMITERS.get(delimiter, repr(delimiter))
     about = (*([f"{delimiter_name}-separated"] if delimiter != "," else []), *found.about)
     rows = _csv_rows(path, reader, names, delimiter_name, skipped)
