@@ -34,11 +34,11 @@ class Pooled:
     def of(cls, features_PF: FloatArray, labels_P: IntArray, *, trees: bool) -> Pooled:
         """Fit both; without pairs of both labels every pair gets their smoothed log-odds."""
         coefficients_F, intercept = fit_standardised(features_PF, labels_P)
-        linear = coefficients_F, np.array([intercept])
+        intercept_1 = np.array([intercept])
         if trees and len(np.unique(labels_P)) == 2:
-            return cls(*linear, *_forest(features_PF, labels_P))
-        none, nodes = np.zeros((0, 0)), np.zeros((0, 0), np.int64)
-        return cls(*linear, nodes, none, np.zeros((0, 0, 2), np.int64), none, np.zeros(1))
+            return cls(coefficients_F, intercept_1, *_forest(features_PF, labels_P))
+        none, nodes, children = np.zeros((0, 0)), np.zeros((0, 0), np.int64), np.zeros((0, 0, 2), np.int64)
+        return cls(coefficients_F, intercept_1, nodes, none, children, none, np.zeros(1))
 
     def logits(self, features_PF: FloatArray) -> FloatArray:
         """Return the logits of pairs [P]."""
