@@ -22,7 +22,7 @@ from icdbench.experiments import progress as bars
 from icdbench.inference import bundle, predict
 from icdbench.presentation import catalog, tables
 from icdbench.run import FLOOR, Request
-from icdbench.settings import SpecError
+from icdbench.settings import SpecError, given_names, given_settings, path_text, seed_list
 from icdbench.spec import Benchmark
 from icdbench.training import TrainingError
 from icdbench.views import Dataset, Results, Run, View
@@ -57,8 +57,8 @@ class RunsFailedError(TrainingError):
 
 
 def run(
-    models: str | Sequence[str] | None = None,
-    dataset: str | None = None,
+    models: str | Path | Sequence[str | Path] | None = None,
+    dataset: str | Path | None = None,
     *,
     benchmark: str | None = None,
     seeds: int | Sequence[int] = 1,
@@ -98,8 +98,8 @@ def run(
 
 
 def plan(
-    models: str | Sequence[str] | None = None,
-    dataset: str | None = None,
+    models: str | Path | Sequence[str | Path] | None = None,
+    dataset: str | Path | None = None,
     *,
     benchmark: str | None = None,
     seeds: int | Sequence[int] = 1,
@@ -114,16 +114,17 @@ def plan(
 
     With `floors` each request also has the baselines that every model has to beat.
     """
-    names = [models] if isinstance(models, str) else models
+    names = None if models is None else given_names(models, "models")
+    named = None if dataset is None else path_text(dataset, "dataset")
     baselines = (FLOOR,) if floors else ()
     request = Request(
-        (*(names or MODELS), *baselines), dataset or "demo", seed_list(seeds), settings or {}, _path(data), Path(results), device, force=force
+        (*(names or MODELS), *baselines), "demo" if named is None else named, seed_list(seeds), given_settings(settings), _path(data), Path(results), device, force=force
     )  # fmt: skip
     if benchmark is None:
         return [(None, request)]
-    parts = [each for each in catalog.chosen(benchmark) if dataset in {None, each.dataset} and each.dataset]
+    parts = [each for each in catalog.chosen(benchmark) if named in {None, each.dataset} and each.dataset]
     if not parts:
-        raise SpecError(f"'{benchmark}' has no table of systems" + (f" on '{dataset}'" if dataset else ""))
+        raise SpecError(f"'{benchmark}' has no table of systems" + (f" on '{named}'" if named else ""))
     return [
         (each, replace(request, models=(*(names or each.systems), *baselines), dataset=each.dataset, changes={**each.overrides, **request.changes}))
         for each in parts
@@ -183,24 +184,16 @@ def carry_out(planned: Sequence[tuple[Benchmark | None, Request]], execution: Ex
     return ended
 
 
-def seed_list(seeds: int | Sequence[int]) -> Sequence[int]:
-    """The seeds 1, 2, … for a count; a list is returned unchanged. Raises SpecError."""
-    found = range(1, seeds + 1) if isinstance(seeds, int) else seeds
-    if not found or any(not 0 <= seed < 2**31 for seed in found):
-        raise SpecError(f"seeds={seeds}: give a count such as 3, or a list of numbers from 0 up such as [1, 2, 3]")
-    return list(found)
-
-
 def _data_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """Settings of a data set by field, given with or without `data.` before it. Raises SpecError."""
-    found = {key.removeprefix("data."): value for key, value in (settings or {}).items()}
+    found = {key.removeprefix("data."): value for key, value in given_settings(settings).items()}
     if other := next((key for key in found if "." in key), None):
         raise SpecError(f"{other}: only data.FIELD has a meaning here")
     return found
 
 
 def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
+    return None if given is None else Path(path_text(given, "data"))
 
 
 def results(*folders: str | Path) -> Results:
@@ -251,7 +244,7 @@ def evaluate(
 
 
 def score(
-    file: str | Path, dataset: str = "demo", *, name: str = "", split: str = "test", validation: str | Path | None = None,
+    file: str | Path, dataset: str | Path = "demo", *, name: str = "", split: str = "test", validation: str | Path | None = None,
     ranked: bool = False, settings: Mapping[str, Any] | None = None, reading: Mapping[str, Any] | None = None,
     data: str | Path | None = None, results: str | Path = "results",
 ) -> View[scoring.ScoredPredictions]:  # fmt: skip
@@ -264,15 +257,16 @@ def score(
     from icdbench.experiments import scored as scoring
 
     held = _path(validation)
-    request = scoring.FileRequest(Path(file), dataset, name, split, held, ranked, _data_settings(settings), reading or {}, _path(data), Path(results))  # fmt: skip
+    path, named = Path(path_text(file, "file")), path_text(dataset, "dataset")
+    request = scoring.FileRequest(path, named, name, split, held, ranked, _data_settings(settings), reading or {}, _path(data), Path(results))  # fmt: skip
     with bars.preparing(Console(stderr=True)) as report:
         found = scoring.score(request, report)
     return View(found, lambda fmt: tables.scored_file(found, [request.results], fmt))
 
 
 def tune(
-    model: str,
-    dataset: str = "demo",
+    model: str | Path,
+    dataset: str | Path = "demo",
     *,
     trials: int = 50,
     settings: Mapping[str, Any] | None = None,
@@ -291,10 +285,12 @@ def tune(
     """
     from icdbench.experiments import tune as tuning
 
-    request = Request([model], dataset, (1,), settings or {}, _path(data), Path(results), device)
+    model, dataset = path_text(model, "model"), path_text(dataset, "dataset")
+    request = Request([model], dataset, (1,), given_settings(settings), _path(data), Path(results), device)
     console = Console(stderr=True, quiet=not progress)
     with bars.preparing(console) as prepare, bars.tuning(console) as show:
-        found = tuning.tune(request, trials, storage, seed, show, prepare)
+        number = seed if isinstance(seed, int) else seed_list([seed])[0]  # numpy's as Python's
+        found = tuning.tune(request, trials, storage, number, show, prepare)
     words = ["icdbench", "run", "--models", f"{model},{model}@tuned", "--dataset", dataset]
     words += ["--seeds", "3"] if found.by_epochs else []
     # Settings that both need to be comparable.
@@ -305,8 +301,8 @@ def tune(
 
 
 def ablate(
-    model: str,
-    dataset: str = "demo",
+    model: str | Path,
+    dataset: str | Path = "demo",
     *,
     study: str = "all",
     seeds: int | Sequence[int] = 1,
@@ -323,7 +319,8 @@ def ablate(
     """
     from icdbench.experiments import ablate as studies
 
-    request = Request([model], dataset, seed_list(seeds), settings or {}, _path(data), Path(results), device, force=force)  # fmt: skip
+    model, dataset = path_text(model, "model"), path_text(dataset, "dataset")
+    request = Request([model], dataset, seed_list(seeds), given_settings(settings), _path(data), Path(results), device, force=force)  # fmt: skip
     return carry_out(studies.plan(request, catalog.studies(model), study), execution)
 
 
@@ -334,7 +331,7 @@ def load(
     models: str | Sequence[str] = (),
     results: str | Path = "results",
     data: str | Path | None = None,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
 ) -> predict.Predictor:
     """Load a trained model for new notes: from a bundle's file or folder, a run's id or folder, or a `Run`.
 
@@ -344,11 +341,13 @@ def load(
     `dataset`. Raises SpecError, DataError.
     """
     registry.load_files([models] if isinstance(models, str) else models)
-    name = trained.folder if isinstance(trained, Run) else Path(trained)
+    name = trained.folder if isinstance(trained, Run) else Path(path_text(trained, "the model"))
     if bundle.is_folder(name) or (not name.is_dir() and (name.is_file() or name.suffix or isinstance(trained, Path))):
         return predict.Predictor(bundle.read(name), device)
     with bars.preparing(Console(stderr=True)) as report:
-        found = bundle.of_run(str(name), Path(results), _path(data), dataset, report)
+        found = bundle.of_run(
+            str(name), Path(results), _path(data), None if dataset is None else path_text(dataset, "dataset"), report
+        )
     return predict.Predictor(found, device)
 
 
@@ -363,11 +362,15 @@ def explain(
     from icdbench.serving import explanation
 
     predictor = trained if isinstance(trained, predict.Predictor) else load(trained)
+    if not isinstance(text, str):
+        raise SpecError(f"the text is no str but {type(text).__name__}")
     (found,) = explanation.explanations(predictor, text, code, method, others=0)
     return View(found, lambda fmt: explanation.written(found, text, fmt))
 
 
-def open_dataset(name: str, data: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Dataset:
+def open_dataset(
+    name: str | Path, data: str | Path | None = None, settings: Mapping[str, Any] | None = None
+) -> Dataset:
     """A data set as DataFrames: `documents`, `splits`, `codes`. `settings` maps fields such as `data.top_codes` to values.
 
     Raises SpecError, DataError.
@@ -376,4 +379,4 @@ def open_dataset(name: str, data: str | Path | None = None, settings: Mapping[st
     >>> notes.splits["documents"].to_dict()
     {'train': 600, 'validation': 120, 'test': 160}
     """
-    return Dataset(datasets.open(name, _path(data), _data_settings(settings)))
+    return Dataset(datasets.open(path_text(name, "dataset"), _path(data), _data_settings(settings)))

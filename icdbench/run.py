@@ -63,7 +63,7 @@ def expand(request: Request, prepare: Report = quiet, warned: set[str] | None = 
         if line not in warned:
             log.warning("%s", line)
             warned.add(line)
-    store.prepare(request.results)
+    store.prepare(request.results, {each.spec.dataset for each in found})
     seeds = list(dict.fromkeys(request.seeds))
     one_seed = set(FLOORS) - set(request.models) if FLOOR in request.models else set()
     return [

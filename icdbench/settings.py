@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
@@ -95,6 +97,45 @@ def first_of(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"]) or "?"
     message = first["msg"][:1].lower() + first["msg"][1:]
     return f"{field}={first['input']!r}: {message.removeprefix('value error, ')}"
+
+
+def path_text(given: object, what: str) -> str:
+    """Return a name or path as text. Raises SpecError for anything else, such as a table in memory."""
+    if isinstance(given, str | os.PathLike):
+        return str(given)
+    remedy = ": write it to a file (to_csv) and give its path" if hasattr(given, "to_csv") else ""
+    raise SpecError(f"{what} is a {type(given).__name__}, neither a name nor a path{remedy}")
+
+
+def given_names(given: object, what: str) -> list[str]:
+    """Return one name or several as a list. Raises SpecError if there is none, or if one is no name."""
+    several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not [name for name in several if name != ""]:
+        raise SpecError(f"{what}={given!r}: name at least one, or leave it out for the default")
+    return [path_text(name, what) for name in several]
+
+
+def seed_list(seeds: object) -> list[int]:
+    """Return a count as the seeds from 1 on, a list as it is, numpy's integers as Python's. Raises SpecError."""
+    try:
+        several = seeds if isinstance(seeds, Iterable) else range(1, 1 + min(operator.index(seeds), 1001))  # type: ignore[arg-type]
+        found = [operator.index(seed) for seed in several]
+    except TypeError:
+        found = []
+    if not found or len(found) > 1000 or any(not 0 <= seed < 2**31 for seed in found):
+        raise SpecError(
+            f"seeds={seeds}: give a count such as 3 (at most 1000), or a list of numbers from 0 up such as [1, 2, 3]"
+        )
+    return found
+
+
+def given_settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return settings as a dict. Raises SpecError if they are no mapping of names."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise SpecError(f"settings={given!r}: give a dict of names and values, such as {{'train.max_epochs': 5}}")
+    return dict(given)
 
 
 def typed(value: object) -> str:

@@ -171,6 +171,19 @@ def test_a_figure_is_drawn(runs: icdbench.Results) -> None:
         (lambda runs: runs[:0].export_predictions("p.parquet"), "no runs"),
         (lambda _: icdbench.results("nowhere"), "'nowhere' is no folder"),
         (lambda _: icdbench.run("lr", seeds=[]), r"seeds=\[\]"),
+        (lambda _: icdbench.run("lr", seeds="3"), "seeds=3: give a count"),
+        (lambda _: icdbench.run("lr", seeds=[1.5]), r"seeds=\[1\.5\]"),
+        (lambda _: icdbench.run("lr", seeds=2026), "at most 1000"),
+        (lambda _: icdbench.run([]), r"models=\[\]: name at least one"),
+        (lambda _: icdbench.run("lr", ""), "no data set ''"),
+        (lambda _: icdbench.run([None]), "models is a NoneType"),
+        (lambda _: icdbench.run("lr", pd.DataFrame()), r"dataset is a DataFrame, neither .* write it to a file"),
+        (lambda _: icdbench.open_dataset(None), "dataset is a NoneType"),
+        (lambda _: icdbench.tune(["lr", "caml"]), "model is a list"),
+        (lambda _: icdbench.score(pd.DataFrame()), "file is a DataFrame"),
+        (lambda _: icdbench.run("lr", settings=["train.max_epochs=1"]), "give a dict of names"),
+        (lambda runs: icdbench.load(runs), "the model is a Results"),
+        (lambda runs: icdbench.explain(runs[2], None), "the text is no str but NoneType"),
         (lambda _: icdbench.run("lr", execution=icdbench.Execution(jobs=2, devices=2)), "different ways"),
         (lambda _: icdbench.load("demo/lr/1-00000000"), "no run 'demo/lr/1-00000000'"),
         (lambda _: icdbench.open_dataset("camel"), "no data set 'camel'"),
@@ -183,6 +196,18 @@ def test_mistakes_are_one_line(runs: icdbench.Results, call: object, message: st
     with pytest.raises(SpecError, match=message) as caught:
         call(runs)
     assert "\n" not in str(caught.value)
+
+
+def test_paths_and_numbers_of_numpy_are_as_good_as_texts_and_ints(runs: icdbench.Results, few_notes: Path) -> None:
+    for seeds in (np.int64(2), np.array([1, 2]), [np.int32(1), 2], pd.Series([1, 2])):
+        again = icdbench.run(["caml", "lr"], few_notes, seeds=seeds, settings=TINY, device="cpu", execution=QUIET)
+        assert [run.id for run in again] == [run.id for run in runs]
+    assert len(icdbench.open_dataset(few_notes).documents) == len(icdbench.open_dataset(str(few_notes)).documents)
+
+
+def test_a_data_file_in_the_results_folder_is_named(few_notes: Path) -> None:
+    with pytest.raises(SpecError, match=r"has a file 'notes\.csv' where the runs on 'notes\.csv' go; name another"):
+        icdbench.run("lr", few_notes, settings={"data.min_documents": 1}, results=few_notes.parent, execution=QUIET)
 
 
 def test_a_run_that_fails_is_told_and_the_others_are_given(
@@ -292,6 +317,7 @@ def test_predicted_and_gold_codes_as_lists() -> None:
         ([["I10"], [1]], [["I10"], ["E11"]], r"document 2: .* is no list of codes"),
         (pd.DataFrame(SCORES, columns=CODES), pd.DataFrame(LABELS, columns=["I10", "E11", "Z99"]), "labels lack column 'R50'"),
         (pd.DataFrame(SCORES, columns=["I10", "I10", "R50"]), pd.DataFrame(LABELS, columns=CODES), "scores have column 'I10' twice"),
+        (pd.DataFrame(SCORES, columns=["I10", "I10", "R50"]), [["I10"], []], "scores have column 'I10' twice"),
         (pd.DataFrame(SCORES, index=[1, 2]), pd.DataFrame(LABELS), "labels lack row '2'"),
     ],
 )  # fmt: skip

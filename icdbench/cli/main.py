@@ -51,7 +51,9 @@ def main() -> None:
     except (SpecError, DataError) as error:
         fail(str(error), 2)
     except OSError as error:  # a full disk, a folder that vanished
-        fail(f"{error.filename or 'output'}: {error.strerror or error}; what was finished is kept", 2)
+        fail(
+            f"{error.filename2 or error.filename or 'output'}: {error.strerror or error}; what was finished is kept", 2
+        )
 
 
 @app.callback(invoke_without_command=True)

@@ -136,6 +136,8 @@ def _runs_on(records: Sequence[RunRecord], dataset: str, *, any_content: bool) -
 def _describe_setting(runs: Sequence[RunRecord]) -> str:
     spec = runs[0].spec
     changed = [f"{key}={value}" for key, value in sorted(runs[0].changed.items())] or ["nothing set"]
+    if (scored := runs[0].scored) is not None:
+        changed = [f"{scored.file}, SHA-256 {scored.sha256[:12]}"]
     return ", ".join([*changed, f"version {spec.version}", f"data {spec.fingerprint}", comparable.seed_list(runs)])
 
 

@@ -38,6 +38,7 @@ def evaluate(
     elif _has_codes(labels):
         if not hasattr(scores, "columns"):
             raise SpecError("labels are lists of codes, so scores must be a DataFrame with a column for each code")
+        _check_unique(scores.columns, "scores", "column")
         labels_NL, counted = _binary(labels, list(scores.columns))
         scores_NL = _array(scores)
     else:
@@ -86,14 +87,18 @@ def _aligned(scores: Any, labels: Any) -> tuple[Any, Any]:
     if hasattr(scores, "columns") and hasattr(labels, "columns"):
         for axis, what in (("index", "row"), ("columns", "column")):
             ours, theirs = getattr(scores, axis), getattr(labels, axis)
-            for names, name in ((ours, "scores"), (theirs, "labels")):
-                if not names.is_unique:
-                    raise SpecError(f"{name} have {what} {shown(str(names[names.duplicated()][0]))} twice")
+            _check_unique(ours, "scores", what)
+            _check_unique(theirs, "labels", what)
             for names, others, name in ((ours, theirs, "labels"), (theirs, ours, "scores")):
                 if len(missing := names.difference(others)):
                     raise SpecError(f"{name} lack {what} {shown(str(missing[0]))}, and {len(missing) - 1} more")
         labels = labels.reindex(index=scores.index, columns=scores.columns)
     return _array(scores).toarray() if issparse(_array(scores)) else _array(scores), _array(labels)
+
+
+def _check_unique(names: Any, which: str, what: str) -> None:
+    if not names.is_unique:
+        raise SpecError(f"{which} have {what} {shown(str(names[names.duplicated()][0]))} twice")
 
 
 def _array(given: Any) -> Any:

@@ -48,7 +48,8 @@ def compared(
     else:
         stored = ", ".join(f"{len(means)} on {name}" for name, means in found) or "none"
         needed = f"{across.FEWEST} systems that have runs on the same {across.FEWEST} data sets or more"
-        return f"mean ranks need {needed}; systems with runs: {stored}"
+        variants = " (variants do not count)" if found and not (models or benchmark.models) else ""
+        return f"mean ranks need {needed}; systems with runs: {stored}{variants}"
     kept, dropped = sorted(found[:number]), [name for name, _ in found[number:]]
     figures = [
         np.array([[means[system][position] for system in common] for _, means in kept])

@@ -24,7 +24,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,16 @@ DIGEST = "digest"
 OLDEST = 2  # oldest schema of records that is still read
 
 
-def prepare(results: Path) -> None:
-    """Create the results folder, and remove temporary files of killed processes. Raises SpecError if it cannot be written."""
+def prepare(results: Path, data_sets: Iterable[str] = ()) -> None:
+    """Create the results folder, and remove temporary files of killed processes.
+
+    Raises SpecError if it cannot be written, or has a file where the runs of a data set go.
+    """
+    for name in data_sets:
+        if (results / name).is_file():
+            raise SpecError(
+                f"results folder '{results}' has a file '{name}' where the runs on '{name}' go; name another folder with --results"
+            )
     try:
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=results):

@@ -343,6 +343,8 @@ def test_ranks_need_three_systems_on_three_data_sets() -> None:
         figures.draw("ranks", request(ranked_runs(PLACES[:2])))
     with pytest.raises(SpecError, match=f"{few}2 on "):
         figures.draw("ranks", request(ranked_runs(skills={"jlan": 0.6, "caml": 0.5})))
+    with pytest.raises(SpecError, match=r"\(variants do not count\)$"):
+        figures.draw("ranks", request([record("lr", variant="l1")]))
     with pytest.raises(SpecError, match=f"{few}none"):
         figures.draw("ranks", request([]))
     with pytest.raises(SpecError, match="ranks: mean ranks are over all data sets; leave out --dataset"):
