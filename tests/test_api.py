@@ -182,7 +182,7 @@ def test_a_figure_is_drawn(runs: icdbench.Results) -> None:
         (lambda _: icdbench.tune(["lr", "caml"]), "model is a list"),
         (lambda _: icdbench.score(pd.DataFrame()), "file is a DataFrame"),
         (lambda _: icdbench.run("lr", settings=["train.max_epochs=1"]), "give a dict of names"),
-        (lambda runs: icdbench.load(runs), "the model is a Results"),
+        (icdbench.load, "the model is a Results"),
         (lambda runs: icdbench.explain(runs[2], None), "the text is no str but NoneType"),
         (lambda _: icdbench.run("lr", execution=icdbench.Execution(jobs=2, devices=2)), "different ways"),
         (lambda _: icdbench.load("demo/lr/1-00000000"), "no run 'demo/lr/1-00000000'"),
