@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +16,6 @@ from icdbench.records.record import RunRecord
 
 pytestmark = pytest.mark.slow
 
-RECORDS = [
-    record
-    for name in ("", "reference", "explain", "readings")
-    for record in store.load_records(ROOT / "results" / name)
-]
 COLUMNS = [
     "dataset",
     "fingerprint",
@@ -34,6 +31,12 @@ COLUMNS = [
 ]
 
 
+@functools.cache
+def committed() -> list[RunRecord]:
+    folders = [ROOT / "results" / name for name in ("", "reference", "explain", "readings")]
+    return [record for folder in folders for record in store.load_records(folder)]
+
+
 def figures(record: RunRecord) -> dict[tuple[str, str, str], float]:
     return {
         (split, rule, metric): value
@@ -44,23 +47,24 @@ def figures(record: RunRecord) -> dict[tuple[str, str, str], float]:
 
 
 def test_there_is_a_row_for_each_figure_of_each_committed_run() -> None:
-    assert len(RECORDS) == len(list((ROOT / "results").rglob(store.RECORD)))
-    runs = frame(RECORDS)
+    records = committed()
+    assert len(records) == len(list((ROOT / "results").rglob(store.RECORD)))
+    runs = frame(records)
     assert list(runs.columns) == COLUMNS
-    assert len(runs) == sum(len(figures(record)) for record in RECORDS)
+    assert len(runs) == sum(len(figures(record)) for record in records)
     assert not runs.isna().to_numpy().any()
     expected = [
         (spec.dataset, spec.fingerprint, record.data.synthetic, spec.system, spec.setting, spec.seed, record.id, *key, value)
-        for record in RECORDS
+        for record in records
         for spec in [record.spec]
         for key, value in figures(record).items()
     ]  # fmt: skip
     assert list(runs.itertuples(index=False, name=None)) == expected
 
 
-@pytest.mark.parametrize("records", [RECORDS, []], ids=["all", "none"])
-def test_columns_have_the_documented_types(records: list[RunRecord]) -> None:
-    runs = frame(records)
+@pytest.mark.parametrize("records", [committed, list[RunRecord]], ids=["all", "none"])
+def test_columns_have_the_documented_types(records: Callable[[], list[RunRecord]]) -> None:
+    runs = frame(records())
     text = pd.Series(dtype="str").dtype
     numbers = {"synthetic": "bool", "seed": "int64", "value": "float64"}
     assert {name: str(dtype) for name, dtype in runs.dtypes.items()} == dict.fromkeys(COLUMNS, str(text)) | numbers
@@ -76,6 +80,6 @@ def test_the_example_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctest.DocTestRunner().run(example, clear_globs=False).failed == 0
     means = example.globs["means"]
     (jlan,) = means.loc[("codiesp-d50", slice(None), "jlan"), :].itertuples(index=False)
-    runs = [r for r in RECORDS if r.spec.system == "jlan" and (ROOT / "results" / r.id).is_dir() and r.spec.dataset == "codiesp-d50"]  # fmt: skip
+    runs = [r for r in committed() if r.spec.system == "jlan" and (ROOT / "results" / r.id).is_dir() and r.spec.dataset == "codiesp-d50"]  # fmt: skip
     assert jlan.count == len(runs)
     assert jlan.mean == pytest.approx(sum(r.metrics["test"]["fixed"]["f1_micro"] for r in runs) / len(runs))
