@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 TINY = {"data.min_documents": 1, "data.embeddings": "random", "train.max_epochs": 1, "caml.filters": 4}
 QUIET = icdbench.Execution(progress=False)
+untyped: Any = icdbench  # for arguments that its types forbid
 HEAVY = ("torch", "numpy", "pandas", "pydantic", "rich", "typer")
 
 
@@ -171,19 +172,19 @@ def test_a_figure_is_drawn(runs: icdbench.Results) -> None:
         (lambda runs: runs[:0].export_predictions("p.parquet"), "no runs"),
         (lambda _: icdbench.results("nowhere"), "'nowhere' is no folder"),
         (lambda _: icdbench.run("lr", seeds=[]), r"seeds=\[\]"),
-        (lambda _: icdbench.run("lr", seeds="3"), "seeds=3: give a count"),
-        (lambda _: icdbench.run("lr", seeds=[1.5]), r"seeds=\[1\.5\]"),
+        (lambda _: untyped.run("lr", seeds="3"), "seeds=3: give a count"),
+        (lambda _: untyped.run("lr", seeds=[1.5]), r"seeds=\[1\.5\]"),
         (lambda _: icdbench.run("lr", seeds=2026), "at most 1000"),
         (lambda _: icdbench.run([]), r"models=\[\]: name at least one"),
         (lambda _: icdbench.run("lr", ""), "no data set ''"),
-        (lambda _: icdbench.run([None]), "models is a NoneType"),
-        (lambda _: icdbench.run("lr", pd.DataFrame()), r"dataset is a DataFrame, neither .* write it to a file"),
-        (lambda _: icdbench.open_dataset(None), "dataset is a NoneType"),
-        (lambda _: icdbench.tune(["lr", "caml"]), "model is a list"),
-        (lambda _: icdbench.score(pd.DataFrame()), "file is a DataFrame"),
-        (lambda _: icdbench.run("lr", settings=["train.max_epochs=1"]), "give a dict of names"),
+        (lambda _: untyped.run([None]), "models is a NoneType"),
+        (lambda _: untyped.run("lr", pd.DataFrame()), r"dataset is a DataFrame, neither .* write it to a file"),
+        (lambda _: untyped.open_dataset(None), "dataset is a NoneType"),
+        (lambda _: untyped.tune(["lr", "caml"]), "model is a list"),
+        (lambda _: untyped.score(pd.DataFrame()), "file is a DataFrame"),
+        (lambda _: untyped.run("lr", settings=["train.max_epochs=1"]), "give a dict of names"),
         (icdbench.load, "the model is a Results"),
-        (lambda runs: icdbench.explain(runs[2], None), "the text is no str but NoneType"),
+        (lambda runs: untyped.explain(runs[2], None), "the text is no str but NoneType"),
         (lambda _: icdbench.run("lr", execution=icdbench.Execution(jobs=2, devices=2)), "different ways"),
         (lambda _: icdbench.load("demo/lr/1-00000000"), "no run 'demo/lr/1-00000000'"),
         (lambda _: icdbench.open_dataset("camel"), "no data set 'camel'"),
@@ -200,7 +201,7 @@ def test_mistakes_are_one_line(runs: icdbench.Results, call: object, message: st
 
 def test_paths_and_numbers_of_numpy_are_as_good_as_texts_and_ints(runs: icdbench.Results, few_notes: Path) -> None:
     for seeds in (np.int64(2), np.array([1, 2]), [np.int32(1), 2], pd.Series([1, 2])):
-        again = icdbench.run(["caml", "lr"], few_notes, seeds=seeds, settings=TINY, device="cpu", execution=QUIET)
+        again = untyped.run(["caml", "lr"], few_notes, seeds=seeds, settings=TINY, device="cpu", execution=QUIET)
         assert [run.id for run in again] == [run.id for run in runs]
     assert len(icdbench.open_dataset(few_notes).documents) == len(icdbench.open_dataset(str(few_notes)).documents)
 

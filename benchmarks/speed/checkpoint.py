@@ -75,7 +75,8 @@ def main() -> None:
             best = {key: value.detach().clone() for key, value in model.state_dict().items()}
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / store.CHECKPOINT
-                write = median(arguments.times, lambda: checkpointing._save(path, model, optimizer, State(), best, on))  # noqa: B023, SLF001
+                kept = checkpointing.Checkpoints(path, model, optimizer, on)
+                write = median(arguments.times, lambda: kept.stop_or_save(State(), best, 0.0, stop=False, at_once=True))  # noqa: B023
                 read = median(arguments.times, lambda: store.load_checkpoint(path))  # noqa: B023
                 size = path.stat().st_size / 1e6
             share = max(CHECKPOINT_SHARE, write / CHECKPOINT_SECONDS)

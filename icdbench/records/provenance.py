@@ -102,7 +102,7 @@ def commit() -> str:
         if git("ls-files", "--error-unmatch", "run.py") != "run.py":
             return ""
         # Of untracked files only those in folders of code count, not results.
-        code_folders = [str(Path(each).resolve()) for each in (package, *registry.folders())]
+        code_folders = [str(each.resolve()) for each in (package, *map(Path, registry.folders()))]
         added = git("ls-files", "--others", "--exclude-standard", "--", *code_folders)
         dirty = git("status", "--porcelain", "-uno") or added
         return git("rev-parse", "--short=10", "HEAD") + ("+" if dirty else "")

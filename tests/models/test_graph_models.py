@@ -212,7 +212,8 @@ def test_msatt_kg_without_its_graph_projects_each_code_vector_alone() -> None:
 
 
 def test_msatt_kg_without_titles_starts_all_nodes_at_random() -> None:
-    titled, untitled = (neural("msatt-kg", titles=titles).nodes.detach() for titles in (True, False))
+    models: list[Any] = [neural("msatt-kg", titles=titles) for titles in (True, False)]
+    titled, untitled = (model.nodes.detach() for model in models)
     assert titled.shape == untitled.shape
     assert not (titled == untitled).all(1).any()
     torch.testing.assert_close(untitled.norm(dim=1), torch.ones(len(untitled)))
