@@ -313,7 +313,7 @@ def test_requests_that_make_no_sense_are_one_line(icdbench: Call) -> None:
         (("note.txt", "--evaluate"), "--evaluate measures every method of runs: leave out the note"),
         (("--evaluate", "--method", "random"), "--evaluate measures every method of runs: leave out the note"),
         (("--evaluate", "--format", "text"), "no format 'text'"),
-        (("--evaluate", "--seed", 1), "name runs with --run"),
+        (("--evaluate", "--seed", 1), "name them with --run"),
         (("--evaluate", "--run", "demo/lr/1-00000000"), "no runs in 'results'"),
         ((), "name a note, or - for standard input"),
         (("note.txt", "--documents", 3), "belong to --evaluate"),
