@@ -256,9 +256,11 @@ def show_models(
         options.echo(f"Needs: {', '.join(NEEDS[each].format(entry.name) for each in entry.needs)}\n")
     options.echo(f"{entry.about if wide else output.fitted(entry.about)}\n")
     _print_fields(f"{entry.name}.", fields, entry.config.ranges(), wide=wide)
-    trained = TrainSpec().override({**entry.train, **variant.train}, "train")
-    options.echo()
-    _print_fields("train.", trained.model_dump(), entry.train_ranges, wide=wide)
+    if entry.uses_trainer:
+        trained = TrainSpec().override({**entry.train, **variant.train}, "train")
+        options.echo()
+        _print_fields("train.", trained.model_dump(exclude=trained.idle()), entry.train_ranges, wide=wide)
+        options.echo(output.fitted("\nOther objectives, schedules and guidance have fields of their own: docs/losses.md"))
     if entry.small:
         targets = entry.small_by_target.items()
         small = {f"{target}.{field}": value for target, changes in targets for field, value in changes.items()}

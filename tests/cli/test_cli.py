@@ -124,6 +124,11 @@ def test_every_model_is_listed_and_described(icdbench: Call) -> None:
         status, about, _ = icdbench("models", name)
         assert status == 0
         assert all(field in about for field in entry.config.model_fields)
+        spec = TrainSpec().override(entry.train, "train")
+        effective = TrainSpec.model_fields.keys() - spec.idle() if entry.uses_trainer else set()
+        listed = about.partition("\ntrain. ")[2]
+        shown = {field for field in TrainSpec.model_fields if re.search(rf"^{field}\b", listed, re.MULTILINE)}
+        assert shown == effective
         assert all(f"{name}@{variant}" in about for variant in entry.variants)
     assert icdbench("models", "jlan@no-joint")[0] == 0
 
