@@ -152,7 +152,7 @@ class DataSpec(Settings):
 
     def idle(self, *, word_vectors: bool = True) -> set[str]:
         """The fields without effect, given the others and whether the model has `word_vectors`."""
-        idle = ({"fraction_seed", "tokenizer", "synonyms", "vectors_per_seed"} & self.unchosen) | self.of_words
+        idle = ({"fraction_seed", "tokenizer", "synonyms"} & self.unchosen) | self.of_words
         idle |= {"label_set"} if self.top_codes is not None else set()
         if not word_vectors:
             return idle | {"embeddings", "unit_vectors", "embedding_corpus", "vectors_per_seed"}

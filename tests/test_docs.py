@@ -25,7 +25,7 @@ from markdown_it import MarkdownIt
 from mimic import SUMMARY, small, write_mdace
 from places import ROOT
 
-from icdbench.cli import results, trained
+from icdbench.cli import options
 from icdbench.data import source
 from icdbench.evaluation import bootstrap
 from icdbench.presentation import tables
@@ -158,8 +158,7 @@ def desk(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = next(block.content for block in blocks(ROOT / "docs" / "api.md", "fence") if "@register" in block.content)
     model = model.replace('"average"', '"average_of_the_docs"')  # other tests of this process register the same example
     (finished / "my_model.py").write_text(model, encoding="utf-8")
-    for module in (results, trained):
-        monkeypatch.setattr(module, "until_stopped", lambda serving, **_: no_waiting(serving).__enter__())
+    monkeypatch.setattr(options, "until_stopped", lambda serving, **_: no_waiting(serving).__enter__())
     for name in source.DOWNLOADS:
         monkeypatch.setitem(source.DOWNLOADS, name, lambda _: "nothing was downloaded")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"fever")))

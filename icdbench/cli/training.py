@@ -260,7 +260,9 @@ def show_models(
         trained = TrainSpec().override({**entry.train, **variant.train}, "train")
         options.echo()
         _print_fields("train.", trained.model_dump(exclude=trained.idle()), entry.train_ranges, wide=wide)
-        options.echo(output.fitted("\nOther objectives, schedules and guidance have fields of their own: docs/losses.md"))
+        options.echo(
+            output.fitted("\nOther objectives, schedules and guidance have fields of their own: docs/losses.md")
+        )
     if entry.small:
         targets = entry.small_by_target.items()
         small = {f"{target}.{field}": value for target, changes in targets for field, value in changes.items()}

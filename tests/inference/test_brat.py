@@ -51,7 +51,7 @@ def test_marks_beside_a_table_are_evidence_and_are_measured_anew(finished: Path,
     words = ("explain", "--evaluate", "--run", run_of(finished, "lr"), "--documents", 2, "--dataset", "notes.csv")
     status, before, err = icdbench(*words)
     assert (status, err) == (0, "")
-    assert "These data come without evidence" in before
+    assert "These data come without marked evidence" in before
     for number in range(20, 40):
         word, code = [("fever", "038.9"), ("edema", "428.0"), ("insulin", "250.00")][number % 3]
         annotate(

@@ -30,12 +30,14 @@ SYSTEMS = [  # encoders have a test of their own
 # Networks without recurrence that cannot be written, and a word of the reason.
 REFUSED = {
     "msatt-kg": "sparse",  # products with the hierarchy
+    "msatt-kg@no-titles": "sparse",
     "duallaat@cnn": "data-dependent",  # titles of codes are read in blocks of their lengths
 }
 FEWER: dict[str, dict[str, Any]] = {  # layers of a kind: torch tries to write each network in several ways
     "multirescnn": {"kernel_sizes": (3, 5)},
     "jlan-released": {"kernel_sizes": (3, 5)},
     "msatt-kg": {"scales": 2},
+    "msatt-kg@no-titles": {"scales": 2},
 }
 
 

@@ -69,7 +69,7 @@ def test_document_ids_are_on_the_page_only_if_asked_for(icdbench: Call, finished
     for words in ((), ("--document-ids",)):
         assert icdbench("report", *words) == (0, "report.html\n", "")
         pages.append((finished / "report.html").read_text(encoding="utf-8"))
-    said = "This page holds ids of documents"
+    said = "This page holds document ids"
     assert [said in html for html in pages] == [False, True]
     plain, full = ([section["documents"] for section in data_of(html).values()] for html in pages)
     assert plain == [{}]

@@ -153,7 +153,7 @@ function pairs(area) {
 function csv(table) {
   const rows = [...table.rows].map((row) => [...row.cells]), deviation = (cell) => cell?.querySelector(".spread")?.textContent.replace("± ", "") ?? "";
   const spread = rows[0].map((_, column) => rows.some((row) => deviation(row[column])));
-  const plain = (cell) => (cell.querySelector(".figure")?.firstChild ?? (cell.querySelector(".spread") ? cell.firstChild : cell)).textContent.trim().replace(/^−/, "-");
+  const plain = (cell) => (cell.querySelector(".figure")?.firstChild ?? (cell.querySelector(".spread") ? cell.firstChild : cell)).textContent.trim().replace(/^−/, "-").replace(/ ≈$/, "");
   const safe = (text) => (/^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text);
   const field = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = rows.map((row, index) => row.flatMap((cell, column) => [plain(cell), ...(spread[column] ? [index ? deviation(cell) : `${plain(cell)} (sd)`] : [])]));
