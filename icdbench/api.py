@@ -139,7 +139,7 @@ def resolved(planned: Sequence[tuple[Benchmark | None, Request]]) -> list[Resolv
 
 def carry_out(planned: Sequence[tuple[Benchmark | None, Request]], execution: Execution = LOCAL) -> Results:
     """Carry out all requests; a run that several of them have is run once. Raises as `run`."""
-    execution.check()
+    execution = execution.checked()
     track = execution.track if launch.shows() else ()
     tracking.check(track)
     console = Console(stderr=True, quiet=not (execution.progress and launch.shows()))

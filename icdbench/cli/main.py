@@ -37,7 +37,10 @@ def main() -> None:
     for number in processes.terminations():  # remove what is half-written, as on Ctrl-C
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        if status == 130:  # Ctrl-C before the command could handle it
+            fail("stopped", status)
+        sys.exit(status)
     except typer.TyperException as error:
         message = error.format_message()
         if "\n" in message:  # the help, printed when no command is given

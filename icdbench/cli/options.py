@@ -17,15 +17,26 @@ from icdbench.settings import SpecError, nearest, typed, unknown
 if TYPE_CHECKING:  # it imports numpy
     from icdbench.types import Report
 
+
+def folder(path: str | Path) -> Path:
+    """The folder of this name. Raises BadParameter for an empty name, such as that of a shell's variable that is not set."""
+    if not str(path):
+        raise typer.BadParameter("the name of the folder is empty; . is the current folder")
+    return Path(path)
+
+
 Dataset = Annotated[
     str, typer.Option(help="A data set's name, or your own file (.csv, .tsv, .parquet, .json, .jsonl).")
 ]
 Seeds = Annotated[str, typer.Option(help="A count (3: seeds 1, 2, 3) or a list (1,2,3; a single seed: 7,).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of raw data; else ICDBENCH_DATA, else ./data.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder of run records.")]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", parser=folder, help="Folder of raw data; else ICDBENCH_DATA, else ./data.")
+]
+Results = Annotated[Path, typer.Option("--results", parser=folder, help="Folder of run records.")]
 Folders = Annotated[
-    list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable, to merge several groups'.")
+    list[Path] | None,
+    typer.Option("--results", parser=folder, help="Folder of run records; repeatable, to merge several groups'."),
 ]
 FORMATS_OF_TABLES = "md, latex, csv, html or terminal; auto: terminal on a terminal, else md"
 Format = Annotated[str, typer.Option("--format", help=f"{FORMATS_OF_TABLES}.")]

@@ -278,7 +278,7 @@ def export_runs(
 @app.command("report")
 def make_report(
     out: Annotated[Path | None, typer.Option("--out", help="The page to write; default: report.html.")] = None,
-    results: Annotated[list[Path] | None, typer.Option("--results", help="Folder of run records; repeatable.")] = None,
+    results: options.Folders = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve the page to this machine only, and refresh it as runs finish.")
     ] = False,

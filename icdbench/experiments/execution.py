@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icdbench.settings import SpecError, nearest
+from pydantic import TypeAdapter, ValidationError
+
+from icdbench.settings import SpecError, first_of, nearest
 
 LAUNCHERS = ("local", "ray")
 
@@ -31,16 +33,21 @@ class Execution:
     progress: bool = True
     track: Sequence[str] = ()
 
-    def check(self) -> None:
-        """Raises SpecError for an unknown launcher and for several ways at once."""
-        if self.launcher not in LAUNCHERS:
-            raise SpecError(f"no launcher '{self.launcher}'{nearest(self.launcher, LAUNCHERS)}")
-        distributed = (self.devices, self.nodes) != (None, None) or "TORCHELASTIC_RUN_ID" in os.environ
+    def checked(self) -> Execution:
+        """This with its types checked. Raises SpecError, also for an unknown launcher and for several ways at once."""
+        try:
+            valid = TypeAdapter(Execution).validate_python(vars(self))
+        except ValidationError as error:
+            raise SpecError(f"execution: {first_of(error)}") from None
+        if valid.launcher not in LAUNCHERS:
+            raise SpecError(f"no launcher '{valid.launcher}'{nearest(valid.launcher, LAUNCHERS)}")
+        distributed = (valid.devices, valid.nodes) != (None, None) or "TORCHELASTIC_RUN_ID" in os.environ
         ways = {
-            "--jobs": self.jobs != 1,
+            "--jobs": valid.jobs != 1,
             "--devices and --nodes, or torchrun": distributed,
-            "--launcher ray": self.launcher == "ray",
+            "--launcher ray": valid.launcher == "ray",
         }
         if sum(ways.values()) > 1:
             named = ", ".join(way for way, chosen in ways.items() if chosen)
             raise SpecError(f"{named}: these are different ways to use many cores; choose one of them")
+        return valid

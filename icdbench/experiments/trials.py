@@ -59,7 +59,12 @@ class _Storage(RDBStorage):
             self.set_trial_user_attr(trial_id, WORKER, f"{socket.gethostname()} {os.getpid()}")
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Set them unless another process has claimed or ended the trial. A file lock stands in for SQLite's missing row locks."""
+        """Set them unless another process has claimed or ended the trial. A file lock stands in for SQLite's missing row locks.
+
+        A claimed trial has a heartbeat from the start, so that no other process takes it for one that nobody computes.
+        """
+        if state == TrialState.RUNNING:
+            self.record_heartbeat(trial_id)
         with self.lock:
             return super().set_trial_state_values(trial_id, state, values)
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 import icdbench.run as runner
@@ -239,9 +239,7 @@ def _optimize(
             study.enqueue_trial(start if first else trial.params, {START: True} if first else None)
             raise
 
-    with lock:
-        if not any(START in trial.user_attrs for trial in kept.live(study)):
-            study.enqueue_trial(start, {START: True})
+    _queue_start(study, lock, start)
     while True:
         live = kept.live(study)
         done = sum(map(kept.counts, live))
@@ -261,6 +259,19 @@ def _optimize(
             if isinstance(error, ValueError) and not str(error).startswith("Cannot tell a"):
                 raise
             log.warning("a trial was given up for dead while it was computed; it does not count")
+
+
+def _queue_start(study: optuna.Study, lock: AbstractContextManager[object], start: Mapping[str, Any]) -> None:
+    """Queue the trial of the start, unless there is one that counts or still may."""
+
+    def among(trials: Sequence[FrozenTrial]) -> bool:
+        return any(START in trial.user_attrs for trial in trials)
+
+    if among(study.get_trials(deepcopy=False)) and not among(kept.live(study)):
+        time.sleep(WAIT)  # another process may have given the start up and be about to queue it again
+    with lock:
+        if not among(kept.live(study)):
+            study.enqueue_trial(dict(start), {START: True})
 
 
 def _sampler(study: optuna.Study, trial: optuna.Trial, seed: int) -> optuna.samplers.BaseSampler:

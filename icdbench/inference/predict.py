@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -104,8 +105,8 @@ class Predictor:
         """
         if isinstance(texts, str):
             raise SpecError("give a list of texts, not a single one")
-        if top is not None and top < 1:
-            raise SpecError(f"top={top}: give the number of codes of each text, 1 or more")
+        if top is not None and not (isinstance(top, Integral) and top >= 1):
+            raise SpecError(f"top={top!r}: give the number of codes of each text, 1 or more")
         if threshold not in THRESHOLDS:
             raise SpecError(f"no threshold '{threshold}'{nearest(threshold, THRESHOLDS)}")
         for window in _windows(texts):

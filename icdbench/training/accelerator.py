@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def torch_device(name: str) -> torch.device:
     """The device called `auto`, `cpu`, `cuda` or `mps`. Raises SpecError for any other name and for an absent device."""
+    name = str(name)  # torch.device("cuda"), too
     present = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name not in present:
         raise SpecError(f"no device '{name}'{nearest(name, present)}")
@@ -35,6 +36,7 @@ def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 
     """
     from lightning_fabric import Fabric  # which takes a second to load
 
+    device = str(device)
     precision = resolved(precision, torch_device(device))
     if devices * nodes == 1:
         return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]

@@ -48,6 +48,22 @@ def test_a_command_that_cannot_be_read_is_refused_in_a_line(icdbench: Call, word
     assert said in err
 
 
+def test_ctrl_c_before_a_command_handles_it_is_told(icdbench: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("icdbench.api.plan", stop)
+    assert icdbench("run", "--dataset", "demo") == (130, "", "icdbench: stopped\n")
+
+
+@pytest.mark.parametrize("words", [("run",), ("tables", "table5"), ("runs",), ("data", "describe", "demo")])
+def test_a_folder_without_a_name_is_refused(icdbench: Call, words: Sequence[str]) -> None:
+    option = "--data" if words[0] == "data" else "--results"
+    status, out, err = icdbench(*words, option, "")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "the name of the folder is empty" in err
+
+
 @pytest.mark.parametrize("words", [(), ("data",)])
 def test_no_command_shows_the_commands(icdbench: Call, words: Sequence[str]) -> None:
     status, out, err = icdbench(*words)

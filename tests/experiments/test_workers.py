@@ -200,6 +200,43 @@ def test_a_process_that_died_before_its_first_heartbeat_is_not_waited_for(few_no
     assert found.first is not None
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_no_process_takes_a_claimed_start_for_one_that_nobody_computes(tmp_path: Path) -> None:
+    with kept.opened(f"sqlite:///{tmp_path / 'trials.db'}", "name") as (study, _):
+        study.enqueue_trial({"x": 1}, {tune.START: True})
+        study.ask()  # claims the trial; the thread of heartbeats starts later
+        assert [trial.state for trial in kept.live(study)] == [TrialState.RUNNING]
+
+
+def test_a_start_that_another_process_is_about_to_queue_again_is_not_queued_twice(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'trials.db'}"
+    assert few_notes == tmp_path / "notes.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit", full_disk)
+        with pytest.raises(OSError, match="full"):
+            tune.tune(request_of(tmp_path, "results"), 1, storage)
+    name = optuna.get_all_study_summaries(storage)[0].study_name
+
+    again: list[int] = []
+    fit = train.fit
+
+    def queue_again(*given: Any, **named: Any) -> Any:
+        """As another process would, while this one waits or, if it does not wait, trains."""
+        if not again:
+            with kept.opened(storage, name) as (study, _):
+                kept._retry(study, study.trials[0])
+            again.append(1)
+        return fit(*given, **named) if named else None
+
+    monkeypatch.setattr(tune.time, "sleep", queue_again)
+    monkeypatch.setattr(train, "fit", queue_again)
+    tune.tune(request_of(tmp_path, "results"), 2, storage)
+    starts = [trial.state for trial in stored(storage) if tune.START in trial.user_attrs]
+    assert starts == [TrialState.FAIL, TrialState.COMPLETE]
+
+
 def full_disk(*_: Any, **__: Any) -> Any:
     raise OSError("full")
 

@@ -383,9 +383,9 @@ def test_no_message_holds_words_of_a_note(trained: Path, icdbench: Call, tmp_pat
 
 def test_the_program_interface_refuses_what_is_no_request(trained: Path) -> None:
     model = package.load(trained / "caml.icdbench")
-    for top in (0, -1):
+    for top in (0, -1, 1.5):
         with pytest.raises(SpecError, match=f"top={top}"):
-            model.predict(["fever"], top)
+            model.predict(["fever"], top)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="text 2 is no str but NoneType"):
         model.predict(["fever", None])  # type: ignore[list-item]
 
