@@ -9,6 +9,7 @@ import gc
 import importlib.metadata
 import itertools
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -58,6 +59,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") is None:
             item.add_marker("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m quick` does not even import a module all of whose tests are slow."""
+    if config.option.markexpr != "quick" or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return re.search(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", text, re.MULTILINE) is not None or None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -92,6 +92,8 @@ def test_a_label_that_is_an_ancestor_is_its_node() -> None:
     assert hierarchy.build_tree(["250.01", "250.0"], hierarchy.icd9cm_path).parents["250.01"] == "250.0"
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 @pytest.mark.parametrize("path", [hierarchy.icd9cm_path, hierarchy.icd10_path, hierarchy.icd10pcs_path])
 def test_unknown_codes_get_a_root_of_their_own_and_are_listed(path: hierarchy.CodePath) -> None:
     unknown = ["?", "", "9", "V99.1", "E1", "(other codes)", "(diagnoses)", "ICD", "1234567890", "250.011", "A00-A09"]

@@ -600,6 +600,8 @@ def test_icd10cm_titles_of_codes_that_coders_cut() -> None:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_a_change_of_settings_or_content_is_another_key(small: Path) -> None:
     place = small / codiesp_files.FOLDER
     seen = {prepared("codiesp-d", small, **TINY).key}

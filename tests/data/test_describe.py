@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import codiesp
-import mlcroissant
 import pytest
 from conftest import Call
 from corpora import prepared, write
@@ -58,8 +57,10 @@ def test_a_check_names_what_is_missing_once(tmp_path: Path) -> None:
 # --- Croissant -----------------------------------------------------------------------------------------------------------
 
 
-def read_back(described: dict[str, Any]) -> mlcroissant.Dataset:
-    """What MLCommons' own reader makes of the JSON-LD; it raises for errors."""
+def read_back(described: dict[str, Any]) -> Any:
+    """What MLCommons' own reader, which takes a second to import, makes of the JSON-LD; it raises for errors."""
+    import mlcroissant
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of rdflib, in the reader
         return mlcroissant.Dataset(jsonld=json.loads(json.dumps(described)))

@@ -105,6 +105,8 @@ def test_what_is_no_tokeniser_is_said_to_be_none(text: str) -> None:
 # --- A data set of subwords ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_any_model_reads_subwords_which_are_kept_like_words(tmp_path: Path) -> None:
     notes = write(tmp_path / "notes.csv", rows())
     settings: dict[str, Any] = {"tokens": "subwords", "tokenizer": str(made.folder()), "code_system": "icd9cm"}
@@ -229,6 +231,8 @@ def test_a_wrong_folder_is_one_line(what: str, folder: Path) -> None:
     assert str(folder) in str(raised.value) or "tokeniser cannot" in str(raised.value)
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_damaged_weights_fail_their_run_alone(folder: Path, tmp_path: Path, icdbench: Call) -> None:
     (folder / "model.safetensors").write_bytes(b"nothing")
     write(tmp_path / "notes.csv", rows())

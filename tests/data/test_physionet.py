@@ -251,6 +251,8 @@ def test_a_missing_column_is_named_with_the_nearest(put: Callable[..., Path]) ->
     assert "2 columns 'TEXT'" in error(put("TEXT,text\n1,2\n"))
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_a_packed_file_that_is_cut_off_is_refused_wherever_the_cut(put: Callable[..., Path], tmp_path: Path) -> None:
     whole = put(NOTES, "N.csv.gz").read_bytes()
     path = tmp_path / "C.csv.gz"

@@ -69,6 +69,8 @@ def test_a_list_that_is_there_and_differs_is_not_written_over(tmp_path: Path) ->
     assert path.read_text() == "1\n"
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_what_comes_altered_or_not_at_all_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = tmp_path / "served" / "mimicdata" / "mimic3"
     served.mkdir(parents=True)

@@ -66,6 +66,8 @@ def test_where_sentences_end(text: str, expected: str) -> None:
     assert read([text, "", text], "sentences") == [expected.split(), [], expected.split()]
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.text(st.one_of(st.sampled_from(TRICKY), st.characters()), max_size=40), max_size=12),

@@ -125,6 +125,8 @@ def test_what_cannot_be_drawn_is_said() -> None:
         clouds.checked(Path("cloud.pfd"))
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_the_command_draws_both(icdbench: Call, tmp_path: Path) -> None:
     bundle.write(predictor("jlan").bundle, tmp_path / "jlan.icdbench")
     (tmp_path / "note.txt").write_text(TEXT, encoding="utf-8")

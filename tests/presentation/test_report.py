@@ -171,6 +171,8 @@ def test_runs_that_may_not_share_a_table_are_sections_of_their_own() -> None:
     assert {attributes["id"] for tag, attributes in page.tags if attributes.get("class") == "dataset"} == data.keys()
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_a_section_keeps_its_name_when_runs_are_added() -> None:
     assert data_of(report.page(of("lr"))).keys() == data_of(report.page(RECORDS)).keys()
 

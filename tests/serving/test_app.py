@@ -85,6 +85,8 @@ def test_codes_are_those_of_predict(models: list[Predictor]) -> None:
     assert answer.facts == ("12 words, 1 unknown to caml",)
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_two_models_are_compared_code_by_code(models: list[Predictor]) -> None:
     answer = Site(models, alone=True).answer(NoteForm(TEXT, shown=(1, 0)))
     found = {row.code: row.cells for _, group in answer.groups for row in group}

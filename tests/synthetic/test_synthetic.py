@@ -97,6 +97,8 @@ def test_the_note_of_origin_tells_how_to_make_the_packaged_file(tmp_path: Path) 
     assert made.read_bytes()[4:8] == packaged.read_bytes()[4:8] == bytes(4), "a time in the header"
 
 
+@pytest.mark.slow
+@pytest.mark.counted
 def test_documents_change_only_with_the_version() -> None:
     rows = [[document.id, document.text, document.codes, document.split] for document in demo()]
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
