@@ -234,9 +234,10 @@ def _optimize(
         except TrainingError as error:
             trial.set_user_attr(kept.ERROR, str(error))
             raise
-        except KeyboardInterrupt:
-            first = START in trial.user_attrs
-            study.enqueue_trial(start if first else trial.params, {START: True} if first else None)
+        except optuna.TrialPruned:
+            raise
+        except BaseException as error:
+            _queue_again(study, trial, start, error)
             raise
 
     _queue_start(study, lock, start)
@@ -267,11 +268,24 @@ def _queue_start(study: optuna.Study, lock: AbstractContextManager[object], star
     def among(trials: Sequence[FrozenTrial]) -> bool:
         return any(START in trial.user_attrs for trial in trials)
 
-    if among(study.get_trials(deepcopy=False)) and not among(kept.live(study)):
-        time.sleep(WAIT)  # another process may have given the start up and be about to queue it again
-    with lock:
-        if not among(kept.live(study)):
-            study.enqueue_trial(dict(start), {START: True})
+    deadline = time.monotonic() + kept.GRACE
+    while True:
+        with lock:
+            if among(kept.live(study)):
+                return
+            # A process that gives up a start of a process that died queues it again, unless it dies before that.
+            if not among(study.get_trials(deepcopy=False)) or time.monotonic() > deadline:
+                study.enqueue_trial(dict(start), {START: True})
+                return
+        time.sleep(WAIT)
+
+
+def _queue_again(study: optuna.Study, trial: optuna.Trial, start: Mapping[str, Any], error: BaseException) -> None:
+    """Queue the setting of a trial that ended before it was computed, if it was stopped by the user or is the start."""
+    if START in trial.user_attrs:
+        study.enqueue_trial(dict(start), {START: True})
+    elif isinstance(error, KeyboardInterrupt):
+        study.enqueue_trial(trial.params)
 
 
 def _sampler(study: optuna.Study, trial: optuna.Trial, seed: int) -> optuna.samplers.BaseSampler:

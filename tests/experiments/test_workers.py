@@ -24,6 +24,7 @@ from icdbench import train
 from icdbench.experiments import trials as kept
 from icdbench.experiments import tune
 from icdbench.run import Request
+from icdbench.types import quiet
 
 pytestmark = pytest.mark.slow
 
@@ -196,7 +197,7 @@ def test_a_process_that_died_before_its_first_heartbeat_is_not_waited_for(few_no
     add_running(storage, heartbeat=False, user_attrs={tune.START: True})
     found = tune.tune(request_of(tmp_path, "results"), 2, storage)
     states = [trial.state for trial in stored(storage)]
-    assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.RUNNING, TrialState.COMPLETE]
     assert found.first is not None
 
 
@@ -208,24 +209,24 @@ def test_no_process_takes_a_claimed_start_for_one_that_nobody_computes(tmp_path:
         assert [trial.state for trial in kept.live(study)] == [TrialState.RUNNING]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_start_that_another_process_is_about_to_queue_again_is_not_queued_twice(
     few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = f"sqlite:///{tmp_path / 'trials.db'}"
     assert few_notes == tmp_path / "notes.csv"
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "fit", full_disk)
-        with pytest.raises(OSError, match="full"):
-            tune.tune(request_of(tmp_path, "results"), 1, storage)
-    name = optuna.get_all_study_summaries(storage)[0].study_name
-
+    search = tune._plan_search(request_of(tmp_path, "results"), 2, 0, quiet)
+    start = {each.name: each.start for each in search.parameters}
+    with tune._open_study(search, storage) as (study, _):
+        study.enqueue_trial(start, {tune.START: True})
+        study.tell(study.ask(), state=TrialState.FAIL)
     again: list[int] = []
     fit = train.fit
 
     def queue_again(*given: Any, **named: Any) -> Any:
         """As another process would, while this one waits or, if it does not wait, trains."""
         if not again:
-            with kept.opened(storage, name) as (study, _):
+            with tune._open_study(search, storage) as (study, _):
                 kept._retry(study, study.trials[0])
             again.append(1)
         return fit(*given, **named) if named else None
