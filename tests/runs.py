@@ -15,10 +15,12 @@ from systems import SMALL
 
 import icdbench.run as runner
 from icdbench import registry
+from icdbench.evaluation import compare
 from icdbench.evaluation.measure import measured
+from icdbench.presentation import tables
 from icdbench.records import store
 from icdbench.records.record import DataFacts, Epoch, RunRecord, Timing
-from icdbench.spec import DataSpec, RunSpec, StoredDataSpec, TrainSpec
+from icdbench.spec import Benchmark, DataSpec, Reported, RunSpec, StoredDataSpec, TrainSpec
 from icdbench.types import LabelSet, Predictions
 
 Settings = Mapping[str, Any]
@@ -37,6 +39,18 @@ def keep(records: list[RunRecord], results: Path) -> None:
     """Store the records alone, signed if they are."""
     for record in records:
         (store.save_record if record.signed else store.write_record)(results / record.id, record)
+
+
+def printed_table(
+    benchmark: Benchmark, records: Sequence[RunRecord], fmt: str = "md", reported: Sequence[Reported] = ()
+) -> str:
+    """The table of one benchmark."""
+    return tables.printed([(benchmark, records)], fmt, reported)
+
+
+def compared_pair(results: Path, names: tuple[str, str], dataset: str, **options: Any) -> compare.Comparison:
+    """The first system compared with the second."""
+    return compare.against(results, names[::-1], dataset, **options)[0]
 
 
 def record(

@@ -141,37 +141,6 @@ def _describe_setting(runs: Sequence[RunRecord]) -> str:
     return ", ".join([*changed, f"version {spec.version}", f"data {spec.fingerprint}", comparable.seed_list(runs)])
 
 
-def compare(
-    results: Path,
-    names: tuple[str, str],
-    dataset: str,
-    *,
-    rule: str = "fixed",
-    seeds: Sequence[int] | None = None,
-    resamples: int = bootstrap.RESAMPLES,
-    fix_seeds: bool = False,
-    mix: bool = False,
-    report: Report = quiet,
-    records: Sequence[RunRecord] | None = None,
-) -> Comparison:
-    """Compare two systems, given by name, on one data set; `records` are all of the folder unless given.
-
-    Raises SpecError for systems that cannot be compared, DataError for damaged files.
-    """
-    return against(
-        results,
-        names[::-1],
-        dataset,
-        rule=rule,
-        seeds=seeds,
-        resamples=resamples,
-        fix_seeds=fix_seeds,
-        mix=mix,
-        report=report,
-        records=records,
-    )[0]
-
-
 def against(
     results: Path,
     names: Sequence[str],
@@ -185,9 +154,10 @@ def against(
     report: Report = quiet,
     records: Sequence[RunRecord] | None = None,
 ) -> list[Comparison]:
-    """Compare each system with the first of `names`; `all` stands for every other stored setting.
+    """Compare each system with the first of `names` on one data set; `all` stands for every other stored setting.
 
-    The other arguments and errors are those of `compare`.
+    `records` are all of the folder unless given. Raises SpecError for systems that cannot be compared, DataError for damaged
+    files.
     """
     if rule not in RULES:
         raise SpecError(f"no rule '{rule}'{nearest(rule, RULES)}")

@@ -17,7 +17,6 @@ import numpy as np
 from icdbench.evaluation import bootstrap, measure
 from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import DataError
-from icdbench.types import FloatArray
 
 log = logging.getLogger("icdbench")
 
@@ -73,11 +72,6 @@ def systems(groups: Sequence[Sequence[RunRecord]], results: Sequence[Path], comp
             })
         )  # fmt: skip
     return found
-
-
-def p_value(one_R: FloatArray | None, other_R: FloatArray | None) -> float | None:
-    """Compute the p-value of a difference; None if a figure of either system is missing."""
-    return None if one_R is None or other_R is None else bootstrap.p_value(one_R - other_R)
 
 
 @functools.cache  # served pages are rebuilt whenever a run ends; `_created` makes a repeated run a new entry

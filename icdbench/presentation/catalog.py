@@ -35,11 +35,6 @@ def benchmarks() -> dict[str, Benchmark]:
     return {each.name: each for each in sorted(found, key=lambda each: each.name)}
 
 
-def benchmark(name: str) -> Benchmark:
-    """The table called `name`. Raises SpecError if there is none."""
-    return _packaged(name)[0]
-
-
 def chosen(name: str) -> list[Benchmark]:
     """The benchmarks that a user names: `table3` (a part for each data set), `table3-full`, `all`, or a file ending in .py.
 

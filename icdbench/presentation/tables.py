@@ -45,7 +45,6 @@ __all__ = [
     "own_runs",
     "printed",
     "scored_file",
-    "table",
     "tuned",
 ]
 
@@ -79,19 +78,6 @@ def _grid_of_each_block(records: Sequence[RunRecord], table: Callable[[list[RunR
     grids = [table(block) for block in found]
     titles = told_apart([grid.title for grid in grids], found)
     return [grid._replace(title=title) for grid, title in zip(grids, titles, strict=True)]
-
-
-def table(
-    benchmark: Benchmark,
-    records: Sequence[RunRecord],
-    fmt: str = "md",
-    reported: Sequence[Reported] = (),
-    *,
-    results: Sequence[Path] = (),
-    mix: bool = False,
-) -> str:
-    """The table of one benchmark; see `printed`."""
-    return printed([(benchmark, records)], fmt, reported, results=results, mix=mix)
 
 
 def printed(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Call
 from pages import data_of
+from runs import printed_table
 
 from icdbench.presentation import report, tables
 from icdbench.records import store
@@ -36,7 +37,7 @@ def two(icdbench: Call, few_notes: Path, tmp_path: Path) -> list[RunRecord]:
 def test_tables_keep_them_apart(two: list[RunRecord]) -> None:
     short = {record.spec.fingerprint[:8] for record in two}
     own = Benchmark(name="own", title="Mine", dataset="da/x.csv", metrics=(("MAP", "map"),), models=("lr", "lr@tfidf"))
-    for text in (tables.comparison(two), tables.table(own, two)):
+    for text in (tables.comparison(two), printed_table(own, two)):
         titles = re.findall(r"^\*\*(.*)\*\*$", text, re.MULTILINE)
         assert len(titles) == len(set(titles)) == 2
         assert {title[-11:-2].strip("\\[]") for title in titles} == short

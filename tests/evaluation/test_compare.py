@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Call
 from places import ROOT
-from runs import COUNTS, UNSIGNED, N, stored
+from runs import COUNTS, UNSIGNED, N, compared_pair, stored
 from scipy.sparse import csr_matrix
 
 from icdbench.data import datasets
@@ -46,7 +46,7 @@ def results(made: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(("rule", "fix_seeds"), [("fixed", False), ("tuned", False), ("fixed", True)])
 def test_differences_are_those_of_the_documents_and_seeds_drawn(results: Path, rule: str, fix_seeds: bool) -> None:  # noqa: FBT001
-    found = compare.compare(results, ("jlan", "caml"), "demo", rule=rule, resamples=100, fix_seeds=fix_seeds)
+    found = compared_pair(results, ("jlan", "caml"), "demo", rule=rule, resamples=100, fix_seeds=fix_seeds)
     records = store.load_records(results)
     means = []
     for model in ("jlan", "caml"):
@@ -97,8 +97,8 @@ def figures(test: Predictions, chosen: Any, at: float) -> dict[str, float]:
 
 
 def test_swapping_the_systems_changes_the_sign_alone(results: Path) -> None:
-    forth = compare.compare(results, ("jlan", "caml"), "demo", resamples=200)
-    back = compare.compare(results, ("caml", "jlan"), "demo", resamples=200)
+    forth = compared_pair(results, ("jlan", "caml"), "demo", resamples=200)
+    back = compared_pair(results, ("caml", "jlan"), "demo", resamples=200)
     for key, each in forth.differences.items():
         other = back.differences[key]
         assert (each.mean, each.low, each.high) == pytest.approx((-other.mean, -other.high, -other.low), abs=1e-12)
@@ -110,7 +110,7 @@ def test_equal_predictions_differ_by_nothing(tmp_path: Path) -> None:
     one, other = (stored(tmp_path, "jlan", version=version) for version in ("1", "2"))
     assert one != other
     names = [f"jlan:{record.spec.setting}" for record in store.load_records(tmp_path)]
-    found = compare.compare(tmp_path, (names[0], names[1]), "demo", resamples=100)
+    found = compared_pair(tmp_path, (names[0], names[1]), "demo", resamples=100)
     assert {(each.mean, each.low, each.high, each.p) for each in found.differences.values()} == {(0, 0, 0, 1)}
     text = render(found)
     assert "| all | 8 | 0 | 0 | 8 |" in " ".join(text.split())
@@ -118,10 +118,10 @@ def test_equal_predictions_differ_by_nothing(tmp_path: Path) -> None:
 
 
 def test_the_better_system_wins_and_the_same_draws_give_the_same_text(results: Path) -> None:
-    found = compare.compare(results, ("jlan", "caml"), "demo")
+    found = compared_pair(results, ("jlan", "caml"), "demo")
     assert found.differences["f1_micro"].p < 0.05
     assert found.differences["f1_micro"].low > 0
-    again = compare.compare(results, ("jlan", "caml"), "demo")
+    again = compared_pair(results, ("jlan", "caml"), "demo")
     assert render(found) == render(again)
 
 
@@ -147,7 +147,7 @@ def test_several_systems_are_each_compared_with_the_reference(results: Path) -> 
     found = compare.against(results, ("jlan", "caml", "lr"), "demo", resamples=100)
     assert [(each.one.name, each.other.name) for each in found] == [("caml", "jlan"), ("lr", "jlan")]
     for each in found:
-        alone = compare.compare(results, (each.one.name, "jlan"), "demo", resamples=100)
+        alone = compared_pair(results, (each.one.name, "jlan"), "demo", resamples=100)
         assert each.differences == alone.differences
         assert (each.f1_one_L == alone.f1_one_L).all()
     every = compare.against(results, ("jlan", compare.ALL), "demo", resamples=100)
@@ -196,7 +196,7 @@ def test_all_settings_of_a_system_are_told_apart(icdbench: Call, results: Path) 
 
 
 def test_per_code_f1_is_the_mean_over_seeds(results: Path) -> None:
-    found = compare.compare(results, ("jlan", "lr"), "demo", resamples=100)
+    found = compared_pair(results, ("jlan", "lr"), "demo", resamples=100)
     expected = []
     for model, seeds in (("jlan", 2), ("lr", 1)):
         per_seed = []
@@ -259,7 +259,7 @@ def test_runs_on_other_data_are_never_compared(icdbench: Call, results: Path, me
 def test_other_gold_codes_are_never_compared(results: Path) -> None:
     stored(results, "cnn", gold=1)
     with pytest.raises(DataError, match=r"the gold codes stored with demo/jlan/.* and demo/cnn/.* differ"):
-        compare.compare(results, ("jlan", "cnn"), "demo", resamples=100)
+        compared_pair(results, ("jlan", "cnn"), "demo", resamples=100)
 
 
 WRONG = {
@@ -367,7 +367,7 @@ def test_predictions_are_kept_to_the_bit(tmp_path: Path) -> None:
 def test_titles_that_need_absent_files_are_left_out(tmp_path: Path) -> None:
     for model in ("jlan", "caml"):
         stored(tmp_path, model, dataset="mimic50")
-    assert render(compare.compare(tmp_path, ("jlan", "caml"), "mimic50", resamples=100))
+    assert render(compared_pair(tmp_path, ("jlan", "caml"), "mimic50", resamples=100))
     with pytest.raises((DataError, SpecError)):
         datasets.open("mimic50").titles(["401.9"])
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from conftest import Call
 from places import PAPER
-from runs import record
+from runs import printed_table, record
 
 from icdbench import registry
 from icdbench.experiments import ablate
-from icdbench.presentation import catalog, formats, tables
+from icdbench.presentation import catalog, formats
 from icdbench.presentation.catalog import studies
 from icdbench.records import store
 from icdbench.records.record import Epoch
@@ -69,10 +69,10 @@ def test_every_system_of_a_study_is_a_declared_variant() -> None:
 
 def test_variants_set_what_the_tables_rows_say() -> None:
     jlan = registry.entry("jlan")
-    for label, (system, _) in catalog.benchmark("table3").published.items():
+    for label, (system, _) in catalog.chosen("table3")[0].published.items():
         default = {"t_loss": 0.15}
         assert (jlan.variant(system.partition("@")[2]).train or default) == {"t_loss": float(label.partition("=")[2])}
-    for label, (system, _) in catalog.benchmark("table4").published.items():
+    for label, (system, _) in catalog.chosen("table4")[0].published.items():
         assert (jlan.variant(system.partition("@")[2]).model or {"blocks": 1}) == {"blocks": int(label[-1])}
 
 
@@ -118,7 +118,7 @@ def test_bad_requests_get_one_line_and_status_2(icdbench: Call, words: tuple[str
 @pytest.mark.parametrize("number", [3, 4])
 def test_published_cells_are_the_papers(number: int) -> None:
     text = PAPER.read_text(encoding="utf-8").partition(f"\nTable {number} Performance")[2]
-    full, fifty = catalog.benchmark(f"table{number}-full"), catalog.benchmark(f"table{number}")
+    full, fifty = catalog.chosen(f"table{number}-full")[0], catalog.chosen(f"table{number}")[0]
     for label in fifty.published:
         words = text.partition(f"\n{label} ")[2].split()[:4]
         figures = [f"{100 * float(word):.1f}" for word in words]
@@ -126,9 +126,9 @@ def test_published_cells_are_the_papers(number: int) -> None:
 
 
 def test_own_figures_stand_under_the_published_ones_of_the_same_data_alone() -> None:
-    table3 = catalog.benchmark("table3")
+    table3 = catalog.chosen("table3")[0]
     same, other = record(dataset="mimic50", value=0.65), record(dataset="demo", synthetic=True, value=0.99)
-    shown = rows(tables.table(table3, [same, other, record("caml", dataset="mimic50")], "csv"))
+    shown = rows(printed_table(table3, [same, other, record("caml", dataset="mimic50")], "csv"))
     paper = [row for row in shown if row["table"].startswith("Table 3")]
     assert [row["figures"] for row in paper if row["system"].startswith("jlan")] == ["mimic50, 1 seed", "difference"]
     assert [row["F1 micro"] for row in paper if row["figures"] == "difference"] == ["+2.3"]
@@ -148,7 +148,7 @@ def test_a_figure_is_a_mean_by_epoch_and_blank_where_a_run_had_stopped() -> None
         return made.model_copy(update={"history": history})
 
     runs = [run(1, "", [0.5, 0.25]), run(2, "", [0.7]), run(1, "no-joint", [0.9, 0.8, 0.7])]
-    shown = rows(tables.table(catalog.benchmark("figure7"), runs, "csv"))  # type: ignore[arg-type]
+    shown = rows(printed_table(catalog.chosen("figure7")[0], runs, "csv"))  # type: ignore[arg-type]
     table = {(row["epoch"], row["config"]): row for row in shown}
     assert list(table) == [
         ("1", "with joint learning"),
@@ -168,17 +168,17 @@ def test_a_figure_is_a_mean_by_epoch_and_blank_where_a_run_had_stopped() -> None
 @pytest.mark.parametrize("fmt", formats.FORMATS)
 @pytest.mark.parametrize("name", ["figure6", "figure7", "figure8", "table4"])
 def test_every_study_has_every_format_with_and_without_runs(name: str, fmt: str) -> None:
-    benchmark = catalog.benchmark(name)
-    empty = tables.table(benchmark, [], fmt)
+    benchmark = catalog.chosen(name)[0]
+    empty = printed_table(benchmark, [], fmt)
     assert "ablate" in empty or name == "table4" or fmt == "csv"  # which has no place for notes without rows
-    assert "jlan" in tables.table(benchmark, [record(dataset="demo", synthetic=True)], fmt)
+    assert "jlan" in printed_table(benchmark, [record(dataset="demo", synthetic=True)], fmt)
 
 
 def test_stored_runs_enter_a_figure_if_they_have_its_settings() -> None:
     fifty = record(changed={"train.max_epochs": 50, "train.patience": 50})
-    found = catalog.of_study(catalog.benchmark("figure7"), [record(), fifty])
+    found = catalog.of_study(catalog.chosen("figure7")[0], [record(), fifty])
     assert [each.id for each in found] == [fifty.id]
-    assert len(catalog.of_study(catalog.benchmark("table3"), [record(), fifty])) == 2
+    assert len(catalog.of_study(catalog.chosen("table3")[0], [record(), fifty])) == 2
 
 
 # --- From end to end -----------------------------------------------------------------------------------------------------

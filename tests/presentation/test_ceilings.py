@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import ROOT
-from runs import record
+from runs import printed_table, record
 from scipy.sparse import csr_matrix
 
 from icdbench.evaluation import measure
@@ -41,8 +41,8 @@ def test_every_kind_of_comparison_table_states_them() -> None:
     )
     shown = [
         tables.comparison(records),
-        tables.table(mine, records),
-        tables.table(catalog.chosen("table5")[0], records),
+        printed_table(mine, records),
+        printed_table(catalog.chosen("table5")[0], records),
     ]
     assert [LINE in text for text in shown] == [True] * 3
 
@@ -51,9 +51,9 @@ def test_only_columns_of_the_table_are_named() -> None:
     mine = Benchmark(
         name="mine", title="Mine", dataset="codiesp-d50", models=("lr",), metrics=(("F1", "f1_micro"), ("R@5", "r@5"))
     )
-    assert "test documents: R@5 85.6; no ranking" in tables.table(mine, [record("lr")])
+    assert "test documents: R@5 85.6; no ranking" in printed_table(mine, [record("lr")])
     mine = mine.model_copy(update={"metrics": (("F1", "f1_micro"), ("MAP", "map"))})  # a MAP of 1 is no news
-    assert "Ceilings" not in tables.table(mine, [record("lr")])
+    assert "Ceilings" not in printed_table(mine, [record("lr")])
 
 
 @pytest.mark.slow

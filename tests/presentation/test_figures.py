@@ -18,9 +18,9 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from places import ROOT
-from runs import record
+from runs import printed_table, record
 
-from icdbench.presentation import catalog, figures, over_data, plots, tables
+from icdbench.presentation import catalog, figures, over_data, plots
 from icdbench.records import store
 from icdbench.records.record import Epoch, RunRecord
 from icdbench.settings import SpecError
@@ -98,7 +98,7 @@ def figures_style() -> Any:
 def test_figure_5_shows_the_published_figures_and_own_means() -> None:
     runs = [record("caml", seed, value, dataset="mimic50") for seed, value in ((1, 0.5), (2, 0.6))]
     shown = panels(drawn("fig5", [*runs, record("laat", dataset="mimic50", value=0.7)]))
-    table = catalog.benchmark("table5")
+    table = catalog.chosen("table5")[0]
     labels = [*table.published, "laat"]
     assert [text.get_text() for text in shown["AUC macro"].get_yticklabels()] == labels
     for number, (heading, _) in enumerate(table.metrics):
@@ -356,7 +356,7 @@ def test_ranks_are_of_the_systems_that_every_data_set_has(caplog: pytest.LogCapt
     runs += [record(model, dataset="codiesp-d") for model in ("lr", "bigru")]
     runs += [record("jlan", variant="no-joint", dataset=place) for place in PLACES]
     runs += [record("jlan", value=0.01, changed={"train.max_epochs": 1}, dataset=place) for place in PLACES]
-    found = over_data.compared(catalog.benchmark("ranks"), runs)
+    found = over_data.compared(catalog.chosen("ranks")[0], runs)
     assert not isinstance(found, str)
     assert found.systems == sorted(SKILLS.keys() - {"lr"})
     assert len(found.data_sets) == 4
@@ -364,27 +364,27 @@ def test_ranks_are_of_the_systems_that_every_data_set_has(caplog: pytest.LogCapt
     assert found.left_out.endswith("systems lr")
     assert len(figures.draw("ranks", request(runs))) == 1
     assert caplog.records[-1].getMessage() == f"ranks: left out, as they lack runs: {found.left_out}"
-    named = over_data.compared(catalog.benchmark("ranks"), runs, ["jlan", "jlan@no-joint", "caml"])
+    named = over_data.compared(catalog.chosen("ranks")[0], runs, ["jlan", "jlan@no-joint", "caml"])
     assert not isinstance(named, str)
     assert named.systems == ["caml", "jlan", "jlan@no-joint"]
 
 
 def test_the_table_of_ranks_has_the_figures_behind_them() -> None:
-    text = tables.table(catalog.benchmark("ranks"), ranked_runs())
+    text = printed_table(catalog.chosen("ranks")[0], ranked_runs())
     flat = " ".join(text.split())
     assert "**Mean ranks over data sets: MAP**" in text
     assert "| jlan | 1.75 |" in flat
     assert "Friedman's test: p = 0.00" in text
     assert "less than 3.77 apart cannot be told apart" in text
-    assert "Mean ranks need 3 systems" in tables.table(catalog.benchmark("ranks"), [])
+    assert "Mean ranks need 3 systems" in printed_table(catalog.chosen("ranks")[0], [])
 
 
 def test_data_sets_are_compared_by_the_order_of_all_systems_and_variants_on_both() -> None:
     runs = [*ranked_runs(PLACES[-2:]), *(record("lr", variant="l1", value=0.9, dataset=place) for place in PLACES[-2:])]
-    text = tables.table(catalog.benchmark("ranks"), [*runs, record("caml", dataset="codiesp-d")])
+    text = printed_table(catalog.chosen("ranks")[0], [*runs, record("caml", dataset="codiesp-d")])
     order = text.partition("same order?")[2]
     rows = [" ".join(line.split()) for line in order.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 1, "a data set with one system has no order"
     assert rows[0].endswith("| 7 | 0.96 | 0.96 | 0.96 |")  # 1 - 6 · (1² + 1²) / (7 · (7² - 1))
-    same = tables.table(catalog.benchmark("ranks"), ranked_runs(PLACES[:2]))
+    same = printed_table(catalog.chosen("ranks")[0], ranked_runs(PLACES[:2]))
     assert "| 6 | 0.94 | 0.94 | 0.94 |" in " ".join(same.split()), "also without enough data sets for mean ranks"

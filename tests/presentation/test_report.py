@@ -26,10 +26,10 @@ from finished import once
 from pages import data_of
 from places import ROOT
 from playwright.sync_api import Locator, Page, expect
-from runs import RECORDS, keep
+from runs import RECORDS, compared_pair, keep
 from waiting import ended
 
-from icdbench.evaluation import bootstrap, compare
+from icdbench.evaluation import bootstrap
 from icdbench.evaluation.bootstrap import holm
 from icdbench.presentation import report
 from icdbench.records import store
@@ -454,7 +454,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(watched: Watched, ad
 @pytest.mark.counted
 def test_differences_are_tested_as_compare_tests_them() -> None:
     section = report._section(of("caml", "cnn"), [ROOT / "results"])
-    found = compare.compare(ROOT / "results", ("caml", "cnn"), "codiesp-d50")
+    found = compared_pair(ROOT / "results", ("caml", "cnn"), "codiesp-d50")
     labels = [system.label for system in section.systems]
     one, other = labels.index("caml"), labels.index("cnn")
     assert len(section.data["pairs"]) == 8
@@ -475,7 +475,7 @@ def test_differences_of_several_systems_are_corrected_for_their_pairs() -> None:
     section = report._section(of(*names), [ROOT / "results"])
     labels = [system.label for system in section.systems]
     pairs = list(itertools.combinations(labels, 2))
-    found = [compare.compare(ROOT / "results", pair, "codiesp-d50") for pair in pairs]
+    found = [compared_pair(ROOT / "results", pair, "codiesp-d50") for pair in pairs]
     for each in section.data["pairs"]:
         _, rule, key = each["key"].split()
         if rule == "fixed":

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import Call
 from places import PAPER, ROOT
-from runs import record
+from runs import printed_table, record
 
 from icdbench.presentation import catalog, headings, reported, tables
 from icdbench.records.record import RunRecord, Timing
@@ -81,7 +81,7 @@ class Page(HTMLParser):
     ],
 )
 def test_published_anchors(name: str, label: str, cells: str) -> None:
-    assert catalog.benchmark(name).published[label][1] == tuple(cells.split())
+    assert catalog.chosen(name)[0].published[label][1] == tuple(cells.split())
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text lies outside the repository")
@@ -93,23 +93,23 @@ def test_published_cells_are_the_papers_in_its_order(name: str, start: str, numb
     for row in figures:
         if len(row) == 6:  # BiGRU in table 6: one precision, which is P@8's
             row.insert(5, "")
-    published = catalog.benchmark(name).published
+    published = catalog.chosen(name)[0].published
     assert [[label, *cells] for label, (_, cells) in published.items()] == figures
-    shown = [row for row in rows(tables.table(catalog.benchmark(name), [], "csv")) if row["figures"] == "published"]
-    headings = [heading for heading, _ in catalog.benchmark(name).metrics]
+    shown = [row for row in rows(printed_table(catalog.chosen(name)[0], [], "csv")) if row["figures"] == "published"]
+    headings = [heading for heading, _ in catalog.chosen(name)[0].metrics]
     assert [[row["system"], *(row[heading] for heading in headings)] for row in shown] == figures
 
 
 def test_columns_stand_in_the_papers_order() -> None:
     common = ["AUC macro", "AUC micro", "F1 macro", "F1 micro"]
-    assert [heading for heading, _ in catalog.benchmark("table5").metrics] == [*common, "P@5", "R@5"]
-    assert [heading for heading, _ in catalog.benchmark("table6").metrics] == [*common, "P@15", "P@8"]
-    assert catalog.benchmark("table6").published["BiGRU"][1][4:] == ("", "58.5")
+    assert [heading for heading, _ in catalog.chosen("table5")[0].metrics] == [*common, "P@5", "R@5"]
+    assert [heading for heading, _ in catalog.chosen("table6")[0].metrics] == [*common, "P@15", "P@8"]
+    assert catalog.chosen("table6")[0].published["BiGRU"][1][4:] == ("", "58.5")
 
 
 @pytest.mark.parametrize("name", sorted(catalog.benchmarks()))
 def test_benchmark_is_complete(name: str) -> None:
-    benchmark = catalog.benchmark(name)
+    benchmark = catalog.chosen(name)[0]
     catalog._check(benchmark)
     figures = [cells for _, cells in benchmark.published.values()]
     printed = name.startswith("table")
@@ -120,7 +120,7 @@ def test_benchmark_is_complete(name: str) -> None:
     assert catalog.has_figures(benchmark) or not printed
     assert benchmark.source
     if not (benchmark.statistics or over_data):
-        text = tables.table(benchmark, [])
+        text = printed_table(benchmark, [])
         assert "harmonic, 2PR/(P+R) of macro-averaged P and R, not the mean of per-code F1" in text
         assert "Threshold: fixed at 0.5" in text
         assert "L = " in benchmark.caption or not printed
@@ -130,7 +130,7 @@ def test_every_published_row_names_a_model() -> None:
     models = {system for each in catalog.benchmarks().values() for system in each.systems}
     expected = {"lr", "cnn", "bigru", "leam", "caml", "dr-caml", "msatt-kg", "multirescnn", "jlan"}
     assert models >= expected
-    assert [model for model, _ in catalog.benchmark("table5").published.values()][-1] == "jlan"
+    assert [model for model, _ in catalog.chosen("table5")[0].published.values()][-1] == "jlan"
 
 
 def test_mean_and_sample_deviation_over_seeds() -> None:
@@ -154,7 +154,7 @@ def test_effort_is_a_mean_over_runs_and_blank_without_epochs() -> None:
 
 def test_settings_of_one_model_are_in_order_of_their_labels() -> None:
     runs = [record(dataset="mimic50", changed={"train.max_epochs": number} if number else None) for number in range(6)]
-    found = rows(tables.table(catalog.benchmark("table5"), runs, "csv"))
+    found = rows(printed_table(catalog.chosen("table5")[0], runs, "csv"))
     labels = [row["system"] for row in found if row["figures"] == "mimic50, 1 seed"]
     assert labels == ["jlan", *(f"jlan (train.max_epochs={number})" for number in range(1, 6))]
 
@@ -307,7 +307,7 @@ def test_a_wholly_collapsed_run_is_sorted_by_its_value_with_every_figure_marked(
 def test_own_runs_stand_under_the_published_row() -> None:
     runs = [record(seed=seed, value=value, dataset="mimic50") for seed, value in ((1, 0.60), (2, 0.62), (3, 0.67))]
     runs += [record("laat", dataset="mimic50"), record(dataset="mimic50", variant="no-denoise")]
-    found = rows(tables.table(catalog.benchmark("table5"), runs, "csv"))
+    found = rows(printed_table(catalog.chosen("table5")[0], runs, "csv"))
     assert [(row["system"], row["figures"]) for row in found[7:]] == [
         ("JLAN", "published"),
         ("jlan", "mimic50, 3 seeds"),
@@ -323,13 +323,13 @@ def test_difference_is_that_of_the_figures_shown() -> None:
     run = record(
         dataset="mimic50", value=0.6974, auc_macro=0.92649, auc_micro=0.9406, f1_macro_harmonic=0.6661, p_5=0.6674
     )
-    cells = pipe_cells(tables.table(catalog.benchmark("table5"), [run]))
+    cells = pipe_cells(printed_table(catalog.chosen("table5")[0], [run]))
     assert cells[-1][1:] == ["difference", "0.0", "0.0", "+0.1", "0.0", "-0.1", "+5.9"]
 
 
 def test_a_dash_has_no_difference_and_a_collapse_neither() -> None:
     run = record("cnn", dataset="mimic50", collapse={"fixed": "no code is ever predicted"})
-    found = rows(tables.table(catalog.benchmark("table5"), [run], "csv"))
+    found = rows(printed_table(catalog.chosen("table5")[0], [run], "csv"))
     assert [found[2][name] for name in ("figures", "AUC macro", "F1 macro", "F1 micro", "R@5")] == [
         "difference",
         "-27.6",
@@ -343,7 +343,7 @@ def test_a_dash_has_no_difference_and_a_collapse_neither() -> None:
 
 def test_best_published_and_best_own_are_bold_apart() -> None:
     runs = [record(dataset="mimic50", value=0.5), record("caml", dataset="mimic50", value=0.45)]
-    cells = pipe_cells(tables.table(catalog.benchmark("table5"), runs))
+    cells = pipe_cells(printed_table(catalog.chosen("table5")[0], runs))
     bold = {(row[0], row[1]): row[2:] for row in cells if row[2].startswith("**")}
     assert bold == {
         ("JLAN", "published"): [f"**{cell}**" for cell in ("92.6", "94.1", "66.5", "69.7", "66.8", "63.8")],
@@ -361,9 +361,9 @@ def test_best_published_and_best_own_are_bold_apart() -> None:
     ],
 )
 def test_other_data_never_enter_the_papers_columns(other: dict[str, Any], fmt: str) -> None:
-    benchmark = catalog.benchmark("table5")
-    text = tables.table(benchmark, [record(value=0.1234, **other)], fmt)
-    alone = tables.table(benchmark, [], fmt)
+    benchmark = catalog.chosen("table5")[0]
+    text = printed_table(benchmark, [record(value=0.1234, **other)], fmt)
+    alone = printed_table(benchmark, [], fmt)
     assert "Other data, not comparable with table5" in text
     assert "12.3" in text
     if fmt == "csv":
@@ -379,14 +379,14 @@ def test_other_data_never_enter_the_papers_columns(other: dict[str, Any], fmt: s
 
 def test_raw_data_of_two_kinds_give_the_papers_table_twice() -> None:
     runs = [record(dataset="mimic50", fingerprint=character * 16, value=0.5) for character in "ab"]
-    text = tables.table(catalog.benchmark("table5"), runs)
+    text = printed_table(catalog.chosen("table5")[0], runs)
     assert text.count("**Table 5") == 2
     assert text.count("| jlan ") == 4  # each with its difference
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_no_runs_at_all(fmt: str) -> None:
-    assert "No runs on mimic50 are stored" in tables.table(catalog.benchmark("table5"), [], fmt)
+    assert "No runs on mimic50 are stored" in printed_table(catalog.chosen("table5")[0], [], fmt)
     nothing = tables.comparison([], fmt)
     assert "F1 macro (harmonic)" in nothing
     assert fmt == "csv" or "No runs are stored" in nothing
@@ -404,11 +404,11 @@ def test_order_of_records_does_not_matter(fmt: str) -> None:
     runs += [
         record(seed=4, changed={"train.batch_size": 4, "train.max_epochs": 5}, collapse={"fixed": "x", "tuned": "y"})
     ]
-    expected = tables.table(catalog.benchmark("table5"), runs, fmt), tables.comparison(runs, fmt)
+    expected = printed_table(catalog.chosen("table5")[0], runs, fmt), tables.comparison(runs, fmt)
     for seed in range(5):
         copies = [run.model_copy(deep=True) for run in runs]
         shuffled = random.Random(seed).sample(copies, len(copies))  # noqa: S311
-        assert (tables.table(catalog.benchmark("table5"), shuffled, fmt), tables.comparison(shuffled, fmt)) == expected
+        assert (printed_table(catalog.chosen("table5")[0], shuffled, fmt), tables.comparison(shuffled, fmt)) == expected
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_what_is_set_for_all_runs_is_a_note_and_no_part_of_their_names() -> None
 
 def test_latex_is_a_booktabs_table() -> None:
     runs = [record(dataset="mimic50", seed=seed) for seed in (1, 2)]
-    text = tables.table(catalog.benchmark("table5"), [*runs, record()], "latex")
+    text = printed_table(catalog.chosen("table5")[0], [*runs, record()], "latex")
     for part in (
         r"\begin{table}",
         r"\begin{tabular}",
@@ -490,8 +490,8 @@ def test_latex_is_a_booktabs_table() -> None:
 
 def test_html_cells_equal_the_markdown_ones() -> None:
     runs = [record(dataset="mimic50", seed=seed) for seed in (1, 2)]
-    page = Page(tables.table(catalog.benchmark("table5"), runs, "html"))
-    header, _, *cells = pipe_cells(tables.table(catalog.benchmark("table5"), runs, "md"))
+    page = Page(printed_table(catalog.chosen("table5")[0], runs, "html"))
+    header, _, *cells = pipe_cells(printed_table(catalog.chosen("table5")[0], runs, "md"))
     assert page.rows[:-1] == [[cell.strip("*") for cell in row] for row in [header, *cells]]
     assert page.tags.count("table") == 1
     assert "strong" in page.tags
@@ -499,7 +499,7 @@ def test_html_cells_equal_the_markdown_ones() -> None:
 
 def test_csv_figures_are_numbers() -> None:
     found = rows(
-        tables.table(catalog.benchmark("table6"), [record(num_codes=900, seed=seed) for seed in (1, 2)], "csv")
+        printed_table(catalog.chosen("table6")[0], [record(num_codes=900, seed=seed) for seed in (1, 2)], "csv")
     )
     figures = [row[name] for row in found for name in ("AUC macro", "F1 micro", "P@8", "P@8 sd") if row[name]]
     assert len(figures) > 24
@@ -511,9 +511,9 @@ def test_unknown_names_are_one_line_errors() -> None:
     with pytest.raises(SpecError, match=r"no table format 'markdwn'.*known: csv, html, latex, md"):
         tables.comparison([], "markdwn")
     with pytest.raises(SpecError, match="did you mean 'html'"):
-        tables.table(catalog.benchmark("table5"), [], "htm")
+        printed_table(catalog.chosen("table5")[0], [], "htm")
     with pytest.raises(SpecError, match="no table 'tabel5'; did you mean 'table5'"):
-        catalog.benchmark("tabel5")
+        catalog.chosen("tabel5")
 
 
 def test_benchmarks_are_found_by_scanning() -> None:
@@ -531,7 +531,7 @@ def test_benchmarks_are_found_by_scanning() -> None:
 @pytest.mark.parametrize("name", ["table3", "table5", "figure6"])
 def test_runs_of_other_protocols_or_raw_data_are_never_averaged(name: str, other: dict[str, Any]) -> None:
     runs = [record(seed=seed, value=0.1, dataset="mimic50") for seed in (1, 2)]
-    text = tables.table(catalog.benchmark(name), [*runs, record(seed=3, value=0.4, dataset="mimic50", **other)])
+    text = printed_table(catalog.chosen(name)[0], [*runs, record(seed=3, value=0.4, dataset="mimic50", **other)])
     assert "10.0 ± 0.0" in text
     assert "20.0 ±" not in text
     assert re.search(r"\| +(\*\*)?40\.0", text)
@@ -540,7 +540,7 @@ def test_runs_of_other_protocols_or_raw_data_are_never_averaged(name: str, other
 def test_the_protocol_of_mimic_is_always_named() -> None:
     run = record(dataset="mimic50")
     run = run.model_copy(update={"data": run.data.override({"facts": {"protocol": "released"}}, "data")})
-    assert "Data: mimic50, protocol=released;" in tables.table(catalog.benchmark("table5"), [run])
+    assert "Data: mimic50, protocol=released;" in printed_table(catalog.chosen("table5")[0], [run])
     assert "protocol" not in tables.comparison([record()])
 
 
@@ -550,14 +550,14 @@ def test_the_protocol_of_mimic_is_always_named() -> None:
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text lies outside the repository")
 def test_published_sizes_are_the_papers() -> None:
     text = PAPER.read_text(encoding="utf-8").partition("Table 2 Statistics")[2]
-    for label, (_, cells) in catalog.benchmark("table2").published.items():
+    for label, (_, cells) in catalog.chosen("table2")[0].published.items():
         assert " ".join([label, *cells[:4]]) in text
 
 
 def test_table_2_sets_own_data_beside_the_published() -> None:
     runs = [record(model, seed, dataset="mimic50") for model in ("lr", "jlan") for seed in (1, 2)]
     runs += [record(dataset="mimic50", synthetic=True), record(unseen=5)]
-    found = rows(tables.table(catalog.benchmark("table2"), runs, "csv"))
+    found = rows(printed_table(catalog.chosen("table2")[0], runs, "csv"))
     shown = [(row["data set"], row["figures"], row["Train"], row["Codes"]) for row in found]
     assert shown == [
         ("MIMIC-III-50", "published", "8067", "50"),
@@ -596,7 +596,7 @@ def test_all_tables_show_each_run_once() -> None:
 
 
 def test_every_reported_figure_has_a_source_and_a_known_metric() -> None:
-    known = {*catalog.known_metrics(catalog.benchmark("table5")), "f1_macro_unstated"}
+    known = {*catalog.known_metrics(catalog.chosen("table5")[0]), "f1_macro_unstated"}
     for each in catalog.literature():
         assert each.source
         assert each.figures.keys() <= known & headings.HEADINGS.keys()
@@ -604,7 +604,7 @@ def test_every_reported_figure_has_a_source_and_a_known_metric() -> None:
 
 
 def test_a_macro_f1_of_another_definition_is_marked_and_never_the_best() -> None:
-    text = tables.table(catalog.benchmark("table6"), [], "md", catalog.literature())
+    text = printed_table(catalog.chosen("table6")[0], [], "md", catalog.literature())
     cells = {(row[0], row[1]): row for row in pipe_cells(text)}
     column = cells["system", "figures"].index("F1 macro")
     assert cells["PLM-CA", r"\[6\]"][column : column + 2] == ["24.7 (p)", "60.0"]
@@ -629,7 +629,7 @@ def test_a_tuned_threshold_is_marked_or_in_its_own_column() -> None:
     runs = [record(dataset="mimic4-icd10", num_codes=7942)]
     row = {
         each["system"]: each
-        for each in rows(tables.table(catalog.benchmark("table5"), runs, "csv", catalog.literature()))
+        for each in rows(printed_table(catalog.chosen("table5")[0], runs, "csv", catalog.literature()))
     }["PLM-ICD [1]"]
     assert (row["F1 macro (harmonic)"], row["F1 micro"], row["F1 micro tuned"]) == ("21.1 (p, t)", "", "58.5")
     assert (row["P@8"], row["MAP"]) == ("69.9", "61.9")
@@ -637,11 +637,11 @@ def test_a_tuned_threshold_is_marked_or_in_its_own_column() -> None:
 
 def test_literature_stands_beside_no_synthetic_or_altered_data() -> None:
     for other in ({"synthetic": True}, {"changed": {"data.language": "es"}}):
-        text = tables.table(
-            catalog.benchmark("table5"), [record(dataset="codiesp-d", **other)], "md", catalog.literature()
+        text = printed_table(
+            catalog.chosen("table5")[0], [record(dataset="codiesp-d", **other)], "md", catalog.literature()
         )
         assert "Boyle" not in text
-    text = tables.table(catalog.benchmark("table5"), [record(dataset="codiesp-d")], "md", catalog.literature())
+    text = printed_table(catalog.chosen("table5")[0], [record(dataset="codiesp-d")], "md", catalog.literature())
     assert "21.6 (u)" in text
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import Call
 from places import ROOT
-from runs import RECORDS, keep, stored
+from runs import RECORDS, compared_pair, keep, printed_table, stored
 
 import icdbench
-from icdbench.evaluation import compare
 from icdbench.presentation import catalog, figures, report, tables
 from icdbench.records import store
 from icdbench.records.comparable import made_by, minor
@@ -73,11 +72,11 @@ def test_a_run_of_an_older_version_is_not_computed_again() -> None:
 def test_minor_versions_are_rows_of_their_own_unless_asked(name: str, old: str, new: str) -> None:
     records = [*of("caml", {name: old}, {name: new}, {name: new}), *of("cnn", {name: new}, {name: new}, {name: new})]
     short = [minor(each) for each in (old, new)]
-    study = catalog.benchmark("table5").override({"models": ("caml", "cnn"), "published": {}}, "table")
+    study = catalog.chosen("table5")[0].override({"models": ("caml", "cnn"), "published": {}}, "table")
     for text in (
         tables.comparison(records),
-        tables.table(catalog.benchmark("table5").override({"dataset": "codiesp-d50"}, "table"), records),
-        tables.table(study.override({"dataset": "codiesp-d50"}, "table"), records),
+        printed_table(catalog.chosen("table5")[0].override({"dataset": "codiesp-d50"}, "table"), records),
+        printed_table(study.override({"dataset": "codiesp-d50"}, "table"), records),
     ):
         apart = [row for row in rows(text, "caml") if "[" in row]  # the other is of the published figures
         assert sorted(apart) == [f"caml [{name} {each}]" for each in short]
@@ -160,7 +159,7 @@ def test_compare_refuses_to_average_them_unless_asked(icdbench: Call, tmp_path: 
     assert status == 0
     assert "torch 2.13.0: jlan seed 1; torch 2.13.1: caml seed 1." in out
     with pytest.raises(SpecError, match="--mix-versions"):
-        compare.compare(results, ("caml", "jlan"), "demo", resamples=100)
+        compared_pair(results, ("caml", "jlan"), "demo", resamples=100)
 
 
 def test_the_option_reaches_the_tables(icdbench: Call, tmp_path: Path) -> None:
