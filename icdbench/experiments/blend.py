@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,7 +80,12 @@ def blend(run: str, others: Sequence[str], results: Path = Path("results"), name
         mixed["validation"][fold_N == fold] = _mix(logits["validation"][fold_N == fold], *fitted)
     mixed["test"] = _mix(logits["test"], weights_M, intercept)
     predictions = {split: replace(first.predictions[split], scores_NL=scores) for split, scores in mixed.items()}
-    return Blended(_store(spec, members, predictions, results), weights)
+    source = provenance.ScoredFile(
+        file=" ".join(spec.config["runs"]), sha256=spec.config["sha256"], kind="runs", validation="cross-fitted"
+    )
+    changed = {key: value for key, value in first.record.changed.items() if key.startswith("data.")}
+    stored = store_predictions(spec, changed, first.record.data, source, predictions, first.codes, results)
+    return Blended(stored, weights)
 
 
 def check_name(name: str) -> None:
@@ -164,27 +169,31 @@ def _spec(name: str, members: Sequence[BlendMember]) -> RunSpec:
     )  # fmt: skip
 
 
-def _store(
-    spec: RunSpec, members: Sequence[BlendMember], predictions: dict[str, Predictions], results: Path
+def store_predictions(
+    spec: RunSpec,
+    changed: Mapping[str, Any],
+    data: provenance.DataFacts,
+    source: provenance.ScoredFile,
+    predictions: Mapping[str, Predictions],
+    codes: LabelSet,
+    results: Path,
 ) -> RunRecord:
-    first = members[0]
+    """Measure predictions that no model of the suite made, and store them as a run."""
+    store.prepare(results)
     record = RunRecord(
         id=spec.id,
         spec=spec,
-        changed={key: value for key, value in first.record.changed.items() if key.startswith("data.")},
-        **measure.measured(predictions, first.codes.train_counts),
+        changed=changed,
+        **measure.measured(predictions, codes.train_counts, source.lacking),
         parameters=0,
-        data=first.record.data,
+        data=data,
         timing={"prepare": 0, "train": 0, "predict": 0},
         device="",
         versions=provenance.versions(),
         commit=provenance.commit(),
-        scored=provenance.ScoredFile(
-            file=" ".join(spec.config["runs"]), sha256=spec.config["sha256"], kind="runs", validation="cross-fitted"
-        ),
+        scored=source,
         created=provenance.now(),
     )
-    store.prepare(results)
     folder = store.folder(results, spec)
     with store.alone(folder):
-        return store.save_run(folder, record, predictions, first.codes, {})
+        return store.save_run(folder, record, predictions, codes, {})

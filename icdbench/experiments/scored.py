@@ -27,7 +27,7 @@ import numpy as np
 from icdbench.data import datasets
 from icdbench.evaluation import measure
 from icdbench.experiments.blend import blend as blend  # noqa: PLC0414 - for the command line
-from icdbench.experiments.blend import check_name
+from icdbench.experiments.blend import check_name, store_predictions
 from icdbench.records import RunRecord, provenance, store
 from icdbench.settings import DataError, SpecError, nearest, shown
 from icdbench.spec import RunSpec, StoredDataSpec, TrainSpec
@@ -103,11 +103,10 @@ def score(request: FileRequest, report: Report = quiet) -> ScoredPredictions:
     if request.split != "test":
         figures = measure.of_split(predictions[request.split], train_counts, source.lacking)
         return ScoredPredictions(name, request.split, {"fixed": figures}, source, None)
-    store.prepare(request.results)
-    record = _record(spec, opened, corpus, source, measure.measured(predictions, train_counts, source.lacking))
-    folder = store.folder(request.results, spec)
-    with store.alone(folder):
-        record = store.save_run(folder, record, predictions, LabelSet(corpus.vocabulary.codes, train_counts), {})
+    usual, chosen = (data.model_dump(mode="json") for data in (datasets.source(spec.dataset).settings(), opened.data))
+    changed = {f"data.{name}": value for name, value in chosen.items() if usual.get(name) != value}
+    data, codes = provenance.describe(corpus, {}), LabelSet(corpus.vocabulary.codes, train_counts)
+    record = store_predictions(spec, changed, data, source, predictions, codes, request.results)
     return ScoredPredictions(name, "test", record.metrics["test"], source, record)
 
 
@@ -156,26 +155,6 @@ def _spec(
         config={**config, "ranked": request.ranked, "reading": dict(request.reading)},
         version=VERSION,
         uses_trainer=False,
-    )
-
-
-def _record(
-    spec: RunSpec, opened: datasets.Source, corpus: Corpus, source: provenance.ScoredFile, measured: Mapping[str, Any]
-) -> RunRecord:
-    usual, chosen = (data.model_dump(mode="json") for data in (datasets.source(spec.dataset).settings(), opened.data))
-    return RunRecord(
-        id=spec.id,
-        spec=spec,
-        changed={f"data.{name}": value for name, value in chosen.items() if usual.get(name) != value},
-        **measured,
-        parameters=0,
-        data=provenance.describe(corpus, {}),
-        timing={"prepare": 0, "train": 0, "predict": 0},
-        device="",
-        versions=provenance.versions(),
-        commit=provenance.commit(),
-        scored=source,
-        created=provenance.now(),
     )
 
 

@@ -18,7 +18,7 @@ from icdbench.records.record import DataFacts, Epoch, RunRecord, ScoredFile, Tim
 from icdbench.spec import Planned
 from icdbench.types import Corpus
 
-__all__ = ["ScoredFile", "commit", "describe", "device_name", "now", "record", "versions"]
+__all__ = ["DataFacts", "ScoredFile", "commit", "describe", "device_name", "now", "record", "versions"]
 
 
 def now() -> str:
