@@ -14,6 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -54,7 +55,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("ICDBENCH_CACHE") or user_cache_path("icdbench"))
 
 
-def cached(folder: Path, build: Callable[[], T], save: Callable[[T, Path], None], load: Callable[[Path], T]) -> T:
+def cached(folder: Path, build: Callable[[], T], save: Callable[[T, Path], object], load: Callable[[Path], T]) -> T:
     """Load the cache's entry in `folder`, or `build` and save it. The folder's name must tell all that decides its content.
 
     A damaged entry is rebuilt with a warning. Entries are readable by their owner alone. Of several processes that want the
@@ -169,6 +170,35 @@ def kept(folder: Path, load: Callable[[Path], T]) -> T | None:
 
 def _checksums(folder: Path) -> dict[str, str]:
     return {path.name: digest(path) for path in sorted(folder.iterdir()) if path.name != CHECKSUMS}
+
+
+# Kinds of texts that are named by their content, and their folders; bytes of such a text.
+NAMED_BY_CONTENT, LONGEST_TEXT = {"encoder": "encoders", "tokenizer": "tokenizers", "synonyms": "synonyms"}, 1 << 27
+
+
+def keep_text(kind: str, text: str, name: str = "") -> str:
+    """Put a text into the cache; return its name, by default that of its content, such as `synonyms-3f9c2d1a0b4e5f67`."""
+    name = name or f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    folder, file = _named_by_content(name)
+    cached(folder, lambda: text, lambda _, new: (new / file).write_bytes(text.encode()), partial(_read_text, file))
+    return name
+
+
+def kept_text(name: str) -> str | None:
+    """The text of this name by content; None if the cache does not have it."""
+    folder, file = _named_by_content(name)
+    return kept(folder, partial(_read_text, file))
+
+
+def _named_by_content(name: str) -> tuple[Path, str]:
+    """The folder and the file of a text."""
+    kind, _, digits = name.partition("-")
+    return cache_root() / NAMED_BY_CONTENT[kind] / digits, f"{kind}.json"
+
+
+def _read_text(file: str, folder: Path) -> str:
+    with regular(folder / file, LONGEST_TEXT) as opened:
+        return opened.read().decode()
 
 
 def save_arrays(folder: Path, prefix: str, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -15,11 +15,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from icdbench.data.cache import cache_root, cached, kept, make_private_folder, raw_digest
+from icdbench.data.cache import cache_root, keep_text, kept_text, make_private_folder, raw_digest
 from icdbench.data.subwords import EXTRA, Subwords
 from icdbench.files import parsed, read_json, regular, replacing
 from icdbench.settings import DataError, SpecError, UnsuitableError, nearest
@@ -68,10 +67,10 @@ def keep(given: str, model: str) -> Kept:
             f"{folder}: its tokeniser numbers tokens up to {last:,}, and its encoder has {size:,}; they do not belong together"
         )
     name = _name_by_content(folder)
-    found = Kept(name, _keep_tokenizer(text), config)
-    cached(_entry("encoders", name), lambda: found, _save, partial(_load, name))
+    found = Kept(name, keep_text("tokenizer", text), config)
+    keep_text("encoder", json.dumps({"tokenizer": found.tokenizer, "config": config}), name)
     if _weights_folder(name) != folder.resolve():
-        remembered = _entry("places", name)
+        remembered = _place(name)
         make_private_folder(remembered.parent)
         with replacing(remembered, private=True) as fresh:
             fresh.write_text(json.dumps(str(folder.resolve())), encoding="utf-8")
@@ -89,7 +88,7 @@ def tokenizer_by_content(changes: Mapping[str, Any]) -> dict[str, Any]:
         raise SpecError(f"data.tokenizer='{given}' is neither a folder with a {TOKENIZER} nor such a file")
     text = _text(path, MOST_TOKENIZER)
     Subwords(text)
-    return {**changes, "tokenizer": _keep_tokenizer(text)}
+    return {**changes, "tokenizer": keep_text("tokenizer", text)}
 
 
 # --- In the cache ----------------------------------------------------------------------------------------------------------
@@ -101,7 +100,7 @@ def tokenizer(name: str) -> str:
         raise SpecError(
             "data.tokens=subwords needs data.tokenizer=FOLDER, the folder of an encoder; a model with an encoder uses its own"
         )
-    found = kept(_entry("tokenizers", name), _load_tokenizer)
+    found = kept_text(name)
     if found is None:
         raise SpecError(f"{name} is no longer in the cache; name its folder again with data.tokenizer")
     return found
@@ -125,44 +124,21 @@ def architecture(name: object) -> dict[str, Any] | None:
 
 
 def _kept(name: str) -> Kept:
-    found = kept(_entry("encoders", name), partial(_load, name))
-    if found is None:
+    text = kept_text(name)
+    if text is None:
         raise SpecError(f"{name} is no longer in the cache; repeat the command that trained with it to put it back")
-    return found
+    return Kept(name, **json.loads(text))
 
 
-def _entry(kind: str, name: str) -> Path:
-    return cache_root() / kind / name.partition("-")[2]
-
-
-def _save(found: Kept, folder: Path) -> None:
-    (folder / "encoder.json").write_text(json.dumps({"tokenizer": found.tokenizer, "config": found.config}))
-
-
-def _load(name: str, folder: Path) -> Kept:
-    stored = read_json(folder / "encoder.json")
-    return Kept(name, stored["tokenizer"], stored["config"])
-
-
-def _keep_tokenizer(text: str) -> str:
-    """Put the text of a tokenizer.json into the cache; return its name by content."""
-    name = f"tokenizer-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    cached(_entry("tokenizers", name), lambda: text, _save_tokenizer, _load_tokenizer)
-    return name
-
-
-def _save_tokenizer(text: str, folder: Path) -> None:
-    (folder / TOKENIZER).write_bytes(text.encode())
-
-
-def _load_tokenizer(folder: Path) -> str:
-    return _text(folder / TOKENIZER, MOST_TOKENIZER)
+def _place(name: str) -> Path:
+    """The file with the path at which an encoder's weights were last seen."""
+    return cache_root() / "places" / name.partition("-")[2]
 
 
 def _weights_folder(name: str) -> Path | None:
     """The folder in which an encoder's weights were last seen."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Path(read_json(_entry("places", name)))
+        return Path(read_json(_place(name)))
     return None
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from icdbench.data import code_list
-from icdbench.data.cache import cache_root, cached, kept
+from icdbench.data.cache import keep_text, kept_text
 from icdbench.data.quality import respelled
 from icdbench.data.source import LONGEST_CODE
-from icdbench.files import read_json
 from icdbench.settings import DataError, SpecError, shown
 from icdbench.types import composed
 
 COLUMNS = ("code", "synonym")
 BY_CONTENT = re.compile("synonyms-[0-9a-f]{16}")
-FILE = "synonyms.json"
 LONGEST = 500  # characters of a synonym
 
 Synonyms = Mapping[str, Sequence[str]]  # of each code, each once, in the order of the file
@@ -37,10 +34,7 @@ def by_content(changes: Mapping[str, Any]) -> dict[str, Any]:
     path = Path(given).expanduser()
     if not path.is_file():
         raise SpecError(f"data.synonyms='{given}' is not a file; give a CSV file with columns {' and '.join(COLUMNS)}")
-    synonyms = _read(path)
-    name = f"synonyms-{hashlib.sha256(json.dumps(synonyms).encode()).hexdigest()[:16]}"
-    cached(_entry(name), lambda: synonyms, _save, _load)
-    return {**changes, "synonyms": name}
+    return {**changes, "synonyms": keep_text("synonyms", json.dumps(_read(path)))}
 
 
 def of_codes(name: str, codes: Sequence[str]) -> tuple[Synonyms, list[str]]:
@@ -51,9 +45,10 @@ def of_codes(name: str, codes: Sequence[str]) -> tuple[Synonyms, list[str]]:
     """
     if not name:
         return {}, []
-    synonyms = kept(_entry(name), _load)
-    if synonyms is None:
+    text = kept_text(name)
+    if text is None:
         raise SpecError(f"{name} is no longer in the cache; name the file of synonyms again with data.synonyms")
+    synonyms: Synonyms = json.loads(text)
     spelling = {code: code for code in set(codes) & synonyms.keys()} | respelled(synonyms, codes)
     found: dict[str, list[str]] = {}
     for code, names in synonyms.items():
@@ -91,15 +86,3 @@ def _read(path: Path) -> dict[str, list[str]]:
     if not found:
         raise DataError(f"{path} has no synonyms; give a code and a synonym a line")
     return {code: list(names) for code, names in found.items()}
-
-
-def _entry(name: str) -> Path:
-    return cache_root() / "synonyms" / name.partition("-")[2]
-
-
-def _save(synonyms: Synonyms, folder: Path) -> None:
-    (folder / FILE).write_text(json.dumps(synonyms), encoding="utf-8")
-
-
-def _load(folder: Path) -> dict[str, list[str]]:
-    return {str(code): list(map(str, names)) for code, names in read_json(folder / FILE).items()}
