@@ -53,9 +53,7 @@ class Resolved:
     @property
     def rows(self) -> list[tuple[str, Any, str]]:
         """Each setting that has an effect on this system and data set, with its value and its layer."""
-        content = self.spec.identity()
-        parts = {"data": content["data"], "train": content["train"], self.spec.model: content["config"]}
-        values = {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
+        values = {f"{part}.{name}": value for part, fields in self.spec.parts.items() for name, value in fields.items()}
         return [(name, value, self.layers[name]) for name, value in values.items() if name in self.layers]
 
 

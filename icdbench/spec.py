@@ -337,10 +337,15 @@ class RunSpec(Settings):
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that have an effect, named as for --set: `train.batch_size`, `caml.dropout`."""
-        complete, given = self.identity(), self.data.model_dump().keys()
-        complete["data"] = {name: value for name, value in complete["data"].items() if name in given}
-        parts = {self.model: "config", "train": "train", "data": "data"}
-        return {f"{target}.{name}": value for target, part in parts.items() for name, value in complete[part].items()}
+        parts, given = self.parts, self.data.model_dump().keys()
+        parts["data"] = {name: value for name, value in parts["data"].items() if name in given}
+        return {f"{part}.{name}": value for part in reversed(parts) for name, value in parts[part].items()}
+
+    @property
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """The settings that have an effect, by the part that they belong to: data, train, and the model by its name."""
+        content = self.identity()
+        return {"data": content["data"], "train": content["train"], self.model: content["config"]}
 
     def identity(self, *without: str) -> dict[str, Any]:
         """All settings that have an effect, as JSON: runs of equal identity are the same run."""

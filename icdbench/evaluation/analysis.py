@@ -17,10 +17,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from icdbench.data import datasets, encode
-from icdbench.evaluation import calibration, detail, groups, hierarchical, metrics, thresholds
+from icdbench.evaluation import calibration, detail, groups, hierarchical, measure, metrics, thresholds
 from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import DataError, SpecError
-from icdbench.training import score
 from icdbench.types import Encoded, FloatArray, IntArray, LabelSet, Predictions, Report, quiet
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def of_run(
 ) -> list[Figure]:
     """Compute all figures of one run."""
     counts_L, threshold = label_set.train_counts.astype(np.int64), record.threshold[choice.rule]
-    validation, test = (_scored(predictions[split]) for split in ("validation", "test"))
+    validation, test = (measure.scored(predictions[split]) for split in ("validation", "test"))
     predicted_NL = test.scores_NL > threshold
     by_frequency = groups.by_edges(counts_L, choice.edges) if choice.edges else groups.by_share(counts_L)
     gold_N = np.bincount(test.docs_P, minlength=len(predicted_NL)) + test.unseen_N
@@ -177,10 +176,6 @@ def of_run(
         found += _hierarchical(predicted_NL, predictions["test"].labels, known.paths, label_set.codes)
     share, tested = f"{record.spec.data.fraction:g}", record.metrics["test"][choice.rule]
     return found + [Figure("fraction", share, key, tested[key]) for key in FRACTION_KEYS if key in tested]
-
-
-def _scored(predicted: Predictions) -> metrics.Scored:
-    return metrics.scored(score.probabilities(predicted.scores_NL), predicted.labels, predicted.unseen)
 
 
 def _grouped(analysis: str, figures: Mapping[str, Mapping[str, float]]) -> list[Figure]:

@@ -65,9 +65,8 @@ def drawn(trial: optuna.Trial, base: RunSpec, entry: Entry, searched: Sequence[P
 
 def with_effect(base: RunSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changes that have an effect on the run."""
-    settings = base.identity()
-    parts = {"data": settings["data"], "train": settings["train"] | {"monitor": base.train.monitor}}
-    parts[base.model] = settings["config"]
+    parts = base.parts
+    parts["train"]["monitor"] = base.train.monitor
     targets = {key: key.partition(".") for key in changes}
     return {key: changes[key] for key, (target, _, field) in targets.items() if field in parts[target]}
 

@@ -42,10 +42,8 @@ def chosen(name: str) -> list[Benchmark]:
     """
     if name == ALL:
         return [each for label, each in benchmarks().items() if label.startswith("table")]
-    return _from_file(Path(name)) if name.endswith(".py") else _packaged(name)
-
-
-def _packaged(name: str) -> list[Benchmark]:
+    if name.endswith(".py"):
+        return _from_file(Path(name))
     known = benchmarks()
     found = [each for label, each in known.items() if label == name or label.startswith(f"{name}-")]
     if not found:
@@ -127,9 +125,8 @@ def of_study(benchmark: Benchmark, records: Iterable[RunRecord]) -> list[RunReco
 def _has_setting(record: RunRecord, key: str, value: object) -> bool:
     """Whether a run has a setting, or the setting has no effect on it (such as another model's)."""
     target, _, name = key.partition(".")
-    settings = record.spec.identity()
-    parts = {"train": settings["train"], "data": settings["data"], record.spec.model: settings["config"]}
-    return name not in parts.get(target, {}) or json.dumps(parts[target][name]) == json.dumps(value)
+    settings = record.spec.parts.get(target, {})
+    return name not in settings or json.dumps(settings[name]) == json.dumps(value)
 
 
 def has_figures(benchmark: Benchmark) -> bool:

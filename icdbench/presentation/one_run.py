@@ -30,11 +30,8 @@ def one_run(record: RunRecord, fmt: str = "md") -> str:
 
 def settings(record: RunRecord) -> dict[str, Any]:
     """Every setting that has an effect, by its name for --set."""
-    content = record.spec.identity()
-    parts = {"data": content["data"], "train": content["train"], record.spec.model: content["config"]}
-    own = {f"data.{name}" for name in record.spec.data.model_dump()}
-    named = {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
-    return {name: value for name, value in named.items() if name in own or not name.startswith("data.")}
+    found = record.spec.settings
+    return {name: found[name] for part in record.spec.parts for name in found if name.startswith(f"{part}.")}
 
 
 def config(record: RunRecord) -> str:

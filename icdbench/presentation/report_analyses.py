@@ -24,22 +24,22 @@ def analysed(block: Sequence[RunRecord], results: Sequence[Path]) -> analysis.An
     figures: dict[str, Sequence[analysis.Figure]] = {}
     missing: dict[str, None] = {}
     for run in block:
-        folder = next((folder for folder in results if (folder / run.id / store.PREDICTIONS).is_file()), None)
+        folder = store.with_predictions(results, run)
         if folder is None:
             continue
         if run.data.documents["test"] * run.data.num_codes > LARGEST:
             missing["The analyses of so large a test split are left to 'icdbench tables --analysis'."] = None
             continue
-        found = _analysed_run(folder, run.id, run.created)
+        found = _analysed_run(folder, run.created)
         figures |= found.figures
         missing |= dict.fromkeys(found.missing)
     return analysis.Analysed(figures, list(missing))
 
 
 @functools.cache  # a served page is rendered again whenever a run ends
-def _analysed_run(results: Path, run: str, _created: str) -> analysis.Analysed:
-    record = store.load_record(results / run)
-    return analysis.Analysed({}, []) if record is None else analysis.analyse([record], [results], CHOICE)
+def _analysed_run(folder: Path, _created: str) -> analysis.Analysed:
+    record = store.load_record(folder)
+    return analysis.Analysed({}, []) if record is None else analysis.analyse([record], [folder.parents[2]], CHOICE)
 
 
 def with_figures(system: ReportedSystem, found: analysis.Analysed) -> ReportedSystem:

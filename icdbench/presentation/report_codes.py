@@ -89,11 +89,11 @@ def _decided_runs(system: ReportedSystem, results: Sequence[Path]) -> list[Decid
     if system.collapsed or data.documents["test"] * data.num_codes > MOST_CELLS:
         return []
     for run in system.runs:
-        folder = next((folder for folder in results if (folder / run.id / store.PREDICTIONS).is_file()), None)
+        folder = store.with_predictions(results, run)
         if folder is None:
             return []
         try:
-            found.append(_decided_run(folder / run.id, run.created))
+            found.append(_decided_run(folder, run.created))
         except DataError as error:
             log.warning("%s", error)
             return []

@@ -10,8 +10,20 @@ from icdbench.records.record import RunRecord
 if TYPE_CHECKING:  # slow to import
     import pandas as pd
 
-TEXTS = ("dataset", "fingerprint", "system", "setting", "run", "split", "rule", "metric")
-DTYPES = {**dict.fromkeys(TEXTS, "str"), "synthetic": "bool", "seed": "int64", "value": "float64"}
+COLUMNS = (
+    "dataset",
+    "fingerprint",
+    "synthetic",
+    "system",
+    "setting",
+    "seed",
+    "run",
+    "split",
+    "rule",
+    "metric",
+    "value",
+)
+DTYPES = {**dict.fromkeys(COLUMNS, "str"), "synthetic": "bool", "seed": "int64", "value": "float64"}
 
 
 def frame(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -43,24 +55,11 @@ def frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [
-        {
-            "dataset": record.spec.dataset,
-            "fingerprint": record.spec.fingerprint,
-            "synthetic": record.data.synthetic,
-            "system": record.spec.system,
-            "setting": record.spec.setting,
-            "seed": record.spec.seed,
-            "run": record.id,
-            "split": split,
-            "rule": rule,
-            "metric": metric,
-            "value": value,
-        }
-        for record in records
-        for split, rules in record.metrics.items()
-        for rule, figures in rules.items()
-        for metric, value in figures.items()
-    ]
-    columns = ["dataset", "fingerprint", "synthetic", "system", "setting", "seed", "run"]
-    return pd.DataFrame(rows, columns=[*columns, "split", "rule", "metric", "value"]).astype(DTYPES)
+    rows: list[tuple[object, ...]] = []
+    for record in records:
+        spec = record.spec
+        run = spec.dataset, spec.fingerprint, record.data.synthetic, spec.system, spec.setting, spec.seed, record.id
+        for split, rules in record.metrics.items():
+            for rule, figures in rules.items():
+                rows += [(*run, split, rule, *figure) for figure in figures.items()]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(DTYPES)
