@@ -32,6 +32,7 @@ Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 PADDING, UNKNOWN = 0, 1  # positions in Vocabulary.tokens
 SENTENCE_END = "."  # a token, if data.words=sentences
 SPLITS = ("train", "validation", "test")
+THRESHOLDS = ("fixed", "tuned")  # rules for the decision threshold: 0.5, and the one chosen on validation
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:

@@ -114,9 +114,10 @@ def predict_notes(
     from icdbench.data import datasets
     from icdbench.experiments import progress
     from icdbench.inference import fhir, notes, predict
+    from icdbench.types import THRESHOLDS
 
     formats = (*predict.FORMATS, "fhir")
-    for value, choices, what in ((fmt, formats, "format"), (threshold, predict.THRESHOLDS, "threshold")):
+    for value, choices, what in ((fmt, formats, "format"), (threshold, THRESHOLDS, "threshold")):
         if value not in choices:
             raise SpecError(f"no {what} '{value}'{nearest(value, choices)}")
     found = notes.every(sources, datasets.reading(options.parsed_changes(None, columns, encoding, only="data")))

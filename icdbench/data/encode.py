@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unicodedata import unidata_version
 
 import numpy as np
@@ -26,8 +26,8 @@ from icdbench.data.cache import cache_root, cached, kept, save_arrays
 from icdbench.data.source import Source, check_codes, divide
 from icdbench.data.subwords import Subwords
 from icdbench.data.tokens import Lexicon, Ragged, document_counts, spans, tokenize
-from icdbench.files import regular
-from icdbench.settings import DataError, Settings, SpecError
+from icdbench.files import parsed, regular
+from icdbench.settings import DataError, SpecError
 from icdbench.spec import DataSpec, Rule
 from icdbench.types import SPLITS, UNKNOWN, Corpus, Document, Encoded, Hierarchy, IntArray, Report, Vocabulary, quiet
 
@@ -315,33 +315,10 @@ def _save_titles(folder: Path, name: str, titles: Sequence[IntArray]) -> None:
     save_arrays(folder, name, {"tokens": tokens, "offsets": offsets})
 
 
-class _CorpusFields(Settings):
-    """The fields of a cached `Corpus` beside lists and arrays."""
-
-    name: str
-    fingerprint: str
-    key: str
-    synthetic: bool
-    facts: dict[str, Any]
-
-
-class _Lists(Settings):
-    """The lists of a cached data set."""
-
-    tokens: tuple[str, ...]
-    tokenizer: str = ""
-    codes: tuple[str, ...]
-    titles: tuple[str, ...]
-    notices: tuple[str, ...]
-    ids: dict[str, tuple[str, ...]]
-    ancestors: tuple[str, ...] | None
-    corpus: _CorpusFields
-
-
 def _load(folder: Path) -> Corpus:
     with regular(folder / "corpus.json", MOST_LISTS) as file:
-        lists = _Lists.model_validate_json(file.read())
-    vocabulary = Vocabulary(lists.tokens, lists.codes, lists.tokenizer)
+        stored = parsed(file.read())
+    vocabulary = Vocabulary(tuple(stored["tokens"]), tuple(stored["codes"]), stored.get("tokenizer", ""))
 
     def array(name: str) -> IntArray:
         loaded: IntArray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -353,7 +330,7 @@ def _load(folder: Path) -> Corpus:
         return found
 
     def part(name: str) -> Encoded:
-        ids = lists.ids[name]
+        ids = tuple(stored["ids"][name])
         count = None if name == "background" else len(ids)  # background texts have no ids and no codes
         tokens = rows(f"{name}.tokens", f"{name}.token_offsets", len(vocabulary.tokens), count)
         codes = rows(f"{name}.codes", f"{name}.code_offsets", len(vocabulary.codes), len(ids))
@@ -369,13 +346,13 @@ def _load(folder: Path) -> Corpus:
         splits={split: part(split) for split in SPLITS},
         background=part("background"),
         descriptions=titles("descriptions"),
-        hierarchy=Hierarchy(array("hierarchy.parents"), lists.ancestors, titles("hierarchy"))
-        if lists.ancestors is not None
+        hierarchy=Hierarchy(array("hierarchy.parents"), tuple(stored["ancestors"]), titles("hierarchy"))
+        if stored["ancestors"] is not None
         else None,
-        titles=lists.titles,
-        notices=lists.notices,
+        titles=tuple(stored["titles"]),
+        notices=tuple(stored["notices"]),
         names=code_names.load(folder),
-        **dict(lists.corpus),
+        **stored["corpus"],
     )
 
 

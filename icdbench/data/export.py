@@ -51,16 +51,14 @@ def export(opened: Source, folder: Path, fmt: str = "csv", report: Report = quie
     """
     if fmt not in (known := [*FORMATS, BRAT]):
         raise SpecError(f"no export format '{fmt}'{nearest(fmt, known)}")
-    remove_abandoned(folder.parent)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SpecError(f"--out '{folder}' is there already and not empty; name a new folder")
+    check_new(folder, "--out ")
     if fmt == BRAT:
         return _export_brat(opened, folder, report)
     built = opened.corpus(report)
     tell(built)
     documents = {document.id: document for document in opened.documents(report).documents}
     titles = opened.titles(built.vocabulary.codes)
-    with _new_folder(folder) as fresh:
+    with new_folder(folder, "--out ") as fresh:
         FORMATS[fmt](_rows(built, documents, opened.data, report), fresh)
         _lines(fresh / "vocabulary.txt", built.vocabulary.tokens[2:])
         _lines(fresh / "codes.txt", built.vocabulary.codes)
@@ -71,14 +69,22 @@ def export(opened: Source, folder: Path, fmt: str = "csv", report: Report = quie
     return [folder / name for name in names]
 
 
+def check_new(folder: Path, option: str = "") -> None:
+    """Raises SpecError unless the folder, given by an option, is new or empty."""
+    remove_abandoned(folder.parent)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SpecError(f"{option}'{folder}' is there already and not empty; name a new folder")
+
+
 @contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that takes its place only once it is complete. Raises DataError if it cannot be written."""
+def new_folder(folder: Path, option: str = "") -> Iterator[Path]:
+    """Yield a folder that takes its place only once it is complete. Raises SpecError as `check_new`; DataError."""
+    check_new(folder, option)
     try:
         with replacing_folder(folder) as fresh:
             yield fresh
     except OSError as error:
-        raise DataError(f"--out '{folder}' cannot be written: {error.strerror or error}; nothing was kept") from None
+        raise DataError(f"{option}'{folder}' cannot be written: {error.strerror or error}; nothing was kept") from None
 
 
 def _export_brat(opened: Source, folder: Path, report: Report) -> list[Path]:
@@ -90,7 +96,7 @@ def _export_brat(opened: Source, folder: Path, report: Report) -> list[Path]:
     documents = [document for document in opened.documents(report).documents if document.id in marks_by_id]
     titles = opened.titles(sorted({code for codes in marks_by_id.values() for code in codes}))
     system = opened.coding.name if opened.coding else ""
-    with _new_folder(folder) as fresh:
+    with new_folder(folder, "--out ") as fresh:
         for document in documents:
             (fresh / document.split).mkdir(exist_ok=True)
             annotations = own_marks.written(document.text, marks_by_id[document.id], titles, system)

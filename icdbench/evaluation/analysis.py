@@ -20,12 +20,11 @@ from icdbench.data import datasets, encode
 from icdbench.evaluation import calibration, detail, groups, hierarchical, measure, metrics, thresholds
 from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import DataError, SpecError
-from icdbench.types import Encoded, FloatArray, IntArray, LabelSet, Predictions, Report, quiet
+from icdbench.types import THRESHOLDS, Encoded, FloatArray, IntArray, LabelSet, Predictions, Report, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RULES = ("tuned", "fixed")
 BINS, ALPHA = calibration.BINS, thresholds.ALPHA  # shown in tables
 FRACTION_KEYS = ("f1_micro", "f1_macro", "p@5", "p@8", "map")  # figures of a learning curve
 
@@ -53,8 +52,8 @@ class Choice:
 
     def __post_init__(self) -> None:
         """Raises SpecError for an unknown rule."""
-        if self.rule not in RULES:
-            raise SpecError(f"rule '{self.rule}' is none of {', '.join(RULES)}")
+        if self.rule not in THRESHOLDS:
+            raise SpecError(f"rule '{self.rule}' is none of tuned, fixed")
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,8 @@ from icdbench.data import datasets
 from icdbench.evaluation import bootstrap, measure, metrics
 from icdbench.records import RunRecord, comparable, store
 from icdbench.settings import DataError, SpecError, nearest
-from icdbench.types import FloatArray, IntArray, LabelSet, Predictions, Report, quiet
+from icdbench.types import THRESHOLDS, FloatArray, IntArray, LabelSet, Predictions, Report, quiet
 
-RULES = ("fixed", "tuned")
 ALL = "all"  # every stored setting of a data set
 LOWEST, HIGHEST = 100, 10_000  # resamples: fewer give no 95 % interval, more need much memory
 
@@ -159,8 +158,8 @@ def against(
     `records` are all of the folder unless given. Raises SpecError for systems that cannot be compared, DataError for damaged
     files.
     """
-    if rule not in RULES:
-        raise SpecError(f"no rule '{rule}'{nearest(rule, RULES)}")
+    if rule not in THRESHOLDS:
+        raise SpecError(f"no rule '{rule}'{nearest(rule, THRESHOLDS)}")
     if not LOWEST <= resamples <= HIGHEST:
         raise SpecError(f"--resamples {resamples}: give a number from {LOWEST} to {HIGHEST:,}")
     records = store.load_records(results) if records is None else records

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from icdbench.settings import SpecError, typed, unknown
 
@@ -27,16 +27,6 @@ log = logging.getLogger("icdbench")
 
 PROJECT = "icdbench"  # MLflow experiment and W&B project, unless MLFLOW_EXPERIMENT_NAME or WANDB_PROJECT name another
 OF_TRAINING = ("loss", "drop_rate", "dropped", "split", "seconds")  # the other figures of an epoch are of validation
-
-
-class Tracked(Protocol):
-    """An open run in one tool."""
-
-    def log(self, figures: Mapping[str, float], epoch: int) -> None:
-        """Add the figures of an epoch."""
-
-    def end(self, figures: Mapping[str, float]) -> None:
-        """Close the run, with the test figures of a finished one, or with none if it did not finish."""
 
 
 class OnTensorBoard:
@@ -143,11 +133,9 @@ class OnWandb:
         self.run.finish(exit_code=0 if figures else 1)
 
 
-TOOLS: dict[str, type[OnTensorBoard | OnMLflow | OnWandb]] = {
-    "tensorboard": OnTensorBoard,
-    "mlflow": OnMLflow,
-    "wandb": OnWandb,
-}
+# An open run in one tool: `log` adds the figures of an epoch, `end` closes the run with its test figures, if it has finished.
+Tracked = OnTensorBoard | OnMLflow | OnWandb
+TOOLS: dict[str, type[Tracked]] = {"tensorboard": OnTensorBoard, "mlflow": OnMLflow, "wandb": OnWandb}
 
 
 def check(names: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ from icdbench.settings import DataError, Settings, SpecError
 from icdbench.spec import Precision, Rule
 from icdbench.training import score
 from icdbench.types import (
+    THRESHOLDS,
     Corpus,
     Count,
     Encoder,
@@ -90,7 +91,7 @@ class Contents(Settings):
         """Raise ValueError unless every index is one of a word or node, and each code has a title."""
         if not len(self.codes) == len(self.titles) == len(self.descriptions):
             raise ValueError("the numbers of its codes and titles differ")
-        if not self.threshold.keys() >= {"fixed", "tuned"}:
+        if not self.threshold.keys() >= set(THRESHOLDS):
             raise ValueError("it lacks a threshold")
         tree = self.hierarchy
         nodes = 0 if tree is None else len(self.codes) + len(tree.ancestors)

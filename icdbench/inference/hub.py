@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from icdbench.data import datasets
+from icdbench.data import datasets, export
 from icdbench.inference import bundle
 from icdbench.inference.bundle import Bundle
-from icdbench.records import RunRecord, sharing
+from icdbench.records import RunRecord
 from icdbench.settings import SpecError, typed
 from icdbench.spec import OWN_VECTORS
 
@@ -71,7 +71,7 @@ def write(made: Bundle, record: RunRecord, out: Path, *, public: bool = False) -
     obstacle = _obstacle_to_publication(record)
     if public and obstacle:
         raise SpecError(f"--public: {obstacle}; leave --public out")
-    with sharing.new_folder(out) as fresh:
+    with export.new_folder(out) as fresh:
         bundle.write(made, fresh / bundle.WEIGHTS, apart=fresh / bundle.CONFIG)
         (fresh / CARD).write_text(card(made, record, "" if public else obstacle or NOT_ASKED), encoding="utf-8")
 

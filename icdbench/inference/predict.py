@@ -22,12 +22,11 @@ from icdbench.inference.bundle import Bundle
 from icdbench.inference.notes import short_name
 from icdbench.settings import DataError, SpecError, nearest
 from icdbench.training import accelerator, score
-from icdbench.types import UNKNOWN, Encoded, FloatArray, composed
+from icdbench.types import THRESHOLDS, UNKNOWN, Encoded, FloatArray, composed
 
 WINDOW, WINDOW_CHARACTERS = 1024, 1 << 24  # most notes and characters in memory at once
 SHOWN = 10  # least number of codes shown for a note, unless the user gives one
 DOUBTFUL = 0.5  # share of unknown words above which a note is marked
-THRESHOLDS = ("fixed", "tuned")  # 0.5, and the one tuned on the run's validation split
 
 
 @dataclass(frozen=True, slots=True)

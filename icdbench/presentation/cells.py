@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeGuard
 from icdbench.models import FLOORS
 from icdbench.presentation.formats import Cell, Value, plain
 from icdbench.records import RunRecord, comparable
+from icdbench.types import THRESHOLDS
 
 RANKING = ("auc", "p@", "r@", "map", "r_precision")  # how the names of metrics without a threshold begin
 COLLAPSED = "†"
@@ -93,7 +94,7 @@ def common_settings(records: Sequence[RunRecord]) -> tuple[list[str], list[RunRe
 def mean_cell(runs: Sequence[RunRecord], rule: str, key: str) -> Value:
     """A test metric in percent, averaged over seeds; marked if a collapsed run affects it."""
     # Ranking metrics do not depend on the threshold: they are affected only if runs collapse under every rule.
-    fatal = {"fixed", "tuned"} if key.startswith(RANKING) else {rule}
+    fatal = set(THRESHOLDS if key.startswith(RANKING) else [rule])
     collapsed = any(fatal <= run.collapse.keys() for run in runs)
     return mean_of([run.metrics["test"].get(rule, {}).get(key) for run in runs], mark=COLLAPSED if collapsed else "")
 

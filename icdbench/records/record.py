@@ -8,10 +8,9 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from icdbench.settings import Settings
 from icdbench.spec import RunSpec, Study
-from icdbench.types import SPLITS, Count, Number
+from icdbench.types import SPLITS, THRESHOLDS, Count, Number
 
 SCHEMA = 9  # of stored records; icdbench.records.store.upgrade reads the earlier ones
-RULES = ("fixed", "tuned")  # thresholds: 0.5, and the one chosen on validation
 
 
 def _of_every_split(counts: dict[str, int]) -> dict[str, int]:
@@ -148,7 +147,7 @@ class RunRecord(Settings):
 
     @model_validator(mode="after")
     def _has_test_f1(self) -> Self:
-        rules = RULES if self.scored is None else ("fixed", *self.threshold)
+        rules = THRESHOLDS if self.scored is None else ("fixed", *self.threshold)
         if not all("f1_micro" in self.metrics.get("test", {}).get(rule, {}) for rule in rules):
             raise ValueError("the F1 of the test split is missing")
         return self

@@ -5,19 +5,17 @@ Only the arrays of ARRAYS are exported, so other files or arrays in a results fo
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from icdbench.data import datasets
-from icdbench.files import remove_abandoned, replacing_folder
+from icdbench.data import datasets, export
 from icdbench.records import store
 from icdbench.records.record import RunRecord
-from icdbench.settings import DataError, SpecError
+from icdbench.settings import SpecError
 
 ARRAYS = re.compile(r"run|codes|train_counts|(validation|test)\.(score_bytes|codes|code_offsets|unseen|outside)")
 README = """# Runs of icdbench
@@ -63,24 +61,11 @@ def share(results: Sequence[Path], out: Path, *, predictions: bool = False) -> S
         kept=kept,
         folder=out.name,
     )
-    with new_folder(out) as fresh:
+    with export.new_folder(out) as fresh:
         for record in records:
             _write(record, results, fresh, whole=record.spec.dataset in whole)
         (fresh / "README.md").write_text(text, encoding="utf-8")
     return Shared(len(records), without)
-
-
-@contextlib.contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes `out` if the block succeeds. Raises SpecError, DataError as `share`."""
-    remove_abandoned(out.parent)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SpecError(f"'{out}' is there already and not empty; name a new folder")
-    try:
-        with replacing_folder(out) as fresh:
-            yield fresh
-    except OSError as error:
-        raise DataError(f"'{out}' cannot be written: {error.strerror or error}; nothing was kept") from None
 
 
 def _may_be_published(dataset: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from icdbench.inference import explain, fhir, predict
 from icdbench.serving.form import NoteForm
 from icdbench.settings import DataError, SpecError, nearest
+from icdbench.types import THRESHOLDS
 
 STRONGEST = 8  # words listed above a note
 LEVELS = 9  # shades of a word's weight
@@ -78,8 +79,8 @@ def answer(models: Sequence[Model], form: NoteForm) -> Answer:
     """
     if not form.note.strip():
         raise DataError("the note is empty; paste one, or try an example")
-    if form.threshold not in predict.THRESHOLDS:
-        raise SpecError(f"no threshold '{form.threshold}'{nearest(form.threshold, predict.THRESHOLDS)}")
+    if form.threshold not in THRESHOLDS:
+        raise SpecError(f"no threshold '{form.threshold}'{nearest(form.threshold, THRESHOLDS)}")
     passes = [explain.Pass(model.predictor, form.note) for model in models]
     readings = [each.reading(len(each.predictor.codes), form.threshold) for each in passes]
     groups = _group_codes(models, readings, form.threshold)
