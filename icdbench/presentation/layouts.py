@@ -1,7 +1,6 @@
 """The layouts of tables of systems: side by side, beside published figures, as a study, epoch by epoch.
 
-Each function takes comparable runs, or none, and returns a `Grid`. Runs of different minor versions are separate rows, unless
-`mix`. Figures that cannot be told from the best are marked if the predictions are below the `results` folders.
+Each function takes comparable runs, or none, and returns a `Grid`.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from icdbench.data import datasets
 from icdbench.models import FLOORS
@@ -47,6 +47,16 @@ FLOORS_NOTE = (
 THRESHOLDED = ("f1", "precision", "recall", "exact")  # how the keys of metrics with a threshold begin
 
 
+class Showing(NamedTuple):
+    """How runs are shown. Figures that cannot be told from the best are marked if predictions are below the `results` folders.
+
+    Runs of different minor versions are separate rows, unless `mix`.
+    """
+
+    results: Sequence[Path] = ()
+    mix: bool = False
+
+
 def precision_metric(num_codes: int) -> str:
     """The precision at the smallest k that is reported for a label set of this size."""
     return "p@5" if num_codes <= 50 else "p@8"
@@ -66,12 +76,7 @@ def columns_of(benchmark: Benchmark) -> list[Column]:
 
 
 def side_by_side(
-    records: Sequence[RunRecord],
-    title: str = "Own runs",
-    reported: Sequence[Reported] = (),
-    *,
-    results: Sequence[Path] = (),
-    mix: bool = False,
+    records: Sequence[RunRecord], how: Showing, title: str = "Own runs", reported: Sequence[Reported] = ()
 ) -> tuple[Grid, list[SystemRow]]:
     """Own systems, the best first, then the popularity baseline and what others report; and the systems in this order."""
     size = records[0].data.num_codes
@@ -80,9 +85,9 @@ def side_by_side(
     order = [key for _, _, key in columns].index(first)
     common, labelled = common_settings(records)
     originals = {record.id: record for record in records}
-    systems = systems_in(labelled, columns, mix=mix)
+    systems = systems_in(labelled, columns, mix=how.mix)
     systems = [system._replace(runs=[originals[run.id] for run in system.runs]) for system in systems]
-    systems, about_best = marked(systems, columns, results)
+    systems, about_best = marked(systems, columns, how.results)
     systems.sort(key=lambda system: descending(system.cells[order]))
     rows: list[list[Value]] = [
         [each.marked, *each.cells, _settings_origin(each.runs[0]), *_training_cells(each.runs)] for each in systems
@@ -129,16 +134,11 @@ def answers(record: RunRecord, benchmark: Benchmark) -> bool:
 
 
 def beside_published(
-    benchmark: Benchmark,
-    records: Sequence[RunRecord],
-    reported: Sequence[Reported],
-    *,
-    results: Sequence[Path] = (),
-    mix: bool = False,
+    benchmark: Benchmark, records: Sequence[RunRecord], how: Showing, reported: Sequence[Reported]
 ) -> Grid:
     """Published rows, each followed by own runs of that system and the difference; then other systems and sources."""
     columns = columns_of(benchmark)
-    systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
+    systems, about_best = marked(systems_in(records, columns, mix=how.mix), columns, how.results)
     others, sources = reported_rows(reported, columns)
     figures = [list(map(as_printed, cells or [""] * len(columns))) for _, cells in benchmark.published.values()]
     best = mark_best([*figures, *(cells for _, _, cells in others)])
@@ -167,18 +167,11 @@ def beside_published(
     return Grid(benchmark.title, header, rows, [*notes, *sources])
 
 
-def study(
-    benchmark: Benchmark,
-    records: Sequence[RunRecord],
-    title: str = "",
-    *,
-    results: Sequence[Path] = (),
-    mix: bool = False,
-) -> Grid:
+def study(benchmark: Benchmark, records: Sequence[RunRecord], how: Showing, title: str = "") -> Grid:
     """Own runs with the benchmark's metrics, in the benchmark's order."""
     columns = columns_of(benchmark)
     common, records = common_settings(records)
-    systems, about_best = marked(systems_in(records, columns, mix=mix), columns, results)
+    systems, about_best = marked(systems_in(records, columns, mix=how.mix), columns, how.results)
     rows: list[list[Value]] = [
         [label, system.marked, *system.cells, *_training_cells(system.runs)]
         for label, system in _labelled(benchmark, systems)
@@ -191,10 +184,10 @@ def study(
     return Grid(_title_with_data(title or benchmark.title, records), header, rows, notes)
 
 
-def by_epoch(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = False) -> Grid:
+def by_epoch(benchmark: Benchmark, records: Sequence[RunRecord], how: Showing) -> Grid:
     """Own runs epoch by epoch: means over seeds, empty after the first of them has stopped."""
     common, records = common_settings(records)
-    labelled = _labelled(benchmark, systems_in(records, [], mix=mix))
+    labelled = _labelled(benchmark, systems_in(records, [], mix=how.mix))
     rows: list[list[Value]] = []
     for position in range(max((len(record.history) for record in records), default=0)):
         for label, system in labelled:

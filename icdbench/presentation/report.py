@@ -29,7 +29,7 @@ from icdbench.evaluation import measure
 from icdbench.files import replacing
 from icdbench.host import output
 from icdbench.presentation import report_analyses, report_codes, report_tables
-from icdbench.presentation.layouts import columns_for, side_by_side
+from icdbench.presentation.layouts import Showing, columns_for, side_by_side
 from icdbench.presentation.notes import block_names, data_name
 from icdbench.presentation.report_codes import NO_IDS, RawData
 from icdbench.presentation.report_data import history_keys, section_data, table_data
@@ -216,7 +216,6 @@ def _score_command(run: RunRecord, source: provenance.ScoredFile) -> str:
 
 
 def _set_options(run: RunRecord) -> tuple[str, ...]:
-    """The --set options with the settings that the user changed."""
     return tuple(word for key, value in sorted(run.changed.items()) for word in ("--set", f"{key}={typed(value)}"))
 
 
@@ -233,7 +232,7 @@ def _section(
     """
     data, identity = block[0].data, _section_id(block[0])
     columns = columns_for(data.num_codes)
-    grid, ranked = side_by_side(block, results=results)
+    grid, ranked = side_by_side(block, Showing(results))
     found = report_analyses.analysed(block, results)
     systems = [report_analyses.with_figures(reported_system(row), found) for row in ranked]
     analyses = list(report_analyses.analysis_tables(identity, systems, found))

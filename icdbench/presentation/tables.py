@@ -18,7 +18,7 @@ from icdbench.presentation.cells import systems_in
 from icdbench.presentation.data_tables import data_sets
 from icdbench.presentation.formats import Cell, Grid, Value, write
 from icdbench.presentation.headings import COUNTS, heading
-from icdbench.presentation.layouts import answers, beside_published, by_epoch, columns_for, side_by_side, study
+from icdbench.presentation.layouts import Showing, answers, beside_published, by_epoch, columns_for, side_by_side, study
 from icdbench.presentation.leaderboard import opencodepapers
 from icdbench.presentation.notes import about_file, no_better_than_popularity, told_apart
 from icdbench.presentation.one_run import config, one_run
@@ -67,7 +67,7 @@ def comparison(
     that cannot be told from the best, if the predictions are below the `results` folders. Runs of different minor versions
     are separate rows, unless `mix`. Raises SpecError for an unknown format.
     """
-    grids = _grid_of_each_block(records, lambda block: side_by_side(block, results=results, mix=mix)[0])
+    grids = _grid_of_each_block(records, lambda block: side_by_side(block, Showing(results, mix))[0])
     header = ["system", *(name for name, _, _ in columns_for(50))]
     return write(grids or [Grid("Own runs", header, [], ["No runs are stored."])], fmt)
 
@@ -99,7 +99,7 @@ def printed(
     for benchmark, records in parts:
         own_group = benchmark.name if benchmark.models else ""
         groups.setdefault((benchmark.kind, benchmark.study, own_group), []).append((benchmark, records))
-    grids = [_grids_of_group(group, reported, results=results, mix=mix) for group in groups.values()]
+    grids = [_grids_of_group(group, reported, Showing(results, mix)) for group in groups.values()]
     return write([grid for group in grids for grid in group], fmt)
 
 
@@ -124,23 +124,22 @@ def at_popularity(records: Sequence[RunRecord]) -> list[str]:
     return [f"{system.label} on {system.runs[0].spec.dataset} {remark}" for system, remark in remarks if remark]
 
 
-def _grids_of_group(
-    parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool
-) -> list[Grid]:
+def _grids_of_group(parts: Sequence[Part], reported: Sequence[Reported], how: Showing) -> list[Grid]:
     first, records = parts[0]
     if first.plot == "ranks":
-        return over_data.table(first, records, mix=mix)
+        return over_data.table(first, records, mix=how.mix)
     if first.kind == "data sets":
         return data_sets(first, records)
     parts = [(benchmark, _runs_shown(benchmark, records)) for benchmark, records in parts]
     if first.kind == "epochs" or (first.study and not has_figures(first)):  # nothing is published, so any data will do
-        layout = by_epoch if first.kind == "epochs" else partial(study, results=results)
+        layout = by_epoch if first.kind == "epochs" else study
         return [
             grid
             for benchmark, records in parts
-            for grid in _grid_of_each_block(records, partial(layout, benchmark, mix=mix)) or [layout(benchmark, [])]
+            for grid in _grid_of_each_block(records, partial(layout, benchmark, how=how))
+            or [layout(benchmark, [], how)]
         ]
-    return _grids_of_systems(parts, reported, results=results, mix=mix)
+    return _grids_of_systems(parts, reported, how)
 
 
 def _runs_shown(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -150,18 +149,16 @@ def _runs_shown(benchmark: Benchmark, records: Sequence[RunRecord]) -> list[RunR
     return [record for record in records if record.spec.system in shown]
 
 
-def _grids_of_systems(
-    parts: Sequence[Part], reported: Sequence[Reported], *, results: Sequence[Path], mix: bool
-) -> list[Grid]:
+def _grids_of_systems(parts: Sequence[Part], reported: Sequence[Reported], how: Showing) -> list[Grid]:
     """A table for each part with the runs on its data; then the other runs, unless the benchmark names its models."""
     grids: list[Grid] = []
     placed: set[str] = set()
     for benchmark, records in parts:
         own = [record for record in records if answers(record, benchmark)]
         on_data = [each for each in reported if each.dataset == benchmark.dataset]
-        layout: Callable[[Sequence[RunRecord]], Grid] = partial(study, benchmark, results=results, mix=mix)
+        layout: Callable[[Sequence[RunRecord]], Grid] = partial(study, benchmark, how=how)
         if has_figures(benchmark) or on_data:
-            layout = partial(beside_published, benchmark, reported=on_data, results=results, mix=mix)
+            layout = partial(beside_published, benchmark, how=how, reported=on_data)
         grids += _grid_of_each_block(own, layout) or [layout([])]
         placed |= {record.id for record in own}
     first = parts[0][0]
@@ -170,7 +167,5 @@ def _grids_of_systems(
     other = [record for _, records in parts for record in records if record.id not in placed]
     title = f"Other data, not comparable with {', '.join(part.name for part, _ in parts)}: own runs"
     if first.study:
-        return grids + _grid_of_each_block(other, partial(study, first, title=title, results=results, mix=mix))
-    return grids + _grid_of_each_block(
-        other, lambda block: side_by_side(block, title, reported, results=results, mix=mix)[0]
-    )
+        return grids + _grid_of_each_block(other, partial(study, first, how=how, title=title))
+    return grids + _grid_of_each_block(other, lambda block: side_by_side(block, how, title, reported)[0])
