@@ -152,7 +152,6 @@ def predicted_notes(
 def of_run(
     record: RunRecord, predictions: Mapping[str, Predictions], label_set: LabelSet, known: Facts, choice: Choice
 ) -> list[Figure]:
-    """Compute all figures of one run."""
     counts_L, threshold = label_set.train_counts.astype(np.int64), record.threshold[choice.rule]
     validation, test = (measure.scored(predictions[split]) for split in ("validation", "test"))
     predicted_NL = test.scores_NL > threshold
@@ -217,7 +216,7 @@ def _hierarchical(
     predicted, gold = csr_matrix(predicted_NL, dtype=np.int64), csr_matrix(labels, dtype=np.int64)
     layers = hierarchical.cophe(predicted, gold, paths)
     scored = {f"layer {depth}": each for depth, each in layers.items()}
-    scored["all layers"] = hierarchical.together(layers)
+    scored["all layers"] = hierarchical.Counts(*map(sum, zip(*layers.values(), strict=True)))
     scored |= {f"cut by {levels}": hierarchical.cut(predicted, gold, paths, levels) for levels in (1, 2, 3)}
     figures = {
         name: {

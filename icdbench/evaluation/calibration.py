@@ -41,28 +41,18 @@ def reliability(
     )
 
 
-def ece(found: Reliability) -> float:
-    """Compute the mean distance of mean probability and share of gold cells, weighted by cells; NaN without cells."""
-    total = found.cells.sum()
-    return float((found.cells * abs(found.mean - found.share)).sum() / total) if total else float("nan")
-
-
-def brier(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_]) -> float:
-    """Compute the mean squared distance of probability and label over all cells."""
-    return float(np.square(probabilities_NL - gold_NL).mean())
-
-
-def quantification_error(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_]) -> float:
-    """Compute the mean over codes of |mean probability − share of documents with the code|: an error in prevalence."""
-    return float(abs(probabilities_NL.mean(axis=0) - gold_NL.mean(axis=0)).mean())
-
-
 def figures(probabilities_NL: FloatArray, gold_NL: NDArray[np.bool_]) -> dict[str, float]:
-    """Compute `ece`, `brier`, `quantification` and `cells`, the share of cells from which the ECE is computed."""
+    """Compute the figures of calibration.
+
+    - `ece`: the mean distance of mean probability and share of gold cells in the bins, weighted by cells; absent without any;
+    - `brier`: the mean squared distance of probability and label over all cells;
+    - `quantification`: the mean over codes of |mean probability − share of documents with the code|, an error in prevalence;
+    - `cells`: the share of cells from which the ECE is computed.
+    """
     found = reliability(probabilities_NL, gold_NL)
-    error = ece(found)
-    return ({} if np.isnan(error) else {"ece": error}) | {
-        "brier": brier(probabilities_NL, gold_NL),
-        "quantification": quantification_error(probabilities_NL, gold_NL),
-        "cells": float(found.cells.sum() / probabilities_NL.size),
+    total = found.cells.sum()
+    return ({"ece": float((found.cells * abs(found.mean - found.share)).sum() / total)} if total else {}) | {
+        "brier": float(np.square(probabilities_NL - gold_NL).mean()),
+        "quantification": float(abs(probabilities_NL.mean(axis=0) - gold_NL.mean(axis=0)).mean()),
+        "cells": float(total / probabilities_NL.size),
     }

@@ -50,26 +50,21 @@ def of_decisions(given: Scored, predicted_NL: NDArray[np.bool_]) -> dict[str, fl
 
 
 def of_ranking(given: Scored, train_counts_L: IntArray, documents: int) -> dict[str, float]:
-    """Compute PR-AUC and psp@k; empty without gold codes. `documents` is the size of the training split."""
+    """Compute average precision and psp@k; empty without gold codes. `documents` is the size of the training split.
+
+    `pr_auc_macro` is the mean over the codes with a gold document; `pr_auc_micro` is of all cells, unseen codes never found.
+    """
     if not len(given.docs_P):
         return {}
-    figures = {"pr_auc_macro": pr_auc_macro(given), "pr_auc_micro": pr_auc_micro(given)}
-    return figures | psp(given, propensity_weights(train_counts_L, documents))
-
-
-def pr_auc_macro(given: Scored) -> float:
-    """Average the average precision over the codes with a gold document."""
     order = np.argsort(given.codes_P, kind="stable")
     codes_P, values_P = given.codes_P[order], given.values_P[order]
-    parts_P = _precisions(given.scores_NL.T, codes_P, values_P)
-    sizes_P = np.bincount(codes_P)[codes_P]
-    return float(np.sum(parts_P / sizes_P) / len(np.unique(codes_P)))
-
-
-def pr_auc_micro(given: Scored) -> float:
-    """Compute average precision over all cells; unseen gold codes are never found."""
-    parts_P = _precisions(given.scores_NL.reshape(1, -1), np.zeros(len(given.codes_P), np.int64), given.values_P)
-    return math.fsum(parts_P) / (len(parts_P) + int(given.unseen_N.sum()))
+    of_codes_P = _precisions(given.scores_NL.T, codes_P, values_P) / np.bincount(codes_P)[codes_P]
+    of_cells_P = _precisions(given.scores_NL.reshape(1, -1), np.zeros(len(codes_P), np.int64), given.values_P)
+    figures = {
+        "pr_auc_macro": float(np.sum(of_codes_P) / len(np.unique(codes_P))),
+        "pr_auc_micro": math.fsum(of_cells_P) / (len(of_cells_P) + int(given.unseen_N.sum())),
+    }
+    return figures | psp(given, propensity_weights(train_counts_L, documents))
 
 
 def _precisions(lines: FloatArray, line_P: IntArray, values_P: FloatArray) -> FloatArray:

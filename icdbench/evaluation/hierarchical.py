@@ -9,7 +9,7 @@ Errors within a family: after the weak hierarchical confusion of Falis et al., 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,11 +66,6 @@ def cut(predicted: csr_matrix, gold: csr_matrix, paths: Sequence[Path], levels: 
     """
     member = _membership([path[max(0, len(path) - 1 - levels)] for path in paths])
     return _counts(*((each @ member).minimum(_ones(each @ member)) for each in (predicted, gold)))
-
-
-def together(layers: Mapping[int, Counts]) -> Counts:
-    """Add up the counts of all layers."""
-    return Counts(*(sum(each) for each in zip(*layers.values(), strict=True)))
 
 
 def category(code: str) -> str:
