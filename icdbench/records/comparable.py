@@ -70,9 +70,8 @@ def beyond_training(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 APART = ("icdbench", "torch")  # runs of different minor versions of these are not averaged
-SAME_NUMBERS = dict.fromkeys(
-    ("0.1", "0.2"), "0.1–0.2"
-)  # minor versions of icdbench that compute the same, with their label
+# Minor versions of icdbench that compute the same, with their label.
+SAME_NUMBERS = dict.fromkeys(("0.1", "0.2"), "0.1–0.2")
 
 
 def made_by(record: RunRecord) -> dict[str, str]:

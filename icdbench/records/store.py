@@ -81,6 +81,10 @@ log = logging.getLogger("icdbench")
 LOCK = "lock"
 DIGEST = "digest"
 OLDEST = 2  # oldest schema of records that is still read
+LATER_DATA = {  # fields that were added to DataSpec since, with the values that earlier runs had in effect
+    "fraction": 1.0, "fraction_seed": 0, "label_set": "train", "code_terms": False, "tokens": "words", "tokenizer": "",
+    "spans": False, "synonyms": "", "vectors_per_seed": False,
+}  # fmt: skip
 
 
 def prepare(results: Path, data_sets: Iterable[str] = ()) -> None:
@@ -138,29 +142,18 @@ def _checked(stored: Mapping[str, Any]) -> RunRecord:
 def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a stored record to the current schema. Raises ValueError for a schema that this icdbench does not read.
 
-    Each step adds or renames what the records of one schema lack. A field that is added to `DataSpec` or `TrainSpec` needs a
-    step with the value that was in effect in older runs; its default may change later.
+    A field that is added to `DataSpec` or `TrainSpec` needs an entry in LATER_DATA or LATER_FIELDS with the value that was in
+    effect in older runs; its default may change later.
     """
     record = {**stored, "spec": dict(stored["spec"]), "schema_version": SCHEMA}
     schema = stored.get("schema_version", 1)
     if type(schema) is not int or not OLDEST <= schema <= SCHEMA:
         other = "an older" if schema in range(OLDEST) else "a newer"
         raise ValueError(f"schema {schema}; this icdbench reads schemas {OLDEST} to {SCHEMA}, so use {other} one")
+    spec = record["spec"]
     if schema < 3:  # where settings came from was part of the spec
-        record |= {name: record["spec"].pop(name) for name in ("changed", "adapted")}
-    if schema < 4:  # all training documents were used
-        record["spec"]["data"] = {"fraction": 1.0, "fraction_seed": 0, **record["spec"]["data"]}
-    if schema < 5:  # the codes of training could be predicted
-        record["spec"]["data"] = {"label_set": "train", "code_terms": False, **record["spec"]["data"]}
-    if schema < 6:  # tokens were words
-        record["spec"]["data"] = {"tokens": "words", "tokenizer": "", **record["spec"]["data"]}
-    if schema < 7:  # no model read marked words; LATER_FIELDS are those of training since then, or since before
-        record["spec"]["data"] = {"spans": False, **record["spec"]["data"]}
-        record["spec"]["train"] = {**LATER_FIELDS, **record["spec"]["train"]}
-    if schema < 8:  # names of codes were those of the code system
-        record["spec"]["data"] = {"synonyms": "", **record["spec"]["data"]}
-    if schema < 9:  # runs of all seeds shared their word vectors
-        record["spec"]["data"] = {"vectors_per_seed": False, **record["spec"]["data"]}
+        record |= {name: spec.pop(name) for name in ("changed", "adapted")}
+    spec |= {"data": {**LATER_DATA, **spec["data"]}, "train": {**LATER_FIELDS, **spec["train"]}}
     return record
 
 
