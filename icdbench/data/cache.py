@@ -179,21 +179,19 @@ NAMED_BY_CONTENT, LONGEST_TEXT = {"encoder": "encoders", "tokenizer": "tokenizer
 def keep_text(kind: str, text: str, name: str = "") -> str:
     """Put a text into the cache; return its name, by default that of its content, such as `synonyms-3f9c2d1a0b4e5f67`."""
     name = name or f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    folder, file = _named_by_content(name)
+    folder, file = _named_by_content(kind, name)
     cached(folder, lambda: text, lambda _, new: (new / file).write_bytes(text.encode()), partial(_read_text, file))
     return name
 
 
-def kept_text(name: str) -> str | None:
-    """The text of this name by content; None if the cache does not have it."""
-    folder, file = _named_by_content(name)
+def kept_text(kind: str, name: str) -> str | None:
+    """The text of this name; None if the cache does not have it."""
+    folder, file = _named_by_content(kind, name)
     return kept(folder, partial(_read_text, file))
 
 
-def _named_by_content(name: str) -> tuple[Path, str]:
-    """The folder and the file of a text."""
-    kind, _, digits = name.partition("-")
-    return cache_root() / NAMED_BY_CONTENT[kind] / digits, f"{kind}.json"
+def _named_by_content(kind: str, name: str) -> tuple[Path, str]:
+    return cache_root() / NAMED_BY_CONTENT[kind] / name.partition("-")[2], f"{kind}.json"
 
 
 def _read_text(file: str, folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,10 +20,10 @@ class CorpusSizes(NamedTuple):
 
     vocabulary: int
     codes: int
-    documents: Mapping[str, int]
-    median_tokens: Mapping[str, float]
-    gold: Mapping[str, int]
-    unseen: Mapping[str, int]
+    documents: dict[str, int]
+    median_tokens: dict[str, float]
+    gold: dict[str, int]
+    unseen: dict[str, int]
 
 
 class FrequencySpan(NamedTuple):
@@ -77,15 +76,11 @@ def as_croissant(opened: Source, corpus: Corpus) -> dict[str, Any]:
     return croissant.described(opened, corpus, splits)
 
 
-class Checked(NamedTuple):
-    """What is wrong with a data set, and what is a known fact of a published one; a line each."""
+def check(opened: Source, report: Report = quiet) -> tuple[list[str], list[str]]:
+    """Check files, documents and codes, and compare the counts with the published ones.
 
-    problems: list[str]
-    known: list[str]
-
-
-def check(opened: Source, report: Report = quiet) -> Checked:
-    """Check files, documents and codes, and compare the counts with the published ones."""
+    Returns what is wrong, and what is a known fact of a published data set; a line each.
+    """
     problems, known = list(opened.check()), []
     try:
         problems += opened.unlike_published(report)
@@ -96,4 +91,4 @@ def check(opened: Source, report: Report = quiet) -> Checked:
                 problems.append(line)
     except DataError as error:
         problems += [] if str(error) in problems else [str(error)]
-    return Checked(problems, known)
+    return problems, known

@@ -100,7 +100,7 @@ def tokenizer(name: str) -> str:
         raise SpecError(
             "data.tokens=subwords needs data.tokenizer=FOLDER, the folder of an encoder; a model with an encoder uses its own"
         )
-    found = kept_text(name)
+    found = kept_text("tokenizer", name)
     if found is None:
         raise SpecError(f"{name} is no longer in the cache; name its folder again with data.tokenizer")
     return found
@@ -124,7 +124,7 @@ def architecture(name: object) -> dict[str, Any] | None:
 
 
 def _kept(name: str) -> Kept:
-    text = kept_text(name)
+    text = kept_text("encoder", name)
     if text is None:
         raise SpecError(f"{name} is no longer in the cache; repeat the command that trained with it to put it back")
     return Kept(name, **json.loads(text))

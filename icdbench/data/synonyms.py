@@ -45,7 +45,7 @@ def of_codes(name: str, codes: Sequence[str]) -> tuple[Synonyms, list[str]]:
     """
     if not name:
         return {}, []
-    text = kept_text(name)
+    text = kept_text("synonyms", name)
     if text is None:
         raise SpecError(f"{name} is no longer in the cache; name the file of synonyms again with data.synonyms")
     synonyms: Synonyms = json.loads(text)

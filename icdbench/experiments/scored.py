@@ -30,7 +30,7 @@ from icdbench.experiments.blend import blend as blend  # noqa: PLC0414 - for the
 from icdbench.experiments.blend import check_name, store_predictions
 from icdbench.records import RunRecord, provenance, store
 from icdbench.settings import DataError, SpecError, nearest, shown
-from icdbench.spec import RunSpec, StoredDataSpec, TrainSpec
+from icdbench.spec import RunSpec, TrainSpec
 from icdbench.types import SPLITS, Corpus, FloatArray, LabelSet, Predictions, Report, quiet
 
 VERSION = "scored-1"  # changes when the same file would give other figures
@@ -150,7 +150,7 @@ def _spec(
         dataset=opened.name,
         fingerprint=corpus.fingerprint,
         model=name,
-        data=StoredDataSpec.model_validate(opened.data.model_dump(mode="json")),
+        data=opened.data,
         train=TrainSpec(),
         config={**config, "ranked": request.ranked, "reading": dict(request.reading)},
         version=VERSION,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from icdbench import registry
+from icdbench.data import describe as corpora
 from icdbench.data import word_vectors
 from icdbench.records.record import DataFacts, Epoch, RunRecord, ScoredFile, Timing
 from icdbench.spec import Planned
@@ -29,16 +30,16 @@ def now() -> str:
 def describe(corpus: Corpus, vectors: Mapping[str, float], own: Path | None = None) -> DataFacts:
     """The facts of the data for a record. `vectors` says how the word vectors were trained, if there are any; `own` is the user's
     own file of them."""
-    splits = corpus.splits
+    sizes = corpora.sizes(corpus)
     return DataFacts(
         name=corpus.name,
         synthetic=corpus.synthetic,
         fingerprint=corpus.fingerprint,
-        documents={split: len(encoded) for split, encoded in splits.items()},
-        num_codes=len(corpus.vocabulary.codes),
+        documents=sizes.documents,
+        num_codes=sizes.codes,
         num_tokens=len(corpus.vocabulary.tokens),
-        assignments={split: len(encoded.codes) + int(encoded.unseen.sum()) for split, encoded in splits.items()},
-        unseen={split: int(encoded.unseen.sum()) for split, encoded in splits.items()},
+        assignments=sizes.gold,
+        unseen=sizes.unseen,
         facts=dict(corpus.facts),
         notices=[*corpus.notices, *word_vectors.coverage(vectors, own)],
         word_vectors=dict(vectors),

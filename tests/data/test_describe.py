@@ -48,10 +48,10 @@ def test_lengths_are_of_whole_documents(tmp_path: Path) -> None:
 
 
 def test_a_check_names_what_is_missing_once(tmp_path: Path) -> None:
-    found = check(datasets.open("codiesp-d", tmp_path))
-    assert len(found.problems) == 1
-    assert "CodiEsp is not in" in found.problems[0]
-    assert found.known == []
+    problems, known = check(datasets.open("codiesp-d", tmp_path))
+    assert len(problems) == 1
+    assert "CodiEsp is not in" in problems[0]
+    assert known == []
 
 
 # --- Croissant -----------------------------------------------------------------------------------------------------------

@@ -139,12 +139,11 @@ def dotted(code: str, kind: str, version: Version) -> str:
 
 
 def _diagnosis_titles(codes: Sequence[str]) -> Mapping[str, str]:
+    """The titles of diagnoses; procedures, which have no dot, are not looked up as diagnoses."""
     return icd10.icd10cm_titles([code for code in codes if "." in code or len(code) == 3])
 
 
-ICD10 = replace(
-    systems.ICD10, titles=_diagnosis_titles
-)  # procedures, which have no dot, are not looked up as diagnoses
+ICD10 = replace(systems.ICD10, titles=_diagnosis_titles)
 
 
 def tables_folders(root: Path) -> tuple[Path, Path]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from icdbench.data.source import register
@@ -76,22 +77,18 @@ FIFTY_10 = frozenset(
 )
 
 
-def _published(
-    documents: tuple[int, int, int], vocabulary: int | None = None, label_set: frozenset[str] | None = None
-) -> mimic.Published:
-    return mimic.Published(documents, vocabulary=vocabulary, label_set=label_set, version="2.2")
-
+_published = partial(mimic.Published, version="2.2")
 
 # Documents and words of the full sets as the notebooks print them, and the lengths of the lists of the 50-code sets.
 _SETS: Mapping[Version, tuple[str, mimic.Published, mimic.Published]] = {
     "9": (
         "ICD-9-CM",
-        _published((188_533, 7_110, 13_709), 102_926),
+        _published((188_533, 7_110, 13_709), vocabulary=102_926),
         _published((170_664, 6_406, 12_405), label_set=FIFTY_9),
     ),
     "10": (
         "ICD-10-CM and PCS",
-        _published((110_442, 4_017, 7_851), 69_972),
+        _published((110_442, 4_017, 7_851), vocabulary=69_972),
         _published((104_077, 3_805, 7_368), label_set=FIFTY_10),
     ),
 }
