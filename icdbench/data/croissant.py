@@ -105,7 +105,6 @@ def _files(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _records(name: str, key: str, about: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A record set with its rows."""
     fields = [
         {"@type": "cr:Field", "@id": f"{name}/{field}", "name": field, "dataType": TYPES[type(value)]}
         for field, value in rows[0].items()

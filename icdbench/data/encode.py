@@ -118,8 +118,6 @@ def _folder(name: str, key: str) -> Path:
 
 
 class _Labelled(NamedTuple):
-    """A document without its text."""
-
     id: str
     codes: tuple[str, ...]
     marked: marks.DocumentMarks | None = None

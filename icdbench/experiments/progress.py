@@ -105,7 +105,6 @@ class RunGrid:
         return report, prepare
 
     def end(self, number: int) -> None:
-        """Stop showing a run."""
         if number in self.shown:
             self.live.remove_task(self.shown.pop(number))
 

@@ -26,7 +26,6 @@ class Parameter:
     importance: float | None = None
 
     def draw(self, trial: optuna.Trial) -> Any:
-        """Draw a value for the trial."""
         low, high = self.range.low, self.range.high
         if self.range.choices:
             return trial.suggest_categorical(self.name, self.range.choices)

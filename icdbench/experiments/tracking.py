@@ -181,7 +181,6 @@ class Tracking:
         return report_and_log if self.names else report, prepare
 
     def end(self, number: int) -> None:
-        """Stop showing a run."""
         self.shown.end(number)
 
     def finish(self, outcome: RunRecord | TrainingError, name: str) -> None:

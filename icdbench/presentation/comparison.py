@@ -99,7 +99,6 @@ def _marked_label(system: compare.System, rule: str) -> str:
 
 
 def _difference_cells(difference: compare.Difference, *, best: bool) -> list[Cell]:
-    """A difference and the ends of its interval."""
     mean, low, high = map(_points, (difference.mean, difference.low, difference.high))
     return [mean._replace(best=best), low, high]
 
@@ -151,7 +150,6 @@ def _notes_on_systems(systems: Sequence[compare.System], found: compare.Comparis
 
 
 def _covered_variation(systems: Sequence[compare.System], *, fix_seeds: bool) -> str:
-    """The sources of variation that an interval covers."""
     single = [system.name for system in systems if len(system.runs) == 1]
     if len(single) == len(systems):
         return "They cover other documents alone: with one seed each, trained models are compared, not their methods."

@@ -191,7 +191,6 @@ def _part_for(parts: Sequence[Benchmark], record: RunRecord) -> Benchmark:
 
 
 def _published_beside(part: Benchmark, record: RunRecord) -> bool:
-    """Whether published figures may be drawn beside those of a run."""
     altered = any(name.startswith("data.") for name in record.changed)
     return has_figures(part) and part.dataset == record.spec.dataset and not altered and not record.data.synthetic
 

@@ -74,7 +74,6 @@ def _by_data_set(
 def _means(
     benchmark: Benchmark, block: Sequence[RunRecord], models: Sequence[str], *, mix: bool, variants: bool
 ) -> dict[str, list[float]]:
-    """For each system of a data set the mean over seeds of each metric."""
     _, runs = common_settings(block)
     wanted = [run for run in runs if (run.spec.system in models if models else variants or not run.spec.variant)]
     rows: dict[str, SystemRow] = {}

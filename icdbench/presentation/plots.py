@@ -245,7 +245,6 @@ def _style_numbers(part: Benchmark, found: Mapping[str, list[RunRecord]]) -> dic
 
 
 def _legend_handles(panels: Iterable[Axes]) -> dict[str, Any]:
-    """The drawn marks that a legend shows, by label."""
     pairs = (zip(*panel.get_legend_handles_labels(), strict=True) for panel in panels)
     return {label: handle for panel in pairs for handle, label in panel}
 

@@ -28,7 +28,6 @@ class ReportedCell(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The cell's text."""
         return plain(self.value)
 
     @property
@@ -43,7 +42,6 @@ class ReportedCell(NamedTuple):
 
     @property
     def best(self) -> bool:
-        """Whether it is the best of its column."""
         return formats.is_best(self.value)
 
 
@@ -75,7 +73,6 @@ class ReportedSystem(NamedTuple):
 
     @property
     def collapsed(self) -> bool:
-        """Whether any run has collapsed."""
         return any(run.collapse for run in self.runs)
 
     def mean(self, key: str) -> float | None:
@@ -95,7 +92,6 @@ def versions(run: RunRecord) -> str:
 
 
 def _figures_by_key(run: RunRecord) -> dict[str, float]:
-    """All figures of a run, each under a unique key."""
     figures = {
         f"{split} {rule} {key}": value
         for split, rules in run.metrics.items()

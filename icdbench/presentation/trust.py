@@ -55,7 +55,6 @@ def _method_rows(trusted: Mapping[str, Trust], keys: Collection[str]) -> list[li
 
 
 def _notes(records: Sequence[RunRecord], found: Sequence[Explained]) -> list[str]:
-    """Notes on what was measured, how, and on which documents."""
     counts, fractions = found[0].counts, ", ".join(f"{100 * fraction:.0f}" for fraction in faithfulness.FRACTIONS)
     predicted, pairs = (
         _range_text([each.counts[name] for each in found]) for name in ("predicted codes", "codes with evidence")

@@ -136,7 +136,6 @@ def load_train_counts(folder: Path, record: RunRecord) -> IntArray | None:
 
 
 def save_weights(folder: Path, run: str, weights: Mapping[str, Any]) -> None:
-    """Write the weights of a finished run."""
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
@@ -199,7 +198,6 @@ def array_digest(text: str, arrays: Mapping[str, Any]) -> str:
 
 
 def save_explained(folder: Path, found: Explained) -> None:
-    """Write the measures of the run's explanations."""
     with replacing(folder / EXPLAINED) as temporary:
         temporary.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

@@ -74,7 +74,6 @@ def load_checkpoint(path: Path, *, discard: bool = False) -> tuple[dict[str, Any
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a finished run."""
     for name in (CHECKPOINT, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
 

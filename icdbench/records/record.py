@@ -163,7 +163,6 @@ class RunRecord(Settings):
         return max(self.history, key=lambda epoch: epoch.monitor, default=None)
 
     def as_json(self, indent: int | None = None) -> str:
-        """The record as it is stored."""
         return self.model_dump_json(by_alias=True, indent=indent)
 
 

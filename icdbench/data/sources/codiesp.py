@@ -58,8 +58,6 @@ WITHOUT_CODES = {"no codes": "every text of a split is a document, also one with
 
 
 class CodiespSettings(DataSpec):
-    """The options of CodiEsp."""
-
     language: Literal["en", "es", "both"] = option(
         "en", "language of the texts; both: Spanish, then English", task=True
     )
@@ -67,8 +65,6 @@ class CodiespSettings(DataSpec):
 
 
 class DiagnosisSettings(CodiespSettings):
-    """The options of CodiEsp's diagnoses."""
-
     categories: bool = option(False, "cut codes to their three-character category", task=True)
 
 

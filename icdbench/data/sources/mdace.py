@@ -57,8 +57,6 @@ class Annotation(BaseModel):
 
 
 class AnnotatedNote(BaseModel):
-    """A note by its ROW_ID."""
-
     note_id: int
     category: str
     annotations: list[Annotation]
@@ -72,8 +70,6 @@ class Chart(BaseModel):
 
 
 class MdaceSettings(DataSpec):
-    """The options of MDACE."""
-
     charts: Literal["inpatient", "profee"] = option(
         "inpatient", "charts coded for the hospital's bill, or for those of its physicians", task=True
     )

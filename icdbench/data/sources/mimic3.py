@@ -60,8 +60,6 @@ EXPECTED = {
 
 
 class CamlSettings(DataSpec):
-    """The options of CAML's splits of MIMIC-III."""
-
     protocol: Literal["released", "paper", "corrected"] = option(
         "released", "which published preparation of MIMIC-III is followed (docs/data.md)", task=True
     )

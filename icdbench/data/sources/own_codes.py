@@ -107,7 +107,6 @@ def _is_code(part: str) -> bool:
 
 
 def _looks_joined(code: str) -> bool:
-    """Whether a code looks like several codes."""
     parts = [part for part in BETWEEN.split(code) if part]
     return len(parts) > 1 and all(map(CODE.fullmatch, parts))
 

@@ -69,8 +69,6 @@ class PredictionSettings(Settings):
 
 
 class OwnSettings(DataSpec):
-    """The options of own data."""
-
     split_seed: Annotated[int, Field(ge=0)] = option(
         0, "seed of the split of own data without a split column", task=True
     )
