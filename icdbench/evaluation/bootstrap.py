@@ -51,10 +51,12 @@ def weights(N: int, resamples: int = RESAMPLES, seed: int = SEED) -> NDArray[np.
     return weights_RN
 
 
-def resampled(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArray[np.float32]) -> dict[str, Figures]:
-    """Compute `metrics.evaluate_rules` for every resample: the same keys, each with an array [R]."""
+def resampled(
+    given: Scored, thresholds: Mapping[str, float], weights_RN: NDArray[np.float32], *, areas: bool = True
+) -> dict[str, Figures]:
+    """Compute `metrics.evaluate_rules` for every resample: the same keys, without `areas` no AUC, each with an array [R]."""
     weights64_RN = weights_RN.astype(np.float64)
-    shared = _auc(given, weights_RN)
+    shared = _auc(given, weights_RN) if areas else {}
     ranking = _means(metrics.ranking_by_document(given), weights64_RN)
     found = {}
     for rule, threshold in thresholds.items():
@@ -62,22 +64,6 @@ def resampled(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArra
         outside_N = given.outside(threshold)
         decisions = _means(metrics.decisions_by_document(given, predicted_NL, outside_N), weights64_RN)
         found[rule] = shared | _count_figures(given, predicted_NL, outside_N, weights64_RN) | decisions | ranking
-    return found
-
-
-def of_documents(given: Scored, thresholds: Mapping[str, float], weights_RN: NDArray[np.float32]) -> dict[str, Figures]:
-    """Compute those figures of `resampled` that pool documents, whatever the number of codes: micro figures and rankings."""
-    weights64_RN = weights_RN.astype(np.float64)
-    ranking = _means(metrics.ranking_by_document(given), weights64_RN)
-    found = {}
-    for rule, threshold in thresholds.items():
-        predicted_NL, outside_N = given.scores_NL > threshold, given.outside(threshold)
-        counts_N = metrics.document_counts(given, predicted_NL)
-        beyond = (weights64_RN @ given.unseen_N, weights64_RN @ outside_N)
-        counts = (*((weights64_RN @ each_N)[:, None] for each_N in counts_N), *beyond)
-        pooled = {key: each for key, each in metrics.macro_and_micro(*counts).items() if key.endswith("micro")}
-        exact_N = metrics.decisions_by_document(given, predicted_NL, outside_N)["exact_match"]
-        found[rule] = pooled | _means({"exact_match": exact_N}, weights64_RN) | ranking
     return found
 
 

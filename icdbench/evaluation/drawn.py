@@ -88,7 +88,12 @@ def _drawn(folder: Path, _created: str, resamples: int, *thresholds: tuple[str, 
     seen_P = given.codes_P < num_training_codes  # the codes of training come first
     unseen_N = given.unseen_N + np.bincount(given.docs_P[~seen_P], minlength=len(given.unseen_N))
     gold = given.docs_P[seen_P].tobytes(), given.codes_P[seen_P].tobytes(), unseen_N.tobytes()
-    return _DrawnRun(bootstrap.of_documents(given, dict(thresholds), weights_RN), gold)
+    found = bootstrap.resampled(given, dict(thresholds), weights_RN, areas=False)
+    pooled = {
+        rule: {key: values_R for key, values_R in figures.items() if comparable.over_label_sets(key)}
+        for rule, figures in found.items()
+    }
+    return _DrawnRun(pooled, gold)
 
 
 _weights = functools.lru_cache(maxsize=1)(bootstrap.weights)  # all systems of a table share them

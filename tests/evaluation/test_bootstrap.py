@@ -12,7 +12,6 @@ from scores import DATA, each_data, random_data
 
 from icdbench.evaluation import bootstrap, metrics
 from icdbench.evaluation.bootstrap import enough, holm, interval, intervals, p_value, resampled, runs_drawn, weights
-from icdbench.records import comparable
 
 Data = tuple[NDArray[Any], NDArray[Any]]
 RULES = {"fixed": 0.5, "tuned": 0.3}
@@ -67,16 +66,6 @@ def test_codes_that_no_document_has_or_gets_are_not_counted_and_change_nothing(
         assert list(found[rule]) == list(figures)
         for key, values_R in figures.items():
             np.testing.assert_allclose(found[rule][key], values_R, rtol=0, atol=1e-12, err_msg=key)
-
-
-@pytest.mark.parametrize("name", ["tied", "random", "no gold"])
-def test_figures_that_pool_documents_are_the_same_without_the_codes(name: str) -> None:
-    given, weights_RN = whole(DATA[name]), weights(len(DATA[name][0]), 20)
-    expected = resampled(given, RULES, weights_RN)
-    for rule, figures in bootstrap.of_documents(given, RULES, weights_RN).items():
-        assert {key for key in expected[rule] if comparable.over_label_sets(key)} == figures.keys()
-        for key, values_R in figures.items():
-            np.testing.assert_allclose(values_R, expected[rule][key], rtol=0, atol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["tied", "many codes", "dense labels"])
