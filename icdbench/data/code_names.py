@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from icdbench.codes import names
-from icdbench.data import synonyms
 from icdbench.data.cache import load_arrays
+from icdbench.data.code_files import synonyms_of
 from icdbench.data.source import Source
 from icdbench.data.tokens import Ragged, tokenize
 from icdbench.types import SENTENCE_END, Names
@@ -33,7 +33,7 @@ def read(codes: Sequence[str], titles: Mapping[str, str], opened: Source) -> tup
     A code's title comes first, then the user's synonyms, then the inclusion terms. Raises SpecError or DataError for
     synonyms that cannot be used.
     """
-    own_synonyms, notices = synonyms.of_codes(opened.data.synonyms, codes)
+    own_synonyms, notices = synonyms_of(opened.data.synonyms, codes)
     terms, rule = opened.terms(codes), opened.data.words
     return [
         CodeName(position, number > 0, [word for word in tokenize(reading, rule) if word != SENTENCE_END])

@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from icdbench.data import sources
-from icdbench.data.code_list import read as code_list
-from icdbench.data.code_list import system_of as code_system
+from icdbench.data.code_files import code_list
+from icdbench.data.code_files import system_of as code_system
 from icdbench.data.quality import respelled
 from icdbench.data.source import DOWNLOADS, SOURCES, Evidence, Source
 from icdbench.data.sources import own, own_predictions

@@ -169,9 +169,9 @@ class Source(ABC):
 
     def settings(self, changes: Mapping[str, Any] | None = None) -> DataSpec:
         """The data set's settings with some of them changed. Raises SpecError."""
-        from icdbench.data import synonyms
+        from icdbench.data.code_files import synonyms_by_content
 
-        changes = synonyms.by_content(encoders.tokenizer_by_content(changes or {}))
+        changes = synonyms_by_content(encoders.tokenizer_by_content(changes or {}))
         changes = {name: value for name, value in changes.items() if not self._is_foreign_default(name, value)}
         base = type(self.data)().override(self.defaults, "data")
         return base.override({**self.implied(base.override(changes, "data")), **changes}, "data")

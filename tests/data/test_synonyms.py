@@ -11,7 +11,7 @@ from conftest import Call
 from corpora import prepared
 
 import icdbench.run as runner
-from icdbench.data import cache, synonyms
+from icdbench.data import cache, code_files
 from icdbench.inference import bundle
 from icdbench.nn.label_texts import synonyms_of
 from icdbench.records import RunRecord
@@ -120,7 +120,7 @@ def test_a_run_knows_them_by_content_and_needs_the_file_no_more(
     own: Path, notes: Path, icdbench: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = run(notes, own, **SMALL)
-    assert synonyms.BY_CONTENT.fullmatch(record.spec.data.synonyms)
+    assert code_files.BY_CONTENT.fullmatch(record.spec.data.synonyms)
     assert str(own) not in record.as_json()
     moved = own.rename(own.with_name("moved.csv"))
     with monkeypatch.context() as patched:
