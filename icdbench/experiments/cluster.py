@@ -23,7 +23,7 @@ from icdbench.spec import Planned
 from icdbench.training import TrainingError
 
 if TYPE_CHECKING:
-    from icdbench.experiments.launch import RunProgress
+    from icdbench.experiments.tracking import Tracking
 
 Outcome = RunRecord | TrainingError
 Fatal = SpecError | DataError | OSError  # errors that end the grid with a line for the user
@@ -39,9 +39,7 @@ class Cluster:
     gpus: float | None = None
 
 
-def carry_out(
-    runs: Sequence[tuple[Planned, Request]], need: Cluster, shown: RunProgress
-) -> Iterator[tuple[str, Outcome]]:
+def carry_out(runs: Sequence[tuple[Planned, Request]], need: Cluster, shown: Tracking) -> Iterator[tuple[str, Outcome]]:
     """Yield the id and the record of each run as it ends, or the error that ended it. Raises SpecError, DataError, OSError."""
     if need.cpus < 0 or (need.gpus or 0) < 0:
         raise SpecError(f"--task-cpus {need.cpus} --task-gpus {need.gpus}: a task's needs are 0 or more")

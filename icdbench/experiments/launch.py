@@ -9,9 +9,9 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,23 +26,12 @@ from icdbench.training import TrainingError, accelerator
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from icdbench.experiments.tracking import Tracking
     from icdbench.records import RunRecord
     from icdbench.run import Request
-    from icdbench.spec import Planned, RunSpec
-    from icdbench.training import Progress
-    from icdbench.types import Report
+    from icdbench.spec import Planned
 
 __all__ = ["Cluster", "carry_out", "join", "shows", "tell_stored"]
-
-
-class RunProgress(Protocol):
-    """Shows the progress of runs, which are numbered from 1."""
-
-    def begin(self, number: int, spec: RunSpec) -> tuple[Callable[[Progress], None], Report]:
-        """Show a run; returns the functions to report training and the preparation of data to."""
-
-    def end(self, number: int) -> None:
-        """Stop showing a run."""
 
 
 def shows() -> bool:
@@ -93,7 +82,7 @@ def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]
 
 
 def carry_out(
-    runs: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress, on: Cluster | None = None
+    runs: Sequence[tuple[Planned, Request]], jobs: int, shown: Tracking, on: Cluster | None = None
 ) -> Iterator[tuple[str, RunRecord | TrainingError]]:
     """Yield the id and the record of each run as it ends, or the error that ended it.
 

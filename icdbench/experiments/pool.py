@@ -29,7 +29,7 @@ from icdbench.training import Progress, TrainingError
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from icdbench.experiments.launch import RunProgress
+    from icdbench.experiments.tracking import Tracking
 
 Outcome = RunRecord | TrainingError
 Numbered = tuple[int, Planned, Request]
@@ -39,7 +39,7 @@ STARTED, LEFT, STEP, PREPARE = "started", "left", "step", "prepare"  # messages 
 KILLED = "its process was killed (out of memory?); the same command continues"
 
 
-def carry_out(runs: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProgress) -> Iterator[tuple[str, Outcome]]:
+def carry_out(runs: Sequence[tuple[Planned, Request]], jobs: int, shown: Tracking) -> Iterator[tuple[str, Outcome]]:
     """Yield the id and the record of each run as it ends, or the error that ended it.
 
     If a process is killed, its run fails and the pool breaks. The other runs then stop at a checkpoint and continue in a
@@ -54,7 +54,7 @@ def carry_out(runs: Sequence[tuple[Planned, Request]], jobs: int, shown: RunProg
 
 
 def _until_broken(
-    waiting: deque[Numbered], jobs: int, shown: RunProgress, listeners: Listeners
+    waiting: deque[Numbered], jobs: int, shown: Tracking, listeners: Listeners
 ) -> Iterator[tuple[Numbered, Outcome]]:
     """Yield the outcomes of waiting runs until none is left or the pool breaks; interrupted runs are put back to wait."""
     spawn = multiprocessing.get_context("spawn")

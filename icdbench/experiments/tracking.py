@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from icdbench.settings import SpecError, typed, unknown
 
 if TYPE_CHECKING:
-    from icdbench.experiments.launch import RunProgress
+    from icdbench.experiments.progress import RunGrid
     from icdbench.records import RunRecord
     from icdbench.spec import RunSpec
     from icdbench.training import Progress, TrainingError
@@ -152,7 +152,7 @@ def check(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def tracked(shown: RunProgress, names: Sequence[str]) -> Iterator[Tracking]:
+def tracked(shown: RunGrid, names: Sequence[str]) -> Iterator[Tracking]:
     """Yields a display that also logs runs to the named trackers. Runs that do not end in the block are closed as failed."""
     tracking = Tracking(shown, names)
     try:
@@ -163,9 +163,9 @@ def tracked(shown: RunProgress, names: Sequence[str]) -> Iterator[Tracking]:
 
 
 class Tracking:
-    """Shows runs as `shown` does (a launch.RunProgress) and logs them to trackers; `finish` logs a run's end."""
+    """Shows runs as `shown` does and logs them to trackers; `finish` logs a run's end."""
 
-    def __init__(self, shown: RunProgress, names: Sequence[str]) -> None:
+    def __init__(self, shown: RunGrid, names: Sequence[str]) -> None:
         self.shown, self.names = shown, names
         self.open: dict[str, dict[str, Tracked]] = {}  # by id of the run and name of the tracker
         self.last_epoch: dict[str, float] = {}  # the last epoch of each run that was logged
