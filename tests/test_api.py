@@ -188,11 +188,11 @@ def test_a_figure_is_drawn(runs: icdbench.Results) -> None:
         (lambda runs: untyped.explain(runs[2], None), "the text is no str but NoneType"),
         (lambda _: icdbench.run("lr", execution=icdbench.Execution(jobs=2, devices=2)), "different ways"),
         (
-            lambda _: icdbench.run("lr", execution=icdbench.Execution(jobs="two")),
+            lambda _: icdbench.run("lr", execution=icdbench.Execution(jobs="two")),  # type: ignore[arg-type]
             "execution: jobs='two': input should be",
         ),
         (lambda _: icdbench.run("lr", execution=icdbench.Execution(track="mlflow")), "execution: track='mlflow': "),
-        (lambda _: icdbench.run("lr", device=None), "no device 'None'"),
+        (lambda _: icdbench.run("lr", device=None), "no device 'None'"),  # type: ignore[arg-type]
         (lambda _: icdbench.load("demo/lr/1-00000000"), "no run 'demo/lr/1-00000000'"),
         (lambda _: icdbench.open_dataset("camel"), "no data set 'camel'"),
         (lambda _: icdbench.open_dataset("demo", settings={"train.x": 1}), r"train\.x: only data\.FIELD has a meaning"),

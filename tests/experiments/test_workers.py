@@ -231,7 +231,7 @@ def test_a_start_that_another_process_is_about_to_queue_again_is_not_queued_twic
             again.append(1)
         return fit(*given, **named) if named else None
 
-    monkeypatch.setattr(tune.time, "sleep", queue_again)
+    monkeypatch.setattr(time, "sleep", queue_again)
     monkeypatch.setattr(train, "fit", queue_again)
     tune.tune(request_of(tmp_path, "results"), 2, storage)
     starts = [trial.state for trial in stored(storage) if tune.START in trial.user_attrs]
