@@ -36,14 +36,13 @@ fair comparison. Its AdamW adds 1e-6 to the denominator, torch's adds 1e-8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor, cat, nn
 from torch.nn import functional
 
 from icdbench.nn import Attention, BiRNN, Dropout, LabelwiseLinear, Linear, embedding, kernels, lengths, mask
+from icdbench.nn.label_texts import categories_of
 from icdbench.registry import register
 from icdbench.spec import Positive, Rate, Settings, SpecError, Variant, tunable
 from icdbench.types import Batch, Task
@@ -113,11 +112,6 @@ class Laat(nn.Module):
         return batch.labels_BL.new_zeros(()) if self.parents is None else self.parents.loss(batch.labels_BL)
 
 
-def parents_of(codes: Sequence[str]) -> list[str]:
-    """The parent of each code: the part before its dot, else its first three characters."""
-    return [code.partition(".")[0] if "." in code else code[:3] for code in codes]
-
-
 class Parents(nn.Module):
     """JointLAAT's first level, which predicts parents, and its contribution to the codes' logits."""
 
@@ -127,7 +121,7 @@ class Parents(nn.Module):
         super().__init__()
         if len(task.codes) != task.num_codes:
             raise SpecError("laat.joint=true needs the codes as the data spell them, and this task has none")
-        parents = parents_of(task.codes)
+        parents = categories_of(task.codes)
         index_of = {name: index for index, name in enumerate(dict.fromkeys(parents))}
         self.count = len(index_of)
         # It comes from the task and is not stored with the weights.

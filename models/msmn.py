@@ -33,19 +33,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, cat, nn
-from torch.nn import functional
+from torch import Tensor, cat
 from torch.utils.checkpoint import checkpoint
 
-from icdbench.nn import BiRNN, Dropout, Inspectable, Linear, Shown, embedding, kernels, mask
+from icdbench.nn import Inspectable, Linear, Shown, kernels, mask
 from icdbench.nn.attention import weights_by_code
-from icdbench.nn.label_texts import distinct, in_blocks, synonyms_of
+from icdbench.nn.label_texts import NameReader
 from icdbench.registry import register
 from icdbench.spec import Layers, Positive, Rate, Settings, Variant, tunable
-from icdbench.types import PADDING, Batch, Task
+from icdbench.types import Batch, Task
 
 CODES = 512  # codes scored at a time
-Named = tuple[Tensor, Tensor, Tensor]  # queries U q_lk [L, K, A], w_l [L, 2H], b_l [L]
 
 
 class Config(Settings):
@@ -90,72 +88,31 @@ class Config(Settings):
     ),
     needs=("titles",),
 )
-class Msmn(nn.Module):
-    title_tokens_LKW: Tensor
-
+class Msmn(NameReader):
     def __init__(self, config: Config, task: Task) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = embedding(task, config.embedding_size)
-        self.dropout = Dropout(config.dropout)
-        width, both = config.hidden_size, 2 * config.hidden_size
-        widths = [config.embedding_size] + [both] * (config.layers - 1)
-        self.lstms = nn.ModuleList(BiRNN(nn.LSTM, width_in, width) for width_in in widths)
+        super().__init__(config, task)
+        both = 2 * config.hidden_size
         part = max(1, config.attention_size // config.synonyms)
         self.W = Linear(both, part * config.synonyms, bias=False)
         self.U = Linear(both, part, bias=False)
         self.weight, self.bias = Linear(both, both), Linear(both, 1)
         self.scorer = SynonymScorer()
-        # Stored with the weights, because bundles have only titles, not other names.
-        self.register_buffer("title_tokens_LKW", synonyms_of(task, config.synonyms, config.title_words))
-        self._named: Named | None = None
-        self.register_load_state_dict_post_hook(_forget_names)  # type: ignore[no-untyped-call]
-
-    def train(self, mode: bool = True) -> Msmn:  # noqa: FBT001, FBT002
-        """Set the mode, as for every module, and forget the encoded names."""
-        self._named = None
-        super().train(mode)
-        return self
 
     def forward(self, batch: Batch) -> Tensor:
         """Compute logits_BL."""
-        hidden_BTH = self._encoded(self.dropout(self.embedding(batch.tokens_BT)), batch.lengths_B)
+        hidden_BTH = self.read(batch)
         mask_BT = mask(batch.lengths_B, hidden_BTH.shape[1])
-        logits_BL: Tensor = self.scorer(*self._names(), self.W(hidden_BTH).tanh(), hidden_BTH, mask_BT)
+        named = self.of_names(self._named)
+        logits_BL: Tensor = self.scorer(*named, self.W(hidden_BTH).tanh(), hidden_BTH, mask_BT)
         return logits_BL
 
-    def _encoded(self, hidden_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-        for lstm in self.lstms:
-            hidden_BTE = self.dropout(cat(lstm(hidden_BTE, lengths_B), dim=2))
-        return hidden_BTE
-
-    def _names(self) -> Named:
-        if self.training:
-            return self._read_names()
-        if self._named is None or self._named[0].device != self.title_tokens_LKW.device:
-            with torch.no_grad():
-                self._named = self._read_names()
-        return self._named
-
-    def _read_names(self) -> Named:
-        tokens_NW, lengths_N, place_X = distinct(self.title_tokens_LKW.flatten(0, 1))
-        names_NH = in_blocks(self._encode_names, tokens_NW, lengths_N, keep=False)
-        place_LK = place_X.view(self.title_tokens_LKW.shape[:2])
+    def _named(self) -> tuple[Tensor, ...]:
+        """Queries U q_lk [L, K, A], w_l [L, 2H] and b_l [L]."""
+        names_NH, place_LK = self.read_names(self.title_tokens_LKW)
         whole_LH = names_NH[place_LK[:, 0]]
         for place_L in place_LK.T[1:]:
             whole_LH = torch.maximum(whole_LH, names_NH[place_L])
         return self.U(names_NH)[place_LK], self.weight(whole_LH), self.bias(whole_LH)[:, 0]
-
-    def _encode_names(self, tokens_NW: Tensor, lengths_N: Tensor) -> Tensor:
-        # Not by the embedding layer, on whose output explanations place hooks for the document's words.
-        embedded_NWE = self.dropout(functional.embedding(tokens_NW, self.embedding.weight, PADDING))
-        hidden_NWH = self._encoded(embedded_NWE, lengths_N)
-        return hidden_NWH.masked_fill(~mask(lengths_N, hidden_NWH.shape[1])[:, :, None], -torch.inf).amax(1)
-
-
-def _forget_names(model: nn.Module, _keys: object) -> None:
-    assert isinstance(model, Msmn)
-    model._named = None  # noqa: SLF001  the hook of this class
 
 
 class SynonymScorer(Inspectable):

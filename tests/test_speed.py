@@ -147,5 +147,6 @@ def test_the_textbooks_model_has_the_same_logits_and_gradients(
 
 def _scores(model: nn.Module, batch: Batch) -> Tensor:
     """Logits and, where a model has one, its penalty."""
+    logits_BL: Tensor = model(batch)
     penalty = getattr(model, "penalty", lambda _: torch.zeros(()))(batch)
-    return torch.cat((model(batch).flatten(), penalty[None]))
+    return torch.cat((logits_BL.flatten(), penalty[None]))

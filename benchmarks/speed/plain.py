@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from icdbench.models.corelation import categories, edge_types
 from icdbench.types import Batch, Task
 
 
@@ -298,12 +299,14 @@ class Msmn(Embedded):
             hidden_BTH = self.dropout(packed(lstm, hidden_BTH, lengths_B))
         return hidden_BTH
 
-    def forward(self, batch: Batch) -> Tensor:
+    def names(self) -> Tensor:
         tokens_LKW = self.get_buffer("title_tokens_LKW").long()
         words = int((tokens_LKW[0, 0] > 0).sum())
         tokens_XW = tokens_LKW[:, :, :words].flatten(0, 1)
-        names_LKH = self.encoded(tokens_XW, (tokens_XW > 0).sum(1)).amax(1).view(*tokens_LKW.shape[:2], -1)
-        hidden_BTH = self.encoded(batch.tokens_BT, batch.lengths_B)
+        return self.encoded(tokens_XW, (tokens_XW > 0).sum(1)).amax(1).view(*tokens_LKW.shape[:2], -1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        names_LKH, hidden_BTH = self.names(), self.encoded(batch.tokens_BT, batch.lengths_B)
         keys = self.W(hidden_BTH).tanh().transpose(1, 2).chunk(self.config.synonyms, 1)
         queries = self.U(names_LKH).unbind(1)
         heads = [attention(*each, hidden_BTH.transpose(1, 2)) for each in zip(queries, keys, strict=True)]
@@ -311,6 +314,76 @@ class Msmn(Embedded):
         scores_BL: Tensor = (torch.stack(heads).amax(0) * self.weight(whole_LH)).sum(2)
         bias_L1: Tensor = self.bias(whole_LH)
         return scores_BL + bias_L1[:, 0]
+
+
+class Relations(nn.Module):
+    """The transformer convolution of two heads; the width must be even."""
+
+    def __init__(self, width: int, types: int, edge_size: int) -> None:
+        super().__init__()
+        self.types, self.edge = nn.Parameter(torch.empty(types, edge_size)), nn.Linear(edge_size, width, bias=False)
+        self.Q, self.root = nn.Linear(width, width), nn.Linear(width, width)
+        self.K, self.V = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+
+    def forward(self, codes_BLD: Tensor, sources_BND: Tensor, types_LN: Tensor) -> Tensor:
+        mapped = self.Q(codes_BLD), self.K(sources_BND), self.V(sources_BND), self.edge(self.types)
+        heads = []
+        for query_BLd, key_BNd, value_BNd, edge_Rd in zip(*(each.chunk(2, -1) for each in mapped), strict=True):
+            kinds_RLN = [(types_LN == kind).float() for kind in range(len(edge_Rd))]
+            by_edge = (
+                kind_LN * (query_BLd @ each_d)[:, :, None] for kind_LN, each_d in zip(kinds_RLN, edge_Rd, strict=True)
+            )
+            weights_BLN = ((query_BLd @ key_BNd.mT + sum(by_edge)) / query_BLd.shape[2] ** 0.5).softmax(2)
+            edges = (
+                (kind_LN * weights_BLN).sum(2, keepdim=True) * each_d
+                for kind_LN, each_d in zip(kinds_RLN, edge_Rd, strict=True)
+            )
+            heads.append(weights_BLN @ value_BNd + sum(edges))
+        root_BLD: Tensor = self.root(codes_BLD)
+        return torch.cat(heads, 2) + root_BLD
+
+
+class CoRelation(Msmn):
+    """Trains on all codes in every step. Its graph is that of the suite's model."""
+
+    def __init__(self, config: Any, task: Task) -> None:
+        super().__init__(config, task)
+        assert task.hierarchy is not None
+        both, width = 2 * config.hidden_size, config.attention_size
+        del self.W, self.U
+        self.Q, self.K = nn.Linear(both, config.head_size, bias=False), nn.Linear(both, config.head_size, bias=False)
+        self.V, self.weight = nn.Linear(both, width, bias=False), nn.Linear(both, width)
+        self.relations, self.related = Relations(width, 11, config.edge_size), nn.Linear(width, 1, bias=False)
+        self.share = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        self.register_buffer("seen_L", torch.zeros(task.num_codes).long())
+        nodes_N, self.category_L = categories(task, task.hierarchy)
+        self.types_LN = edge_types(task.hierarchy.parents, task.num_codes, nodes_N)
+        self.mean_share = torch.zeros(())
+
+    def forward(self, batch: Batch) -> Tensor:
+        names_LKH, hidden_BTH = self.names(), self.encoded(batch.tokens_BT, batch.lengths_B)
+        keys_BAT, values_BDT = self.K(hidden_BTH).transpose(1, 2), self.V(hidden_BTH).transpose(1, 2)
+        queries = (self.Q(names_LKH) / self.config.head_size**0.5).unbind(1)
+        largest_BLD = torch.stack([attention(each, keys_BAT, values_BDT) for each in queries]).amax(0)
+        whole_LH = names_LKH.mean(1)
+        codes_BLD, bias_L = largest_BLD * self.weight(whole_LH), self.bias(whole_LH)[:, 0]
+        member_NL = functional.one_hot(self.category_L).T.to(codes_BLD)
+        sources_BND = member_NL @ codes_BLD / member_NL.sum(1, keepdim=True)
+        related_BL = self.related(self.relations(codes_BLD, sources_BND, self.types_LN.to(codes_BLD.device)).relu())[
+            :, :, 0
+        ]
+        share_BL = self.share(codes_BLD)[:, :, 0].sigmoid()
+        self.mean_share = share_BL.mean()
+        first_BL, second_BL = (codes_BLD.sum(2) + bias_L).sigmoid(), (related_BL + bias_L).sigmoid()
+        logits_BL: Tensor = torch.logit((1 - share_BL) * first_BL + share_BL * second_BL)
+        return logits_BL
+
+    def penalty(self, _batch: Batch) -> Tensor:
+        return (
+            self.mean_share
+            * (self.config.share_penalty or (0.001 if len(self.category_L) <= 50 else 0.01))
+            * self.training
+        )
 
 
 class Block(nn.Module):
@@ -435,6 +508,7 @@ PLAIN: dict[str, Callable[[Any, Task], nn.Module]] = {
     "bigru": BiGru,
     "caml": Caml,
     "cnn": Cnn,
+    "corelation": CoRelation,
     "dr-caml": DrCaml,
     "duallaat": DualLaat,
     "jlan": Jlan,

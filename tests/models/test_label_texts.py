@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from equations import Array, arrays, both_ways, conv, lstm, sigmoid, softmax
 from systems import NUM_CODES, learnable, names, padded, small_task
 from torch import nn
+from torch.nn import functional
 
 from icdbench import registry
+from icdbench.codes.hierarchy import build_tree, icd9cm_path
+from icdbench.models.corelation import TransformerConv, categories, edge_types, mixed
 from icdbench.nn import kernels
 from icdbench.nn.label_texts import in_blocks, synonyms_of, tokens_of
 from icdbench.settings import SpecError
 from icdbench.training.objectives import loss
-from icdbench.types import UNKNOWN, Task
+from icdbench.types import UNKNOWN, Hierarchy, Task
 
 TEXTS = [[5, 9, 14, 33, 40], [8], [20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31], [1, 1]]
 SIZES: dict[str, Any] = {"embedding_size": 8, "hidden_size": 6, "filters": 7, "kernel_size": 4, "attention_size": 5}
@@ -346,3 +350,134 @@ def test_msmns_names_are_stored_with_its_weights() -> None:
     assert not torch.allclose(before, model(padded(TEXTS)))
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other(padded(TEXTS)), model(padded(TEXTS)))
+
+
+# --- CoRelation ----------------------------------------------------------------------------------------------------------
+
+SMALL: dict[str, Any] = {"head_size": 3, "edge_size": 4, "synonyms": 3}
+CATEGORY = [0, 0, 1, 1, 1, 2, 3]  # the nodes above the codes in conftest.small_task: 2, 7, 8 and 9
+EDGES = [  # steps to them; code 6 stands in a tree of its own, and code 2 is a category
+    [1, 2, 3, 10],
+    [1, 2, 3, 10],
+    [0, 1, 2, 10],
+    [2, 1, 2, 10],
+    [2, 1, 2, 10],
+    [3, 2, 1, 10],
+    [10, 10, 10, 1],
+]
+
+
+def linear(weights: dict[str, Array], name: str, x: Array) -> Array:
+    return np.asarray(x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0.0))
+
+
+def corelation(weights: dict[str, Array], text: list[int]) -> Array:
+    """Probabilities [L] of one document by the equations in the model's docstring."""
+    h_TK = both_ways(weights["embedding.weight"][text], weights, "lstms.0")
+    keys_TA, values_TD = linear(weights, "K", h_TK), linear(weights, "V", h_TK)
+    codes, biases = [], []
+    for synonyms in names_by_hand(3):
+        q_KH = np.stack([both_ways(weights["embedding.weight"][name], weights, "lstms.0").max(0) for name in synonyms])
+        scores_KT = linear(weights, "Q", q_KH) @ keys_TA.T / np.sqrt(3)
+        m, q = (softmax(scores_KT) @ values_TD).max(0), q_KH.mean(0)
+        codes.append(m * linear(weights, "weight", q))
+        biases.append(linear(weights, "bias", q)[0])
+    c_LD, b_L = np.stack(codes), np.array(biases)
+    g_ND = np.stack([c_LD[np.array(CATEGORY) == category].mean(0) for category in range(4)])
+    edges_RD = linear(weights, "relations.edge", weights["relations.types"])
+    r_LD = linear(weights, "relations.root", c_LD)
+    for code, row in enumerate(EDGES):
+        keys, values = (linear(weights, f"relations.{name}", g_ND) + edges_RD[row] for name in "KV")
+        query, width = linear(weights, "relations.Q", c_LD[code]), len(r_LD[0]) // 2
+        for head in (slice(width), slice(width, None)):
+            r_LD[code, head] += softmax(keys[:, head] @ query[head] / np.sqrt(width)) @ values[:, head]
+    second_L = linear(weights, "related", np.maximum(r_LD, 0))[:, 0] + b_L
+    s_L = sigmoid(linear(weights, "share.2", np.maximum(linear(weights, "share.0", c_LD), 0))[:, 0])
+    return np.asarray((1 - s_L) * sigmoid(c_LD.sum(1) + b_L) + s_L * sigmoid(second_L))
+
+
+def test_corelation_computes_its_equations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icdbench.models.corelation.CODES", 3)
+    model = built("corelation", named_task(), **SMALL)
+    for text in TEXTS:
+        found_L = model(padded([text], width=20))[0].sigmoid().detach().numpy()
+        np.testing.assert_allclose(found_L, corelation(arrays(model), text), rtol=1e-4, atol=1e-5)
+
+
+def test_a_transformer_convolution_worked_out_by_hand() -> None:
+    """x = (1, 2) hears of (1, 0) over an edge 0 and of (0, 1) over an edge 1; each head has one of the two numbers."""
+    layer = TransformerConv(2, types=2, edge_size=1)
+    with torch.no_grad():
+        for each in (layer.Q, layer.K, layer.V, layer.root):
+            each.weight.copy_(torch.eye(2))
+        layer.Q.bias.zero_()
+        layer.root.bias.copy_(torch.tensor([10.0, 20.0]))
+        layer.types.copy_(torch.tensor([[0.0], [1.0]]))
+        layer.edge.weight.fill_(1)
+    found = layer(torch.tensor([[[1.0, 2.0]]]), torch.eye(2)[None], torch.tensor([[0, 1]]))
+    # First head: scores 1 · (1 + 0) and 1 · (0 + 1), values 1 and 1. Second: scores 2 · 0 and 2 · 2, values 0 and 2.
+    share = math.exp(4) / (math.exp(0) + math.exp(4))
+    torch.testing.assert_close(found, torch.tensor([[[1 + 10 + 1, 2 + 20 + 2 * share]]]))
+
+
+def test_categories_are_nodes_of_the_tree_spelled_as_codes_begin() -> None:
+    tree = build_tree(["250.01", "250.1", "401", "428.0", "39.95", "zz.9"], icd9cm_path)
+    task = dataclasses.replace(small_task(8), num_codes=6, codes=("250.01", "250.1", "401", "428.0", "39.95", "zz.9"))
+    names = list(dict.fromkeys((*task.codes, *tree.parents, *tree.parents.values())))
+    parents = np.array([names.index(tree.parents[name]) if name in tree.parents else -1 for name in names])
+    nodes_N, category_L = categories(task, Hierarchy(parents, tuple(names[6:]), ()))
+    assert [names[nodes_N[at]] for at in category_L] == ["250", "250", "401", "428", "39", "(other codes)"]
+    types_LN = edge_types(parents, 6, nodes_N)
+    found = {names[node]: types_LN[0, at].item() for at, node in enumerate(nodes_N)}
+    # 250.01, 250.0, 250; then 249-259, 240-279, (diagnoses), 390-459, 401-405 or 420-429, and the category.
+    assert found == {"250": 2, "401": 8, "428": 8, "39": 10, "(other codes)": 10}
+
+
+def test_each_step_has_the_most_frequent_codes_and_draws_others() -> None:
+    model = built("corelation", frequent_codes=2, sampled_codes=3, dropout=0.0, **SMALL).train()
+    batch = padded(TEXTS)
+    batch.labels_BL[:, 4], batch.labels_BL[1:, 6], batch.labels_BL[0, 0] = 1, 1, 1
+    model(batch)
+    assert model.seen_L.tolist() == [1, 0, 0, 0, 4, 0, 3]
+    drawn = [model.drawn().tolist() for _ in range(100)]
+    assert all({4, 6} <= set(each) and len(set(each)) == 5 and each == sorted(each) for each in drawn)
+    assert set().union(*map(set, drawn)) == set(range(NUM_CODES))
+    assert model.eval().drawn().tolist() == list(range(NUM_CODES))
+
+
+def test_codes_that_a_step_does_not_draw_have_no_loss() -> None:
+    model = built("corelation", frequent_codes=2, sampled_codes=3, dropout=0.0, **SMALL).train()
+    batch = padded(TEXTS)
+    batch.labels_BL[:, ::2] = 1
+    logits_BL = model(batch)
+    silent_L = (logits_BL.abs() == 100).all(0)
+    assert silent_L.sum() == 2
+    each = functional.binary_cross_entropy_with_logits(logits_BL, batch.labels_BL, reduction="none")
+    assert each[:, silent_L].max() < 1e-40
+    value = each.sum() + model.penalty(batch)
+    value.backward()
+    assert all(each.grad is not None for each in model.parameters())
+
+
+def test_corelations_penalty_is_the_mean_share_of_the_relations() -> None:
+    shares = {}
+    for penalty in (None, 0.5):
+        model = built("corelation", share_penalty=penalty, dropout=0.0, **SMALL).train()
+        with torch.no_grad():
+            model.share[2].weight.zero_()
+            model.share[2].bias.zero_()
+        model(padded(TEXTS))
+        shares[penalty] = model.penalty(padded(TEXTS)).item()
+    assert shares == pytest.approx({None: 0.001 / 2, 0.5: 0.25})
+    assert model.eval().penalty(padded(TEXTS)).item() == 0
+
+
+def test_a_mixture_of_certain_scores_stays_finite_and_in_order() -> None:
+    one = torch.tensor([-300.0, -20.0, 0.0, 20.0, 300.0], requires_grad=True)
+    found = mixed(one, one + 1, torch.tensor(0.0))
+    assert (found.diff() > 0).all()
+    assert (found > one).all()
+    assert (found < one + 1).all()
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert one.grad is not None
+    torch.testing.assert_close(one.grad, torch.ones(5), rtol=0.1, atol=0)

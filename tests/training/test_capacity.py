@@ -45,6 +45,7 @@ def test_every_model_but_the_linear_has_a_size() -> None:
 
 UNUSED = {  # by the weights of the model itself; leam@ngram, laat@joint and duallaat@cnn have some of them
     *(("leam", "ngram"), ("leam", "hidden_size"), ("laat", "projection_size")),
+    *(("corelation", field) for field in ("frequent_codes", "sampled_codes")),
     *(("duallaat", field) for field in ("kernel_size", "filters", "label_space", "title_words")),
 }
 LAYERS = {"blocks", "scales", "layers"}

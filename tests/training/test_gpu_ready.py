@@ -16,7 +16,7 @@ from icdbench.types import Batch
 
 # Whose codes or names of a batch are chosen by what is in it, which the processor must know; an encoder of another library;
 # products with sparse matrices, which tensors without numbers do not have.
-NOT_SEEN = ("duallaat", "msmn", "plm-icd", "msatt-kg")
+NOT_SEEN = ("corelation", "duallaat", "msmn", "plm-icd", "msatt-kg")
 
 
 @pytest.mark.slow

@@ -27,7 +27,8 @@ from icdbench.training.state import Progress
 pytestmark = pytest.mark.slow
 
 TRAIN, VALIDATION = learnable(30), learnable(12, seed=1)
-SETTINGS = {
+SETTINGS: dict[str, dict[str, int]] = {
+    "corelation": {"synonyms": 2, "frequent_codes": 2, "sampled_codes": 2},
     "duallaat": {"label_space": 4},
     "duallaat@cnn": {"label_space": 4},
     "laat@joint": {},
