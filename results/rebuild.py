@@ -30,8 +30,9 @@ PRINTED_TABLES = {f"results/{name}.md": name for name in ("table2", "table3", "t
 CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3", "codiesp-p")
 FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
 PLACES = (FOLDERS["demo"], ROOT / "results")  # in this order: a newcomer's run on demo may have the id of one of ours
-READINGS = ROOT / "results" / "readings"  # JLAN with other readings of its paper and other settings than the defaults
-EMBEDDED = ("README.md", "docs/jlan.md", "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")
+# Pages whose runs are kept apart, as their settings are not those of a comparison: JLAN's other readings, an encoder.
+APART = {"docs/jlan.md": ROOT / "results" / "readings", "results/pretrained.md": ROOT / "results" / "pretrained"}
+EMBEDDED = ("README.md", *APART, "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
 PAGES = (*PRINTED_TABLES, *EMBEDDED, EXPLAINED)
 # The columns of a page whose table is to be narrow; other pages have all.
@@ -75,11 +76,11 @@ def page(name: str) -> str:
         by_hand, title, _ = text.partition("**Explanations on ")
         assert title, f"{EXPLAINED} has no table"
         return by_hand + trust.table(faithful.stored(ROOT / "results" / "explain"))
-    of_readings = name == "docs/jlan.md"
+    apart = APART.get(name)
     again = functools.partial(
         _again,
-        stored=measure.with_ceilings(store.load_records(READINGS), [READINGS]) if of_readings else records(*FOLDERS),
-        places=(READINGS,) if of_readings else PLACES,
+        stored=measure.with_ceilings(store.load_records(apart), [apart]) if apart else records(*FOLDERS),
+        places=(apart,) if apart else PLACES,
         columns=COLUMNS.get(name, ()),
     )
     return PRINTED.sub(again, text)

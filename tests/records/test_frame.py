@@ -33,7 +33,7 @@ COLUMNS = [
 
 @functools.cache
 def committed() -> list[RunRecord]:
-    folders = [ROOT / "results" / name for name in ("", "reference", "explain", "readings")]
+    folders = [ROOT / "results" / name for name in ("", "reference", "explain", "readings", "pretrained")]
     return [record for folder in folders for record in store.load_records(folder)]
 
 
