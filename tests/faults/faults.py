@@ -539,7 +539,7 @@ def together(setting: Setting, number: int) -> Iterator[Tally]:
         pids = [place.start(), place.start()]
         ended = [place.end(pid) for pid in pids]
         reasons = [f"exit status {each.status}: {each.err[-300:]}" for each in ended if each.status]
-        said = sum("another process is working on" in each.err for each in ended)  # either may wait for the cache before
+        said = sum("process is working on" in each.err for each in ended)  # each may wait for the cache before that
         reasons += [] if said == 1 else [f"{said} of two said that they wait"]
         tally.judge(reasons + setting.finishes(place) + [reason for each in ended for reason in traceback_of(each)])
         shutil.rmtree(place.folder)
