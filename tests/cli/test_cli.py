@@ -430,7 +430,8 @@ def test_mistakes_with_tables(icdbench: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", [entry for entry in registry.entries().values() if entry.small], ids=lambda e: e.name)
 def test_settings_for_small_data_hold_there_and_the_published_ones_are_a_variant(entry: registry.Entry) -> None:
     usual = {**TrainSpec().override(entry.train, "train").model_dump(), **entry.config().model_dump(mode="json")}
-    request = runner.Request([entry.name, f"{entry.name}@published"], "demo")
+    encoder = encoders.settings(entry.name, entry.needs)
+    request = runner.Request([entry.name, f"{entry.name}@published"], "demo", changes=encoder)
     adapted, published = ({**each.spec.train.model_dump(), **each.spec.config} for each in runner.expand(request))
     changed = {field for field, value in adapted.items() if value != published[field]}
     assert changed == set(entry.small)
