@@ -35,7 +35,7 @@ from icdbench.spec import FORMER_OPTIONS, LATER_FIELDS, DataSpec, RunSpec, Store
 pytestmark = pytest.mark.slow
 
 RESULTS = ROOT / "results"
-FOLDERS = (RESULTS, RESULTS / "reference", RESULTS / "explain", RESULTS / "readings")
+FOLDERS = (RESULTS, *(RESULTS / name for name in ("reference", "explain", "readings", "pretrained")))
 IDENTITIES = "f41801d467a76a0675e078aa33dfab874164fdac5c08b7f72e829caf5bcb8785"
 SINCE_7 = {"guidance", "guidance_similarity", "clip_norm"}  # fields of training that records have since schema 7
 SMALL = {"data.min_documents": 1, "train.max_epochs": 1, "data.embeddings": "random"}
