@@ -265,16 +265,19 @@ def _optimize(
 def _queue_start(study: optuna.Study, lock: AbstractContextManager[object], start: Mapping[str, Any]) -> None:
     """Queue the trial of the start, unless there is one that counts or still may."""
 
-    def among(trials: Sequence[FrozenTrial]) -> bool:
-        return any(START in trial.user_attrs for trial in trials)
+    def just_ended(trial: FrozenTrial) -> bool:
+        if trial.datetime_complete is None:
+            return False
+        age = dt.datetime.now() - trial.datetime_complete  # noqa: DTZ005  Optuna's times have no zone
+        return dt.timedelta(0) <= age < dt.timedelta(seconds=kept.GRACE)
 
-    deadline = time.monotonic() + kept.GRACE
     while True:
         with lock:
-            if among(kept.live(study)):
+            if any(START in trial.user_attrs for trial in kept.live(study)):
                 return
-            # A process that gives up a start of a process that died queues it again, unless it dies before that.
-            if not among(study.get_trials(deepcopy=False)) or time.monotonic() > deadline:
+            starts = [trial for trial in study.get_trials(deepcopy=False) if START in trial.user_attrs]
+            # A process that has just given up the start of one that died is about to queue it again, unless it dies, too.
+            if not any(map(just_ended, starts)):
                 study.enqueue_trial(dict(start), {START: True})
                 return
         time.sleep(WAIT)

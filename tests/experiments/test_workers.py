@@ -238,6 +238,22 @@ def test_a_start_that_another_process_is_about_to_queue_again_is_not_queued_twic
     assert starts == [TrialState.FAIL, TrialState.COMPLETE]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_start_that_was_lost_long_ago_is_queued_at_once(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'trials.db'}"
+    assert few_notes == tmp_path / "notes.csv"
+    search = tune._plan_search(request_of(tmp_path, "results"), 1, 0, quiet)
+    with tune._open_study(search, storage) as (study, _):
+        study.enqueue_trial({}, {tune.START: True})
+        study.tell(study.ask(), state=TrialState.FAIL)
+    with sqlalchemy.create_engine(storage).begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE trials SET datetime_complete = '2020-01-01 00:00:00'"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits for a process that is long dead"))
+    assert tune.tune(request_of(tmp_path, "results"), 1, storage).first is not None
+
+
 def full_disk(*_: Any, **__: Any) -> Any:
     raise OSError("full")
 
