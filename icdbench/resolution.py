@@ -24,7 +24,7 @@ from icdbench.training import accelerator, objectives
 from icdbench.types import Corpus
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    import torch
 
     from icdbench.registry import Entry
 
@@ -63,9 +63,9 @@ def resolve(
     variant: Variant,
     changes: Mapping[str, Any],
     load: Callable[[DataSpec], Corpus],
-    on: Fabric,
+    device: torch.device,
 ) -> Resolved:
-    """The settings of a system on a data set, which `load` encodes. Raises SpecError; UnsuitableError for unsuitable data."""
+    """The settings of a system on a data set, which `load` encodes, and on a device. Raises SpecError; UnsuitableError for unsuitable data."""
     config_changes, declared = _with_encoder(entry, variant, changes)
     default_data = origin.settings(declared)
     data_changes = word_vectors.by_content(changes_of(changes, "data"))
@@ -101,7 +101,7 @@ def resolve(
         model=entry.name,
         variant=variant.name,
         data=data,
-        train=train.override({"precision": accelerator.resolved(train.precision, on.device)}, "train"),
+        train=train.override({"precision": accelerator.resolved(train.precision, device)}, "train"),
         version=entry.version,
         uses_trainer=entry.uses_trainer,
         config=config.model_dump(mode="json"),

@@ -89,12 +89,12 @@ def resolved(request: Request, prepare: Report = quiet) -> list[Resolved]:
     entries = {name: registry.entry(registry.split(name)[0]) for name in names}
     resolution.check_changes(request.changes, [entry.name for entry in entries.values()])
     load = functools.cache(lambda data: source.at(datasets.data_root(request.root), data).corpus(prepare))
-    on = accelerator.fabric(request.device)
+    device = accelerator.torch_device(request.device)
     found = []
     for name, entry in entries.items():
         variant = _find_variant(request, entry, registry.split(name)[1])
         try:
-            each = resolution.resolve(source, entry, variant, request.changes, load, on)
+            each = resolution.resolve(source, entry, variant, request.changes, load, device)
             memory.check_settings(each.spec, task(each.corpus, each.spec.data, None))
             found.append(each)
         except UnsuitableError as error:
@@ -174,7 +174,7 @@ def execute(
         store.tidy(store.folder(request.results, finished))
         return finished
     folder = store.folder(request.results, spec)
-    on = accelerator.fabric(request.device, spec.train.precision, request.devices, request.nodes)
+    on = accelerator.processes(spec, request.device, request.devices, request.nodes)
     with contextlib.nullcontext() if on.global_rank else store.alone(folder):
         on.barrier()  # only the first process of a run holds its lock and writes
         if (finished := _stored(spec, request)) is not None:

@@ -71,7 +71,7 @@ def join(device: str, devices: int | None, nodes: int | None) -> tuple[int, int]
         raise SpecError(f"--devices {devices} --nodes {nodes}: give numbers, 1 or more")
     if devices * nodes == 1:
         return 1, 1
-    accelerator.fabric(device)  # raises SpecError for an unknown or absent device
+    accelerator.torch_device(device)  # raises SpecError for an unknown or absent device
     present = torch.cuda.device_count() if device in {"auto", "cuda"} else 1 if device == "mps" else devices
     if 0 < present < devices:
         raise SpecError(f"--devices {devices}: this machine has {present} that torch can use")

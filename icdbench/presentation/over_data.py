@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from icdbench.evaluation import across, bootstrap
 from icdbench.presentation.cells import SystemRow, common_settings, mark_best, systems_in
@@ -110,6 +109,8 @@ def table(benchmark: Benchmark, records: Sequence[RunRecord], *, mix: bool = Fal
 
 def agreement(benchmark: Benchmark, found: Mapping[str, Mapping[str, Sequence[float]]]) -> Grid:
     """Spearman's correlation of every two data sets over their common systems, for each metric; the highest first."""
+    from scipy import stats  # slow to import
+
     correlated: list[tuple[list[float], list[Value]]] = []
     for one, other in itertools.combinations(sorted(found), 2):
         common = sorted(found[one].keys() & found[other].keys())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from icdbench.types import IntArray
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from icdbench.spec import RunSpec
 
 
 def torch_device(name: str) -> torch.device:
@@ -34,7 +37,7 @@ def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 
 
     With several devices or nodes this process joins the others, which icdbench.experiments.launch started.
     """
-    from lightning_fabric import Fabric  # which takes a second to load
+    from lightning_fabric import Fabric
 
     device = str(device)
     precision = resolved(precision, torch_device(device))
@@ -43,6 +46,25 @@ def fabric(device: str, precision: str = "auto", devices: int = 1, nodes: int = 
     on = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp", precision=precision)  # type: ignore[arg-type]
     on.launch()
     return on
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """The part of Fabric that is used for a model without the trainer."""
+
+    device: torch.device
+    global_rank: int = 0
+    world_size: int = 1
+
+    def barrier(self) -> None:
+        """Wait for no other process."""
+
+
+def processes(spec: RunSpec, device: str, devices: int, nodes: int) -> Fabric:
+    """Fabric for a run; for a linear model that runs alone a stand-in, as Fabric takes two seconds to load. Raises SpecError."""
+    if spec.uses_trainer or devices * nodes > 1:
+        return fabric(device, spec.train.precision, devices, nodes)
+    return cast("Fabric", _Alone(torch_device(device)))
 
 
 def resolved(precision: str, device: torch.device) -> str:

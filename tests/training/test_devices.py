@@ -181,3 +181,13 @@ def test_impossible_numbers_are_one_line(
     status, out, err = icdbench(*words(few_notes, tmp_path / "results"), *given)
     assert (status, out) == (2, "")
     assert message in err
+
+
+@pytest.mark.usefixtures("shared_cache")
+@pytest.mark.parametrize("model", [name for name, entry in registry.entries().items() if not entry.uses_trainer])
+def test_a_model_without_the_trainer_does_not_load_fabric(
+    model: str, few_notes: Path, monkeypatch: pytest.MonkeyPatch, icdbench: Call
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    status, _, err = icdbench("run", "--models", model, "--dataset", few_notes, "--seeds", "1,")
+    assert status == 0, err
