@@ -47,7 +47,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, place, content=text))
     for section in config.nav or []:
         section.get("Models", []).extend({place[7:-3]: place} for place in cards)
-        section.get("Results", []).extend({place[8:-3]: place} for place in tables)
+        named = [{title_of(place).partition(":")[0]: place} for place in tables]
+        speed = sum(place.startswith("results/speed/") for place in tables)  # the last ones
+        section.get("Results", []).extend([*named[:-speed], {"Speed": named[-speed:]}])
     for target in sorted(set(linked(files))):
         if site_path(target) == target and target.endswith(PICTURE):
             files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
@@ -117,10 +119,14 @@ def index_of_models() -> str:
     return f"# Models\n\nMade from the registry.\n\n    icdbench models\n\n{rows(['model', 'what', 'paper'], body)}"
 
 
+def title_of(place: str) -> str:
+    """The first line of a committed table's page."""
+    return (ROOT / place).read_text(encoding="utf-8").splitlines()[0].strip("#* ")
+
+
 def index_of_results(tables: Iterable[str]) -> str:
     """The committed tables."""
-    titles = {place: (ROOT / place).read_text(encoding="utf-8").splitlines()[0].strip("#* ") for place in tables}
-    listed = {place: f"- [{title}]({place.removeprefix('results/')})\n" for place, title in titles.items()}
+    listed = {place: f"- [{title_of(place)}]({place.removeprefix('results/')})\n" for place in tables}
     speed = "".join(line for place, line in listed.items() if place.startswith("results/speed/"))
     others = "".join(line for place, line in listed.items() if not place.startswith("results/speed/"))
     about = "Committed tables, made from the committed records by `python results/rebuild.py`."

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from icdbench.evaluation import analysis
-from icdbench.presentation.cells import SystemRow, mean_of, systems_in
+from icdbench.presentation.cells import SystemRow, mean_of, numbered, systems_in
 from icdbench.presentation.formats import Cell, Grid, Value, count, write
 from icdbench.presentation.headings import heading
 from icdbench.presentation.layouts import precision_metric
@@ -176,6 +176,7 @@ def _analysis_grids(
         if found is not None:
             header, rows = found
             notes = [layout.about, _note_on_figures(systems, choice), *_note_on_groups(layout, systems[0], analysed)]
+            notes += numbered(systems)
             yield Grid(f"{title}: {layout.title}", header, rows, notes)
 
 
@@ -243,7 +244,7 @@ def _reliability_grid(systems: Sequence[SystemRow], title: str, analysed: analys
                 rows.append([system.marked, number, mean_of(mean), mean_of(share), size])
     about = "Bins of equal size, of the cells of a document and a code whose probability is above .01; percent, means over seeds."
     header = ["system", "bin", "mean probability", "share with the code", "cells"]
-    return Grid(f"{title}: reliability", header, rows, [about])
+    return Grid(f"{title}: reliability", header, rows, [about, *numbered(systems)])
 
 
 def curves(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
@@ -269,7 +270,7 @@ def fractions(records: Sequence[RunRecord], analysed: analysis.Analysed, *, mix:
             for system in systems_in(runs, [], mix=mix):
                 cells = [analysis_cell(system.runs, ("fraction", f"{fraction:g}", key), analysed) for key in keys]
                 documents = count(system.runs[0].data.documents["train"])
-                rows.append([f"{100 * fraction:g} %", documents, system.marked, *cells])
+                rows.append([f"{100 * fraction:g} %", documents, system._replace(label=system.full).marked, *cells])
         about = (
             "Training documents are nested: each fraction holds the smaller ones. Validation, test and codes are those of the "
             "whole data set. F1 macro: mean over codes. 'icdbench run --set data.fraction=0.1' adds a fraction."

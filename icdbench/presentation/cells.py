@@ -7,6 +7,8 @@ start from such rows.
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple, TypeGuard
@@ -18,21 +20,31 @@ from icdbench.types import THRESHOLDS
 
 RANKING = ("auc", "p@", "r@", "map", "r_precision")  # how the names of metrics without a threshold begin
 COLLAPSED = "†"
+LONGEST = 42  # characters of a label; a longer one is a number, explained by a note
 
 Column = tuple[str, str, str]  # heading, threshold rule, metric key
 
 
 class SystemRow(NamedTuple):
-    """Runs that differ only in the seed (and perhaps in the versions of programs), with a cell for each column."""
+    """Runs that differ only in the seed (and perhaps in the versions of programs), with a cell for each column.
+
+    `changed` is what the label would add to the system's name if that were not too long.
+    """
 
     label: str
     runs: Sequence[RunRecord]
     cells: Sequence[Value]
+    changed: str = ""
 
     @property
     def system(self) -> str:
         """The model as a user types it."""
         return self.runs[0].spec.system
+
+    @property
+    def full(self) -> str:
+        """The label with all settings, however long."""
+        return f"{self.system} ({self.changed})" if self.changed else self.label
 
     @property
     def marked(self) -> str:
@@ -46,8 +58,9 @@ class SystemRow(NamedTuple):
 def systems_in(records: Iterable[RunRecord], columns: Sequence[Column], *, mix: bool = False) -> list[SystemRow]:
     """A row for each setting among comparable runs, by label. Runs of different minor versions are separate, unless `mix`.
 
-    If labels are equal (a default has changed, a version differs), the difference follows in brackets. If some runs are on the
-    codes of training and others on a whole code system, the latter lack the figures that cannot be compared.
+    If labels are equal (a default has changed, a version differs), the difference follows in brackets. Labels that are too long
+    are numbers, as `lr (1)`, which `numbered` explains. If some runs are on the codes of training and others on a whole code
+    system, the latter lack the figures that cannot be compared.
     """
     records = list(records)
     beyond = {record.id for record in comparable.beyond_training(records)}
@@ -66,7 +79,21 @@ def systems_in(records: Iterable[RunRecord], columns: Sequence[Column], *, mix: 
 
     keys = sorted(found)
     rows = mark_best([[cell(found[key], rule, metric) for _, rule, metric in columns] for key in keys])
-    return [SystemRow(_distinct_label(key, keys), found[key], row) for key, row in zip(keys, rows, strict=True)]
+    numbers: Counter[str] = Counter()
+    systems = []
+    for key, row in zip(keys, rows, strict=True):
+        system = SystemRow(_distinct_label(key, keys), found[key], row)
+        if len(system.label) > LONGEST and system.label != system.system:
+            numbers[system.system] += 1
+            changed = re.sub(r"^ (?:\((.*)\))?", r"\1", system.label.removeprefix(system.system))
+            system = system._replace(label=f"{system.system} ({numbers[system.system]})", changed=changed)
+        systems.append(system)
+    return systems
+
+
+def numbered(systems: Iterable[SystemRow]) -> list[str]:
+    """The settings of each system whose label is a number, as a note for below the table."""
+    return [f"{system.label}: {system.changed}." for system in systems if system.changed]
 
 
 def _distinct_label(key: tuple[str, str, tuple[str, ...]], keys: Sequence[tuple[str, str, tuple[str, ...]]]) -> str:

@@ -65,7 +65,7 @@ def _board(title: str, records: Sequence[RunRecord], *, mix: bool) -> dict[str, 
         }
         if cells:
             released = max(run.created for run in system.runs)[:10] or None
-            name = f"{system.label} (icdbench)"
+            name = f"{system.full} (icdbench)"
             items.append({"p": _paper(system.runs[0]), "c": "", "n": name, "d": released, **cells})
     shown = {key for item in items for key in item}
     metrics = [(f"m{number}", label) for number, label in enumerate(METRICS.values(), start=1)]

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from icdbench.data import datasets
-from icdbench.presentation.cells import COLLAPSED, Column, SystemRow
+from icdbench.presentation.cells import COLLAPSED, Column, SystemRow, numbered
 from icdbench.records import RunRecord, comparable
 from icdbench.settings import DataError, SpecError, typed
 from icdbench.types import SPLITS
@@ -193,8 +193,8 @@ def about_file(source: provenance.ScoredFile) -> str:
 
 
 def about_origin(systems: Sequence[SystemRow]) -> list[str]:
-    """Which runs were scored from files, averaged over versions, separated by version, or are unsigned."""
-    notes = about_scored(run for system in systems for run in system.runs)
+    """The settings of numbered systems; which runs were scored, averaged over versions, separated by version, or are unsigned."""
+    notes = [*numbered(systems), *about_scored(run for system in systems for run in system.runs)]
     for system in systems:
         groups = comparable.by_version(system.runs)
         if len(groups) > 1:

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from icdbench.evaluation import across, bootstrap
-from icdbench.presentation.cells import COLLAPSED, as_printed, common_settings, descending, mean_cell, systems_in
+from icdbench.presentation.cells import (
+    COLLAPSED,
+    SystemRow,
+    as_printed,
+    common_settings,
+    descending,
+    mean_cell,
+    numbered,
+    systems_in,
+)
 from icdbench.presentation.formats import Cell, Value
 from icdbench.presentation.layouts import columns_of
 from icdbench.presentation.notes import short_name
@@ -99,9 +108,12 @@ def systems(
 ) -> Figure:
     """A panel for each metric, a row for each system: own means ± sd and, with `beside`, published figures."""
     common, runs = common_settings(records)
-    rows = _plot_rows(part, runs, beside=beside, mix=mix)
+    found = systems_in(runs, columns_of(part), mix=mix)
+    rows = _plot_rows(part, found, beside=beside)
     columns = 2 if width < 5 else 3
-    figure, panels = _figure_with_panels(len(part.metrics), columns, width, 0.45 + 0.135 * len(rows))
+    names = [textwrap.fill(row.label, 26) for row in rows]
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    figure, panels = _figure_with_panels(len(part.metrics), columns, width, 0.45 + 0.135 * lines * len(rows))
     for number, ((heading, key), panel) in enumerate(zip(part.metrics, panels, strict=True)):
         for position, row in enumerate(rows):
             published = row.published[number] if row.published else ""
@@ -110,7 +122,7 @@ def systems(
                 panel.plot(published.value, position, "D", **hollow, label="published", zorder=2)
             if row.own:
                 _draw_mark(panel, row.own[number], position, 0, "own runs")
-        labels = [textwrap.fill(row.label, 26) for row in rows] if number % columns == 0 else []
+        labels = names if number % columns == 0 else []
         panel.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.4, -0.6))
         panel.set_title(_metric_heading(heading, key), pad=3)
         panel.grid(axis="y", color="0.88", linewidth=0.6)
@@ -123,13 +135,12 @@ def systems(
     title = f"{part.dataset}: published figures, percent"
     if records:
         title = f"{data_title(records)}: test, percent, {_spread_text(records)}"
-    remarks = [f"{COLLAPSED} collapsed."] * any(run.collapse for run in records) + common
+    remarks = [f"{COLLAPSED} collapsed."] * any(run.collapse for run in records) + numbered(found) + common
     return _with_title(figure, ". ".join([title, " ".join(remarks)]) if remarks else title, width)
 
 
-def _plot_rows(part: Benchmark, runs: Sequence[RunRecord], *, beside: bool, mix: bool) -> list[PlotRow]:
+def _plot_rows(part: Benchmark, found: Sequence[SystemRow], *, beside: bool) -> list[PlotRow]:
     """Published systems, each with its own runs, then other systems, the best precision first."""
-    found = systems_in(runs, columns_of(part), mix=mix)
     rows: list[PlotRow] = []
     for label, (system, texts) in part.published.items() if beside else ():
         own = [each for each in found if each.system == system]
@@ -271,7 +282,9 @@ def _figure_with_panels(number: int, columns: int, width: float, height: float) 
 
 
 def _with_title(figure: Figure, title: str, width: float) -> Figure:
-    figure.suptitle(textwrap.fill(title, int(15.5 * width)), x=0.01, ha="left")
+    lines = textwrap.wrap(title, int(15.5 * width))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left")
+    figure.set_figheight(figure.get_figheight() + 0.12 * max(0, len(lines) - 4))
     return figure
 
 

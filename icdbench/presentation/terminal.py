@@ -21,6 +21,7 @@ FIRST_OUT = (
     "AUC micro", "AUC macro", "F1 macro (harmonic)", "F1 macro (mean)", "epochs", "seeds", "settings", "R@15", "R@8", "R@5",
     "P@15", "R precision", "train time", "F1 macro", "best epoch", "minutes", "variants", "set", "date", "p",
 )  # fmt: skip
+LAST_OUT = ("difference",)
 WRAPPED = {"what", "value"}  # headings of texts that wrap and are never cut
 GAP = 2  # blanks after a column
 SHORTEST = 12  # characters of a text that is cut rather than left out
@@ -47,14 +48,16 @@ def _print_table(console: Console, grid: Grid, width: int | None) -> None:
     needed = [
         max(map(cell_len, [*head, *(row[column] for row in cells)]), default=0) for column, head in enumerate(heads)
     ]
-    widths = dict(enumerate(needed)) if width is None else _column_widths(header, needed, width)
+    shortest = max(map(cell_len, " ".join([header[0], *(row[0] for row in cells)]).split()), default=0)
+    widths = dict(enumerate(needed)) if width is None else _column_widths(header, needed, shortest, width)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="underline")
     for column, column_width in widths.items():
         left = column == 0 or header[column] in TEXTS
         table.add_column(Text(header[column]), justify="left" if left else "right", width=column_width)
     for row, values in zip(cells, grid.rows, strict=True):
         styles = ["bold" if is_best(value) else "" for value in values]
-        table.add_row(*(_text(row[column], styles[column], wrapped=header[column] in WRAPPED) for column in widths))
+        wrapped = [column == 0 or head in WRAPPED for column, head in enumerate(header)]
+        table.add_row(*(_text(row[column], styles[column], wrapped=wrapped[column]) for column in widths))
     if grid.title:
         console.print(Text(output.one_line(grid.title), "bold"))
         console.print()
@@ -75,11 +78,17 @@ def _text(cell: str, style: str, *, wrapped: bool) -> Text:
     return Text(cell, style, no_wrap=not wrapped, overflow="fold" if wrapped else "ellipsis")
 
 
-def _column_widths(header: Sequence[str], needed: Sequence[int], width: int) -> dict[int, int]:
-    """The columns that fit and their widths; a text may be cut where the whole column would be left out."""
-    first_out = [header.index(name) for name in FIRST_OUT if name in header]
-    order = [*first_out, *(column for column in reversed(range(len(needed))) if column not in first_out)]
+def _column_widths(header: Sequence[str], needed: Sequence[int], shortest: int, width: int) -> dict[int, int]:
+    """The columns that fit and their widths; a text may be cut where the whole column would be left out.
+
+    Names in the first column wrap at blanks, down to `shortest` characters, if they would take half of the table.
+    """
+    first_out, last_out = ([header.index(name) for name in names if name in header] for names in (FIRST_OUT, LAST_OUT))
+    others = [column for column in reversed(range(len(needed))) if column not in {*first_out, *last_out}]
+    order = [*first_out, *others, *last_out]
     kept = dict(enumerate(needed))
+    if needed[0] + GAP > width / 2:
+        kept[0] = shortest
     for column in order:
         if _total_width(kept) > width and column:
             for each in _interval_columns(header, column):
@@ -92,7 +101,7 @@ def _column_widths(header: Sequence[str], needed: Sequence[int], width: int) -> 
         left = width - _total_width(kept) - GAP
         if header[column] in TEXTS and left >= SHORTEST:
             kept[column] = min(left, needed[column])
-    kept[0] = min(kept[0], width - GAP)
+    kept[0] = min(needed[0], kept[0] + width - _total_width(kept))
     return dict(sorted(kept.items()))
 
 

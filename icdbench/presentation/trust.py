@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from icdbench.evaluation import bootstrap
 from icdbench.inference import faithfulness
-from icdbench.presentation.cells import common_settings, systems_in
+from icdbench.presentation.cells import common_settings, numbered, systems_in
 from icdbench.presentation.formats import Cell, Grid, Value, write
 from icdbench.presentation.notes import about_data, data_name
 from icdbench.records import Explained, RunRecord, Trust, comparable
@@ -32,12 +32,14 @@ def _grid(records: Sequence[RunRecord], explained: Mapping[str, Explained]) -> G
     headings = {**faithfulness.FAITHFULNESS, **faithfulness.AGREEMENT}
     columns = {key: heading for key, heading in headings.items() if key in measured}
     rows: list[list[Value]] = []
-    for system in systems_in(renamed, []):
+    systems = systems_in(renamed, [])
+    for system in systems:
         for run in system.runs:
             label = system.marked + (f", seed {run.spec.seed}" if len(system.runs) > 1 else "")
             rows += [[label, *row] for row in _method_rows(found[run.id].methods, columns)]
+    notes = [*_notes(records, list(found.values())), *numbered(systems), *common]
     title = f"Explanations on {data_name(records[0])}"
-    return Grid(title, ["system", "method", *columns.values()], rows, [*_notes(records, list(found.values())), *common])
+    return Grid(title, ["system", "method", *columns.values()], rows, notes)
 
 
 def _method_rows(trusted: Mapping[str, Trust], keys: Collection[str]) -> list[list[Value]]:

@@ -229,6 +229,19 @@ def test_text_is_large_enough_inside_and_apart(width: float) -> None:
                 assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n]), (name, axes.get_title())
 
 
+def test_names_with_settings_do_not_overlap() -> None:
+    """A name of up to two lines stands in its row; what is longer is a number, explained in the title."""
+    changes = [{"train.learning_rate": number / 1000} for number in (1, 2, 3)]
+    changes += [{"data.max_tokens": 500, "lr.longest": 2, "train.max_epochs": number} for number in (1, 2, 3)]
+    figure = drawn("figure5", [record("lr", changed=changed, dataset="mimic50") for changed in changes])
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [tick.label1.get_window_extent() for tick in figure.axes[0].yaxis.get_major_ticks()]
+    assert len(boxes) >= len(changes)
+    assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
+    assert "lr (2): data.max_tokens=500, lr.longest=2, train.max_epochs=2." in " ".join(figure.get_suptitle().split())
+
+
 def test_each_series_differs_in_more_than_colour() -> None:
     assert len(set(plots.COLOURS)) == len(plots.COLOURS) == len(set(plots.MARKERS)) == len(set(plots.LINES))
 

@@ -456,6 +456,23 @@ def test_markdown_keeps_names_readable() -> None:
     assert "jlan (train.max_epochs=5)" in tables.comparison([changed, record("caml")])
 
 
+def test_a_long_list_of_settings_is_a_number_and_a_note() -> None:
+    changes = [{"train.max_epochs": number, "jlan.dropout": 0.25, "data.max_tokens": 500} for number in (5, 6)]
+    runs = [record(), record("caml"), *(record(changed=changed) for changed in changes)]
+    noted = [
+        f"- jlan ({number}): data.max_tokens=500, jlan.dropout=0.25, train.max_epochs={number + 4}."
+        for number in (1, 2)
+    ]
+    for text in tables.comparison(runs), printed_table(catalog.chosen("table5")[0], runs):
+        assert not any("max_epochs" in line for line in text.splitlines() if line.startswith("|"))
+        assert all(note in text.splitlines() for note in noted)
+        assert "| jlan (2) " in text
+    (board,) = tables.opencodepapers(runs)
+    assert "jlan (data.max_tokens=500, jlan.dropout=0.25, train.max_epochs=5) (icdbench)" in {
+        item["n"] for item in board["benchmark"]["items"]
+    }
+
+
 def test_what_is_set_for_all_runs_is_a_note_and_no_part_of_their_names() -> None:
     alike = {"data.language": "es", "train.max_epochs": 5}
     runs = [record(changed=alike), record("caml", changed={**alike, "caml.dropout": 0.3})]

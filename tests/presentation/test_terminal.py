@@ -79,6 +79,22 @@ def test_an_interval_has_both_ends_or_none() -> None:
     assert ("p" in head, "to" in head) == (True, False)  # there is room for p, not for an interval
 
 
+def test_names_wrap_before_the_main_column_is_left_out() -> None:
+    row = ["F1 macro (present codes)", *(Cell(10.0, 0.5, digits=2) for _ in "ab"), Cell(1.0), Cell(0.05)]
+    compared = Grid("", ["figures", "caml", "cnn", "difference", "p"], [row], [])
+    one = Grid("", ["figures", "test, fixed"], [[row[0], Cell(10.0, interval=(9.0, 11.0))]], [])
+    for grid, kept in (compared, ["caml", "difference"]), (one, ["test, fixed"]):
+        head, *body = lines(terminal.draw([grid], 40))[:4]
+        assert [name for name in grid.header[1:] if name in head] == kept
+        assert " ".join(line.split("  ")[0] for line in body).split() == ["F1", "macro", "(present", "codes)"]
+
+
+def test_a_name_is_never_cut() -> None:
+    name = "codiesp-d/stacked@evidence-titles/1-401f83f5"
+    shown = lines(terminal.draw([Grid("", ["run", "P@5"], [[name, Cell(1.0)]], [])], 30))
+    assert "".join(shown[1:3]) == name
+
+
 def test_a_text_is_shown_whole_in_several_lines() -> None:
     grid = Grid("", ["figures", "what"], [["versions", "torch 2.13.0, " * 20]], [])
     assert " ".join(lines(terminal.draw([grid], 60))).count("torch") == 20
