@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard, TypeVar
 
 from icdbench.models import FLOORS
 from icdbench.presentation.formats import Cell, Value, plain
@@ -22,6 +22,7 @@ RANKING = ("auc", "p@", "r@", "map", "r_precision")  # how the names of metrics 
 COLLAPSED = "†"
 LONGEST = 42  # characters of a label; a longer one is a number, explained by a note
 
+T = TypeVar("T")
 Column = tuple[str, str, str]  # heading, threshold rule, metric key
 
 
@@ -107,15 +108,31 @@ def _distinct_label(key: tuple[str, str, tuple[str, ...]], keys: Sequence[tuple[
 
 
 def common_settings(records: Sequence[RunRecord]) -> tuple[list[str], list[RunRecord]]:
-    """A note on the settings that the user changed for all runs alike, and the runs without them, for shorter labels."""
-    changed = [record.changed for record in records] or [{}]
-    common = dict(changed[0])
-    for each in changed:
-        common = {key: value for key, value in common.items() if key in each and each[key] == value}
-    listed = ", ".join(f"{name}={value}" for name, value in sorted(common.items()))
-    differing = [{key: value for key, value in each.items() if key not in common} for each in changed]
-    runs = [record.model_copy(update={"changed": own}) for record, own in zip(records, differing, strict=False)]
-    return ([f"Set for all runs: {listed}."] if common else []), runs
+    """Notes on the settings that the user changed for all runs alike, and the runs without them, for shorter labels.
+
+    Settings of training have no effect on linear models, so those that all other runs share are common, too.
+    """
+    everywhere = _shared(record.changed for record in records)
+    trained = _shared(record.changed for record in records if record.spec.uses_trainer)
+    in_training = {
+        name: value for name, value in trained.items() if name.startswith("train.") and name not in everywhere
+    }
+    common = everywhere | in_training
+    notes = [
+        f"Set for {which}: {', '.join(f'{name}={value}' for name, value in sorted(settings.items()))}."
+        for which, settings in (("all runs", everywhere), ("all neural models", in_training))
+        if settings
+    ]
+    differing = [{name: value for name, value in each.changed.items() if name not in common} for each in records]
+    return notes, [each.model_copy(update={"changed": own}) for each, own in zip(records, differing, strict=True)]
+
+
+def _shared(settings: Iterable[Mapping[str, T]]) -> dict[str, T]:
+    """The settings that all of them have, with the same values."""
+    first, *others = [*settings] or [{}]
+    return {
+        name: value for name, value in first.items() if all(name in each and each[name] == value for each in others)
+    }
 
 
 def mean_cell(runs: Sequence[RunRecord], rule: str, key: str) -> Value:

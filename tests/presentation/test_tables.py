@@ -485,6 +485,16 @@ def test_what_is_set_for_all_runs_is_a_note_and_no_part_of_their_names() -> None
     assert "- Set for all runs: data.language=es, train.max_epochs=5." in text
 
 
+def test_linear_models_beside_do_not_put_settings_of_training_into_names() -> None:
+    changed = {"train.max_epochs": 5, "data.language": "es"}
+    floor = record("lr", variant="l1", changed={"data.language": "es"})
+    floor = floor.model_copy(update={"spec": floor.spec.model_copy(update={"uses_trainer": False})})
+    text = tables.comparison([record(changed=changed), record("caml", changed=changed), floor])
+    assert "- Set for all runs: data.language=es." in text
+    assert "- Set for all neural models: train.max_epochs=5." in text
+    assert not any("max_epochs" in line for line in text.splitlines() if line.startswith("|"))
+
+
 def test_latex_is_a_booktabs_table() -> None:
     runs = [record(dataset="mimic50", seed=seed) for seed in (1, 2)]
     text = printed_table(catalog.chosen("table5")[0], [*runs, record()], "latex")
