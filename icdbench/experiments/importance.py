@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -33,17 +35,25 @@ def write_trials(counted: optuna.Study, path: Path) -> None:
 
 
 def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -> None:
-    """Write Optuna's plots of the history and the importance beside the best setting, each as PNG and SVG."""
+    """Write Optuna's plots of the history, of settings (parallel coordinates) and of importance, each as PNG and SVG."""
     import matplotlib as mpl
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
-    from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
+    from optuna.visualization.matplotlib import (
+        plot_optimization_history,
+        plot_parallel_coordinate,
+        plot_param_importances,
+    )
 
+    name = f"validation {monitor}"
     with mpl.rc_context({"svg.hashsalt": "icdbench"}), kept.experimental():  # equal figures are equal files
-        axes = {"history": plot_optimization_history(counted, target_name=f"validation {monitor}")}
+        warnings.filterwarnings("ignore", "Attempting to set identical low and high ylims")  # all trials have one value
+        axes = {"history": plot_optimization_history(counted, target_name=name)}
         axes["history"].xaxis.set_major_formatter(lambda number, _: f"{number + 1:g}")  # trials are numbered from 1
         if importance:
-            axes["importance"] = plot_param_importances(counted, _fanova(), target_name=f"validation {monitor}")
+            axes["parallel"] = plot_parallel_coordinate(counted, target_name=name)
+            _readable(axes["parallel"].figure)
+            axes["importance"] = plot_param_importances(counted, _fanova(), target_name=name)
         for what, each in axes.items():
             each.set_title("")
             each.set_title(path.stem, loc="left")
@@ -53,3 +63,13 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
                 with replacing(path.with_suffix(f".{what}.{kind}")) as temporary:
                     figure.savefig(temporary, format=kind, bbox_inches="tight", **more)
             plt.close(figure)
+
+
+def _readable(figure: Any) -> None:
+    """Give each axis of parallel coordinates room, and plain numbers as its ticks."""
+    figure.set_figwidth(1.6 * len(figure.axes))
+    for each in figure.axes:
+        each.grid(visible=False)
+        if each.get_yscale() == "log":
+            each.yaxis.set_major_formatter("{x:g}")
+            each.yaxis.set_minor_formatter("{x:g}")

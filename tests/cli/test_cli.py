@@ -56,6 +56,21 @@ def test_ctrl_c_before_a_command_handles_it_is_told(icdbench: Call, monkeypatch:
     assert icdbench("run", "--dataset", "demo") == (130, "", "icdbench: stopped\n")
 
 
+def test_ctrl_c_while_modules_are_imported_prints_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    made = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from icdbench.__main__ import main; main()",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.returncode, made.stdout, made.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("words", [("run",), ("tables", "table5"), ("runs",), ("data", "describe", "demo")])
 def test_a_folder_without_a_name_is_refused(icdbench: Call, words: Sequence[str]) -> None:
     option = "--data" if words[0] == "data" else "--results"

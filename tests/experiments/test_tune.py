@@ -171,7 +171,7 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert "Budget: 10 trials (10 complete, 0 pruned, 0 failed); each at most 2 epochs, patience 10; seed 0." in out
     assert "from 10 complete trials of 5 parameters; a rough estimate, reliable from about 50" in out
     folder = tmp_path / "results" / "tuning" / "notes.csv"
-    plots = [f"caml.{what}.{kind}" for what in ("history", "importance") for kind in ("png", "svg")]
+    plots = [f"caml.{what}.{kind}" for what in ("history", "importance", "parallel") for kind in ("png", "svg")]
     assert sorted(path.name for path in folder.glob("[!.]*")) == sorted(
         ["caml.db", "caml.json", "caml.trials.csv", *plots]
     )

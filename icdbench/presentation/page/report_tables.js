@@ -29,8 +29,9 @@ function formatValue(value, kind) {
   return `${(value / size).toFixed(value >= 60 ? 1 : 2)} ${unit}`;
 }
 
-// Long names may break after these characters.
-const breakable = (text) => text.split(/(?<=[@/=,_])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
+// A name; on a narrow screen one that is too long breaks after these characters.
+const named = (text) =>
+  make("span", { className: "name" }, ...text.split(/(?<=[@/=,_])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part])));
 
 // The figures of a system's runs under a key.
 function figures(section, key, system) {
@@ -62,7 +63,7 @@ function drawTable(area) {
   for (const text of header) head.append(make("th", { scope: "col" }, make("button", { type: "button", className: "sort", textContent: text })));
   for (const [label, system, cells] of rows) {
     const row = body.insertRow();
-    row.append(make("th", { scope: "row", dataset: { order: label.toLowerCase() } }, ...breakable(label)));
+    row.append(make("th", { scope: "row", dataset: { order: label.toLowerCase() } }, named(label)));
     cells.forEach((cell, column) => {
       const [text, deviation, best, ownKey, ownOrder] = [cell].flat(), key = text && (ownKey ?? keys[column]);
       const order = ownOrder ?? (key ? mean(figures(section, key, system)) : null);
@@ -136,7 +137,7 @@ function pairs(area) {
   for (const label of ["row − column", ...systems.map((system) => system.label)]) head.append(make("th", { scope: "col" }, make("span", { textContent: label })));
   rows.forEach((texts, row) => {
     const line = body.insertRow();
-    line.append(make("th", { scope: "row" }, ...breakable(systems[row].label)));
+    line.append(make("th", { scope: "row" }, named(systems[row].label)));
     texts.forEach((text, column) => {
       const [result, significant] = testResult(tests, row, column);
       const figure = text && make("button", { type: "button", className: significant ? "figure sure" : "figure", textContent: text, title: result, dataset: { key, systems: `${row} ${column}`, test: result } });
