@@ -16,6 +16,9 @@ A baseline of this suite, for data sets of a few hundred notes. Each part can be
   mean of the members' probabilities.
 - `names`: mentions of titles and inclusion terms, as in `phrases@titles`, also for codes that never occur in training (variant
   `titles`). Codes without training notes have a classifier of their own, trained on codes that occur in only one fold.
+- `partial` (with `names`): how much of a code's title or other names stands close together in the note, for codes with training
+  notes. The classifier of pairs then also sees the five phrases of `phrases@titles`, leaves out more pairs for which nothing
+  speaks, and grows deeper trees (variant `titles`; `whole-titles` is without it).
 - `affirmed`: in notes to be coded, negated words and mentions of the family are not read (variant `affirmed`, which also uses
   the ends of sentences), by English and Spanish rules (icdbench/nn/words.toml). Training notes are read as a whole: if their
   coders code what is denied, as CodiEsp's do, the model learns such words, but must not apply them to others' notes.
@@ -55,6 +58,7 @@ class Config(Settings):
     pooled: bool = Field(True, description="one classifier of all pairs; else the mean of the members")
     trees: bool = Field(True, description="boosted trees beside the logistic regression of pairs")
     names: bool = Field(False, description="look for the names of the codes; needs data.code_terms=true")
+    partial: bool = Field(False, description="with names: how much of each name stands close together")
     affirmed: bool = Field(False, description="when coding, leave out words that are denied or said of the family")
     spans: bool = Field(False, description="a lexicon of the words marked for codes; needs data.spans=true")
 
@@ -84,6 +88,13 @@ class Config(Settings):
         Variant(
             name="titles",
             about="also codes that training never shows, by their titles and inclusion terms",
+            model={"names": True, "partial": True},
+            data={"label_set": "system", "code_terms": True},
+            needs=("titles",),
+        ),
+        Variant(
+            name="whole-titles",
+            about="as titles, but a name counts only where all of its words stand together",
             model={"names": True},
             data={"label_set": "system", "code_terms": True},
             needs=("titles",),
@@ -125,7 +136,7 @@ class Stacked:
         self.config, self.task = config, task
         self.parts = stacking.Parts(
             config.plan, config.number, config.C, config.context, config.document, config.hierarchy, config.pooled,
-            config.trees, config.names, config.spans,
+            config.trees, config.names, config.spans, config.partial,
         )  # fmt: skip
         self.readings = Readings.of(task.tokens, task.num_tokens)
         self.scopes = ScopeRules.of(task.tokens or ("",) * task.num_tokens)
@@ -159,6 +170,8 @@ class Stacked:
         """Compute what each position of a single document adds to a code's logit; with the intercept they sum to it."""
         read = self._words_read(encoded)
         added_T = self.base.contributions(read, code)
+        if self.pooled:
+            added_T += self.base.added_by_shares(read, code, self.pooled[0])
         remainder = float(self.scores(encoded)[0, code] - self.intercepts_L[code] - added_T.sum())
         shares_T = np.abs(added_T)
         if not shares_T.any():  # equal shares of the words that are read

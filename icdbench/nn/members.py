@@ -19,9 +19,11 @@ from icdbench.nn.ragged import items
 from icdbench.nn.words import CUES, Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Weights
 
-Choice = Literal["chi2", "l1"]  # a few features per code, chosen by χ²; or as many as an L1 penalty leaves
+# Features of a code chosen by χ²; as many as an L1 penalty leaves; or FEW by χ² with a weak penalty, as in `phrases@titles`.
+Choice = Literal["chi2", "l1", "few"]
 Plan = tuple[tuple[Reading, Choice], ...]
 
+FEW, FEW_C = 5, 10.0
 FREQUENT = 10  # least number of documents of a code whose features are chosen by an L1 penalty
 BEFORE = 5  # a cue counts if it is among this many words before a mention
 SURROUNDINGS = ("mentions", "first", *CUES)
@@ -88,7 +90,10 @@ class Committee:
                 if choice == "l1":
                     fitted.append(_fit_l1(features_NV, labels_NL, number, C))
                 else:
-                    fitted.append(selected.fit_chosen(features_NV, labels_NL, 1.0, number))
+                    few = FEW_C, FEW
+                    fitted.append(
+                        selected.fit_chosen(features_NV, labels_NL, *(few if choice == "few" else (1.0, number)))
+                    )
             used = np.unique(np.concatenate([coefficients_LV.indices for coefficients_LV, _ in fitted]))
             self.readers[reading] = reader.only(used)
             self.members += [Member(each_LV.tocsc()[:, used].tocsr(), intercepts_L) for each_LV, intercepts_L in fitted]

@@ -14,7 +14,8 @@ import numpy as np
 from icdbench.nn.selected import fit_standardised
 from icdbench.types import FloatArray, IntArray, Weights
 
-TREES, DEPTH, RATE = 150, 3, 0.08
+TREES = 150
+FLAT, DEEP = (3, 0.08), (5, 0.05)  # depth of trees, learning rate
 LEAST = 20  # least number of pairs of a leaf
 
 
@@ -31,12 +32,12 @@ class Pooled:
     start: FloatArray  # [1], to which trees are added
 
     @classmethod
-    def of(cls, features_PF: FloatArray, labels_P: IntArray, *, trees: bool) -> Pooled:
+    def of(cls, features_PF: FloatArray, labels_P: IntArray, *, trees: bool, deep: bool = False) -> Pooled:
         """Fit both; without pairs of both labels every pair gets their smoothed log-odds."""
         coefficients_F, intercept = fit_standardised(features_PF, labels_P)
         intercept_1 = np.array([intercept])
         if trees and len(np.unique(labels_P)) == 2:
-            return cls(coefficients_F, intercept_1, *_forest(features_PF, labels_P))
+            return cls(coefficients_F, intercept_1, *_forest(features_PF, labels_P, *(DEEP if deep else FLAT)))
         none, nodes, children = np.zeros((0, 0)), np.zeros((0, 0), np.int64), np.zeros((0, 0, 2), np.int64)
         return cls(coefficients_F, intercept_1, nodes, none, children, none, np.zeros(1))
 
@@ -55,7 +56,7 @@ class Pooled:
             self.features_RJ, self.thresholds_RJ, self.children_RJ2, self.values_RJ, strict=True
         ):
             nodes = np.zeros(len(rows), np.int64)
-            for _ in range(DEPTH):
+            for _ in range(max(FLAT[0], DEEP[0])):
                 feature = features[nodes]
                 right = rounded_PF[rows, feature] > thresholds[nodes]
                 nodes = np.where(feature >= 0, children[nodes, right.astype(np.int64)], nodes)
@@ -74,13 +75,13 @@ class Pooled:
 
 
 def _forest(
-    features_PF: FloatArray, labels_P: IntArray
+    features_PF: FloatArray, labels_P: IntArray, depth: int, rate: float
 ) -> tuple[IntArray, FloatArray, IntArray, FloatArray, FloatArray]:
     """Fit boosted trees: the arrays of `Pooled` from `features_RJ` to `start`."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     solver = GradientBoostingClassifier(
-        n_estimators=TREES, max_depth=DEPTH, learning_rate=RATE, subsample=0.5, max_features=0.5,
+        n_estimators=TREES, max_depth=depth, learning_rate=rate, subsample=0.5, max_features=0.5,
         min_samples_leaf=LEAST, random_state=0,
     ).fit(features_PF, labels_P)  # fmt: skip
     grown = [each.tree_ for each in solver.estimators_[:, 0]]
@@ -92,7 +93,7 @@ def _forest(
         features_RJ[row, : each.node_count] = np.where(inner, each.feature, -1)
         thresholds_RJ[row, : each.node_count] = each.threshold
         children_RJ2[row, : each.node_count] = np.stack([each.children_left, each.children_right], axis=1)
-        values_RJ[row, : each.node_count] = RATE * each.value[:, 0, 0]
+        values_RJ[row, : each.node_count] = rate * each.value[:, 0, 0]
     arrays = features_RJ, thresholds_RJ, children_RJ2, values_RJ
     fitted = Pooled(np.zeros(features_PF.shape[1]), np.zeros(1), *arrays, np.zeros(1))
     start = solver.decision_function(features_PF[:1]) - fitted.boosted(features_PF[:1])

@@ -23,6 +23,8 @@ from icdbench.nn.mentions import MentionModel, noisy_or
 from icdbench.nn.pooled import Pooled
 from icdbench.nn.ragged import items, places
 from icdbench.nn.selected import log_odds
+from icdbench.nn.shares import FEATURES as OF_SHARES
+from icdbench.nn.shares import LEAST, NameShares
 from icdbench.nn.words import Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Marks, Task, Weights
 
@@ -31,6 +33,7 @@ AT_ONCE = 250  # documents processed at a time
 MOST_POOLED = 20_000  # most documents for fitting the pooled classifier
 FLOOR, FIRST = 0.005, 20  # pairs below this mean probability are left out, except the first ones of a document
 FLOOR_BESIDE_SPANS = 0.03  # higher, because FLOOR leaves out hardly any pair if most codes are rare
+FLOOR_BESIDE_SHARES = 0.015
 FURTHEST = 10.0  # logits are clipped to ± this as features
 
 
@@ -48,6 +51,7 @@ class Parts:
     trees: bool
     names: bool
     spans: bool = False
+    partial: bool = False
 
 
 class Candidates(NamedTuple):
@@ -107,9 +111,11 @@ class Base:
 
     def __post_init__(self) -> None:
         self.codes = Committee(self.parts.plan, self.readings)
+        self.few = Committee((("words", "few"),), self.readings)
         self.parents = Committee((("forms", "chi2"),), self.readings)
         self.mentioned = MentionModel(self.task.num_codes)
         self.marked = MarkedModel(self.task.num_codes, self.readings)
+        self.shares: NameShares | None = None
         tree = self.task.hierarchy if self.parts.hierarchy else None
         none = np.full(self.task.num_codes, -1)
         self.parent_L: IntArray = none if tree is None else np.asarray(tree.parents[: self.task.num_codes], np.int64)
@@ -135,6 +141,9 @@ class Base:
             self.parents.fit(encoded, labels_NF.tocsc(), *settings)
         if self.parts.names and self.task.names is not None:
             self.mentioned.fit(encoded, self.task.names)
+            if self.parts.partial and len(self.known_K):
+                self.shares = NameShares.of(encoded, self.readings, self.task.names, self.known_K)
+                self.few.fit(encoded, labels_NK, *settings)
         if self.parts.spans:
             self.marked.fit(encoded)
 
@@ -175,8 +184,12 @@ class Base:
         mentions_NL, flags = mentioned
         ranks_NK = (-chances_NK).argsort(1, kind="stable").argsort(1, kind="stable")
         place_NK, marked_NK = (each[:, self.known_K].toarray() for each in (mentions_NL, marked[0]))
-        floor = FLOOR_BESIDE_SPANS if self.parts.spans else FLOOR
-        documents, at = np.nonzero((chances_NK >= floor) | (ranks_NK < FIRST) | (place_NK > 0) | (marked_NK > 0))
+        floor = FLOOR_BESIDE_SPANS if self.parts.spans else FLOOR_BESIDE_SHARES if self.parts.partial else FLOOR
+        judged_NK = (chances_NK >= floor) | (ranks_NK < FIRST) | (place_NK > 0) | (marked_NK > 0)
+        if self.shares is not None:
+            shares_NKF = self.shares.read(encoded)
+            judged_NK |= shares_NKF[:, :, 0] >= LEAST
+        documents, at = np.nonzero(judged_NK)
         codes, chances = self.known_K[at], chances_NK[documents, at]
         counts = self.counts_L[codes]
         columns = [*np.clip(logits_NKM[documents, at], -FURTHEST, FURTHEST).T, _logit(chances)]
@@ -195,6 +208,11 @@ class Base:
             columns += [*flags[place_NK[documents, at]].T]
         if self.parts.spans:
             columns += [*marked[1][marked_NK[documents, at]].T]
+        if self.shares is not None:
+            columns.append(np.clip(self.few.logits(encoded)[documents, at, 0], -FURTHEST, FURTHEST))
+            columns += [*shares_NKF[documents, at].T]
+        elif self.parts.partial:  # no code has training documents
+            columns += [np.zeros(len(codes))] * (1 + len(OF_SHARES))
         return Candidates(documents, codes, np.stack(columns, axis=1))
 
     def _new(
@@ -267,6 +285,19 @@ class Base:
             added_T += self.marked.contributions(encoded, code, float(intercept + added_T.sum()))
         return added_T
 
+    def added_by_shares(self, encoded: Encoded, code: int, pooled: Pooled) -> FloatArray:
+        """Compute what the best name of a code adds to its pooled logit, divided equally among its words [T]."""
+        added_T = np.zeros(int(encoded.lengths.sum()))
+        if self.shares is None or not self.counts_L[code]:
+            return added_T
+        pairs, words = self.read(encoded).seen, self.shares.words(encoded, int(np.searchsorted(self.known_K, code)))
+        features_PF = pairs.features_PF[pairs.codes == code]
+        if len(features_PF) and len(words):
+            rest_PF, shares_PF = np.split(features_PF, [-len(OF_SHARES)], axis=1)
+            absent_PF = np.concatenate([rest_PF, self.shares.absent(shares_PF)], axis=1)
+            added_T[words] = (pooled.logits(features_PF) - pooled.logits(absent_PF))[0] / len(words)
+        return added_T
+
     def weights(self) -> Weights:
         """Return everything that was fitted, by name."""
         arrays = {
@@ -275,9 +306,17 @@ class Base:
         }  # fmt: skip
         names = self.mentioned.weights() if self.parts.names else {}
         marked = self.marked.weights() if self.parts.spans else {}
+        shares = {**self.shares.weights(), **self.few.weights("few")} if self.shares is not None else {}
         parents = self.parents.weights("parents") if len(self.families) else {}
         codes = self.codes.weights("codes") if len(self.known_K) else {}
-        return {**{f"base.{name}": value for name, value in arrays.items()}, **codes, **parents, **names, **marked}
+        return {
+            **{f"base.{name}": value for name, value in arrays.items()},
+            **codes,
+            **parents,
+            **names,
+            **marked,
+            **shares,
+        }
 
     def restore(self, weights: Weights) -> None:
         """Load the return value of `weights`."""
@@ -292,6 +331,9 @@ class Base:
             self.mentioned.restore(weights)
         if self.parts.spans:
             self.marked.restore(weights)
+        if self.parts.partial and len(self.known_K):
+            self.shares = NameShares.restored(weights)
+            self.few.restore(weights, "few")
 
 
 def blocks(encoded: Encoded) -> Iterator[tuple[IntArray, Encoded]]:
@@ -316,8 +358,8 @@ def pool(parts: Parts, task: Task, readings: Readings, encoded: Encoded) -> tupl
                 features[number].append(pairs.features_PF)
                 labels[number].append(gold_NL[pairs.documents, pairs.codes].astype(np.int64))
     seen, new = (
-        Pooled.of(np.concatenate(values), np.concatenate(gold), trees=parts.trees)
-        for values, gold in zip(features, labels, strict=True)
+        Pooled.of(np.concatenate(values), np.concatenate(gold), trees=parts.trees, deep=deep)
+        for values, gold, deep in zip(features, labels, (parts.partial, False), strict=True)
     )
     return seen, new
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -16,17 +17,19 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
     return features_PF, (features_PF[:, 0] * features_PF[:, 1] + generator.normal(size=400) > 0).astype(np.int64)
 
 
-def test_trees_and_regression_are_those_of_scikit_learn() -> None:
+@pytest.mark.parametrize("deep", [False, True])
+def test_trees_and_regression_are_those_of_scikit_learn(deep: bool) -> None:  # noqa: FBT001
     features_PF, labels_P = drawn()
     alone = Pooled.of(features_PF, labels_P, trees=False)
     scaled_PF = (features_PF - features_PF.mean(0)) / np.where(features_PF.std(0) > 0, features_PF.std(0), 1)
     linear_P = LogisticRegression(max_iter=1000).fit(scaled_PF, labels_P).decision_function(scaled_PF)
     np.testing.assert_allclose(alone.logits(features_PF), linear_P, atol=1e-8)
+    depth, rate = pooled.DEEP if deep else pooled.FLAT
     trees = GradientBoostingClassifier(
-        n_estimators=pooled.TREES, max_depth=pooled.DEPTH, learning_rate=pooled.RATE, subsample=0.5, max_features=0.5,
+        n_estimators=pooled.TREES, max_depth=depth, learning_rate=rate, subsample=0.5, max_features=0.5,
         min_samples_leaf=pooled.LEAST, random_state=0,
     ).fit(features_PF, labels_P)  # fmt: skip
-    both = Pooled.of(features_PF, labels_P, trees=True)
+    both = Pooled.of(features_PF, labels_P, trees=True, deep=deep)
     wanted_P = (linear_P + trees.decision_function(features_PF)) / 2
     np.testing.assert_allclose(both.logits(features_PF), wanted_P, atol=1e-8)
     restored = Pooled.restored({"other.x": np.zeros(1), **both.weights("p")}, "p")
