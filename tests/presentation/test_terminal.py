@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from icdbench.host import output
 from icdbench.presentation import terminal
-from icdbench.presentation.formats import FORMATS, Cell, Grid, write
+from icdbench.presentation.formats import FORMATS, Cell, Grid, Value, write
 from icdbench.settings import SpecError
 
 STYLE = re.compile(r"\x1b\[\d*m")
@@ -80,7 +80,7 @@ def test_an_interval_has_both_ends_or_none() -> None:
 
 
 def test_names_wrap_before_the_main_column_is_left_out() -> None:
-    row = ["F1 macro (present codes)", *(Cell(10.0, 0.5, digits=2) for _ in "ab"), Cell(1.0), Cell(0.05)]
+    row: list[Value] = ["F1 macro (present codes)", *(Cell(10.0, 0.5, digits=2) for _ in "ab"), Cell(1.0), Cell(0.05)]
     compared = Grid("", ["figures", "caml", "cnn", "difference", "p"], [row], [])
     one = Grid("", ["figures", "test, fixed"], [[row[0], Cell(10.0, interval=(9.0, 11.0))]], [])
     for grid, kept in (compared, ["caml", "difference"]), (one, ["test, fixed"]):
