@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
@@ -129,8 +130,8 @@ class NameShares:
     @classmethod
     def restored(cls, weights: Weights) -> NameShares:
         """Load the return value of `weights`."""
-        given = {name: weights[f"shares.{name}"] for name in cls.__dataclass_fields__}
-        return cls(**{**given, "num_codes": int(given["num_codes"])})
+        given: dict[str, Any] = {name: weights[f"shares.{name}"] for name in cls.__dataclass_fields__}
+        return cls(**given | {"num_codes": int(given["num_codes"])})
 
 
 def _windows(encoded: Encoded, stem_of_token: IntArray, width: int) -> Iterator[csr_matrix]:

@@ -24,7 +24,7 @@ def test_the_share_is_the_weight_of_the_words_that_are_near() -> None:
     found = shares([[10, 5, 11], [10, *[20] * (WINDOW - 1), 11], [13, 12], [5], []])
     share_NK, weight_NK = found[:, :, FEATURES.index("share")], found[:, :, FEATURES.index("weight")]
     part = (rare + unknown) / (rare + 2 * unknown)
-    np.testing.assert_allclose(share_NK, [[1, 0], [0.5, 0], [0, part], [0, 0], [0, 0]])
+    np.testing.assert_allclose(share_NK, np.array([[1, 0], [0.5, 0], [0, part], [0, 0], [0, 0]]))
     np.testing.assert_allclose(weight_NK[[0, 2]], [[2 * rare, 0], [0, rare + unknown]])
     assert found[2, 1, FEATURES.index("confirmed")] == 1  # of its words only 12 is in the code's training documents
     assert found[1, 0, FEATURES.index("confirmed")] == 1  # wherever they stand
