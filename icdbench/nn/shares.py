@@ -125,13 +125,13 @@ class NameShares:
 
     def weights(self) -> Weights:
         """Return everything that was fitted, by name."""
-        return {f"shares.{name}": np.asarray(value) for name, value in vars(self).items()}
+        return {f"shares.{name}": np.atleast_1d(value) for name, value in vars(self).items()}
 
     @classmethod
     def restored(cls, weights: Weights) -> NameShares:
         """Load the return value of `weights`."""
         given: dict[str, Any] = {name: weights[f"shares.{name}"] for name in cls.__dataclass_fields__}
-        return cls(**given | {"num_codes": int(given["num_codes"])})
+        return cls(**given | {"num_codes": given["num_codes"].item()})
 
 
 def _windows(encoded: Encoded, stem_of_token: IntArray, width: int) -> Iterator[csr_matrix]:
