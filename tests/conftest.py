@@ -55,12 +55,10 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is not marked as slow is quick. Files with a quick test come last: their short tests even out the processes of -n."""
-    quick = [item for item in items if item.get_closest_marker("slow") is None]
-    for item in quick:
-        item.add_marker("quick")
-    files = {item.path for item in quick}
-    items.sort(key=lambda item: item.path in files)
+    """What is not marked as slow is quick."""
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            item.add_marker("quick")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
