@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.distributions import IntDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from icdbench.experiments import trials as kept
 from icdbench.files import replacing
@@ -39,6 +40,7 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
     import matplotlib as mpl
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
     from optuna.visualization.matplotlib import (
         plot_optimization_history,
         plot_parallel_coordinate,
@@ -49,10 +51,12 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
     with mpl.rc_context({"svg.hashsalt": "icdbench"}), kept.experimental():  # equal figures are equal files
         warnings.filterwarnings("ignore", "Attempting to set identical low and high ylims")  # all trials have one value
         axes = {"history": plot_optimization_history(counted, target_name=name)}
-        axes["history"].xaxis.set_major_formatter(lambda number, _: f"{number + 1:g}")  # trials are numbered from 1
+        numbers = [int(tick) for tick in MaxNLocator(integer=True).tick_values(1, len(counted.trials))]
+        shown = [number for number in numbers if 1 <= number <= len(counted.trials)]
+        axes["history"].set_xticks([number - 1 for number in shown], shown)  # trials are numbered from 1
         if importance:
             axes["parallel"] = plot_parallel_coordinate(counted, target_name=name)
-            _readable(axes["parallel"].figure)
+            _readable(axes["parallel"].figure, counted.best_trial)
             axes["importance"] = plot_param_importances(counted, _fanova(), target_name=name)
         for what, each in axes.items():
             each.set_title("")
@@ -65,11 +69,17 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
             plt.close(figure)
 
 
-def _readable(figure: Any) -> None:
-    """Give each axis of parallel coordinates room, and plain numbers as its ticks."""
+def _readable(figure: Any, trial: FrozenTrial) -> None:
+    """Give each axis of parallel coordinates room, its parameter's name, and plain numbers, whole ones of whole numbers, as ticks."""
+    from matplotlib.ticker import MaxNLocator
+
     figure.set_figwidth(1.6 * len(figure.axes))
     for each in figure.axes:
         each.grid(visible=False)
         if each.get_yscale() == "log":
             each.yaxis.set_major_formatter("{x:g}")
             each.yaxis.set_minor_formatter("{x:g}")
+    for each, name in zip(figure.axes[2:], sorted(trial.params), strict=True):  # beside those of the value and of the colours
+        if isinstance(trial.distributions[name], IntDistribution) and each.get_yscale() != "log":
+            each.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.axes[0].set_xticks(range(len(trial.params) + 1), ["validation", *sorted(trial.params)])

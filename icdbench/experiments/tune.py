@@ -53,22 +53,22 @@ START = "first"  # attribute of the trial of the setting to be improved
 
 @dataclass(frozen=True)
 class Outcome:
-    """What tuning found. `counts` has the number of trials by state, `failures` the reasons of failed ones.
+    """What tuning found. `trials` are those that count, `counts` their number by state, `failures` the reasons of failed ones.
 
-    `value` and `first` are the best validation value and that of the start (None if it has none). `seeds` has the validation
-    values of stored runs of the start, one for each seed. `by_epochs`: training has epochs.
+    `value`, `first`, `seeds`: the best value on validation, that of the start (None if it has none), those of its stored runs.
     """
 
     spec: RunSpec
     adapted: Mapping[str, Any]
     parameters: list[Parameter]
     fixed: Mapping[str, Any]
-    by_epochs: bool
+    by_epochs: bool  # whether training has epochs
     monitor: str
     value: float
     first: float | None
     seeds: Sequence[float]
     trial: int
+    trials: Sequence[FrozenTrial]
     counts: Mapping[str, int]
     failures: list[str]
     seed: int
@@ -375,7 +375,6 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
     write_trials(counted, path)
     draw(counted, search.monitor, path, importance=bool(weights))
     start = {each.name: each.start for each in found}
-    complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
     return Outcome(
         spec=base,
         adapted=search.planned.adapted,
@@ -384,9 +383,10 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
         by_epochs=entry.uses_trainer,
         monitor=search.monitor,
         value=best.values[0],
-        first=next((trial.values[0] for trial in complete if trial.params == start), None),
+        first=next((t.value for t in done if t.state == TrialState.COMPLETE and t.params == start), None),
         seeds=_values_over_seeds(search.request.results, base, search.monitor),
         trial=best.number + 1,
+        trials=done,
         counts=counts,
         failures=failures,
         seed=search.seed,

@@ -17,7 +17,7 @@ from icdbench.host import output
 from icdbench.settings import SpecError, nearest
 
 # Headings of left-aligned columns.
-LEFT = {"data set", "codes, to scale", *"model system method figures config parameter what value from".split()}
+LEFT = {"data set", "codes, to scale", *"model system method figures config parameter what value from state".split()}
 TIED = "≈"  # beside a number that cannot be told from the best of its column
 
 

@@ -1,4 +1,4 @@
-"""Tables of tuning: the parameters found and their gain on validation (`tuned`), and what is left to do (`cost`)."""
+"""Tables of tuning: all trials, the parameters found and their gain on validation (`tuned`); what is left to do (`cost`)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from statistics import stdev
 from typing import TYPE_CHECKING
 
 from icdbench.presentation.formats import Cell, Grid, Value, duration, write
+from icdbench.presentation.headings import heading
+from icdbench.settings import typed
 
 if TYPE_CHECKING:  # Optuna and torch are slow to import
     from icdbench.experiments import tune
 
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}  # Optuna's, in the order of the table
+
 
 def tuned(found: tune.Outcome, command: str, fmt: str = "md") -> str:
-    """A row for each parameter; below them the budget, the gain, and the command that compares the result with the start.
+    """A row for each trial; one for each parameter, with the gain, and the command that compares the result with the start.
 
     Raises SpecError for an unknown format.
     """
@@ -21,7 +25,7 @@ def tuned(found: tune.Outcome, command: str, fmt: str = "md") -> str:
     for each in found.parameters:
         share = "" if each.importance is None else Cell(100 * each.importance)
         rows.append([each.name, _setting_text(each.start), _setting_text(each.best), str(each.range), share])
-    notes = [_note_on_budget(found), *_notes_on_gain(found)]
+    notes = [*_notes_on_gain(found), _note_on_budget(found)]
     if found.fixed:
         notes.append(f"Held fixed, and part of the tuned setting: {_settings_text(found.fixed)}.")
     if found.adapted:
@@ -33,7 +37,22 @@ def tuned(found: tune.Outcome, command: str, fmt: str = "md") -> str:
         notes += [f"To compare it with the start on test documents{_same_budget_words(found)}:", command]
     header = ["parameter", "start", "best value", "range", "importance"]
     title = f"Tuning of {found.spec.model} on {found.spec.dataset}"
-    return write([Grid(title, header, rows, notes)], fmt)
+    return write([_trials(found), Grid(title, header, rows, notes)], fmt)
+
+
+def _trials(found: tune.Outcome) -> Grid:
+    """The complete trials, the best first, then the others; the most important parameters first, by their short names."""
+    ranked = sorted(found.parameters, key=lambda each: -(each.importance or 0))
+    start = {each.name: each.start for each in ranked}
+    rows: list[list[Value]] = []
+    for trial in sorted(found.trials, key=lambda each: ([*STATES].index(each.state.name), -(each.value or 0))):
+        number, state = trial.number + 1, STATES[trial.state.name] + ", start" * (trial.params == start)
+        value = "" if trial.value is None else Cell(100 * trial.value, best=number == found.trial)
+        rows.append([number, value, state, *(_setting_text(trial.params.get(name, "")) for name in start)])
+    short = [name.partition(".")[2].replace("_", " ") for name in start]
+    notes = [f"{heading(found.monitor)} on validation, percent; that of a pruned trial is of its last epoch."]
+    title = f"Trials of {found.spec.model} on {found.spec.dataset}, the best first"
+    return Grid(title, ["trial", "validation", "state", *short], rows, notes)
 
 
 def _note_on_budget(found: tune.Outcome) -> str:
@@ -90,7 +109,7 @@ def _note_on_importance(found: tune.Outcome) -> str:
 
 
 def _setting_text(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else typed(value)
 
 
 def _settings_text(settings: Mapping[str, object]) -> str:

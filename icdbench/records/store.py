@@ -63,7 +63,7 @@ from icdbench.records.checkpoints import (
 )
 from icdbench.records.record import SCHEMA, RunRecord
 from icdbench.records.tuned import TUNED, TUNING, load_tuned, save_tuned, tuning_folder
-from icdbench.settings import SpecError, nearest
+from icdbench.settings import SpecError, closest
 from icdbench.spec import LATER_FIELDS, RunSpec
 from icdbench.types import LabelSet, Predictions
 
@@ -272,7 +272,10 @@ def named(name: str, results: Path) -> Path:
     known += unfinished(results)
     if not known:
         raise SpecError(f"no runs in '{results}'; 'icdbench run' makes some, --results names another folder")
-    raise SpecError(f"no run '{name}' in '{results}'{nearest(name, known)}; 'icdbench runs' lists them")
+    like = next((each for each in sorted(known) if name in each), None) or closest(name, known)
+    hint = f"did you mean '{like}'? " if like else ""
+    there = f" --results {results}" if results != Path("results") else ""
+    raise SpecError(f"no run '{name}' in '{results}'; {hint}'icdbench runs{there}' lists all {len(known)}")
 
 
 def with_predictions(results: Sequence[Path], run: RunSpec | RunRecord) -> Path | None:

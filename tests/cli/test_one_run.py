@@ -79,6 +79,18 @@ def test_a_file_that_is_no_request_is_refused_in_a_line(
     assert said in err
 
 
+@pytest.mark.parametrize("words", [("show",), ("delete",), ("predict", "note.txt", "--run")])
+def test_an_unknown_run_is_answered_by_the_nearest_and_how_to_list_all(
+    words: tuple[str, ...], finished: Path, icdbench: Call
+) -> None:
+    jlan = run_of(finished, "jlan")
+    for asked, like in (("jlan", jlan), (jlan.replace("jlan", "jaln"), jlan), ("zzz", "")):
+        hint = f"did you mean '{like}'? " if like else ""
+        status, out, err = icdbench(*words, asked)
+        assert (status, out) == (2, "")
+        assert err.endswith(f"no run '{asked}' in 'results'; {hint}'icdbench runs' lists all 3\n")
+
+
 def test_all_wrong_names_are_said_at_once(icdbench: Call) -> None:
     _, _, err = icdbench("run", "--models", "camll,lr,JLAN")
     assert "no models 'camll' (did you mean 'caml'?), 'JLAN' (did you mean 'jlan'?)" in err

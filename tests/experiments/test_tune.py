@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
+import re
 import shlex
 import sqlite3
 import time
@@ -167,7 +169,10 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert status == 0, err
     assert "[trial 10/10]" in err
     assert "left" in err
-    assert "trial" not in "".join(line for line in out.splitlines() if line.startswith("|"))
+    head, _, *rows = [re.sub(r"[ |*]+", " ", line).split() for line in out.partition("\n- ")[0].splitlines()[2:] if line]
+    assert head[:4] == ["trial", "validation", "state", *head[3:4]]
+    assert len(rows) == 10
+    assert sorted(map(float, (row[1] for row in rows)), reverse=True) == [float(row[1]) for row in rows]
     assert "Budget: 10 trials (10 complete, 0 pruned, 0 failed); each at most 2 epochs, patience 10; seed 0." in out
     assert "from 10 complete trials of 5 parameters; a rough estimate, reliable from about 50" in out
     folder = tmp_path / "results" / "tuning" / "notes.csv"
@@ -178,6 +183,10 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert not list(tmp_path.rglob("*.safetensors"))
     stored = json.loads((folder / "caml.json").read_text())
     done = trials(tmp_path)
+    history = (folder / "caml.history.svg").read_text()
+    ticks = re.findall(r'(?s)id="xtick_\d+">.*?<!-- (.*?) -->', history)
+    assert set(ticks) <= set(map(str, range(1, 11)))
+    assert len(ticks) > 2
     best = max(done, key=lambda trial: trial.value or 0)
     assert stored["value"] == best.value
     assert stored["trials"] == {"complete": 10, "pruned": 0, "failed": 0}
@@ -248,6 +257,7 @@ def found(**changes: Any) -> tune.Outcome:
         first=0.6,
         seeds=[],
         trial=7,
+        trials=[],
         counts={"complete": 30, "pruned": 0, "failed": 0},
         failures=[],
         seed=0,
@@ -281,6 +291,41 @@ def test_what_was_gained_and_how_sure_it_is(changes: dict[str, Any], said: str) 
     text = tables.tuned(found(**changes), "icdbench run")
     assert said in text
     assert ("- icdbench run\n" in text) == ("Nothing better" not in text)
+
+
+def test_all_trials_are_a_table_that_fits_a_terminal() -> None:
+    names = {"caml.dropout": 0.5, "caml.filters": 50, "train.learning_rate": 0.00123456, "train.weight_decay": 1e-6}
+    more = {f"train.field_{number}": 0.1 for number in range(6)}
+    search = [Parameter(name, Range(0, 1), start, start, share) for share, (name, start) in enumerate(names.items())]
+    search += [Parameter(name, Range(0, 1), 0.1, 0.1, 0) for name in more]
+    space = {each.name: optuna.distributions.FloatDistribution(0, 100) for each in search}
+    study = optuna.create_study(direction="maximize")
+    states = optuna.trial.TrialState
+    ended = [(states.COMPLETE, 0.6), (states.PRUNED, 0.7), (states.FAIL, None), (states.COMPLETE, 0.62), (states.COMPLETE, 0.1)]
+    for number, (state, value) in enumerate(ended):
+        drawn = {**names, **more, "caml.dropout": 0.5 + number / 10}
+        study.add_trial(optuna.create_trial(state=state, value=value, params=drawn, distributions=space))
+    outcome = found(parameters=search, trials=study.trials, trial=4)
+    table = tables.tuned(outcome, "icdbench run").partition("\n\n- ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    assert rows[0][:7] == ["trial", "validation", "state", "weight decay", "learning rate", "filters", "dropout"]
+    assert [row[:3] for row in rows[2:]] == [
+        ["4", "**62.0**", "complete"],
+        ["1", "60.0", "complete, start"],
+        ["5", "10.0", "complete"],
+        ["2", "70.0", "pruned"],
+        ["3", "", "failed"],
+    ]
+    assert rows[2][3:7] == ["1e-06", "0.00123", "50", "0.8"]
+    with mock.patch.dict(os.environ, COLUMNS="80"):
+        shown = re.sub(r"\x1b\[\d*m", "", tables.tuned(outcome, "icdbench run", "terminal")).splitlines()
+    assert max(map(len, shown)) <= 80
+    assert sum(bool(re.match(r"\d +(\d+\.\d)? +(complete|pruned|failed)", line)) for line in shown) == 5
+
+
+def test_short_names_of_parameters_are_different() -> None:
+    for entry in registry.entries().values():
+        assert not entry.config.ranges().keys() & (entry.train_ranges.keys() if entry.uses_trainer else set()), entry.name
 
 
 def test_a_setting_holds_for_the_data_that_it_was_tuned_on(

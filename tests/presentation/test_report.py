@@ -294,9 +294,13 @@ def test_it_renders(watched: Watched, address: str) -> None:
     expect(page.locator(".legend input:not(:checked)")).to_have_count(CHARTS - 1)
     page.locator(".legend input:visible").last.uncheck()
     expect(page.locator(".legend input:not(:checked)")).to_have_count(2 * CHARTS)
-    for name, left_out in (("All", 0), ("None", len(SHOWN) * CHARTS), ("Best", CHARTS - 1)):
-        page.locator(".chart").first.get_by_role("button", name=name, exact=True).click()
+    curves = page.locator(".chart").first
+    for name, left_out, grey in (("All", 0, 0), ("None", len(SHOWN) * CHARTS, 6), ("Best", CHARTS - 1, 0)):
+        curves.get_by_role("button", name=name, exact=True).click()
         expect(page.locator(".legend input:not(:checked)")).to_have_count(left_out)
+        expect(curves.locator("svg.plot [stroke='var(--faint)'] path")).to_have_count(grey)
+    frequency = page.locator("[data-chart=buckets] svg.plot [fill='var(--faint)'] circle")
+    assert frequency.count() > 2  # of the one that is neither among the best six nor a floor
     page.get_by_label("Find a system").first.fill("CAML@")
     expect(page.locator(".legend").first.locator("label:visible")).to_have_text(["caml@published"])
 

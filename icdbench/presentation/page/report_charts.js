@@ -1,9 +1,10 @@
 "use strict";
-// Charts and their legends. Of many systems, at first only the best and the floors are drawn.
+// Charts and their legends. Of many systems, at first only the best and the floors are in colour; the others are grey, behind them.
 const BEST = 6;
 const COLOURS = 7, SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "wye", "cross"], DASHES = ["", "6 3", "2 3", "9 3 2 3"];
 const colour = (system) => `var(--s${system % COLOURS})`;
 const symbol = (system) => SYMBOLS[(system + Math.floor(system / COLOURS)) % SYMBOLS.length]; // a pair of colour and symbol repeats after 49
+const GREY = { stroke: "var(--faint)", strokeOpacity: 0.4, strokeWidth: 1 }, GREY_DOT = { fill: "var(--faint)", fillOpacity: 0.4 };
 const dash = (system) => DASHES[Math.floor(system / COLOURS) % DASHES.length] || null;
 
 function spread(section, key) {
@@ -35,19 +36,23 @@ function wholeTicks(values, width) {
   return { ticks: d3.ticks(low ?? 0, high ?? 1, Math.max(2, width / 90)).filter(Number.isInteger), tickFormat: "d" };
 }
 
+// The points of the systems that are chosen, and of those that are not.
+const divided = (points, hidden) => [points.filter((point) => !hidden.has(point.system)), points.filter((point) => hidden.has(point.system))];
+
 // The points of each system, joined by a line, with bars over seeds.
 function joinedPoints(section, hidden, points, about) {
-  const { systems } = data[section], shown = points.filter((point) => !hidden.has(point.system)), marks = [];
+  const { systems } = data[section], [shown, others] = divided(points, hidden);
+  const marks = [Plot.line(others, { x: "x", y: "y", z: "system", ...GREY })];
   for (const [system, own] of d3.group(shown, (point) => point.system)) {
     marks.push(Plot.line(own, { x: "x", y: "y", stroke: colour(system), strokeDasharray: dash(system), strokeWidth: 1.75 }));
     marks.push(Plot.ruleX(own, { x: "x", y1: "low", y2: "high", stroke: colour(system), strokeWidth: 1.5, strokeOpacity: 0.5 }));
     marks.push(Plot.dot(own, { x: "x", y: "y", fill: colour(system), symbol: symbol(system), r: 3 }));
   }
   const title = (point) => `${systems[point.system].label}\n${about(point)} ${point.y.toFixed(1)} %`;
-  return [...marks, Plot.tip(shown, Plot.pointer({ x: "x", y: "y", title }))];
+  return [...marks, Plot.tip(points, Plot.pointer({ x: "x", y: "y", title }))];
 }
 
-const lastOf = (points, hidden) => d3.groups(points.filter((point) => !hidden.has(point.system)), (point) => point.system).map(([, own]) => own.at(-1));
+const lastOf = (points, hidden) => d3.groups(divided(points, hidden)[0], (point) => point.system).map(([, own]) => own.at(-1));
 
 // Names at the right of a chart, each tied to the end of its line and kept apart from its neighbours.
 function nameEnds(svg, ends, section, left) {
@@ -69,10 +74,19 @@ const CHARTS = {
     const { systems, runs } = data[section], scale = key === "loss" ? 1 : 100, marks = [], tips = [], ends = [];
     const longest = Math.max(...runs.map((run) => run.history.seconds?.at(-1) ?? 0)), minutes = longest > 300;
     const used = systems.map((_, index) => runs.some((run) => run.system === index && run.history[key]));
+    const time = (run, index) => (by === "epoch" ? run.history.epoch[index] : run.history.seconds[index] / (minutes ? 60 : 1));
+    const end = d3.max(runs.filter((run) => run.history[key] && !hidden.has(run.system)), (run) => time(run, run.history.epoch.length - 1)) ?? Infinity;
     systems.forEach(({ label }, system) => {
       const own = runs.filter((run) => run.system === system && run.history[key]);
-      if (!own.length || hidden.has(system)) return;
-      const time = (run, index) => (by === "epoch" ? run.history.epoch[index] : run.history.seconds[index] / (minutes ? 60 : 1));
+      if (!own.length) return;
+      const shared = Math.min(...own.map((run) => run.history[key].length));
+      const means = d3.range(shared).map((index) => ({ x: mean(own.map((run) => time(run, index))), y: scale * mean(own.map((run) => run.history[key][index])), system, label }));
+      if (hidden.has(system)) {
+        const within = means.filter((point) => point.x <= end); // the chart ends with those that are chosen
+        marks.unshift(Plot.line(within, { x: "x", y: "y", ...GREY }));
+        tips.push(...within);
+        return;
+      }
       const style = { x: "x", y: "y", stroke: colour(system), strokeDasharray: dash(system) };
       for (const run of own) {
         const points = run.history[key].map((value, index) => ({ x: time(run, index), y: value === null ? NaN : scale * value, system, seed: run.seed, label }));
@@ -81,8 +95,6 @@ const CHARTS = {
         marks.push(Plot.dot([points[best]], { x: "x", y: "y", fill: colour(system), symbol: symbol(system), r: 3.5 }));
         if (own.length === 1) tips.push(...points);
       }
-      const shared = Math.min(...own.map((run) => run.history[key].length));
-      const means = d3.range(shared).map((index) => ({ x: mean(own.map((run) => time(run, index))), y: scale * mean(own.map((run) => run.history[key][index])), system, label }));
       marks.push(Plot.line(means, { ...style, strokeWidth: 2.25 }));
       ends.push(means.at(-1));
       if (own.length > 1) tips.push(...means);
@@ -90,7 +102,7 @@ const CHARTS = {
     const x = by === "epoch" ? "epoch" : minutes ? "minutes of training" : "seconds of training";
     const title = (point) => `${point.label}\n${x} ${d3.format(by === "epoch" ? "d" : ".1f")(point.x)}\n${scale === 1 ? point.y.toFixed(4) : `${point.y.toFixed(1)} %`}`;
     marks.push(Plot.tip(tips, Plot.pointer({ x: "x", y: "y", title })));
-    const axis = by === "epoch" ? wholeTicks([1, ...runs.filter((run) => run.history[key] && !hidden.has(run.system)).map((run) => run.history.epoch.at(-1))], width) : {};
+    const axis = by === "epoch" ? wholeTicks([1, Number.isFinite(end) ? end : d3.max(tips, (point) => point.x)], width) : {};
     return { used, ends, options: { x: { label: x, ...axis }, y: { label: scale === 1 ? "loss" : "percent", grid: true, zero: scale === 1 }, marks } };
   },
 
@@ -101,11 +113,13 @@ const CHARTS = {
     const gap = Math.min(14 / (width / names.length), 0.75 / Math.max(shown.length, 1)), marks = [Plot.ruleY([0])]; // as a fraction of a bucket's width
     const points = buckets.flatMap((key, x) => {
       return spread(section, key).flatMap((point) => {
-        const place = point ? shown.indexOf(point.system) : -1;
-        return place < 0 ? [] : [{ ...point, name: names[x], x: x + gap * (place - (shown.length - 1) / 2) }];
+        const place = point && !hidden.has(point.system) ? shown.indexOf(point.system) - (shown.length - 1) / 2 : 0;
+        return point ? [{ ...point, name: names[x], x: x + gap * place }] : [];
       });
     });
-    for (const point of points) {
+    const [chosen, others] = divided(points, hidden);
+    marks.push(Plot.dot(others, { x: "x", y: "y", r: 2.5, ...GREY_DOT }));
+    for (const point of chosen) {
       marks.push(Plot.ruleX([point], { x: "x", y1: "low", y2: "high", stroke: colour(point.system), strokeWidth: 1.5, strokeOpacity: 0.6 }));
       marks.push(Plot.dot([point], { x: "x", y: "y", fill: colour(point.system), symbol: symbol(point.system), r: 4 }));
     }
@@ -147,11 +161,14 @@ const CHARTS = {
   cost(section, hidden) {
     const { systems, columns, keys, runs } = data[section], chosen = document.getElementById(`${section}-quality`).value;
     const position = keys.findIndex(([name]) => name === "timing train"), marks = [];
-    const points = spread(section, chosen).filter((point) => point && !hidden.has(point.system));
+    const points = spread(section, chosen).filter(Boolean), [shown, others] = divided(points, hidden);
     for (const point of points) {
       point.seconds = mean(runs.filter((run) => run.system === point.system).map((run) => run.figures[position]));
       point.x = Math.log10(Math.max(point.seconds, 0.001));
       point.label = systems[point.system].label;
+    }
+    marks.push(Plot.dot(others, { x: "x", y: "y", r: 4, ...GREY_DOT }));
+    for (const point of shown) {
       marks.push(Plot.ruleX([point], { x: "x", y1: "low", y2: "high", stroke: colour(point.system), strokeWidth: 1.5, strokeOpacity: 0.6 }));
       marks.push(Plot.dot([point], { x: "x", y: "y", fill: colour(point.system), symbol: symbol(point.system), r: 6 }));
     }
@@ -181,7 +198,7 @@ function draw(figure) {
   figure.querySelectorAll(".legend label").forEach((label, index) => label.classList.toggle("unused", !used[index]));
 }
 
-// The systems that a chart leaves out: the reader's choice, else all but the best that it can show and the floors.
+// The systems that a chart shows in grey: the reader's choice, else all but the best that it can show and the floors.
 function hiddenIn(section, chart) {
   const { systems, runs } = data[section], known = (index) => chart !== "curves" || runs.some((run) => run.system === index && run.history.monitor);
   const others = systems.filter(({ floor }, index) => !floor && known(index)).slice(BEST);
@@ -226,5 +243,5 @@ function legendTools(section, list) {
     for (const label of list.querySelectorAll("label")) label.hidden = !label.textContent.toLowerCase().includes(find.value.trim().toLowerCase());
   });
   const names = () => data[section].systems.map(({ label }) => label);
-  return make("p", { className: "tools" }, button("Best", () => undefined), button("All", () => new Set()), button("None", () => new Set(names())), make("label", {}, "Find a system ", find));
+  return make("p", { className: "tools" }, button("Best", () => undefined), button("All", () => new Set()), button("None", () => new Set(names())), make("label", {}, "Find a system ", find), "Grey: systems not selected.");
 }
