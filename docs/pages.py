@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from mathml import typeset
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -141,7 +142,7 @@ def headings_of_metrics() -> str:
 
 def card(entry: registry.Entry) -> str:
     """A model's page: equations, settings, variants, published and own figures."""
-    about, _, equations = ITEM.sub("\n\n- ", entry.about).partition("\n")
+    about, _, equations = ITEM.sub("\n\n- ", typeset(entry.about)).partition("\n")
     parts = [
         f"# {entry.name}\n\n{about}\n\n{entry.paper}. Code: [models/{entry.file}]({entry.file}).\n{equations}\n",
         f"## Use\n\n    icdbench run --models {entry.name}\n    icdbench models {entry.name}\n",

@@ -3,7 +3,7 @@
 Xie, Xiong, Yu, Zhu: EHR Coding with Multi-scale Feature Attention and Structured Knowledge Graph Propagation, CIKM
 2019, https://doi.org/10.1145/3357384.3357897. There is no public code.
 
-    X_1 = f(conv(x)), X_i = f(conv([X_1; …; X_{i-1}])) [T, F]    i ≤ N, f = ReLU of batch norm, kernel 3
+    X_1 = f(conv(x)), X_i = f(conv([X_1; …; X_{i-1}]))  [T, F]    i ≤ N, f = ReLU of batch norm, kernel 3
     s_t = (Σ_F X_1t, …, Σ_F X_Nt)                      [N]       token t at each scale
     a_t = softmax(MLP(s_t))                            [N]
     h_t = Σ_i a_ti X_it                                [F]

@@ -23,9 +23,9 @@ on the Hugging Face hub can be given in place of the folder. See docs/data.md.
     logit_l = <v_l, Σ_t α_lt H_t> + b_l
 
 `decoder=cross`:
-    K = W_k H,  V = W_v H + b_v                                                           [T, h]
+    K = W_k H, V = W_v H + b_v                                                            [T, h]
     α_l = softmax over T of q_lᵀ K                                                        [T]
-    logit_l = <v, LayerNorm(Σ_t α_lt V_t)> + b,  with one v and b for all codes
+    logit_l = <v, LayerNorm(Σ_t α_lt V_t)> + b, with one v and b for all codes
 
 W, W_k and U have no bias; W, U, the output weights of `laat` and the queries q_l start normally distributed with standard
 deviation .03, as in the published code. Training uses AdamW without decay, learning rate 5e-5 that rises over 10 % of the

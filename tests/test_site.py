@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
 from types import ModuleType
@@ -22,11 +23,31 @@ def pages() -> ModuleType:
     return site_hook("pages")
 
 
+def letters(text: str) -> str:
+    """What of a formula is in whatever way it is set."""
+    return "".join(re.findall(r"[A-Za-zα-ω0-9]", text.replace("ᵀ", "T").replace("²", "2")))
+
+
+def test_equations_are_typeset() -> None:
+    equations = site_hook("mathml")
+    made = equations.table("    α_lk = Σ_t u_lᵀ tanh(W2 x)   [T, 2H]   a remark on a_l\n")
+    sup = "<msubsup><mi>u</mi><mrow><mi>l</mi></mrow><mrow><mi>T</mi></mrow></msubsup>"
+    assert "<msub><mi>α</mi><mrow><mi>l</mi><mi>k</mi></mrow></msub><mo>=</mo><munder><mo>∑</mo>" in made
+    assert sup in made
+    assert '<mi>tanh</mi><mo stretchy="false">(</mo><msub><mi>W</mi><mrow><mn>2</mn></mrow></msub>' in made
+    assert "&emsp;a remark on <math><msub><mi>a</mi><mrow><mi>l</mi></mrow></msub></math>" in made
+    assert equations.typeset("text\n\n    icdbench run\n") == "text\n\n    icdbench run\n"
+
+
 @pytest.mark.parametrize("name", registry.entries())
 def test_a_model_card_has_what_the_registry_has(name: str, pages: ModuleType, icdbench: Call) -> None:
     entry, card = registry.entry(name), pages.card(registry.entry(name))
     assert entry.paper in card
-    assert all(line in card for line in entry.about.splitlines())
+    shown = html.unescape(re.sub("<[^>]*>", "", card))
+    equations = [line for line in entry.about.splitlines() if re.match(r" {4}(?!pip|icdbench)", line)]
+    assert card.count("<tr>") == len(equations)
+    assert all(letters(line) in letters(shown) for line in equations)
+    assert all(line in card for line in entry.about.splitlines() if line not in equations)
     assert not re.search(r"(?m)^[^\n]+\n- ", card), "a list begins after an empty line"
     for field, value in entry.config().model_dump().items():
         assert f"| `{name}.{field}` | {typed(value)} | {entry.config.ranges().get(field, '')} |".replace("  ", " ") in (

@@ -1,0 +1,118 @@
+"""The equations of a model's docstring, as it has them, in MathML: `h_p = tanh(Conv1d(x))   [F, P]   a remark`.
+
+A name is one letter; what follows `_` is its index, a letter each, or a word. Longer words are functions if a bracket follows,
+else text. Browsers draw MathML without a script.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import re
+from collections.abc import Iterator
+
+TOKEN = re.compile(r"[A-Za-z]{2,}\d?[a-z]*(?:[-’'][a-z]+)*|[A-Za-zα-ω]|\d[\d,.–]*\d|\s+|.")
+AFTER = re.compile(r"(?P<number>(?<=[A-Za-z])\d+)|_\{(?P<group>[^}]*)\}|_(?P<index>[A-Za-zα-ω\d]+)|(?P<power>['ᵀ²])")
+POWERS = {"'": "<mo>′</mo>", "ᵀ": "<mi>T</mi>", "²": "<mn>2</mn>"}
+BRACKETS = dict(zip("()[]<>⌊⌋", "()[]⟨⟩⌊⌋", strict=True))
+OPERATORS = {**{each: each for each in "=+/·∘×←≤;,:…"}, "-": "−", "Σ": "∑"}
+GAP = '<mspace width="0.2em"></mspace>'
+
+
+def typeset(about: str) -> str:
+    """A docstring with its blocks of equations as tables; other blocks, such as commands, are left."""
+    parts = re.split(r"((?:^ {4}.*\n?)+)", about, flags=re.MULTILINE)
+    return "".join(table(part) if part.startswith("    ") and " = " in part else part for part in parts)
+
+
+def table(block: str) -> str:
+    """A row for each equation: the equation, and what is beside it."""
+    rows = []
+    for line in block.rstrip("\n").splitlines():
+        equation, *beside = re.split(r" {2,}", line.strip())
+        inset = ' class="inset"' if line.startswith(" " * 8) else ""
+        whole = "".join(
+            f"<mtext>{run.replace(' ', '&nbsp;')}</mtext>" if words else run for words, run in runs(equation)
+        )
+        remark = "&emsp;".join(map(sentence, beside))
+        rows.append(f"<tr><td{inset}><math>{whole}</math></td><td>{remark}</td></tr>")
+    return f'\n<table class="equations">{"".join(rows)}</table>\n\n'
+
+
+def sentence(text: str) -> str:
+    """Text with formulas in it, which may break between words."""
+    return "".join(run if words else f"<math>{run}</math>" for words, run in runs(text))
+
+
+def runs(text: str) -> Iterator[tuple[bool, str]]:
+    """The text and the formulas by turns, and which it is."""
+    for words, found in itertools.groupby(pieces(text), key=lambda piece: piece[0]):
+        yield words, "".join(each for _, each in found)
+
+
+def pieces(text: str) -> Iterator[tuple[bool, str]]:
+    """The parts of a formula, and whether each is text."""
+    at, worded, operator, root = 0, False, True, False
+    while at < len(text):
+        token, follows = (found := TOKEN.match(text, at))[0], text[found.end() :]
+        at = found.end()
+        if token.isspace():
+            between = follows[:1] not in OPERATORS or follows[0] == "Σ"
+            if worded or is_word(*next_token(follows)):
+                yield True, " "
+            elif between and not operator:
+                yield False, GAP
+            continue
+        if is_word(token, follows) or (worded and token in ".,:;"):
+            worded = True
+            yield True, html.escape(token, quote=False)
+            continue
+        worded, operator = False, token in OPERATORS and token != "Σ"
+        if token == "√":
+            root = True
+            continue
+        base, at = scripted(token, text, at)
+        yield False, f"<msqrt>{base}</msqrt>" if root else base
+        root = False
+
+
+def next_token(text: str) -> tuple[str, str]:
+    """The first token, and the rest."""
+    found = TOKEN.match(text)
+    return (found[0], text[found.end() :]) if found else ("", "")
+
+
+def is_word(token: str, follows: str) -> bool:
+    """Whether a token is text: a word that no bracket, index or prime follows, or the article."""
+    if token == "a":
+        return bool(re.match(r" [a-z]{2}", follows))
+    if token == '"':
+        return True
+    return len(token) > 1 and token[0].isalpha() and follows[:1] not in {"(", "_", "'"}
+
+
+def scripted(token: str, text: str, at: int) -> tuple[str, int]:
+    """A token with its index and power; where the text goes on."""
+    index = power = ""
+    while found := AFTER.match(text, at):
+        at = found.end()
+        if found["power"]:
+            power += POWERS[found["power"]]
+        elif found["index"] and len(found["index"]) > 3 and found["index"].isalpha():
+            index += f"<mtext>{found['index']}</mtext>"
+        else:
+            inner = found["group"] or " ".join(found["index"] or found["number"])
+            index += "".join(each for _, each in pieces(inner) if each not in {" ", GAP} or found["group"])
+    base, scripts = atom(token), [f"<mrow>{each}</mrow>" for each in (index, power) if each]
+    kind = ("munder" if token == "Σ" else "msub" if index else "") + ("sup" if index and power else "msup" if power else "")
+    return (f"<{kind}>{base}{''.join(scripts)}</{kind}>" if kind and scripts else base), at
+
+
+def atom(token: str) -> str:
+    """A name, a number, a bracket or an operator."""
+    if token in BRACKETS:
+        return f'<mo stretchy="false">{BRACKETS[token]}</mo>'
+    if token in OPERATORS:
+        return f"<mo>{OPERATORS[token]}</mo>"
+    kind = "mn" if token[0].isdigit() else "mi" if token[0].isalpha() else "mtext"
+    return f"<{kind}>{html.escape(token, quote=False)}</{kind}>"
