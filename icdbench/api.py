@@ -19,6 +19,7 @@ from icdbench import registry, views
 from icdbench.data import datasets
 from icdbench.experiments import Execution, launch, tracking
 from icdbench.experiments import progress as bars
+from icdbench.files import replacing
 from icdbench.inference import bundle, predict
 from icdbench.presentation import catalog, tables
 from icdbench.run import FLOOR, Request
@@ -297,7 +298,10 @@ def tune(
     words += [word for name, value in request.changes.items() for word in ("--set", f"{name}={value}")]
     words += ["--data", str(data)] if data else []
     words += ["--results", str(results)] if Path(results) != Path("results") else []
-    return View(found, lambda fmt: tables.tuned(found, shlex.join(words), fmt))
+    command = shlex.join(words)
+    with replacing(found.path.with_suffix(".html")) as temporary:
+        temporary.write_text(tables.tuning_page(found, command), encoding="utf-8")
+    return View(found, lambda fmt: tables.tuned(found, command, fmt))
 
 
 def ablate(

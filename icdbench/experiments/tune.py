@@ -6,7 +6,7 @@ see test documents: their corpus lacks them.
 
     results/tuning/<dataset>/<model>.db             all trials (SQLite), unless --storage names another database
     results/tuning/<dataset>/<model>.json           the best setting: the variant `<model>@tuned` of `icdbench run`
-    results/tuning/<dataset>/<model>.trials.csv     every trial's setting, value and state
+    results/tuning/<dataset>/<model>.trials.csv     every trial's setting, value and state; <model>.html: the same with plots
     results/tuning/<dataset>/<model>.history.png, .svg, <model>.importance.png, .svg, <model>.parallel.png, .svg
 """
 

@@ -135,7 +135,7 @@ def page(
     allowed["script-src"] = " ".join(map(hash_of, (*libraries, *scripts)))
     allowed |= {"connect-src": "'self'"} if version else {}
     return (
-        templates(_printable_text)
+        templates(printable_text)
         .get_template("report.html")
         .render(
             sections=sections,
@@ -164,7 +164,7 @@ def templates(finalize: Callable[[object], object] | None = None) -> Environment
     )
 
 
-def _printable_text(value: object) -> object:
+def printable_text(value: object) -> object:
     """Remove characters that reorder or hide the text around them."""
     return output.printable(value) if type(value) is str else value
 

@@ -23,7 +23,7 @@ from icdbench.presentation.leaderboard import opencodepapers
 from icdbench.presentation.notes import about_file, no_better_than_popularity, told_apart
 from icdbench.presentation.one_run import config, one_run
 from icdbench.presentation.reported import literature
-from icdbench.presentation.tuning_table import cost, tuned
+from icdbench.presentation.tuning_table import cost, tuned, tuning_page
 from icdbench.records import RunRecord, comparable
 from icdbench.spec import Benchmark, Reported
 
@@ -46,6 +46,7 @@ __all__ = [
     "printed",
     "scored_file",
     "tuned",
+    "tuning_page",
 ]
 
 FORMATS = formats.FORMATS

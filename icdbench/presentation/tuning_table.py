@@ -1,12 +1,18 @@
-"""Tables of tuning: all trials, the parameters found and their gain on validation (`tuned`); what is left to do (`cost`)."""
+"""Tables of tuning: all trials, the parameters found and their gain on validation (`tuned`); what is left to do (`cost`).
+
+`tuning_page` has the tables and Optuna's plots: an HTML page that opens from disk, without scripts.
+"""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from statistics import stdev
 from typing import TYPE_CHECKING
 
-from icdbench.presentation.formats import Cell, Grid, Value, duration, write
+from markupsafe import Markup
+
+from icdbench.presentation.formats import LEFT, Cell, Grid, Value, duration, is_best, plain, write
 from icdbench.presentation.headings import heading
 from icdbench.settings import typed
 
@@ -14,6 +20,7 @@ if TYPE_CHECKING:  # Optuna and torch are slow to import
     from icdbench.experiments import tune
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}  # Optuna's, in the order of the table
+PLOTS = {"history": "Trials in their order", "parallel": "Settings of all trials", "importance": "Importance of parameters"}
 
 
 def tuned(found: tune.Outcome, command: str, fmt: str = "md") -> str:
@@ -21,6 +28,29 @@ def tuned(found: tune.Outcome, command: str, fmt: str = "md") -> str:
 
     Raises SpecError for an unknown format.
     """
+    return write([_trials(found), _summary(found, command)], fmt)
+
+
+def tuning_page(found: tune.Outcome, command: str) -> str:
+    """The tables, and those of the plots that lie beside the best setting."""
+    from icdbench.presentation import report
+
+    style = report.asset("report.css")
+    files = {title: found.path.with_suffix(f".{name}.svg") for name, title in PLOTS.items()}
+    templates = report.templates(report.printable_text)
+    templates.filters["plain"], templates.tests["best"] = plain, is_best
+    return templates.get_template("tune.html").render(
+        summary=_summary(found, command),
+        trials=_trials(found),
+        plots={title: base64.b64encode(path.read_bytes()).decode() for title, path in files.items() if path.is_file()},
+        left=LEFT,
+        style=Markup(style),  # noqa: S704  our own file
+        policy=f"default-src 'none'; img-src data:; base-uri 'none'; style-src {report.hash_of(style)}",
+    )
+
+
+def _summary(found: tune.Outcome, command: str) -> Grid:
+    """A row for each parameter; below them the gain, the budget, and the command that compares the result with the start."""
     rows = []
     for each in found.parameters:
         share = "" if each.importance is None else Cell(100 * each.importance)
@@ -32,12 +62,13 @@ def tuned(found: tune.Outcome, command: str, fmt: str = "md") -> str:
         small = "settings for small training sets in place of the published ones"
         notes.append(f"The start has {small}: {_settings_text(found.adapted)}.")
     notes += [_note_on_importance(found), *(f"Failed: {failure}." for failure in found.failures[:5])]
-    notes.append(f"Stored in {found.path}. The same command with a larger --trials goes on.")
+    about = f"Stored in {found.path}; {found.path.with_suffix('.html')} shows this with plots."
+    notes.append(f"{about} The same command with a larger --trials goes on.")
     if found.first is None or found.value > found.first:
         notes += [f"To compare it with the start on test documents{_same_budget_words(found)}:", command]
     header = ["parameter", "start", "best value", "range", "importance"]
     title = f"Tuning of {found.spec.model} on {found.spec.dataset}"
-    return write([_trials(found), Grid(title, header, rows, notes)], fmt)
+    return Grid(title, header, rows, notes)
 
 
 def _trials(found: tune.Outcome) -> Grid:

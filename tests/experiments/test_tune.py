@@ -178,11 +178,14 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     folder = tmp_path / "results" / "tuning" / "notes.csv"
     plots = [f"caml.{what}.{kind}" for what in ("history", "importance", "parallel") for kind in ("png", "svg")]
     assert sorted(path.name for path in folder.glob("[!.]*")) == sorted(
-        ["caml.db", "caml.json", "caml.trials.csv", *plots]
+        ["caml.db", "caml.html", "caml.json", "caml.trials.csv", *plots]
     )
     assert not list(tmp_path.rglob("*.safetensors"))
     stored = json.loads((folder / "caml.json").read_text())
     done = trials(tmp_path)
+    page = (folder / "caml.html").read_text()
+    assert page.count("<tr>") == 2 + 10 + 5  # two headers, trials, parameters
+    assert page.count('src="data:image/svg+xml;base64,') == 3
     history = (folder / "caml.history.svg").read_text()
     ticks = re.findall(r'(?s)id="xtick_\d+">.*?<!-- (.*?) -->', history)
     assert set(ticks) <= set(map(str, range(1, 11)))
