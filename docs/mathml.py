@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-TOKEN = re.compile(r"[A-Za-z]{2,}\d?[a-z]*(?:[-’'][a-z]+)*|[A-Za-zα-ω]|\d[\d,.–]*\d|\s+|.")
+PART = re.compile(r"[A-Za-z]{2,}\d?[a-z]*(?:[-’'][a-z]+)*|[A-Za-zα-ω]|\d[\d,.–]*\d|\s+|.")
 AFTER = re.compile(r"(?P<number>(?<=[A-Za-z])\d+)|_\{(?P<group>[^}]*)\}|_(?P<index>[A-Za-zα-ω\d]+)|(?P<power>['ᵀ²])")
 POWERS = {"'": "<mo>′</mo>", "ᵀ": "<mi>T</mi>", "²": "<mn>2</mn>"}
 BRACKETS = dict(zip("()[]<>⌊⌋", "()[]⟨⟩⌊⌋", strict=True))
@@ -54,45 +54,45 @@ def pieces(text: str) -> Iterator[tuple[bool, str]]:
     """The parts of a formula, and whether each is text."""
     at, worded, operator, root = 0, False, True, False
     while at < len(text):
-        token, follows = (found := TOKEN.match(text, at))[0], text[found.end() :]
+        part, follows = (found := PART.match(text, at))[0], text[found.end() :]
         at = found.end()
-        if token.isspace():
+        if part.isspace():
             between = follows[:1] not in OPERATORS or follows[0] == "Σ"
-            if worded or is_word(*next_token(follows)):
+            if worded or is_word(*next_part(follows)):
                 yield True, " "
             elif between and not operator:
                 yield False, GAP
             continue
-        if is_word(token, follows) or (worded and token in ".,:;"):
+        if is_word(part, follows) or (worded and part in ".,:;"):
             worded = True
-            yield True, html.escape(token, quote=False)
+            yield True, html.escape(part, quote=False)
             continue
-        worded, operator = False, token in OPERATORS and token != "Σ"
-        if token == "√":
+        worded, operator = False, part in OPERATORS and part != "Σ"
+        if part == "√":
             root = True
             continue
-        base, at = scripted(token, text, at)
+        base, at = scripted(part, text, at)
         yield False, f"<msqrt>{base}</msqrt>" if root else base
         root = False
 
 
-def next_token(text: str) -> tuple[str, str]:
-    """The first token, and the rest."""
-    found = TOKEN.match(text)
+def next_part(text: str) -> tuple[str, str]:
+    """The first part of a text, and the rest."""
+    found = PART.match(text)
     return (found[0], text[found.end() :]) if found else ("", "")
 
 
-def is_word(token: str, follows: str) -> bool:
-    """Whether a token is text: a word that no bracket, index or prime follows, or the article."""
-    if token == "a":
+def is_word(part: str, follows: str) -> bool:
+    """Whether a part is text: a word that no bracket, index or prime follows, or the article."""
+    if part == "a":
         return bool(re.match(r" [a-z]{2}", follows))
-    if token == '"':
+    if part == '"':
         return True
-    return len(token) > 1 and token[0].isalpha() and follows[:1] not in {"(", "_", "'"}
+    return len(part) > 1 and part[0].isalpha() and follows[:1] not in {"(", "_", "'"}
 
 
-def scripted(token: str, text: str, at: int) -> tuple[str, int]:
-    """A token with its index and power; where the text goes on."""
+def scripted(part: str, text: str, at: int) -> tuple[str, int]:
+    """A part with its index and power; where the text goes on."""
     index = power = ""
     while found := AFTER.match(text, at):
         at = found.end()
@@ -103,16 +103,16 @@ def scripted(token: str, text: str, at: int) -> tuple[str, int]:
         else:
             inner = found["group"] or " ".join(found["index"] or found["number"])
             index += "".join(each for _, each in pieces(inner) if each not in {" ", GAP} or found["group"])
-    base, scripts = atom(token), [f"<mrow>{each}</mrow>" for each in (index, power) if each]
-    kind = ("munder" if token == "Σ" else "msub" if index else "") + ("sup" if index and power else "msup" if power else "")
-    return (f"<{kind}>{base}{''.join(scripts)}</{kind}>" if kind and scripts else base), at
+    base, scripts = atom(part), "".join(f"<mrow>{each}</mrow>" for each in (index, power) if each)
+    kind = "munder" if part == "Σ" else f"m{'sub' if index else ''}{'sup' if power else ''}"
+    return (f"<{kind}>{base}{scripts}</{kind}>" if scripts else base), at
 
 
-def atom(token: str) -> str:
+def atom(part: str) -> str:
     """A name, a number, a bracket or an operator."""
-    if token in BRACKETS:
-        return f'<mo stretchy="false">{BRACKETS[token]}</mo>'
-    if token in OPERATORS:
-        return f"<mo>{OPERATORS[token]}</mo>"
-    kind = "mn" if token[0].isdigit() else "mi" if token[0].isalpha() else "mtext"
-    return f"<{kind}>{html.escape(token, quote=False)}</{kind}>"
+    if part in BRACKETS:
+        return f'<mo stretchy="false">{BRACKETS[part]}</mo>'
+    if part in OPERATORS:
+        return f"<mo>{OPERATORS[part]}</mo>"
+    kind = "mn" if part[0].isdigit() else "mi" if part[0].isalpha() else "mtext"
+    return f"<{kind}>{html.escape(part, quote=False)}</{kind}>"

@@ -79,7 +79,8 @@ def _readable(figure: Any, trial: FrozenTrial) -> None:
         if each.get_yscale() == "log":
             each.yaxis.set_major_formatter("{x:g}")
             each.yaxis.set_minor_formatter("{x:g}")
-    for each, name in zip(figure.axes[2:], sorted(trial.params), strict=True):  # beside those of the value and of the colours
+    names = sorted(trial.params)
+    for each, name in zip(figure.axes[2:], names, strict=True):  # after the axes of the value and of the colours
         if isinstance(trial.distributions[name], IntDistribution) and each.get_yscale() != "log":
             each.yaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.axes[0].set_xticks(range(len(trial.params) + 1), ["validation", *sorted(trial.params)])
+    figure.axes[0].set_xticks(range(len(names) + 1), ["validation", *names])

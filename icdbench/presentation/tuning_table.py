@@ -20,7 +20,11 @@ if TYPE_CHECKING:  # Optuna and torch are slow to import
     from icdbench.experiments import tune
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}  # Optuna's, in the order of the table
-PLOTS = {"history": "Trials in their order", "parallel": "Settings of all trials", "importance": "Importance of parameters"}
+PLOTS = {
+    "history": "Trials in their order",
+    "parallel": "Settings of all trials",
+    "importance": "Importance of parameters",
+}
 
 
 def tuned(found: tune.Outcome, command: str, fmt: str = "md") -> str:

@@ -169,10 +169,9 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert status == 0, err
     assert "[trial 10/10]" in err
     assert "left" in err
-    head, _, *rows = [re.sub(r"[ |*]+", " ", line).split() for line in out.partition("\n- ")[0].splitlines()[2:] if line]
-    assert head[:4] == ["trial", "validation", "state", *head[3:4]]
-    assert len(rows) == 10
-    assert sorted(map(float, (row[1] for row in rows)), reverse=True) == [float(row[1]) for row in rows]
+    shown = [float(value) for value in re.findall(r"(?m)^\| +\d+ \| +\**([\d.]+)\** \| complete", out)]
+    assert len(shown) == 10
+    assert shown == sorted(shown, reverse=True)
     assert "Budget: 10 trials (10 complete, 0 pruned, 0 failed); each at most 2 epochs, patience 10; seed 0." in out
     assert "from 10 complete trials of 5 parameters; a rough estimate, reliable from about 50" in out
     folder = tmp_path / "results" / "tuning" / "notes.csv"
@@ -304,8 +303,8 @@ def test_all_trials_are_a_table_that_fits_a_terminal() -> None:
     space = {each.name: optuna.distributions.FloatDistribution(0, 100) for each in search}
     study = optuna.create_study(direction="maximize")
     states = optuna.trial.TrialState
-    ended = [(states.COMPLETE, 0.6), (states.PRUNED, 0.7), (states.FAIL, None), (states.COMPLETE, 0.62), (states.COMPLETE, 0.1)]
-    for number, (state, value) in enumerate(ended):
+    ended = (states.COMPLETE, states.PRUNED, states.FAIL, states.COMPLETE, states.COMPLETE)
+    for number, (state, value) in enumerate(zip(ended, (0.6, 0.7, None, 0.62, 0.1), strict=True)):
         drawn = {**names, **more, "caml.dropout": 0.5 + number / 10}
         study.add_trial(optuna.create_trial(state=state, value=value, params=drawn, distributions=space))
     outcome = found(parameters=search, trials=study.trials, trial=4)
@@ -328,7 +327,8 @@ def test_all_trials_are_a_table_that_fits_a_terminal() -> None:
 
 def test_short_names_of_parameters_are_different() -> None:
     for entry in registry.entries().values():
-        assert not entry.config.ranges().keys() & (entry.train_ranges.keys() if entry.uses_trainer else set()), entry.name
+        trained = entry.train_ranges if entry.uses_trainer else {}
+        assert not entry.config.ranges().keys() & trained.keys(), entry.name
 
 
 def test_a_setting_holds_for_the_data_that_it_was_tuned_on(
