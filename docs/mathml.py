@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 PART = re.compile(r"[A-Za-z]{2,}\d?[a-z]*(?:[-’'][a-z]+)*|[A-Za-zα-ω]|\d[\d,.–]*\d|\s+|.")
 AFTER = re.compile(r"(?P<number>(?<=[A-Za-z])\d+)|_\{(?P<group>[^}]*)\}|_(?P<index>[A-Za-zα-ω\d]+)|(?P<power>['ᵀ²])")
-POWERS = {"'": "<mo>′</mo>", "ᵀ": "<mi>T</mi>", "²": "<mn>2</mn>"}
+POWERS = {"ᵀ": "<mi>T</mi>", "²": "<mn>2</mn>"}
+PRIME = '<mo lspace="0" rspace="0">′</mo>'
 BRACKETS = dict(zip("()[]<>⌊⌋", "()[]⟨⟩⌊⌋", strict=True))
-OPERATORS = {**{each: each for each in "=+/·∘×←≤;,:…"}, "-": "−", "Σ": "∑"}
+OPERATORS = {**{each: each for each in "=+/·∘×←≤∈;,:…"}, "-": "−", "Σ": "∑"}
 GAP = '<mspace width="0.2em"></mspace>'
 
 
@@ -93,17 +94,19 @@ def is_word(part: str, follows: str) -> bool:
 
 def scripted(part: str, text: str, at: int) -> tuple[str, int]:
     """A part with its index and power; where the text goes on."""
-    index = power = ""
+    base, index, power = atom(part), "", ""
     while found := AFTER.match(text, at):
         at = found.end()
-        if found["power"]:
+        if found["power"] == "'":
+            base = f"<mrow>{base}{PRIME}</mrow>"
+        elif found["power"]:
             power += POWERS[found["power"]]
         elif found["index"] and len(found["index"]) > 3 and found["index"].isalpha():
             index += f"<mtext>{found['index']}</mtext>"
         else:
             inner = found["group"] or " ".join(found["index"] or found["number"])
-            index += "".join(each for _, each in pieces(inner) if each not in {" ", GAP} or found["group"])
-    base, scripts = atom(part), "".join(f"<mrow>{each}</mrow>" for each in (index, power) if each)
+            index += "".join(each for _, each in pieces(inner) if each != GAP)
+    scripts = "".join(f"<mrow>{each}</mrow>" for each in (index, power) if each)
     kind = "munder" if part == "Σ" else f"m{'sub' if index else ''}{'sup' if power else ''}"
     return (f"<{kind}>{base}{scripts}</{kind}>" if scripts else base), at
 

@@ -17,7 +17,7 @@ DR-CAML embeds each code's title with its own word table D and convolution (both
 the word vectors) and pulls the output weights towards it, for the gold codes G_i of the B documents:
 
     b_l = W max over positions of tanh(Conv1d(D of title l)) + c           [F]
-    loss = cross-entropy + λ/B Σ_i Σ_{l in G_i} mean over F of (v_l - b_l)²
+    loss = cross-entropy + λ/B Σ_i Σ_{l ∈ G_i} mean over F of (v_l - b_l)²
 
 λ is `description_weight`; by default 10 for up to 50 codes and .01 above, as published. W starts Xavier-uniform. Each
 title is embedded once per step, however many documents have its code.

@@ -54,9 +54,10 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
         numbers = [int(tick) for tick in MaxNLocator(integer=True).tick_values(1, len(counted.trials))]
         shown = [number for number in numbers if 1 <= number <= len(counted.trials)]
         axes["history"].set_xticks([number - 1 for number in shown], shown)  # trials are numbered from 1
-        if importance:
+        if sum(trial.state == TrialState.COMPLETE for trial in counted.trials) > 1:
             axes["parallel"] = plot_parallel_coordinate(counted, target_name=name)
             _readable(axes["parallel"].figure, counted.best_trial)
+        if importance:
             axes["importance"] = plot_param_importances(counted, _fanova(), target_name=name)
         for what, each in axes.items():
             each.set_title("")
@@ -71,14 +72,15 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
 
 def _readable(figure: Any, trial: FrozenTrial) -> None:
     """Give each axis of parallel coordinates room, its parameter's name, and plain numbers, whole ones of whole numbers, as ticks."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     figure.set_figwidth(1.6 * len(figure.axes))
     for each in figure.axes:
         each.grid(visible=False)
         if each.get_yscale() == "log":
+            each.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             each.yaxis.set_major_formatter("{x:g}")
-            each.yaxis.set_minor_formatter("{x:g}")
+            each.yaxis.set_minor_locator(NullLocator())
     names = sorted(trial.params)
     for each, name in zip(figure.axes[2:], names, strict=True):  # after the axes of the value and of the colours
         if isinstance(trial.distributions[name], IntDistribution) and each.get_yscale() != "log":

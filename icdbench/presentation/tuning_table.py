@@ -85,7 +85,8 @@ def _trials(found: tune.Outcome) -> Grid:
         value = "" if trial.value is None else Cell(100 * trial.value, best=number == found.trial)
         rows.append([number, value, state, *(_setting_text(trial.params.get(name, "")) for name in start)])
     short = [name.partition(".")[2].replace("_", " ") for name in start]
-    notes = [f"{heading(found.monitor)} on validation, percent; that of a pruned trial is of its last epoch."]
+    pruned = "; that of a pruned trial is of its last epoch" if found.counts["pruned"] else ""
+    notes = [f"{heading(found.monitor)} on validation, percent{pruned}."]
     title = f"Trials of {found.spec.model} on {found.spec.dataset}, the best first"
     return Grid(title, ["trial", "validation", "state", *short], rows, notes)
 
@@ -114,7 +115,8 @@ def _notes_on_gain(found: tune.Outcome) -> list[str]:
         start = f"the start ({100 * found.first:.1f} {found.monitor} on validation)"
         same = f"'{found.spec.model}@tuned' is no improvement on '{found.spec.model}'"
         return [f"Nothing better than {start} was found: {same}."]
-    notes = [f"{best}, {100 * found.first:.1f} at the start: gain {gain:.1f}."]
+    shown = Cell(100 * found.value).shown - Cell(100 * found.first).shown  # so that readers can check it
+    notes = [f"{best}, {100 * found.first:.1f} at the start: gain {shown:.1f}."]
     if not found.by_epochs:  # the model has no seed
         return [*notes, "The best of several trials is partly luck."]
     if len(found.seeds) < 2:
