@@ -53,7 +53,7 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
         axes = {"history": plot_optimization_history(counted, target_name=name)}
         numbers = [int(tick) for tick in MaxNLocator(integer=True).tick_values(1, len(counted.trials))]
         shown = [number for number in numbers if 1 <= number <= len(counted.trials)]
-        axes["history"].set_xticks([number - 1 for number in shown], shown)  # trials are numbered from 1
+        axes["history"].set_xticks([number - 1 for number in shown], map(str, shown))  # trials are numbered from 1
         if sum(trial.state == TrialState.COMPLETE for trial in counted.trials) > 1:
             axes["parallel"] = plot_parallel_coordinate(counted, target_name=name)
             _readable(axes["parallel"].figure, counted.best_trial)

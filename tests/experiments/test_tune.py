@@ -301,6 +301,7 @@ def test_all_trials_are_a_table_that_fits_a_terminal() -> None:
     more = {f"train.field_{number}": 0.1 for number in range(6)}
     search = [Parameter(name, Range(0, 1), start, start, share) for share, (name, start) in enumerate(names.items())]
     search += [Parameter(name, Range(0, 1), 0.1, 0.1, 0) for name in more]
+    space: dict[str, optuna.distributions.BaseDistribution]
     space = {each.name: optuna.distributions.FloatDistribution(0, 100) for each in search}
     study = optuna.create_study(direction="maximize")
     states = optuna.trial.TrialState
