@@ -37,7 +37,7 @@ def table(block: str) -> str:
         )
         remark = "&emsp;".join(map(sentence, beside))
         rows.append(f"<tr><td{inset}><math>{whole}</math></td><td>{remark}</td></tr>")
-    return f'\n<table class="equations">{"".join(rows)}</table>\n\n'
+    return f'\n<table class="equations" tabindex="0">{"".join(rows)}</table>\n\n'
 
 
 def sentence(text: str) -> str:

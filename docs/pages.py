@@ -137,7 +137,7 @@ def index_of_results(tables: Iterable[str]) -> str:
 def headings_of_metrics() -> str:
     """What tables call each metric: the one map that they use."""
     body = [[f"`{key}`", text, headings.MACRO_F1.get(key, "")] for key, text in headings.HEADINGS.items()]
-    return f"\n## In tables\n\n{rows(['key', 'heading', ''], body)}"
+    return f"\n## In tables\n\n{rows(['key', 'heading', 'what'], body)}"
 
 
 def card(entry: registry.Entry) -> str:
@@ -170,7 +170,7 @@ def settings(entry: registry.Entry) -> str:
     own |= {f"train.{name}": value for name, value in entry.train.items()}
     small = {f"{of}.{name}": value for of, values in entry.small_by_target.items() for name, value in values.items()}
     why = f", by {entry.study}" if entry.study else ""
-    lines = [rows(["setting", "default", "tuning range", ""], body)]
+    lines = [rows(["setting", "default", "tuning range", "what"], body)]
     lines += [f"Beside them: {assigned(own)}.\n"] if own else []
     lines += [f"On fewer than 2,000 training documents{why}: {assigned(small)}.\n"] if small else []
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from typing import Any
 from unittest import mock
 
 import alembic.util
+import browsers
 import numpy as np
 import optuna
 import pandas as pd
@@ -296,7 +297,8 @@ def test_what_was_gained_and_how_sure_it_is(changes: dict[str, Any], said: str) 
     assert ("- icdbench run\n" in text) == ("Nothing better" not in text)
 
 
-def test_all_trials_are_a_table_that_fits_a_terminal() -> None:
+def tried() -> tune.Outcome:
+    """An outcome with five trials of ten parameters, of which the last has the greatest importance of those that are named."""
     names = {"caml.dropout": 0.5, "caml.filters": 50, "train.learning_rate": 0.00123456, "train.weight_decay": 1e-6}
     more = {f"train.field_{number}": 0.1 for number in range(6)}
     search = [Parameter(name, Range(0, 1), start, start, share) for share, (name, start) in enumerate(names.items())]
@@ -309,7 +311,24 @@ def test_all_trials_are_a_table_that_fits_a_terminal() -> None:
     for number, (state, value) in enumerate(zip(ended, (0.6, 0.7, None, 0.62, 0.1), strict=True)):
         drawn = {**names, **more, "caml.dropout": 0.5 + number / 10}
         study.add_trial(optuna.create_trial(state=state, value=value, params=drawn, distributions=space))
-    outcome = found(parameters=search, trials=study.trials, trial=4)
+    return found(parameters=search, trials=study.trials, trial=4, counts={"complete": 3, "pruned": 1, "failed": 1})
+
+
+browser = pytest.fixture(browsers.started, scope="module", name="browser")
+watched = pytest.fixture(browsers.watching, name="watched")
+
+
+def test_nothing_on_the_page_of_tuning_is_hard_to_read(watched: browsers.Watched, tmp_path: Path) -> None:
+    path = tmp_path / "caml.html"
+    path.write_text(tables.tuning_page(tried(), "icdbench run"), encoding="utf-8")
+    page = watched.open(path.as_uri())
+    assert browsers.violations(page) == []
+    assert page.locator("strong").all_inner_texts() == ["62.0"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390  # of the last of these screens
+
+
+def test_all_trials_are_a_table_that_fits_a_terminal() -> None:
+    outcome = tried()
     table = tables.tuned(outcome, "icdbench run").partition("\n\n- ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
     assert rows[0][:7] == ["trial", "validation", "state", "weight decay", "learning rate", "filters", "dropout"]
