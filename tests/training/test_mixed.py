@@ -129,7 +129,7 @@ def test_sums_are_of_32_bits() -> None:
 
 @pytest.mark.parametrize("amx", [False, True])
 def test_attention_of_many_codes_has_32_bits_on_processors_without_amx(
-    amx: bool, monkeypatch: pytest.MonkeyPatch
+    *, amx: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There torch's fused attention takes up to twice as long in 16 bits (results/speed/bfloat16.md)."""
     monkeypatch.setattr(kernels, "BLOCK_CELLS", 30 * LONG - 1)
