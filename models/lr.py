@@ -12,8 +12,10 @@ The published program (log_reg.py of CAML) also has C = 1 and differs in three p
 
 `lr@l1` is the strongest linear model of whole documents for a few hundred notes. Its features are the presence, not the
 counts, of words and pairs of adjacent words; an L1 penalty leaves each code a few of them. The intercept is penalised, too,
-as in LIBLINEAR, which minimises the same objective. `lr@tfidf` has the usual features of text classification: TF-IDF
-(logarithmic counts) of words and pairs, with equal total weight of each code's positive and negative documents.
+as in LIBLINEAR, which minimises the same objective. With more than 10,000 training documents a rare code only has features that
+are not much more frequent than itself, and the minimum is found less exactly (icdbench.nn.selected.fit_l1). `lr@tfidf` has the
+usual features of text classification: TF-IDF (logarithmic counts) of words and pairs, with equal total weight of each code's
+positive and negative documents.
 
 A pair is known if two training documents contain it, or one in 5,000 of more than 10,000. A code that no or every training
 document has gets its smoothed log-odds as a constant score.

@@ -131,9 +131,13 @@ def attention(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor, mask_BP:
     same = keys_BPF is values_BPH
     keys_BPF = keys_BPF.contiguous()
     values_BPH = keys_BPF if same else values_BPH.contiguous()
-    if _in_blocks(queries_LF, keys_BPF, values_BPH):
-        attended_BLH: Tensor = _BlockedAttention.apply(queries_LF, keys_BPF, values_BPH, mask_BP)  # type: ignore[no-untyped-call]
-        return attended_BLH
+    if len(queries_LF) * values_BPH.shape[1] > BLOCK_CELLS and keys_BPF.device.type == "cpu":
+        if _mixed(keys_BPF) and not _AMX:
+            with torch.autocast("cpu", enabled=False):
+                return attention(queries_LF.float(), keys_BPF.float(), values_BPH.float(), mask_BP)
+        if _plain(queries_LF, keys_BPF, values_BPH):
+            attended_BLH: Tensor = _BlockedAttention.apply(queries_LF, keys_BPF, values_BPH, mask_BP)  # type: ignore[no-untyped-call]
+            return attended_BLH
     width = values_BPH.shape[2]
     if not _plain(keys_BPF):
         queries_LF, keys_BPF, values_BPH = _for_fused_kernels(queries_LF, keys_BPF, values_BPH)
@@ -157,13 +161,10 @@ def _for_fused_kernels(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor)
     return fitted(queries_LF), keys_BPX, keys_BPX if keys_BPF is values_BPH else fitted(values_BPH)
 
 
-BLOCK_CELLS = 1 << 20  # attention weights computed at a time: 4 MB, which fit into a core's cache
-
-
-def _in_blocks(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor) -> bool:
-    """Whether there are too many weights to be stored, on a CPU, where torch's fused kernel uses slow products and needs equal
-    widths."""
-    return _plain(queries_LF, keys_BPF, values_BPH) and len(queries_LF) * values_BPH.shape[1] > BLOCK_CELLS
+# More weights are not stored but computed in blocks of so many: 4 MB, which fit into a core's cache. On a CPU torch's fused
+# kernel uses slow products and needs equal widths; in 16 bits it is fast only on processors with AMX, so others use 32 bits.
+BLOCK_CELLS = 1 << 20
+_AMX = bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
 
 
 class _BlockedAttention(torch.autograd.Function):

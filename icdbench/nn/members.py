@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.sparse import csc_matrix, csr_matrix, vstack
+from scipy.sparse import csc_matrix, csr_matrix
 
 from icdbench.nn import ngrams, selected
 from icdbench.nn.evidence import FeatureReader, Reading
@@ -67,8 +67,7 @@ def _fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, number: int, C: floa
         else:
             coefficients_CV, intercepts_L[codes] = selected.fit_chosen(features_NV, labels_NC, 1.0, number)
         parts.append(coefficients_CV)
-    order = np.argsort(np.concatenate(groups), kind="stable")
-    return vstack(parts, format="csr")[order], intercepts_L
+    return selected.in_order(groups, parts), intercepts_L
 
 
 class Committee:

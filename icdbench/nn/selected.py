@@ -20,9 +20,12 @@ from icdbench.types import FloatArray, IntArray
 
 TOGETHER = 64  # codes of one part
 FIRST_FEATURES = 100  # size of a code's first working set
-ROUNDS = 20
+ROUNDS, ROUGH_ROUNDS = 20, 7
 VISITED_BY_ROW = 5  # if fewer than one in this many documents have a feature, only their rows are multiplied
 VIOLATION = 0.01  # share by which the gradient of a left-out feature may exceed the penalty
+TOLERANCE, ROUGH_TOLERANCE = 1e-4, 1e-2  # of LIBLINEAR, which multiplies it by the code's share of the documents
+MANY = 10_000  # with more documents a code has a choice of features, and is fitted roughly
+COMMON, TIMES = 1000, 10
 SMOOTHING = 0.5  # added to the numbers of documents with and without a code for its log-odds
 
 Fitted = tuple[IntArray, FloatArray, float]  # the features of a code [K], their coefficients [K], its intercept
@@ -57,7 +60,10 @@ def fit_few(
     from sklearn.linear_model import LogisticRegression
 
     rows_PK, weights_P, labels_P = _distinct(features_NK, labels_N)
-    solver = LogisticRegression(C=C, l1_ratio=float(penalty == "l1"), solver="liblinear", random_state=0, max_iter=1000)
+    solver = LogisticRegression(
+        C=C, l1_ratio=float(penalty == "l1"), solver="liblinear", random_state=0, max_iter=1000,
+        tol=ROUGH_TOLERANCE if penalty == "l1" and len(labels_N) > MANY else TOLERANCE,
+    )  # fmt: skip
     solver.fit(rows_PK, labels_P, sample_weight=weights_P)
     return solver.coef_[0], float(solver.intercept_[0])
 
@@ -100,11 +106,43 @@ def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number:
 
 
 def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[csr_matrix, FloatArray]:
+    """Fit each code with an L1 penalty: coefficients [L, V] and intercepts [L].
+
+    The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, with a penalised intercept. If there are more than MANY documents,
+    a code has only features of at most COMMON documents, or of TIMES to 4 · TIMES as many documents as the code (otherwise
+    nearly all documents would have to be visited for each code), and the minimum is found less exactly.
+    """
+    most_L = _most_documents(np.diff(labels_NL.indptr), features_NV.shape[0])
+    documents_V = np.bincount(features_NV.indices, minlength=features_NV.shape[1])
+    groups, parts, intercepts_L = [], [], np.zeros(labels_NL.shape[1])
+    for most in np.unique(most_L):
+        codes, columns = np.flatnonzero(most_L == most), np.flatnonzero(documents_V <= most)
+        few_NV = features_NV if len(columns) == len(documents_V) else features_NV[:, columns]
+        found, intercepts_L[codes] = _fit_l1(few_NV, labels_NL[:, codes], C)
+        cells = found.data, columns[found.indices].astype(np.int32), found.indptr
+        parts.append(csr_matrix(cells, shape=(len(codes), len(documents_V))))
+        groups.append(codes)
+    return in_order(groups, parts), intercepts_L
+
+
+def _most_documents(positives_L: IntArray, size: int) -> IntArray:
+    """Return how many of `size` documents may have a feature of a code, for codes with so many documents [L]."""
+    if size <= MANY:
+        return np.full(len(positives_L), size)
+    steps_L = np.ceil(np.log(np.maximum(TIMES * positives_L / COMMON, 1)) / np.log(4)).astype(np.int64)
+    return np.minimum(COMMON * 4**steps_L, size)
+
+
+def in_order(groups: list[IntArray], parts: list[csr_matrix]) -> csr_matrix:
+    """Join the rows of groups of codes, by code."""
+    return vstack(parts, format="csr")[np.argsort(np.concatenate(groups), kind="stable")]
+
+
+def _fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[csr_matrix, FloatArray]:
     """Fit each code with an L1 penalty on all features: coefficients [L, V] and intercepts [L].
 
-    The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, with a penalised intercept. The working set of a code begins with
-    the features of steepest gradient; features whose gradient still exceeds the penalty are added until none does. LIBLINEAR
-    draws its order from one generator per process, so only one thread at a time may use it.
+    The working set of a code begins with the features of steepest gradient; features whose gradient still exceeds the penalty
+    are added until none does. LIBLINEAR draws its order from one generator per process, so only one thread at a time may use it.
     """
     solving = threading.Lock()
     size, by_column = features_NV.shape[0], features_NV.tocsc()
@@ -118,7 +156,7 @@ def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[cs
         coefficients: FloatArray = np.zeros(0)
         intercept = _intercept_alone(len(documents), size, C)
         together_V = together_1V.toarray()[0]
-        for _ in range(ROUNDS):
+        for _ in range(ROUGH_ROUNDS if size > MANY else ROUNDS):
             active_NK = by_column[:, active].tocsr()
             gradient_V = _gradient(features_NV, active_NK, coefficients, intercept, spread_V) - together_V
             excess_V = np.abs(gradient_V) * C - 1

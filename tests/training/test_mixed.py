@@ -127,6 +127,22 @@ def test_sums_are_of_32_bits() -> None:
     torch.testing.assert_close(by_weight_FEK[:, :, 1], torch.full((32, 32), 2.0 * 4096), atol=0, rtol=ROUNDED)
 
 
+@pytest.mark.parametrize("amx", [False, True])
+def test_attention_of_many_codes_has_32_bits_on_processors_without_amx(
+    *, amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There torch's fused attention takes up to twice as long in 16 bits (results/speed/bfloat16.md)."""
+    monkeypatch.setattr(kernels, "BLOCK_CELLS", 30 * LONG - 1)
+    monkeypatch.setattr(kernels, "_AMX", amx)
+    torch.manual_seed(0)
+    keys_BPF, queries_LF = torch.randn(2, LONG, WIDE), torch.randn(31, WIDE)
+    with mixed():
+        many_BLF = kernels.attention(queries_LF, keys_BPF, keys_BPF, None)
+        few_BLF = kernels.attention(queries_LF[:29], keys_BPF, keys_BPF, None)
+    assert torch.equal(many_BLF, kernels.attention(queries_LF, keys_BPF, keys_BPF, None)) is not amx
+    assert not torch.equal(few_BLF, kernels.attention(queries_LF[:29], keys_BPF, keys_BPF, None))
+
+
 class Own(nn.Module):
     """A model whose last layer is torch's own."""
 
