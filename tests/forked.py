@@ -19,7 +19,8 @@ def script(name: str, folder: Path, *words: object) -> tuple[int, str, str]:
     if not pid:
         _run(ROOT / "tests" / "faults" / name, paths, list(map(str, words)))
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return status, *(path.read_text(encoding="utf-8") for path in paths)
+    out, err = (path.read_text(encoding="utf-8") for path in paths)
+    return status, out, err
 
 
 def _run(path: Path, streams: tuple[Path, Path], words: list[str]) -> None:

@@ -38,6 +38,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 import torch
@@ -770,7 +771,7 @@ def remember() -> None:
         cli.main()
     optuna.logging.disable_default_handler()
     optuna.create_study(storage="sqlite://")
-    os.fsync = lambda _: None  # what a killed process has written is there
+    mock.patch.object(os, "fsync").start()  # what a killed process has written is there
 
 
 def prepared(folder: Path, seed: int) -> Setting:
