@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from pathlib import Path
 
+import forked
 import pytest
-from places import ROOT
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = ROOT / "tests" / "faults" / "altered.py"
 
-
-def test_altered_files_are_refused_or_read_as_before() -> None:
-    words = [sys.executable, str(SCRIPT), "--records", "51", "--bundles", "12", "--cache", "11"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
-    assert len(rows) >= 35, done.stderr
+def test_altered_files_are_refused_or_read_as_before(tmp_path: Path) -> None:
+    _, out, err = forked.script("altered.py", tmp_path, "--records", 51, "--bundles", 12, "--cache", 11)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines()[2:]]
+    assert len(rows) >= 35, err
     for file, kind, tried, tracebacks, wrong, hangs, leftovers in rows:
         assert int(tried) > 0
-        assert (tracebacks, hangs, leftovers) == ("0", "0", "0"), (file, kind, done.stderr)
-        assert wrong == "0", (file, kind, done.stderr)
+        assert (tracebacks, hangs, leftovers) == ("0", "0", "0"), (file, kind, err)
+        assert wrong == "0", (file, kind, err)

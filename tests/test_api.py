@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import html
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Call
+from finished import once
 from markdown_it import MarkdownIt
 from places import ROOT
 from scipy.sparse import csr_matrix
@@ -34,9 +36,19 @@ HEAVY = ("torch", "numpy", "pandas", "pydantic", "rich", "typer")
 
 
 @pytest.fixture
-def runs(few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> icdbench.Results:
+def runs(session_folder: Path, few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> icdbench.Results:
+    """Trained once per session: each test has them in a folder of its own, where they are found finished."""
+
+    def run() -> icdbench.Results:
+        return icdbench.run(["caml", "lr"], str(few_notes), seeds=2, settings=TINY, device="cpu", execution=QUIET)
+
+    def train(folder: Path) -> None:
+        run()
+        shutil.copytree(tmp_path, folder)
+
     monkeypatch.chdir(tmp_path)
-    return icdbench.run(["caml", "lr"], str(few_notes), seeds=2, settings=TINY, device="cpu", execution=QUIET)
+    shutil.copytree(once(session_folder / "runs-of-api", train), tmp_path, dirs_exist_ok=True)
+    return run()
 
 
 def python(code: str) -> str:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from pathlib import Path
 
+import forked
 import pytest
-from places import ROOT
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = ROOT / "tests" / "faults" / "faults.py"
 
-
-def test_faults_are_survived() -> None:
-    words = [sys.executable, str(SCRIPT), "--kills", "7", "--damages", "1", "--few", "1"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
+def test_faults_are_survived(tmp_path: Path) -> None:
+    status, out, err = forked.script("faults.py", tmp_path, "--kills", 7, "--damages", 1, "--few", 1)
+    assert status == 0, out + err
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines()[2:]]
     assert len(rows) >= 20
     for kind, injected, survived, lost, note in rows:
         assert (int(injected) > 0) != note.startswith("not tried"), kind

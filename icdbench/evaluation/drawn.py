@@ -78,7 +78,7 @@ def systems(groups: Sequence[Sequence[RunRecord]], results: Sequence[Path], comp
 def _drawn(folder: Path, _created: str, resamples: int, *thresholds: tuple[str, float]) -> _DrawnRun:
     if (record := store.load_record(folder)) is None:
         raise DataError(f"{folder / store.RECORD} cannot be read any more")
-    predicted = store.load_predictions(folder, record)["test"]
+    predicted = store.load_test_predictions(folder, record)
     given = measure.scored(predicted)
     weights_RN = _weights(len(predicted.scores_NL), resamples)
     num_training_codes = comparable.training_codes(record)

@@ -95,7 +95,7 @@ def with_ceilings(records: Sequence[RunRecord], folders: Sequence[Path]) -> list
         for place, record in places if known is None else ():
             if (place / store.PREDICTIONS).is_file():
                 with contextlib.suppress(DataError):
-                    test = store.load_predictions(place, record)["test"]
+                    test = store.load_test_predictions(place, record)
                     known = ceilings(test.labels, test.unseen)
                     break
         found |= {record.id: known or {} for record in block}

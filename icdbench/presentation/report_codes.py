@@ -105,7 +105,7 @@ def _decided_run(folder: Path, _created: str) -> Decided:
     record = store.load_record(folder)
     if record is None:
         raise DataError(f"{folder / store.RECORD} cannot be read any more")
-    predictions, label_set = store.load_predictions(folder, record)["test"], store.load_label_set(folder, record)
+    predictions, label_set = store.load_test_predictions(folder, record), store.load_label_set(folder, record)
     threshold = record.threshold.get("tuned", 0.5)
     predicted = csr_matrix(measure.scored(predictions).scores_NL > threshold, dtype=np.int32)
     gold = csr_matrix(predictions.labels, dtype=np.int32)

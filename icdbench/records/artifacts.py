@@ -94,6 +94,12 @@ def load_predictions(folder: Path, record: RunRecord) -> dict[str, Predictions]:
         }
 
 
+def load_test_predictions(folder: Path, record: RunRecord) -> Predictions:
+    """The run's predictions of the test split, without reading those of validation. Raises as `load_predictions`."""
+    with opened_predictions(folder, record) as stored:
+        return _unpacked(stored, "test")
+
+
 def _unpacked(stored: Mapping[str, Any], split: str) -> Predictions:
     from scipy.sparse import csr_matrix
 

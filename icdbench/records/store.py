@@ -42,6 +42,7 @@ from icdbench.records.artifacts import (
     load_explained,
     load_label_set,
     load_predictions,
+    load_test_predictions,
     load_train_counts,
     load_weights,
     loaded,
@@ -70,7 +71,7 @@ from icdbench.types import LabelSet, Predictions
 __all__ = [
     "CHECKPOINT", "EXPLAINED", "LOCK", "PREDICTIONS", "PREVIOUS", "RECORD", "RUN", "TUNED", "WEIGHTS", "Begun", "alone",
     "array_digest", "begun", "check_numbers", "find", "find_older", "folder", "load_checkpoint", "load_explained",
-    "load_label_set", "load_predictions", "load_record", "load_records", "load_train_counts", "load_tuned",
+    "load_label_set", "load_predictions", "load_record", "load_records", "load_test_predictions", "load_train_counts", "load_tuned",
     "load_weights", "named", "opened_predictions", "prepare", "remove", "remove_checkpoints", "save_checkpoint", "save_explained",
     "save_predictions", "save_record", "save_run", "save_tuned", "set_aside", "sign", "tidy", "tuning_folder",
     "unfinished", "upgrade", "with_predictions", "write_record", "writing_tensors",

@@ -164,13 +164,20 @@ def _write_titles(folder: Path) -> None:
 
 def short_title(title: str) -> str:
     """At most 24 letters, as billing forms have room for: the words cut to equal lengths."""
-    words = title.replace(",", "").split()
-    longest = max(map(len, words))
-    while len(short := " ".join(word[:longest] for word in words)) > 24:
-        longest -= 1
-        if longest < 3:
-            words, longest = words[:-1], 6
-    return short
+    words, longest = title.replace(",", "").split(), 24
+    while (fitting := _fitting_length(words, longest)) < 3:
+        words, longest = words[:-1], 6
+    return " ".join(word[:fitting] for word in words)
+
+
+def _fitting_length(words: list[str], longest: int) -> int:
+    """The greatest length, up to `longest`, to which words may be cut to fit into 24 letters with their blanks."""
+    room = 24 - (len(words) - 1)
+    for others, length in zip(range(len(words), 0, -1), sorted(map(len, words)), strict=True):
+        if length > room // others:
+            return min(room // others, longest)
+        room -= length
+    return longest
 
 
 def _header(columns: str) -> str:

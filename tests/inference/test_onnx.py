@@ -37,6 +37,7 @@ FEWER: dict[str, dict[str, Any]] = {  # layers of a kind: torch tries to write e
     "multirescnn": {"kernel_sizes": (3, 5)},
     "jlan-released": {"kernel_sizes": (3, 5)},
     "msatt-kg": {"scales": 2},
+    "msatt-kg@no-graph": {"scales": 2},
     "msatt-kg@no-titles": {"scales": 2},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from pathlib import Path
 
@@ -47,13 +48,18 @@ def test_the_marks_are_those_of_compare() -> None:
     columns = columns_for(50)
     systems, _ = marked(systems_in(records, columns), columns, [COMMITTED])
     assert [system.label for system in systems] == sorted(names)
+
+    @functools.cache
+    def compared(best: str, rule: str) -> list[compare.Comparison]:
+        return compare.against(COMMITTED, [best, *(name for name in names if name != best)], "codiesp-d50", rule=rule)
+
     seen = set()
     for position, (_, rule, key) in enumerate(columns):
         cells = {system.label: cell for system in systems if isinstance(cell := system.cells[position], Cell)}
         best = next(label for label, cell in cells.items() if cell.best)
         others = [name for name in names if name != best]
-        found = compare.against(COMMITTED, [best, *others], "codiesp-d50", rule=rule)
-        adjusted = dict(zip(others, holm([each.differences[key].p for each in found]), strict=True))
+        p_values = [each.differences[key].p for each in compared(best, rule)]
+        adjusted = dict(zip(others, holm(p_values), strict=True))
         tied = {name for name, p in adjusted.items() if p >= SIGNIFICANT}
         assert {label for label, cell in cells.items() if cell.tied} == tied, key
         seen |= {len(tied)}
