@@ -92,14 +92,14 @@ def watching(browser: Browser) -> Iterator[Watched]:
     assert opened.wrong == [], opened.wrong
 
 
-def violations(page: Page, part: str | None = None) -> list[str]:
-    """What axe-core finds wrong with a page as it stands, or one part of it, on a desk and on a phone, light and dark."""
+def violations(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page as it stands, on a desk and on a phone, light and dark."""
     found = []
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     for width, scheme in itertools.product((1280, 390), schemes):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        for each in Axe().run(page, part).response["violations"]:
+        for each in Axe().run(page).response["violations"]:
             found += [f"{width} {scheme} {each['id']}: {node['html']}" for node in each["nodes"]]
     return found
 

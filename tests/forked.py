@@ -15,7 +15,9 @@ from places import ROOT
 def script(name: str, folder: Path, *words: object) -> tuple[int, str, str]:
     """Run a script to its end; its exit status, stdout and stderr, which are also files of the folder."""
     paths = folder / "out", folder / "err"
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, of forking a process with threads
+        pid = os.fork()
     if not pid:
         _run(ROOT / "tests" / "faults" / name, paths, list(map(str, words)))
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -164,7 +164,7 @@ def _for_fused_kernels(queries_LF: Tensor, keys_BPF: Tensor, values_BPH: Tensor)
 # More weights are not stored but computed in blocks of so many: 4 MB, which fit into a core's cache. On a CPU torch's fused
 # kernel uses slow products and needs equal widths; in 16 bits it is fast only on processors with AMX, so others use 32 bits.
 BLOCK_CELLS = 1 << 20
-_AMX = bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
+_AMX = hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 class _BlockedAttention(torch.autograd.Function):

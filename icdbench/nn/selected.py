@@ -9,7 +9,7 @@ Shapes in names: N documents, V features, L codes, C codes of one part, K featur
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -130,10 +130,11 @@ def _most_documents(positives_L: IntArray, size: int) -> IntArray:
     if size <= MANY:
         return np.full(len(positives_L), size)
     steps_L = np.ceil(np.log(np.maximum(TIMES * positives_L / COMMON, 1)) / np.log(4)).astype(np.int64)
-    return np.minimum(COMMON * 4**steps_L, size)
+    most_L: IntArray = np.minimum(COMMON * 4**steps_L, size)
+    return most_L
 
 
-def in_order(groups: list[IntArray], parts: list[csr_matrix]) -> csr_matrix:
+def in_order(groups: Sequence[IntArray], parts: Sequence[csr_matrix]) -> csr_matrix:
     """Join the rows of groups of codes, by code."""
     return vstack(parts, format="csr")[np.argsort(np.concatenate(groups), kind="stable")]
 
