@@ -151,7 +151,7 @@ class Format(NamedTuple):
 LATEX_FRAME = (
     "\\begin{{table}}\n\\footnotesize\\tabcolsep=3pt\n\\caption{{{title}}}\n{body}\n\n{notes}\n\\end{{table}}\n"
 )
-HTML_FRAME = "<table>\n<caption>{title}</caption>\n{body}\n<tfoot><tr><td colspan='{width}'>{notes}</td></tr></tfoot>\n</table>\n"
+HTML_FRAME = "<table>\n<caption>{title}</caption>\n{body}\n<tfoot><tr><td colspan='{width}'><div>{notes}</div></td></tr></tfoot>\n</table>\n"
 MARKUP = {
     "md": Format(
         "pipe", _markdown, _markdown, _markdown_note, "**{}**", "\n- ", "**{title}**\n\n{body}\n\n- {notes}\n"
