@@ -30,6 +30,7 @@ FOLDERS = {
     "results/speed": "performance.md",
     "benchmarks": "tables.md",
 }
+SPEED = "results/speed/"
 PICTURE = ".png"
 ITEM = re.compile(r"(?<!\n)\n- ")  # of a list, which in Markdown begins after an empty line
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
@@ -48,9 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, place, content=text))
     for section in config.nav or []:
         section.get("Models", []).extend({place[7:-3]: place} for place in cards)
-        named = [{title_of(place).partition(":")[0]: place} for place in tables]
-        speed = sum(place.startswith("results/speed/") for place in tables)  # the last ones
-        section.get("Results", []).extend([*named[:-speed], {"Speed": named[-speed:]}])
+        section.get("Results", []).extend(results_in_navigation(tables))
     for target in sorted(set(linked(files))):
         if site_path(target) == target and target.endswith(PICTURE):
             files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
@@ -125,11 +124,19 @@ def title_of(place: str) -> str:
     return (ROOT / place).read_text(encoding="utf-8").splitlines()[0].strip("#* ")
 
 
+def results_in_navigation(tables: Iterable[str]) -> list[dict[str, object]]:
+    """The titles of the committed tables; measurements of speed are a part of their own."""
+    titles = {place: title_of(place).partition(":")[0] for place in tables}
+    others: list[dict[str, object]] = [{title: place} for place, title in titles.items() if SPEED not in place]
+    return [*others, {"Speed": [{title: place} for place, title in titles.items() if SPEED in place]}]
+
+
 def index_of_results(tables: Iterable[str]) -> str:
     """The committed tables."""
     listed = {place: f"- [{title_of(place)}]({place.removeprefix('results/')})\n" for place in tables}
-    speed = "".join(line for place, line in listed.items() if place.startswith("results/speed/"))
-    others = "".join(line for place, line in listed.items() if not place.startswith("results/speed/"))
+    speed, others = (
+        "".join(line for place, line in listed.items() if (SPEED in place) is fast) for fast in (True, False)
+    )
     about = "Committed tables, made from the committed records by `python results/rebuild.py`."
     return f"# Results\n\n{about}\n\n{others}\n## Speed\n\nMeasured by the commands on each page.\n\n{speed}"
 

@@ -100,6 +100,13 @@ def test_the_reference_has_all_that_is_offered() -> None:
     assert set(icdbench.__all__) - {"tune_process"} <= members | named
 
 
+def test_measurements_of_speed_have_a_part_of_their_own_in_the_navigation(pages: ModuleType) -> None:
+    tables = ["results/demo.md", "results/speed/busy.md", "results/speed/vectors.md", "results/table5.md"]
+    *others, last = pages.results_in_navigation(tables)
+    assert [place for each in last["Speed"] for place in each.values()] == tables[1:3]
+    assert [place for each in others for place in each.values()] == [tables[0], tables[3]]
+
+
 def test_pictures_are_small_and_those_of_the_script() -> None:
     pictures = {path.name: path.stat().st_size for path in (ROOT / "docs").glob("*.png")}
     script = (ROOT / "docs" / "screenshots.py").read_text(encoding="utf-8")
