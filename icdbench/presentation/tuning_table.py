@@ -106,7 +106,7 @@ def _same_budget_words(found: tune.Outcome) -> str:
 
 def _notes_on_gain(found: tune.Outcome) -> list[str]:
     """The gain on validation, and whether it exceeds what seeds alone make."""
-    best = f"Validation {found.monitor}: {100 * found.value:.1f} in trial {found.trial}"
+    best = f"Validation {heading(found.monitor)}: {100 * found.value:.1f} in trial {found.trial}"
     if found.first is None:
         reason = "its trial did not finish, or one of its values is outside the ranges"
         return [f"{best}. The start has no value to compare with: {reason}."]

@@ -271,8 +271,8 @@ def found(**changes: Any) -> tune.Outcome:
 
 UNSURE = [Parameter(f"caml.{name}", Range(0, 1), 0.5, 0.25) for name in ("dropout", "filters")]
 SAID: list[tuple[dict[str, Any], str]] = [
-    ({}, "Validation p@5: 62.0 in trial 7, 60.0 at the start: gain 2.0."),
-    ({"value": 0.4326, "first": 0.4115}, "Validation p@5: 43.3 in trial 7, 41.1 at the start: gain 2.2."),
+    ({}, "Validation P@5: 62.0 in trial 7, 60.0 at the start: gain 2.0."),
+    ({"value": 0.4326, "first": 0.4115}, "Validation P@5: 43.3 in trial 7, 41.1 at the start: gain 2.2."),
     ({}, "no two seeds of the start are stored, so how far the seed alone moves the figure is not known"),
     ({"seeds": [0.60, 0.62, 0.58]}, "by ± 2.0 (standard deviation of 3 stored runs); the gain is within twice that"),
     ({"seeds": [0.60, 0.601]}, "by ± 0.1 (standard deviation of 2 stored runs); the gain is more than twice that"),
