@@ -265,7 +265,10 @@ def test_tuning_and_the_setting_that_it_finds(few_notes: Path, tmp_path: Path, m
     settings = {"data.min_documents": 1}
     found = icdbench.tune("lr", str(few_notes), trials=2, settings=settings, progress=False)
     assert sum(found.data.counts.values()) == 2
-    assert repr(found).startswith("**Tuning of lr on notes.csv**")
+    assert re.findall(r"(?m)^\*\*(.*)\*\*$", repr(found)) == [
+        "Trials of lr on notes.csv, the best first",
+        "Tuning of lr on notes.csv",
+    ]
     assert len(icdbench.run("lr@tuned", str(few_notes), settings=settings, execution=QUIET)) == 1
 
 
