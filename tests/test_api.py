@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import html
 import pickle
+import re
 import shutil
 import subprocess
 import sys
