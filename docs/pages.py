@@ -177,7 +177,7 @@ def settings(entry: registry.Entry) -> str:
     own |= {f"train.{name}": value for name, value in entry.train.items()}
     small = {f"{of}.{name}": value for of, values in entry.small_by_target.items() for name, value in values.items()}
     why = f", by {entry.study}" if entry.study else ""
-    lines = [rows(["setting", "default", "tuning range", "what"], body)]
+    lines = [rows(["setting", "default", "tuning range", "what"], body) if body else "It has none.\n"]
     lines += [f"Beside them: {assigned(own)}.\n"] if own else []
     lines += [f"On fewer than 2,000 training documents{why}: {assigned(small)}.\n"] if small else []
     return "\n".join(lines)

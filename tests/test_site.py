@@ -49,6 +49,7 @@ def test_a_model_card_has_what_the_registry_has(name: str, pages: ModuleType, ic
     assert all(letters(line) in letters(shown) for line in equations)
     assert all(line in card for line in entry.about.splitlines() if line not in equations)
     assert not re.search(r"(?m)^[^\n]+\n- ", card), "a list begins after an empty line"
+    assert ("It has none." in card) is (not entry.config.model_fields)
     for field, value in entry.config().model_dump().items():
         assert f"| `{name}.{field}` | {typed(value)} | {entry.config.ranges().get(field, '')} |".replace("  ", " ") in (
             card.replace("  ", " ")
