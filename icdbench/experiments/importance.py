@@ -15,6 +15,10 @@ from icdbench.files import replacing
 
 FEWEST, SURE = 2, 10  # complete trials per parameter: fewer than FEWEST give no importance, fewer than SURE a rough one
 
+PLOTS = frozenset({"history", "parallel", "importance"})
+# The kinds of files, and how they are saved.
+KINDS: dict[str, dict[str, Any]] = {"svg": {"metadata": {"Date": None}}, "png": {"dpi": 150}}
+
 
 def importance(counted: optuna.Study, searched: int) -> dict[str, float]:
     """The share of the value's variance that each parameter explains (fANOVA); empty if there are too few trials."""
@@ -36,7 +40,10 @@ def write_trials(counted: optuna.Study, path: Path) -> None:
 
 
 def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -> None:
-    """Write Optuna's plots of the history, of settings (parallel coordinates) and of importance, each as PNG and SVG."""
+    """Write Optuna's plots of the history, of settings (parallel coordinates) and of importance, each as PNG and SVG.
+
+    Plots that this search does not have, but an earlier one had, are removed.
+    """
     import matplotlib as mpl
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
@@ -59,12 +66,15 @@ def draw(counted: optuna.Study, monitor: str, path: Path, *, importance: bool) -
             _readable(axes["parallel"].figure, counted.best_trial)
         if importance:
             axes["importance"] = plot_param_importances(counted, _fanova(), target_name=name)
+        for what in PLOTS.difference(axes):
+            for kind in KINDS:
+                path.with_suffix(f".{what}.{kind}").unlink(missing_ok=True)
         for what, each in axes.items():
             each.set_title("")
             each.set_title(path.stem, loc="left")
             figure = each.figure
             assert isinstance(figure, Figure)
-            for kind, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 150})):
+            for kind, more in KINDS.items():
                 with replacing(path.with_suffix(f".{what}.{kind}")) as temporary:
                     figure.savefig(temporary, format=kind, bbox_inches="tight", **more)
             plt.close(figure)

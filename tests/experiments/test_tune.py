@@ -30,8 +30,8 @@ from systems import NEURAL, TEXTS, neural, padded, small
 import icdbench.run as runner
 from icdbench import registry, train
 from icdbench.data import datasets, encode
+from icdbench.experiments import importance, tune
 from icdbench.experiments import trials as kept
-from icdbench.experiments import tune
 from icdbench.experiments.search_space import Parameter, parameters
 from icdbench.experiments.tune import Standing
 from icdbench.presentation import tables
@@ -768,3 +768,16 @@ def test_several_models_say_their_whole_cost_before_and_what_is_left(
     rows = cost_rows(err)
     assert [row[:4] for row in rows] == [["phrases", "3", "2", "1"], ["lr", "4", "2", "1"], ["all", "", "4", "2"]]
     assert not any("?" in row[4] for row in rows)
+
+
+def test_the_plots_of_another_search_are_not_left_beside_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "lr.json"
+
+    def searched(trials: int) -> set[str]:
+        study = optuna.create_study(direction="maximize")
+        study.optimize(lambda trial: trial.suggest_float("C", 0.1, 1.0), n_trials=trials)
+        importance.draw(study, "map", path, importance=False)
+        return {each.name for each in tmp_path.iterdir()}
+
+    assert searched(2) == {f"lr.{plot}.{kind}" for plot in ("history", "parallel") for kind in ("png", "svg")}
+    assert searched(1) == {"lr.history.png", "lr.history.svg"}
