@@ -24,8 +24,9 @@ ROUNDS, ROUGH_ROUNDS = 20, 7
 VISITED_BY_ROW = 5  # if fewer than one in this many documents have a feature, only their rows are multiplied
 VIOLATION = 0.01  # share by which the gradient of a left-out feature may exceed the penalty
 TOLERANCE, ROUGH_TOLERANCE = 1e-4, 1e-2  # of LIBLINEAR, which multiplies it by the code's share of the documents
-MANY = 10_000  # with more documents a code has a choice of features, and is fitted roughly
-COMMON, TIMES = 1000, 10
+MANY = 10_000  # with more documents a code is fitted roughly
+RARE = 50  # a feature that only one in this many documents has is rare enough for any code
+STEP = 1.1  # codes whose numbers of documents differ by less than this factor are fitted on the same features
 SMOOTHING = 0.5  # added to the numbers of documents with and without a code for its log-odds
 
 Fitted = tuple[IntArray, FloatArray, float]  # the features of a code [K], their coefficients [K], its intercept
@@ -105,14 +106,14 @@ def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number:
     return _fit_all(fit_code, features_NV, labels_NL)
 
 
-def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[csr_matrix, FloatArray]:
+def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, times: int = 0) -> tuple[csr_matrix, FloatArray]:
     """Fit each code with an L1 penalty: coefficients [L, V] and intercepts [L].
 
-    The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, with a penalised intercept. If there are more than MANY documents,
-    a code has only features of at most COMMON documents, or of TIMES to 4 · TIMES as many documents as the code (otherwise
-    nearly all documents would have to be visited for each code), and the minimum is found less exactly.
+    The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, with a penalised intercept. A code only has features of at most
+    `times` as many documents as itself, or of at most one in RARE documents; with `times` 0 it has all. With more than MANY
+    documents the minimum is found less exactly.
     """
-    most_L = _most_documents(np.diff(labels_NL.indptr), features_NV.shape[0])
+    most_L = _most_documents(np.diff(labels_NL.indptr), features_NV.shape[0], times)
     documents_V = np.bincount(features_NV.indices, minlength=features_NV.shape[1])
     groups, parts, intercepts_L = [], [], np.zeros(labels_NL.shape[1])
     for most in np.unique(most_L):
@@ -125,12 +126,12 @@ def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[cs
     return in_order(groups, parts), intercepts_L
 
 
-def _most_documents(positives_L: IntArray, size: int) -> IntArray:
+def _most_documents(positives_L: IntArray, size: int, times: int) -> IntArray:
     """Return how many of `size` documents may have a feature of a code, for codes with so many documents [L]."""
-    if size <= MANY:
+    if not times:
         return np.full(len(positives_L), size)
-    steps_L = np.ceil(np.log(np.maximum(TIMES * positives_L / COMMON, 1)) / np.log(4)).astype(np.int64)
-    most_L: IntArray = np.minimum(COMMON * 4**steps_L, size)
+    steps_L = np.ceil(np.log(np.maximum(positives_L, 1)) / np.log(STEP))
+    most_L: IntArray = np.clip(times * STEP**steps_L, size // RARE, size).astype(np.int64)
     return most_L
 
 

@@ -50,24 +50,24 @@ def test_l1_weights_reach_liblinears_minimum(
         assert ours <= best * 1.003
 
 
-def test_of_many_documents_a_code_has_only_features_about_as_frequent_as_itself(
-    problem: tuple[csr_matrix, csc_matrix], monkeypatch: pytest.MonkeyPatch
+def test_a_code_has_only_features_that_are_at_most_so_many_times_as_frequent(
+    problem: tuple[csr_matrix, csc_matrix],
 ) -> None:
     features_NV, labels_NL = problem
-    documents_V, positives_L = features_NV.getnnz(0), np.asarray(labels_NL.sum(0)).ravel()
-    common = int(np.median(documents_V))
-    for name, value in {"MANY": N - 1, "COMMON": common, "TIMES": 0.1}.items():
-        monkeypatch.setattr(selected, name, value)
-    rare_LV, intercepts_L = selected.fit_l1(features_NV, labels_NL, 10.0)
-    monkeypatch.setattr(selected, "COMMON", 1)
-    monkeypatch.setattr(selected, "TIMES", 1)
-    own_LV, _ = selected.fit_l1(features_NV, labels_NL, 10.0)
-    monkeypatch.setattr(selected, "COMMON", N)
-    all_LV, _ = selected.fit_l1(features_NV, labels_NL, 10.0)
-    assert intercepts_L[0] == selected.log_odds(0, N)
-    for code in range(2, L):
-        assert documents_V[rare_LV[[code]].indices].max() <= common < documents_V[all_LV[[code]].indices].max()
-        assert documents_V[own_LV[[code]].indices].max() <= 4 * positives_L[code]
+    few_NL = csc_matrix(labels_NL.toarray() * (np.arange(N)[:, None] < 30))  # codes of few documents
+    documents_V, positives_L = features_NV.getnnz(0), np.asarray(few_NL.sum(0)).ravel()
+    all_LV, _ = selected.fit_l1(features_NV, few_NL, 10.0)
+    for times in (1, 2):
+        few_LV, intercepts_L = selected.fit_l1(features_NV, few_NL, 10.0, times)
+        assert intercepts_L[0] == selected.log_odds(0, N)
+        for code in range(1, L):
+            most = max(times * selected.STEP * positives_L[code], N // selected.RARE)
+            assert (documents_V[few_LV[[code]].indices] <= most).all()
+        assert few_LV.nnz > 0
+    unlimited_LV, _ = selected.fit_l1(features_NV, few_NL, 10.0, N)
+    assert (unlimited_LV != all_LV).nnz == 0
+    rare_LV, _ = selected.fit_l1(features_NV, few_NL, 10.0, 1)
+    assert (rare_LV != all_LV).nnz > 0
 
 
 def test_chosen_features_are_those_of_largest_chi2_among_the_positive(problem: tuple[csr_matrix, csc_matrix]) -> None:
