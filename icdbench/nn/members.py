@@ -25,6 +25,7 @@ Plan = tuple[tuple[Reading, Choice], ...]
 
 FEW, FEW_C = 5, 10.0
 FREQUENT = 10  # least number of documents of a code whose features are chosen by an L1 penalty
+TIMES = 5  # of MANY documents, an L1 penalty chooses among features at most so many times as frequent as the code
 BEFORE = 5  # a cue counts if it is among this many words before a mention
 SURROUNDINGS = ("mentions", "first", *CUES)
 
@@ -56,6 +57,7 @@ class Surroundings(NamedTuple):
 def _fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, number: int, C: float) -> tuple[csr_matrix, FloatArray]:
     """Fit frequent codes with an L1 penalty and the others on chosen features: coefficients [L, V], intercepts [L]."""
     frequent_L = np.diff(labels_NL.indptr) >= FREQUENT
+    times = TIMES if features_NV.shape[0] > selected.MANY else 0
     parts, intercepts_L = [], np.zeros(len(frequent_L))
     groups = [np.flatnonzero(frequent_L), np.flatnonzero(~frequent_L)]
     for codes, l1 in zip(groups, (True, False), strict=True):
@@ -63,7 +65,7 @@ def _fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, number: int, C: floa
         if not len(codes):
             continue
         if l1:
-            coefficients_CV, intercepts_L[codes] = selected.fit_l1(features_NV, labels_NC, C)
+            coefficients_CV, intercepts_L[codes] = selected.fit_l1(features_NV, labels_NC, C, times)
         else:
             coefficients_CV, intercepts_L[codes] = selected.fit_chosen(features_NV, labels_NC, 1.0, number)
         parts.append(coefficients_CV)
