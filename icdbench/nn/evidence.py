@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from icdbench.nn.ngrams import in_parts
@@ -25,6 +26,8 @@ Reading = Literal["words", "forms", "stems", "letters"]
 LONGEST = {"words": 4, "forms": 3, "stems": 3}  # words of the longest phrases
 APART = 3  # largest distance between the words of a pair
 FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, so that multiplication modulo 2^64 is invertible
+MANY = 10_000  # with more documents features are counted by BUCKETS first, as most are in too few documents
+BUCKETS = 1 << 26
 PAIR, SKIPPED = 0x5851F42D4C957F2D, 0x14057B7EF767814F
 
 
@@ -54,14 +57,30 @@ class FeatureReader:
         """Find the features that at least `least` documents have."""
         numbers, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
         reader = cls(reading, readings, numbers)
+        crowded = reader._crowded(encoded, least) if len(encoded) > MANY else None
         for _, documents_T, tokens_T in in_parts(encoded):
-            found = reader.all_occurrences(documents_T, tokens_T)
-            order = np.lexsort((found.documents, found.features))
-            features, documents = found.features[order], found.documents[order]
-            here, times = np.unique(features[first_rows(features, documents)], return_counts=True)
+            features = reader._once_per_document(documents_T, tokens_T)
+            if crowded is not None:
+                features = features[crowded[features % BUCKETS]]
+            here, times = np.unique(features, return_counts=True)
             numbers, where = np.unique(np.concatenate([numbers, here]), return_inverse=True)
             counts = np.bincount(where, np.concatenate([counts, times]), minlength=len(numbers)).astype(np.int64)
         return replace(reader, known=numbers[counts >= least])
+
+    def _crowded(self, encoded: Encoded, least: int) -> NDArray[np.bool_]:
+        """Return in which of BUCKETS features have at least `least` documents together: only these can be known."""
+        counts = np.zeros(BUCKETS, np.uint16)
+        for _, documents_T, tokens_T in in_parts(encoded):
+            buckets, times = np.unique(self._once_per_document(documents_T, tokens_T) % BUCKETS, return_counts=True)
+            counts[buckets] = np.minimum(counts[buckets] + times, np.iinfo(np.uint16).max)
+        return counts >= least
+
+    def _once_per_document(self, documents_T: IntArray, tokens_T: IntArray) -> IntArray:
+        """Return the numbers of all features, each as often as there are documents with it, ascending."""
+        found = self.all_occurrences(documents_T, tokens_T)
+        order = np.lexsort((found.documents, found.features))
+        features, documents = found.features[order], found.documents[order]
+        return features[first_rows(features, documents)]
 
     def only(self, kept_V: IntArray) -> FeatureReader:
         """Return a reader of some of the features, given by ascending index."""

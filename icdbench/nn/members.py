@@ -19,13 +19,13 @@ from icdbench.nn.ragged import items
 from icdbench.nn.words import CUES, Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Weights
 
-# Features of a code chosen by χ²; as many as an L1 penalty leaves; or FEW by χ² with a weak penalty, as in `phrases@titles`.
+# Features of a code chosen by χ²; those that an L1 penalty leaves of the SCREENED best by χ²; or FEW with a weak penalty, as in
+# `phrases@titles`.
 Choice = Literal["chi2", "l1", "few"]
 Plan = tuple[tuple[Reading, Choice], ...]
 
 FEW, FEW_C = 5, 10.0
-FREQUENT = 10  # least number of documents of a code whose features are chosen by an L1 penalty
-TIMES = 5  # of MANY documents, an L1 penalty chooses among features at most so many times as frequent as the code
+SCREENED = 200
 BEFORE = 5  # a cue counts if it is among this many words before a mention
 SURROUNDINGS = ("mentions", "first", *CUES)
 
@@ -54,24 +54,6 @@ class Surroundings(NamedTuple):
     values_PF: FloatArray
 
 
-def _fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, number: int, C: float) -> tuple[csr_matrix, FloatArray]:
-    """Fit frequent codes with an L1 penalty and the others on chosen features: coefficients [L, V], intercepts [L]."""
-    frequent_L = np.diff(labels_NL.indptr) >= FREQUENT
-    times = TIMES if features_NV.shape[0] > selected.MANY else 0
-    parts, intercepts_L = [], np.zeros(len(frequent_L))
-    groups = [np.flatnonzero(frequent_L), np.flatnonzero(~frequent_L)]
-    for codes, l1 in zip(groups, (True, False), strict=True):
-        labels_NC = labels_NL[:, codes]
-        if not len(codes):
-            continue
-        if l1:
-            coefficients_CV, intercepts_L[codes] = selected.fit_l1(features_NV, labels_NC, C, times)
-        else:
-            coefficients_CV, intercepts_L[codes] = selected.fit_chosen(features_NV, labels_NC, 1.0, number)
-        parts.append(coefficients_CV)
-    return selected.in_order(groups, parts), intercepts_L
-
-
 class Committee:
     """Members that read the same documents in different ways."""
 
@@ -81,20 +63,16 @@ class Committee:
         self.members: list[Member] = []
 
     def fit(self, encoded: Encoded, labels_NL: csc_matrix, number: int, C: float) -> None:
-        """Fit all members, with `number` features per code if these are chosen by χ², or with C for the L1 penalty."""
+        """Fit all members, with `number` features per code if these are chosen by χ² alone, or with C for the L1 penalty."""
         self.members = []
         for reading in dict.fromkeys(reading for reading, _ in self.plan):
             reader = FeatureReader.of(reading, self.readings, encoded, ngrams.least_documents(encoded))
             features_NV = reader.presence(encoded)
             fitted = []
             for choice in (choice for each, choice in self.plan if each == reading):
-                if choice == "l1":
-                    fitted.append(_fit_l1(features_NV, labels_NL, number, C))
-                else:
-                    few = FEW_C, FEW
-                    fitted.append(
-                        selected.fit_chosen(features_NV, labels_NL, *(few if choice == "few" else (1.0, number)))
-                    )
+                ways = {"chi2": (1.0, number), "l1": (C, SCREENED), "few": (FEW_C, FEW)}
+                penalty: selected.Penalty = "l1" if choice == "l1" else "l2"
+                fitted.append(selected.fit_chosen(features_NV, labels_NL, *ways[choice], penalty))
             used = np.unique(np.concatenate([coefficients_LV.indices for coefficients_LV, _ in fitted]))
             self.readers[reading] = reader.only(used)
             self.members += [Member(each_LV.tocsc()[:, used].tocsr(), intercepts_L) for each_LV, intercepts_L in fitted]

@@ -1,4 +1,4 @@
-"""Logistic regressions of many codes, each on few of very many sparse features, chosen by χ² (`fit_chosen`) or L1 (`fit_l1`).
+"""Logistic regressions of many codes, each on the few of very many sparse features that are best by χ² (`fit_chosen`).
 
 With few features most documents have none of them. They are fitted as one row per label, weighted by their number, by
 scikit-learn's LIBLINEAR. Codes are fitted in threads.
@@ -8,8 +8,9 @@ Shapes in names: N documents, V features, L codes, C codes of one part, K featur
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -19,16 +20,9 @@ from scipy.sparse import csc_matrix, csr_matrix, vstack
 from icdbench.types import FloatArray, IntArray
 
 TOGETHER = 64  # codes of one part
-FIRST_FEATURES = 100  # size of a code's first working set
-ROUNDS, ROUGH_ROUNDS = 20, 7
-VISITED_BY_ROW = 5  # if fewer than one in this many documents have a feature, only their rows are multiplied
-VIOLATION = 0.01  # share by which the gradient of a left-out feature may exceed the penalty
-TOLERANCE, ROUGH_TOLERANCE = 1e-4, 1e-2  # of LIBLINEAR, which multiplies it by the code's share of the documents
-MANY = 10_000  # with more documents a code is fitted roughly
-RARE = 50  # a feature that only one in this many documents has is rare enough for any code
-STEP = 1.1  # codes whose numbers of documents differ by less than this factor are fitted on the same features
 SMOOTHING = 0.5  # added to the numbers of documents with and without a code for its log-odds
 
+Penalty = Literal["l1", "l2"]
 Fitted = tuple[IntArray, FloatArray, float]  # the features of a code [K], their coefficients [K], its intercept
 
 
@@ -54,17 +48,15 @@ def best_by_chi2(together_1V: csr_matrix, spread_V: IntArray, positives: int, si
     return np.sort(columns[chosen[chi2[chosen] > 0]])
 
 
-def fit_few(
-    features_NK: csr_matrix, labels_N: FloatArray, C: float, penalty: Literal["l1", "l2"]
-) -> tuple[FloatArray, float]:
-    """Fit a code's logistic regression on few features: coefficients [K] and intercept, which is penalised, too."""
+def fit_few(features_NK: csr_matrix, labels_N: FloatArray, C: float, penalty: Penalty) -> tuple[FloatArray, float]:
+    """Fit a code's logistic regression on few features: coefficients [K] and intercept, which is penalised, too.
+
+    The objective is LIBLINEAR's: |w|² / 2 or |w|₁, plus C times the sum of the logistic losses.
+    """
     from sklearn.linear_model import LogisticRegression
 
     rows_PK, weights_P, labels_P = _distinct(features_NK, labels_N)
-    solver = LogisticRegression(
-        C=C, l1_ratio=float(penalty == "l1"), solver="liblinear", random_state=0, max_iter=1000,
-        tol=ROUGH_TOLERANCE if penalty == "l1" and len(labels_N) > MANY else TOLERANCE,
-    )  # fmt: skip
+    solver = LogisticRegression(C=C, l1_ratio=float(penalty == "l1"), solver="liblinear", random_state=0, max_iter=1000)
     solver.fit(rows_PK, labels_P, sample_weight=weights_P)
     return solver.coef_[0], float(solver.intercept_[0])
 
@@ -90,10 +82,17 @@ def fit_standardised(features_PF: FloatArray, labels_P: IntArray) -> tuple[Float
     return coefficients_F, float(solver.intercept_[0] - coefficients_F @ center_F)
 
 
-def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number: int) -> tuple[csr_matrix, FloatArray]:
-    """Fit each code on the `number` features most associated with it, L2-penalised: coefficients [L, V], intercepts [L]."""
+def fit_chosen(
+    features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number: int, penalty: Penalty = "l2"
+) -> tuple[csr_matrix, FloatArray]:
+    """Fit each code on the `number` features most associated with it by χ²: coefficients [L, V], intercepts [L].
+
+    Features that are rarer with the code than without it are left out, and with an L1 penalty most of the others, too.
+    """
     spread_V, size = np.bincount(features_NV.indices, minlength=features_NV.shape[1]), features_NV.shape[0]
     by_column = features_NV.tocsc()
+    # With an L1 penalty LIBLINEAR draws its order from one generator per process, so only one thread at a time may use it.
+    solving = threading.Lock() if penalty == "l1" else contextlib.nullcontext()
 
     def fit_code(together_1V: csr_matrix, documents: IntArray) -> Fitted:
         chosen: IntArray = np.zeros(0, np.int64)
@@ -101,107 +100,13 @@ def fit_chosen(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number:
             chosen = best_by_chi2(together_1V, spread_V, len(documents), size, number)
         if not len(chosen):
             return chosen, np.zeros(0), log_odds(len(documents), size)
-        return chosen, *fit_few(by_column[:, chosen].tocsr(), _indicator(documents, size), C, "l2")
+        few_NK = by_column[:, chosen].tocsr()
+        with solving:
+            coefficients_K, intercept = fit_few(few_NK, _indicator(documents, size), C, penalty)
+        used_K = coefficients_K != 0
+        return chosen[used_K], coefficients_K[used_K], intercept
 
     return _fit_all(fit_code, features_NV, labels_NL)
-
-
-def fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float, times: int = 0) -> tuple[csr_matrix, FloatArray]:
-    """Fit each code with an L1 penalty: coefficients [L, V] and intercepts [L].
-
-    The objective is LIBLINEAR's: |w|₁ + C · Σ logistic loss, with a penalised intercept. A code only has features of at most
-    `times` as many documents as itself, or of at most one in RARE documents; with `times` 0 it has all. With more than MANY
-    documents the minimum is found less exactly.
-    """
-    most_L = _most_documents(np.diff(labels_NL.indptr), features_NV.shape[0], times)
-    documents_V = np.bincount(features_NV.indices, minlength=features_NV.shape[1])
-    groups, parts, intercepts_L = [], [], np.zeros(labels_NL.shape[1])
-    for most in np.unique(most_L):
-        codes, columns = np.flatnonzero(most_L == most), np.flatnonzero(documents_V <= most)
-        few_NV = features_NV if len(columns) == len(documents_V) else features_NV[:, columns]
-        found, intercepts_L[codes] = _fit_l1(few_NV, labels_NL[:, codes], C)
-        cells = found.data, columns[found.indices].astype(np.int32), found.indptr
-        parts.append(csr_matrix(cells, shape=(len(codes), len(documents_V))))
-        groups.append(codes)
-    return in_order(groups, parts), intercepts_L
-
-
-def _most_documents(positives_L: IntArray, size: int, times: int) -> IntArray:
-    """Return how many of `size` documents may have a feature of a code, for codes with so many documents [L]."""
-    if not times:
-        return np.full(len(positives_L), size)
-    steps_L = np.ceil(np.log(np.maximum(positives_L, 1)) / np.log(STEP))
-    most_L: IntArray = np.clip(times * STEP**steps_L, size // RARE, size).astype(np.int64)
-    return most_L
-
-
-def in_order(groups: Sequence[IntArray], parts: Sequence[csr_matrix]) -> csr_matrix:
-    """Join the rows of groups of codes, by code."""
-    return vstack(parts, format="csr")[np.argsort(np.concatenate(groups), kind="stable")]
-
-
-def _fit_l1(features_NV: csr_matrix, labels_NL: csc_matrix, C: float) -> tuple[csr_matrix, FloatArray]:
-    """Fit each code with an L1 penalty on all features: coefficients [L, V] and intercepts [L].
-
-    The working set of a code begins with the features of steepest gradient; features whose gradient still exceeds the penalty
-    are added until none does. LIBLINEAR draws its order from one generator per process, so only one thread at a time may use it.
-    """
-    solving = threading.Lock()
-    size, by_column = features_NV.shape[0], features_NV.tocsc()
-    spread_V = np.bincount(features_NV.indices, features_NV.data, minlength=features_NV.shape[1])
-
-    def fit_code(together_1V: csr_matrix, documents: IntArray) -> Fitted:
-        if len(documents) in {0, size}:
-            return np.zeros(0, np.int64), np.zeros(0), log_odds(len(documents), size)
-        labels_N = _indicator(documents, size)
-        active: IntArray = np.zeros(0, np.int64)
-        coefficients: FloatArray = np.zeros(0)
-        intercept = _intercept_alone(len(documents), size, C)
-        together_V = together_1V.toarray()[0]
-        for _ in range(ROUGH_ROUNDS if size > MANY else ROUNDS):
-            active_NK = by_column[:, active].tocsr()
-            gradient_V = _gradient(features_NV, active_NK, coefficients, intercept, spread_V) - together_V
-            excess_V = np.abs(gradient_V) * C - 1
-            excess_V[active] = -1
-            added = np.flatnonzero(excess_V > VIOLATION)
-            if not len(added):
-                break
-            most = max(FIRST_FEATURES, len(active))
-            added = added[np.argsort(-excess_V[added], kind="stable")[:most]]
-            active = np.union1d(active[coefficients != 0], added)
-            few_NK = by_column[:, active].tocsr()
-            with solving:
-                coefficients, intercept = fit_few(few_NK, labels_N, C, "l1")
-        return active[coefficients != 0], coefficients[coefficients != 0], intercept
-
-    return _fit_all(fit_code, features_NV, labels_NL)
-
-
-def _intercept_alone(positives: int, size: int, C: float) -> float:
-    """Return the L1-penalised intercept of a code without features."""
-    surplus = positives - size / 2
-    if abs(surplus) * C <= 1:
-        return 0.0
-    share = (positives - np.sign(surplus) / C) / size
-    return float(np.log(share / (1 - share)))
-
-
-def _gradient(
-    features_NV: csr_matrix, active_NK: csr_matrix, coefficients_K: FloatArray, intercept: float, spread_V: IntArray
-) -> FloatArray:
-    """Return the part of the loss's gradient that does not depend on labels [V].
-
-    Documents without an active feature all have the probability of the intercept, so they are counted, not visited.
-    """
-    usual = 1 / (1 + np.exp(-intercept))
-    visited = np.flatnonzero(np.diff(active_NK.indptr))
-    probabilities = 1 / (1 + np.exp(-(active_NK[visited] @ coefficients_K + intercept)))
-    surplus = probabilities - usual
-    if len(visited) > features_NV.shape[0] / VISITED_BY_ROW:
-        surplus_N = np.zeros(features_NV.shape[0])
-        surplus_N[visited] = surplus
-        return np.asarray(usual * spread_V + features_NV.T @ surplus_N)
-    return np.asarray(usual * spread_V + features_NV[visited].T @ surplus)
 
 
 def _fit_all(

@@ -1,7 +1,8 @@
 """The parts of `models/stacked.py` (`Base`) and its stacked classifier of all pairs of a document and a code (`pool`).
 
 The pooled classifier learns from documents that the parts below it were not fitted on: the training documents are divided into
-FOLDS, and the parts are fitted on all folds but one and applied to that one. Finally they are fitted on all documents.
+FOLDS, and the parts are fitted on all folds but one and applied to that one. Finally they are fitted on all documents. With
+more than MANY documents the parts are fitted once, on all but HELD documents, from which the pooled classifier learns.
 
 Shapes in names: N documents, L codes, K codes that training documents have, M members, P pairs, F features, T positions.
 """
@@ -30,7 +31,7 @@ from icdbench.types import Encoded, FloatArray, IntArray, Marks, Task, Weights
 
 FOLDS = 5
 AT_ONCE = 250  # documents processed at a time
-MOST_POOLED = 20_000  # most documents for fitting the pooled classifier
+MANY, HELD = 10_000, 2_000  # of more than MANY documents the parts are fitted on all but HELD
 FLOOR, FIRST = 0.005, 20  # pairs below this mean probability are left out, except the first ones of a document
 FLOOR_BESIDE_SPANS = 0.03  # higher, because FLOOR leaves out hardly any pair if most codes are rare
 FLOOR_BESIDE_SHARES = 0.015
@@ -343,23 +344,26 @@ def blocks(encoded: Encoded) -> Iterator[tuple[IntArray, Encoded]]:
         yield rows, chosen(encoded, rows)
 
 
-def pool(parts: Parts, task: Task, readings: Readings, encoded: Encoded) -> tuple[Pooled, Pooled]:
-    """Fit the pooled classifiers, for codes with training documents and for others, by cross-fitting the parts."""
-    fold_N = np.random.default_rng(0).permutation(len(encoded)) % FOLDS
-    judged_N = np.arange(len(encoded)) % -(-len(encoded) // MOST_POOLED) == 0
+def pool(base: Base, encoded: Encoded) -> tuple[Pooled, Pooled]:
+    """Fit the parts and the pooled classifiers, for codes with training documents and for others."""
+    order_N = np.random.default_rng(0).permutation(len(encoded))
+    many = len(encoded) > MANY
     features: tuple[list[FloatArray], list[FloatArray]] = ([], [])
     labels: tuple[list[IntArray], list[IntArray]] = ([], [])
-    for fold in range(FOLDS):
-        base = Base(parts, task, readings)
-        base.fit(chosen(encoded, np.flatnonzero(fold_N != fold)))
-        for _, documents in blocks(chosen(encoded, np.flatnonzero((fold_N == fold) & judged_N))):
-            found, gold_NL = base.read(documents), documents.labels().toarray()
+    for fold in range(1 if many else FOLDS):
+        left_out_N = order_N < HELD if many else order_N % FOLDS == fold
+        below = base if many else Base(base.parts, base.task, base.readings)
+        below.fit(chosen(encoded, np.flatnonzero(~left_out_N)))
+        for _, documents in blocks(chosen(encoded, np.flatnonzero(left_out_N))):
+            found, gold_NL = below.read(documents), documents.labels().toarray()
             for number, pairs in enumerate((found.seen, found.new)):
                 features[number].append(pairs.features_PF)
                 labels[number].append(gold_NL[pairs.documents, pairs.codes].astype(np.int64))
+    if not many:
+        base.fit(encoded)
     seen, new = (
-        Pooled.of(np.concatenate(values), np.concatenate(gold), trees=parts.trees, deep=deep)
-        for values, gold, deep in zip(features, labels, (parts.partial, False), strict=True)
+        Pooled.of(np.concatenate(values), np.concatenate(gold), trees=base.parts.trees, deep=deep)
+        for values, gold, deep in zip(features, labels, (base.parts.partial, False), strict=True)
     )
     return seen, new
 

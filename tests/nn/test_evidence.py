@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from systems import NUM_TOKENS, encoded, learnable
 
+from icdbench.nn import evidence
 from icdbench.nn.evidence import FeatureReader, Reading
 from icdbench.nn.words import Readings
 
@@ -35,6 +36,17 @@ def test_presence_is_of_known_features_alone() -> None:
     found = reader("words", [[5, 6], [5, 7], [5, 5]], least=2)
     assert found.presence(encoded([[5], [6, 7], [7, 5, 5]], [[]] * 3)).toarray().tolist() == [[1], [0], [1]]
     assert found.only(np.zeros(0, np.int64)).presence(encoded([[5]], [[]])).shape == (1, 0)
+
+
+@pytest.mark.parametrize("buckets", [1, 16, 1 << 20])
+def test_of_many_documents_the_same_features_are_known(buckets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = learnable(60, shortest=8)
+    known = {least: FeatureReader.of("forms", WORDS, documents, least).known for least in (2, 5, 20)}
+    monkeypatch.setattr(evidence, "MANY", 59)
+    monkeypatch.setattr(evidence, "BUCKETS", buckets)
+    for least, expected in known.items():
+        assert len(expected) > 0
+        np.testing.assert_array_equal(FeatureReader.of("forms", WORDS, documents, least).known, expected)
 
 
 def test_letters_are_shared_by_words() -> None:

@@ -50,10 +50,19 @@ def test_the_pooled_classifier_learns_from_documents_that_the_parts_did_not_see(
 
     monkeypatch.setattr(stacking, "Base", Watched)
     task, documents = small_task(), learnable(40, shortest=8)
-    stacking.pool(PARTS, task, Readings.of(None, task.num_tokens), documents)
-    assert len(fitted) == len(read) == stacking.FOLDS
+    stacking.pool(Watched(PARTS, task, Readings.of(None, task.num_tokens)), documents)
+    assert len(read) == stacking.FOLDS
+    assert fitted.pop() == set(documents.ids)
     assert all(not one & other and one | other == set(documents.ids) for one, other in zip(fitted, read, strict=True))
     assert set.union(*read) == set(documents.ids)
+    fitted.clear()
+    read.clear()
+    monkeypatch.setattr(stacking, "MANY", 39)
+    monkeypatch.setattr(stacking, "HELD", 15)
+    stacking.pool(Watched(PARTS, task, Readings.of(None, task.num_tokens)), documents)
+    assert [len(fitted[0]), len(read[0])] == [25, 15]
+    assert len(fitted) == len(read) == 1
+    assert fitted[0] | read[0] == set(documents.ids)
 
 
 def test_surroundings_are_counted_in_the_document() -> None:
