@@ -18,7 +18,7 @@ The objective "truncated" leaves the positive pairs with the largest loss out of
 
 What the paper leaves open or states inconsistently, and what is computed here:
 - The paper does not give the kernel size of F (here 9), the dropout rate (0.2, as in CAML) or the batch size (16). Small
-  training sets use 3, 0.65 and 4, which do better: the paper's learning rate needs more steps per epoch.
+  training sets use 3, 0.65 and 4, which do better on validation.
 - Eq. 6 swaps W1 and W2 relative to their shapes. W1, W2, w3 and w4 have no bias.
 - C [L, H] is "in the same space as the documents" while h has 2H columns: the two directions ("forward and backward
   sides") are attended separately. C starts as the mean word vector of each code's title, which needs E = H; otherwise,

@@ -14,8 +14,8 @@ learning rate is multiplied by .9, down to 1e-4, when the monitored metric has n
 (`plateau_patience`).
 
 The published command does not train the word2vec vectors (its option "static"), and neither does `static_embeddings`;
-random vectors are always trained. The vectors are not scaled to length one either: frozen at that length they carry so
-little signal that on codiesp-d50 the model did no better than popularity. Variant `fine-tuned` trains them.
+random vectors are always trained. The vectors are not scaled to length one either: frozen at that length, the model did no
+better than popularity on codiesp-d50. Variant `fine-tuned` trains them.
 
 Variant `joint` is the paper's JointLAAT, meant for rare codes: it predicts parents first and uses their scores for the codes.
 A code's parent is the part before its dot, else its first three characters; a document has the parents of its codes.

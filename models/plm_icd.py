@@ -30,7 +30,7 @@ on the Hugging Face hub can be given in place of the folder. See docs/data.md.
 W, W_k and U have no bias; W, U, the output weights of `laat` and the queries q_l start normally distributed with standard
 deviation .03, as in the published code. Training uses AdamW without decay, learning rate 5e-5 that rises over 10 % of the
 steps and then falls linearly to 0, gradients clipped to norm 1, batches of 16, at most 20 epochs, and stops after 6 without
-a better MAP. Settings for small data were chosen by hand, with MiniLM on codiesp-d50 (results/codiesp-d50.md).
+a better MAP. Settings for small data were chosen by hand, with MiniLM on codiesp-d50 (results/pretrained.md).
 
 With `gradient_checkpointing` the encoder's activations are recomputed for the gradient, 16 chunks at a time, instead of being
 stored: this takes a third more time, but memory hardly grows with the size of batches and documents.

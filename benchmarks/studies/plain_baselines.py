@@ -4,7 +4,7 @@
 
 Each is fitted on the training texts as they are, with its own tokens and without the suite's preparation. The threshold is
 chosen on validation, as for every system of the suite; test is read once. A script that is ahead of the suite's best
-baseline on validation belongs into the suite. LibMultiLabel's linear model is tried if it is installed
+baseline on validation belongs in the suite. LibMultiLabel's linear model is tried if it is installed
 (`pip install libmultilabel`; it is not a dependency).
 """
 
