@@ -210,8 +210,8 @@ def test_a_file_for_which_there_is_no_room_is_named_and_the_old_one_stays(code: 
     """The system's error names no file when a write fails."""
     path = tmp_path / "page.html"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(OSError, match=re.escape(f"{os.strerror(code)}: '{path}'")), files.replacing(path) as temporary:
-        temporary.write_text("new", encoding="utf-8")
+    said = re.escape(f"{os.strerror(code)}: '{path}'")
+    with pytest.raises(OSError, match=said), files.replacing(path):
         raise OSError(code, os.strerror(code))
     assert path.read_text(encoding="utf-8") == "old"
 

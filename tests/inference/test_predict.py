@@ -244,7 +244,10 @@ def test_bad_input_is_one_line(trained: Path, icdbench: Call, tmp_path: Path) ->
         (("fine.txt", "--run", run_id[:-1], *found), f"did you mean '{run_id}'?"),
         (("fine.txt", "--run", run_id), "no runs in 'results'"),
         (("fine.txt", "--run", ""), "the model has an empty name"),
-        (("fine.txt", "--bundle", trained / "results" / run_id / store.WEIGHTS), "'icdbench bundle RUN --out FILE' makes"),
+        (
+            ("fine.txt", "--bundle", trained / "results" / run_id / store.WEIGHTS),
+            "'icdbench bundle RUN --out FILE' makes",
+        ),
         (("fine.txt", "--bundle", "absent"), "absent does not exist"),
         (("fine.txt", "--bundle", "fine.txt"), "fine.txt is damaged"),
     ):

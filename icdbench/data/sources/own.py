@@ -151,7 +151,9 @@ def is_table(path: Path) -> bool:
 def source(path: Path) -> Own:
     """The file as a data set. Raises SpecError for a suffix that cannot be read."""
     if not is_table(path):
-        raise SpecError(f"own data must be one of {', '.join(own_tables.SUFFIXES)} (or these with .gz); '{path}' is not")
+        raise SpecError(
+            f"own data must be one of {', '.join(own_tables.SUFFIXES)} (or these with .gz); '{path}' is not"
+        )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name)[-LONGEST_NAME:].strip("-.")
     return Own(name, f"own data, {path.name}", path=path)
 
@@ -230,9 +232,9 @@ def _table_notes(path: Path, data: OwnSettings) -> Iterator[tuple[str, str | Dat
             is_name = 0 < len(id_) <= LONGEST_ID and id_.isprintable()  # else it may be a note in the wrong column
             yield (f"{path}: {id_}" if is_name else f"{path}, {where}"), text
             begun = True
-        if not begun:
-            raise DataError(f"{path} has no rows")
     except DataError as error:
         if not begun:
             raise
         yield str(path), DataError(f"{error}; the rest of the table is not read")
+    if not begun:
+        raise DataError(f"{path} has no rows")
