@@ -102,8 +102,6 @@ def first_of(error: ValidationError) -> str:
 def path_text(given: object, what: str) -> str:
     """Return a name or path as text. Raises SpecError for anything else, such as a table in memory."""
     if isinstance(given, str | os.PathLike):
-        if not str(given):
-            raise SpecError(f"{what} has an empty name")
         return str(given)
     remedy = ": write it to a file (to_csv) and give its path" if hasattr(given, "to_csv") else ""
     raise SpecError(f"{what} is a {type(given).__name__}, neither a name nor a path{remedy}")
