@@ -345,6 +345,8 @@ def load(
     `dataset`. Raises SpecError, DataError.
     """
     registry.load_files([models] if isinstance(models, str) else models)
+    if trained == "":
+        raise SpecError("the model has an empty name; 'icdbench runs' lists runs")
     name = trained.folder if isinstance(trained, Run) else Path(path_text(trained, "the model"))
     if bundle.is_folder(name) or (not name.is_dir() and (name.is_file() or name.suffix or isinstance(trained, Path))):
         return predict.Predictor(bundle.read(name), device)

@@ -34,6 +34,7 @@ TEMPORARY = re.compile(r"\.icdbench-([0-9a-f]{8})-(\d+)-[a-z0-9_]{8}\.tmp")  # h
 LOCK = "lock"  # file in a workspace, locked by its process
 ABANDONED = 3600.0  # seconds without a change after which another machine's workspace counts as abandoned
 UNLOCKED = 2.0  # the same for an unlocked workspace whose process id is in use on this machine
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 MOST_JSON = 1 << 26  # bytes of a JSON file; a record of 200 epochs has 200 kB
 MOST_TEXT = 1 << 28  # bytes of a note, or of a list of codes or ids
 MOST_ARRAYS = 1 << 32  # bytes of a file's unpacked arrays; scores of 20,000 documents × 8,000 codes have 640 MB
@@ -104,9 +105,14 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     with workspace(path.parent) as place:
         temporary = place / f"new{path.suffix}"
         temporary.touch(0o600)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            if error.filename is None and error.errno in NO_ROOM:  # a failed write names no file
+                error.filename = str(path)
+            raise
         temporary.chmod(0o600 if private else 0o666 & ~_umask())
         temporary.replace(path)
 

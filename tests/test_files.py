@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,6 +203,17 @@ def test_a_private_file_is_at_no_moment_anybody_elses(tmp_path: Path, monkeypatc
             assert temporary.stat().st_mode & 0o077 == 0
     assert modes[0] == 0o600
     assert modes[1] & 0o400
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_file_for_which_there_is_no_room_is_named_and_the_old_one_stays(code: int, tmp_path: Path) -> None:
+    """The system's error names no file when a write fails."""
+    path = tmp_path / "page.html"
+    path.write_text("old", encoding="utf-8")
+    said = re.escape(f"{os.strerror(code)}: '{path}'")
+    with pytest.raises(OSError, match=said), files.replacing(path):
+        raise OSError(code, os.strerror(code))
+    assert path.read_text(encoding="utf-8") == "old"
 
 
 def test_clear_removes_one_data_set_or_all_and_names_both(tmp_path: Path) -> None:

@@ -104,12 +104,17 @@ def test_what_stored_runs_need_of_the_file(icdbench: Call, few_notes: Path, mode
         status, out, err = icdbench(*command)
         assert (status, err.count("\n") <= 1) == (0, True), err
     assert icdbench("bundle", run, "--out", "mine.icdbench")[0] == 0
+    status, out, err = icdbench("bundle", run, "--to", "onnx", "mine.onnx")
+    assert (status, out) == (2, "")
+    assert "name it with --models" in err
     for trained in (("--run", run), ("--bundle", "mine.icdbench")):
         for command in (("predict", "note.txt"), ("explain", "note.txt")):
             status, out, err = icdbench(*command, *trained)
             assert (status, out, err.count("\n")) == (2, "", 1)
             assert f"'{run}' needs the code of model 'mine', which is in file 'mine.py': name it with --models" in err
     hidden.rename(model)
+    status, out, err = icdbench("bundle", run, "--to", "onnx", "mine.onnx", "--models", "mine.py")
+    assert (status, out.startswith("mine.onnx: ")) == (0, True), err
     for trained in (("--run", run), ("--bundle", "mine.icdbench")):
         status, out, err = icdbench("predict", "note.txt", *trained, "--models", "mine.py")
         assert status == 0, err

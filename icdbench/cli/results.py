@@ -98,6 +98,9 @@ def delete_runs(
     from icdbench.records import store
 
     folders = list(dict.fromkeys(store.named(name, results) for name in names))
+    for folder in folders:
+        if next(folder.glob(f"*/**/{store.RECORD}"), None):
+            raise SpecError(f"'{folder}' has other runs in it, so it is not deleted; name runs by their ids")
     if not yes:
         options.echo("\n".join(map(str, folders)), err=True)
         typer.confirm(f"Delete {len(folders)} run{'s' * (len(folders) > 1)} for good?", abort=True, err=True)

@@ -43,6 +43,7 @@ def write_bundle(
     results: options.Results = Path("results"),
     data: options.DataFolder = None,
     dataset: options.RunDataset = None,
+    models: options.ModelFiles = None,
 ) -> None:
     """Write a trained model, its words, codes and thresholds to one file, for use elsewhere."""
     if (out is None) == (to is None):
@@ -53,9 +54,11 @@ def write_bundle(
     if public and fmt != "hf":
         raise SpecError("--public belongs to --to hf, whose card says it")
     assert path is not None
+    from icdbench import registry
     from icdbench.data import datasets
     from icdbench.inference import bundle, hub, onnx
 
+    registry.load_files(models or ())
     with options.shown_progress() as report:
         made = bundle.of_run(run_id, results, data, dataset, report)
     if fmt == "hf":
@@ -345,7 +348,7 @@ def _load_predictor(
 
     if run_id is not None and file is not None:
         raise SpecError("name one trained model: either --run ID ('icdbench runs' lists them) or --bundle FILE")
-    trained = run_id or file
+    trained = file if run_id is None else run_id
     if trained is None:
         trained = bundle.PACKAGED
         log.warning("%s", bundle.ABOUT_PACKAGED)

@@ -15,6 +15,7 @@ in [0, 1], else as logits. Codes without scores are all predicted; their order c
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ from icdbench.records import RunRecord, provenance, store
 from icdbench.settings import DataError, SpecError, nearest, shown
 from icdbench.spec import RunSpec, TrainSpec
 from icdbench.types import SPLITS, Corpus, FloatArray, LabelSet, Predictions, Report, quiet
+
+log = logging.getLogger("icdbench")
 
 VERSION = "scored-1"  # changes when the same file would give other figures
 Kind = Literal["probabilities", "logits", "ranking", "codes"]
@@ -181,9 +184,16 @@ def _aligned(
         unknown=sum(name not in others for name in given.codes),
         repeated=given.repeated,
     )
-    strange = {code for name in matched for code in given.codes[name]} - codes.keys()
+    predicted = {code for name in matched for code in given.codes[name]}
+    strange = predicted - codes.keys()
     gold = {each.id: set(each.codes) for each in opened.documents().documents} if strange else {}
-    respelled = datasets.respelled(strange, {*codes, *(code for listed in gold.values() for code in listed)})
+    known = {*codes, *(code for listed in gold.values() for code in listed)}
+    respelled = datasets.respelled(strange, known)
+    if predicted and not (predicted & known or respelled):
+        log.warning(
+            "%s: none of its %s codes occurs in '%s'; the file has codes such as %s, the data set %s",
+            given.path, f"{len(predicted):,}", opened.name, shown(min(predicted)), shown(min(codes)),
+        )  # fmt: skip
     scores_NL = np.full((len(part), len(codes)), -np.inf, np.float32)
     outside: dict[int, list[float]] = {}
     for name in matched:

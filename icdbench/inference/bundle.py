@@ -240,7 +240,7 @@ def read(path: Path) -> Bundle:
     with _naming_damaged(path):
         header = {**_header(path), **header}
     if not {"format", "icdbench", "sha256"} <= header.keys() or not header["format"].isdecimal():
-        raise DataError(f"{path} is no bundle; 'icdbench bundle RUN --out {path}' makes one of a run")
+        raise DataError(f"{path} is no bundle; 'icdbench bundle RUN --out FILE' makes one of a run")
     if int(header["format"]) > FORMAT:
         raise DataError(
             f"{path} is a bundle of format {header['format']}, and this icdbench reads format {FORMAT}; use a newer icdbench"

@@ -68,6 +68,8 @@ def short_name(name: str) -> str:
 def _paths(source: str) -> Sequence[Path | None]:
     """The files that a source stands for; None for standard input."""
     path = Path(source)
+    if not source:  # otherwise it would be the current folder
+        raise SpecError("the name of a note is empty; name a file or a folder, or - for standard input")
     if source == STDIN:
         return [None]
     if path.is_dir():

@@ -22,7 +22,7 @@ from icdbench.inference.bundle import Bundle
 from icdbench.inference.notes import short_name
 from icdbench.settings import DataError, SpecError, nearest
 from icdbench.training import accelerator, score
-from icdbench.types import THRESHOLDS, UNKNOWN, Encoded, FloatArray, composed
+from icdbench.types import SENTENCE_END, THRESHOLDS, UNKNOWN, Encoded, FloatArray, composed
 
 WINDOW, WINDOW_CHARACTERS = 1024, 1 << 24  # most notes and characters in memory at once
 SHOWN = 10  # least number of codes shown for a note, unless the user gives one
@@ -41,8 +41,8 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A model's codes for one note by falling probability, and the note's number of tokens, of tokens read, and of unknown
-    words among the latter."""
+    """A model's codes for one note by falling probability, and the note's number of words (or subwords), of those read, and
+    of unknown ones among the latter."""
 
     codes: tuple[Code, ...]
     tokens: int
@@ -114,9 +114,13 @@ class Predictor:
 
     def read(self, encoded: Encoded, scores_NL: FloatArray, top: int | None, threshold: str) -> Iterator[Reading]:
         """The reading of each document, given their logits [N, L]."""
-        read, starts = encoded.lengths, encoded.token_offsets[:-1]
-        unknown = np.concatenate([[0], np.cumsum(encoded.tokens == UNKNOWN)])
-        counts_N3 = np.stack([np.diff(encoded.token_offsets), read, unknown[starts + read] - unknown[starts]], axis=1)
+        tokens, starts = self.bundle.contents.tokens, encoded.token_offsets[:-1]
+        sentence_end = tokens.index(SENTENCE_END) if SENTENCE_END in tokens else -1
+        is_word, is_unknown = encoded.tokens != sentence_end, encoded.tokens == UNKNOWN
+        words, unknown = (np.concatenate([[0], np.cumsum(each)]) for each in (is_word, is_unknown))
+        ends, read_ends = encoded.token_offsets[1:], starts + encoded.lengths
+        counts_N3 = np.stack([words[ends], words[read_ends], unknown[read_ends]], axis=1)
+        counts_N3 -= np.stack([words[starts], words[starts], unknown[starts]], axis=1)
         ranked = self._ranked(scores_NL, top, self.bundle.contents.threshold[threshold])
         return (Reading(codes, *counts) for codes, counts in zip(ranked, counts_N3.tolist(), strict=True))
 

@@ -35,7 +35,7 @@ COUNTED = {  # what did not fit the data set, and the rule for it
     "doubled": "codes listed twice for a document (the first counts)",
     "outside": "codes outside the label set (false positives)",
     "unseen": "correct codes that training never shows (missed, as for every system)",
-    "left_out": "codes that data.top_codes leaves out (another task, left out)",
+    "left_out": "codes that are not among the data.top_codes (another task, left out)",
 }
 
 

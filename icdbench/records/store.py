@@ -266,6 +266,8 @@ def begun(results: Path) -> list[Begun]:
 
 def named(name: str, results: Path) -> Path:
     """The folder of a run, finished or not, by its id or its folder. Raises SpecError."""
+    if not name:
+        raise SpecError("the name of the run is empty; 'icdbench runs' lists them")
     for candidate in (results / name, Path(name)):
         if any((candidate / file).is_file() for file in (RECORD, CHECKPOINT, PREVIOUS)):
             return candidate

@@ -153,6 +153,8 @@ def _spelling(code: str, models: Sequence[Model]) -> str:
 
 def _word_counts(model: Model, reading: predict.Reading) -> str:
     truncated = "" if reading.read == reading.tokens else f", the first {reading.read:,} of them read"
+    if reading.unknown == reading.read:
+        return f"{reading.tokens:,} words{truncated}, none known to {model.label}: its codes are not of this note"
     unknown = f"{reading.unknown:,} unknown" if reading.unknown else "all known"
     return f"{reading.tokens:,} words{truncated}, {unknown} to {model.label}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,20 @@ def test_delete_asks_and_removes_a_run_whole(finished: Path, icdbench: Call, mon
     status, out, _ = icdbench("delete", run, "--yes")
     assert (status, out) == (0, f"deleted results/{run}\n")
     assert files(results) == {path for path in before if not path.as_posix().startswith(run)}
+
+
+@pytest.mark.parametrize("name", [".", "results", "results/notes.csv", ""])
+def test_a_folder_of_runs_is_not_deleted_as_one(finished: Path, icdbench: Call, name: str) -> None:
+    """Though a record was copied to the wrong place."""
+    results = finished / "results"
+    record = results / run_of(finished, "lr") / store.RECORD
+    for place in (results, *(path for path in results.iterdir() if path.is_dir())):
+        shutil.copy(record, place)
+    before = files(results)
+    status, out, err = icdbench("delete", name, "--yes")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert ("the name of the run is empty" if not name else "has other runs in it") in err
+    assert files(results) == before
 
 
 def test_a_run_that_is_worked_on_is_not_deleted(finished: Path, icdbench: Call) -> None:

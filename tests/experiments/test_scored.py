@@ -228,6 +228,18 @@ def test_codes_that_top_codes_leaves_out_are_another_task(few_notes: Path, tmp_p
     assert made.changed == {"data.top_codes": 2}
 
 
+@pytest.mark.parametrize("settings", [{}, {"top_codes": 2}])
+def test_codes_of_which_the_data_have_none_are_said_to_be_of_another_system(
+    few_notes: Path, tmp_path: Path, settings: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = score(write(tmp_path / "gpt.csv", {key: ["I10", "E11.9"] for key in TEST}), few_notes, settings=settings)
+    assert made.metrics["test"]["fixed"]["f1_micro"] == 0
+    assert "none of its 2 codes occurs in 'notes.csv'; the file has codes such as 'E11.9'" in caplog.text
+    caplog.clear()
+    score(write(tmp_path / "other.csv", {key: ["I10", "0389"] for key in TEST}), few_notes, settings=settings)
+    assert "none of its" not in caplog.text
+
+
 def test_another_split_is_measured_and_not_stored(few_notes: Path, tmp_path: Path, icdbench: Call) -> None:
     status, out, _ = icdbench(
         "score", write(tmp_path / "gpt.csv", HELD), "--dataset", few_notes, "--split", "validation"

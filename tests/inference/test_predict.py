@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -24,9 +24,11 @@ import icdbench as package
 from icdbench import registry
 from icdbench.data import datasets
 from icdbench.data.cache import clear
+from icdbench.data.sources import own_tables
 from icdbench.inference import bundle, hub, predict
 from icdbench.records import store
 from icdbench.settings import DataError, SpecError
+from icdbench.spec import Rule
 from icdbench.training.score import probabilities
 
 pytestmark = pytest.mark.slow
@@ -133,6 +135,18 @@ def test_a_text_without_a_known_word_is_refused_like_an_empty_one(trained: Path,
         model.predict(["\t\n"])
 
 
+@pytest.mark.parametrize("rule", get_args(Rule))
+def test_by_every_rule_of_words_only_words_count(rule: str, tmp_path: Path) -> None:
+    """Where sentences end with a token, that is no word."""
+    _, folder = train(tmp_path, "keywords", changes={"data.words": rule})
+    model = package.load(folder)
+    reading = next(model.stream(["The patient has zyzzy. Plugh was home."]))
+    assert (reading.tokens, reading.read, reading.unknown) == (7, 7, 4)
+    for text in NO_WORDS:
+        with pytest.raises(DataError, match=r"^text 1: the note has no word that the model knows$"):
+            model.predict([f"{text}. {text}."])
+
+
 # --- The command line ----------------------------------------------------------------------------------------------------
 
 
@@ -211,11 +225,16 @@ def test_bad_input_is_one_line(trained: Path, icdbench: Call, tmp_path: Path) ->
     (tmp_path / "none").mkdir()
     (tmp_path / "fine.txt").write_text("fever", encoding="utf-8")
     write(tmp_path / "table.csv", [{"id": "1", "texts": "fever"}])
+    (tmp_path / "headed.csv").write_text("id,text\n", encoding="utf-8")
+    (tmp_path / "nothing.json").write_text("[]", encoding="utf-8")
     model = ("--bundle", trained / "caml.icdbench")
     found = ("--results", trained / "results")
     (run_id,) = (str(path.parent.relative_to(trained / "results")) for path in trained.glob("results/**/record.json"))
     for words, said in (
         (("none", *model), "folder none has no .txt files"),
+        (("", *model), "the name of a note is empty"),
+        (("headed.csv", *model), "headed.csv has no rows"),
+        (("nothing.json", *model), "nothing.json has no rows"),
         (("fin.txt", *model), "fin.txt does not exist; did you mean 'fine.txt'?"),
         (("table.csv", *model), "no column 'text'; did you mean 'texts'?"),
         (("fine.txt", *model, "--format", "jason"), "no format 'jason'; did you mean 'jsonl'?"),
@@ -224,6 +243,11 @@ def test_bad_input_is_one_line(trained: Path, icdbench: Call, tmp_path: Path) ->
         (("fine.txt", *model, "--run", run_id), "either --run ID"),
         (("fine.txt", "--run", run_id[:-1], *found), f"did you mean '{run_id}'?"),
         (("fine.txt", "--run", run_id), "no runs in 'results'"),
+        (("fine.txt", "--run", ""), "the model has an empty name"),
+        (
+            ("fine.txt", "--bundle", trained / "results" / run_id / store.WEIGHTS),
+            "'icdbench bundle RUN --out FILE' makes",
+        ),
         (("fine.txt", "--bundle", "absent"), "absent does not exist"),
         (("fine.txt", "--bundle", "fine.txt"), "fine.txt is damaged"),
     ):
@@ -243,6 +267,28 @@ BAD: dict[str, tuple[bytes, str]] = {
         "line 1 is not UTF-8; the file is probably windows-1252: read it with --encoding",
     ),
 }
+
+
+NO_TEXT = (*(begin for begin, _ in own_tables.OTHERS), b"PK\x03\x04", b"\x1f\x8b")
+
+
+@pytest.mark.parametrize("begin", NO_TEXT)
+@pytest.mark.parametrize("encoding", [(), ("--encoding", "windows-1252")])
+def test_a_document_that_is_no_text_is_not_read_as_one(
+    trained: Path, icdbench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: bytes, encoding: tuple[str]
+) -> None:
+    content = begin + b" the patient has a fever, sepsis and an edema"
+    (tmp_path / "note").write_bytes(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    words = ("predict", "note", "-", "--bundle", trained / "caml.icdbench", *encoding)
+    status, out, _ = icdbench(*words, "--format", "jsonl")
+    assert status == 1
+    for answer in map(json.loads, out.splitlines()):
+        assert answer["codes"] == []
+        assert answer["problem"].removeprefix("standard input ").startswith("is ")
+        assert "--encoding" not in answer["problem"]
+    (tmp_path / "note").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    assert "not UTF-8, and it has NUL bytes" in icdbench("predict", "note", "--bundle", trained / "caml.icdbench")[1]
 
 
 def answered(out: str, fmt: str) -> dict[str, tuple[int, str]]:

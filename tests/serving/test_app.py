@@ -187,6 +187,13 @@ def test_what_a_model_does_not_read_is_shown_apart(models: list[Predictor]) -> N
     assert len(evidence.unread.split()) == 22
 
 
+def test_codes_of_a_note_without_a_known_word_are_said_not_to_be_of_it(models: list[Predictor]) -> None:
+    answer = Site(models, alone=True).answer(NoteForm("zyzzy qwrt. plugh", shown=(0, 2)))
+    assert answer.facts == tuple(
+        f"3 words, none known to {name}: its codes are not of this note" for name in ("caml", "lr")
+    )
+
+
 @pytest.mark.parametrize(
     ("form", "problem"),
     [

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import logging
 import re
 import sys
@@ -29,9 +30,8 @@ from pathlib import Path
 from icdbench.codes import CodingSystem, systems
 from icdbench.data.cache import cache_root, make_private_folder, raw_digest
 from icdbench.data.source import Evidence, MarkedSpans, Raw, Source, divide, readable, without_marks
-from icdbench.data.sources import own_encodings, own_marks, own_notes
+from icdbench.data.sources import own_encodings, own_marks, own_notes, own_tables
 from icdbench.data.sources.own_settings import OwnSettings
-from icdbench.data.sources.own_tables import SUFFIXES
 from icdbench.files import MOST_TEXT, regular, replacing
 from icdbench.settings import DataError, SpecError, nearest
 from icdbench.types import Report, quiet
@@ -145,13 +145,15 @@ def is_path(name: str) -> bool:
 def is_table(path: Path) -> bool:
     """Whether a file is a table by its name; spreadsheets count too, and are refused later with what to do."""
     name = path.name.lower().removesuffix(".gz")
-    return name.endswith((*SUFFIXES, *OFFICE))
+    return name.endswith((*own_tables.SUFFIXES, *OFFICE))
 
 
 def source(path: Path) -> Own:
     """The file as a data set. Raises SpecError for a suffix that cannot be read."""
     if not is_table(path):
-        raise SpecError(f"own data must be one of {', '.join(SUFFIXES)} (or these with .gz); '{path}' is not")
+        raise SpecError(
+            f"own data must be one of {', '.join(own_tables.SUFFIXES)} (or these with .gz); '{path}' is not"
+        )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name)[-LONGEST_NAME:].strip("-.")
     return Own(name, f"own data, {path.name}", path=path)
 
@@ -205,13 +207,21 @@ def notes(path: Path | None, data: OwnSettings) -> Iterator[tuple[str, str | Dat
     name = STDIN if path is None else str(path)
     try:
         if path is None:
-            text = own_encodings.decoded("standard input", sys.stdin.buffer.read(), data.encoding)
+            text = _text("standard input", sys.stdin.buffer.read(), data.encoding)
         else:
             with readable(path), regular(path, MOST_TEXT) as file:
-                text = own_encodings.decoded(name, file.read(), data.encoding)
+                text = _text(name, file.read(), data.encoding)
         yield name, text
     except DataError as error:
         yield name, error
+
+
+def _text(name: str, content: bytes, encoding: str) -> str:
+    """The text of a note. Raises DataError for other documents, such as a PDF, and other encodings."""
+    own_tables.refuse_others(name, content[: own_tables.HEAD], io.BytesIO(content))
+    if content.startswith(b"\x1f\x8b"):
+        raise DataError(f"{name} is compressed with gzip; unpack it")
+    return own_encodings.decoded(name, content, encoding)
 
 
 def _table_notes(path: Path, data: OwnSettings) -> Iterator[tuple[str, str | DataError]]:
@@ -226,3 +236,5 @@ def _table_notes(path: Path, data: OwnSettings) -> Iterator[tuple[str, str | Dat
         if not begun:
             raise
         yield str(path), DataError(f"{error}; the rest of the table is not read")
+    if not begun:
+        raise DataError(f"{path} has no rows")

@@ -85,6 +85,8 @@ def _check_utf8(path: Path | str, file: BinaryIO, head: bytes) -> Encoding:
         raise DataError(f"{path}, line 1 is not UTF-8: the file is probably UTF-16; read it with --encoding {name}")
     if _decodes(file, UTF8):
         return Encoding(UTF8)
+    if b"\0" in head:
+        raise DataError(f"{path} is not UTF-8, and it has NUL bytes: it is not text, or UTF-16 (--encoding utf-16-le)")
     counts = _counts(file)
     if counts.characters > counts.bad:  # UTF-8 with some damaged rows, which are reported one by one
         return Encoding(UTF8, "surrogateescape")

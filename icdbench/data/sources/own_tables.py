@@ -33,7 +33,7 @@ HEAD = 4096  # bytes by which a format is recognised
 EXCEL = "is an Excel workbook; save it as 'CSV UTF-8' (in Excel: File, Save As) and name that file"
 # Formats that cannot be read: their first bytes, and what to do.
 OTHERS: tuple[tuple[bytes, str], ...] = (
-    (b"\xd0\xcf\x11\xe0", EXCEL),
+    (b"\xd0\xcf\x11\xe0", "is an Excel workbook or a Word document; save it as 'CSV UTF-8' or as plain text"),
     (b"%PDF", "is a PDF; a table (CSV, JSON, Parquet) or text files are needed"),
     (b"{\\rtf", "is a rich-text document; save it as plain text"),
     (b"ARROW1", "is an Arrow (Feather) file; write it as Parquet"),
@@ -76,7 +76,9 @@ def opened(path: Path, encoding: str, roles: Roles, look: int | None = None) -> 
     with readable(path), _unpacked(path) as file:
         head = file.read(HEAD)
         file.seek(0)
-        _refuse_others(path, head, file)
+        refuse_others(path, head, file)
+        if MARKUP.match(head):
+            raise DataError(f"{path} is an HTML or XML page; save the table as CSV UTF-8 and name that file")
         suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"][-1:]
         if head[:4] == b"PAR1" or (suffixes == [".parquet"] and not OBJECTS.match(head)):
             yield _parquet(path, file, roles)
@@ -107,15 +109,13 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
             raise DataError(f"{path} is damaged, or was cut off: it cannot be unpacked ({error})") from None
 
 
-def _refuse_others(path: Path, head: bytes, file: BinaryIO) -> None:
-    """Raises DataError for formats that cannot be read."""
+def refuse_others(path: Path | str, head: bytes, file: BinaryIO) -> None:
+    """Raises DataError for formats that cannot be read, by the file's first bytes."""
     if head.startswith(b"PK\x03\x04"):
         raise DataError(f"{path} {_advice_for_zip(file)}")
     for begin, advice in OTHERS:
         if head.startswith(begin):
             raise DataError(f"{path} {advice}")
-    if MARKUP.match(head):
-        raise DataError(f"{path} is an HTML or XML page; save the table as CSV UTF-8 and name that file")
 
 
 def _advice_for_zip(file: BinaryIO) -> str:
