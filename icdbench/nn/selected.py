@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -106,7 +107,9 @@ def fit_chosen(
         used_K = coefficients_K != 0
         return chosen[used_K], coefficients_K[used_K], intercept
 
-    return _fit_all(fit_code, features_NV, labels_NL)
+    with warnings.catch_warnings():  # a few fits turn in circles within 1e-8 of the minimum
+        warnings.filterwarnings("ignore", "Liblinear failed to converge")
+        return _fit_all(fit_code, features_NV, labels_NL)
 
 
 def _fit_all(
