@@ -30,3 +30,8 @@ def test_the_same_code_computes_the_same_bits(tmp_path: Path) -> None:
         assert (system, seed, found) == ("cnn", "3", verdict)
         assert (then, now) == (f"{altered.loss:.6f}", f"{epoch.loss:.6f}")
     assert list(study.compared([run.record], None, str(tmp_path))) == []  # its settings are not the defaults
+    linear = run.record.spec.model_copy(
+        update={"train": run.record.spec.train.model_copy(update={"scheduler": "linear"})}
+    )
+    unchanged = run.record.model_copy(update={"changed": {}, "spec": linear})
+    assert list(study.compared([unchanged], None, str(tmp_path))) == []
