@@ -224,6 +224,7 @@ def explain_note(
 
     for path in (cloud, title_cloud):
         clouds.checked(path)
+    _check_not_the_note(source, html, cloud, title_cloud)
     name, text = notes.single(source, datasets.reading(options.parsed_changes(None, columns, encoding, only="data")))
     # Only now, when the rest of the request has been checked, load the model.
     predictor = _load_predictor(run_ids[0] if run_ids else None, bundle_file, results, data, dataset, models, device)
@@ -239,6 +240,12 @@ def explain_note(
         for path in explain.write_marks(marks / Path(source).stem, predictor, text, code, method, top):
             options.echo(path, err=True)
     _print_explanation(found, text, top, as_json=fmt == "json")
+
+
+def _check_not_the_note(source: str, *written: Path | None) -> None:
+    for path in written:
+        if path is not None and path.exists() and Path(source).exists() and path.samefile(source):
+            raise SpecError(f"{path} is the note itself; name another file to write to")
 
 
 def _draw_clouds(

@@ -312,3 +312,13 @@ def test_the_end_of_a_sentence_is_shown_as_a_token_and_tells_nothing() -> None:
     shown = explaining.strongest(found, text, 9)
     assert [word for word, *_ in shown] == [".", ".", "Rash", "cough"]
     assert explaining.telling(found, text, 9) == [2, 0]
+
+
+@pytest.mark.parametrize("option", ["--html", "--cloud", "--title-cloud"])
+def test_the_note_is_not_written_over(option: str, finished: Path, icdbench: Call) -> None:
+    name = "page.html" if option == "--html" else "cloud.svg"
+    note = finished / name
+    note.write_text("chest pain", encoding="utf-8")
+    status, _, err = icdbench("explain", name, "--bundle", "caml.icdbench", option, f"./{name}")
+    assert (status, note.read_text(encoding="utf-8")) == (2, "chest pain")
+    assert err == f"icdbench: {name} is the note itself; name another file to write to\n"
