@@ -4,8 +4,8 @@
 
 Takes the first stored seed of each neural system whose settings are its defaults. On a CPU equal code computes equal bits;
 another processor or number of threads rounds differently. Systems whose learning rate depends on the number of epochs
-(`train.scheduler=linear`) are left out. A larger difference means that the code has changed, as by a new
-stream of random numbers: such a row can be repeated on average, but not seed by seed.
+(`train.scheduler=linear`) are left out. A larger difference means that the code has changed, as by a new stream of random
+numbers: such a row can be repeated on average, but not seed by seed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ ROUNDING = 1e-6  # relative difference of losses
 
 def compared(records: list[RunRecord], data: Path | None, scratch: str) -> Iterator[list[str]]:
     """A row for each system: its seed, the commit, the first epoch's loss and MAP then and now, and how they differ."""
-    trained = [each for each in records if each.history and each.spec.uses_trainer and not each.changed]
-    trained = [each for each in trained if each.spec.train.scheduler != "linear"]
+    trained = [
+        each
+        for each in records
+        if each.history and each.spec.uses_trainer and not each.changed and each.spec.train.scheduler != "linear"
+    ]
     for system, runs in itertools.groupby(trained, key=lambda record: record.spec.system):
         stored = next(iter(runs))
         settings = {"train.max_epochs": 1, "train.precision": stored.spec.train.precision}

@@ -25,7 +25,7 @@ Choice = Literal["chi2", "l1", "few"]
 Plan = tuple[tuple[Reading, Choice], ...]
 
 FEW, FEW_C = 5, 10.0
-SCREENED = 1000
+SCREENED = 1000  # compared with other numbers in docs/stacked.md
 BEFORE = 5  # a cue counts if it is among this many words before a mention
 SURROUNDINGS = ("mentions", "first", *CUES)
 
