@@ -37,18 +37,23 @@ class Parameter:
 
 
 def parameters(entry: Entry, base: RunSpec, fixed: Mapping[str, Any]) -> list[Parameter]:
-    """The fields with a range that take effect and are not fixed, with the base run's values."""
+    """The fields with a range that can take effect and are not fixed, with the base run's values.
+
+    A field that takes effect with one value of another field is searched if that value is chosen, or if that field is searched.
+    """
     config = entry.config().override(base.config, entry.name)
     settings: list[tuple[str, Settings, Mapping[str, Range]]] = [(entry.name, config, config.ranges())]
     if entry.uses_trainer:
         settings.append(("train", base.train, entry.train_ranges))
-    found = [
-        Parameter(f"{target}.{field}", each, getattr(values, field))
-        for target, values, ranges in settings
-        for field, each in ranges.items()
-        if field not in values.idle()
-    ]
-    return [each for each in found if each.name not in fixed]
+    found = []
+    for target, values, ranges in settings:
+        free = [field for field in ranges if f"{target}.{field}" not in fixed]
+        open_fields = {name for field in free for names in values.belonging.get(field, {}).values() for name in names}
+        idle = values.idle() - open_fields
+        found += [
+            Parameter(f"{target}.{field}", ranges[field], getattr(values, field)) for field in free if field not in idle
+        ]
+    return found
 
 
 def drawn(trial: optuna.Trial, base: RunSpec, entry: Entry, searched: Sequence[Parameter]) -> RunSpec:

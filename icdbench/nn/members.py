@@ -13,19 +13,20 @@ import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
 
 from icdbench.nn import ngrams, selected
-from icdbench.nn.evidence import FeatureReader, Reading
+from icdbench.nn.evidence import MANY, FeatureReader, Reading
 from icdbench.nn.ngrams import read_in_parts
 from icdbench.nn.ragged import items
 from icdbench.nn.words import CUES, Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Weights
 
-# Features of a code chosen by χ²; those that an L1 penalty leaves of the SCREENED best by χ²; or FEW with a weak penalty, as in
-# `phrases@titles`.
+# Features of a code chosen by χ²; those that an L1 penalty leaves of the SCREENED best by χ² (SCREENED_OF_MANY with more than
+# MANY documents); or FEW with a weak penalty, as in `phrases@titles`.
 Choice = Literal["chi2", "l1", "few"]
 Plan = tuple[tuple[Reading, Choice], ...]
 
 FEW, FEW_C = 5, 10.0
 SCREENED = 1000  # compared with other numbers in docs/stacked.md
+SCREENED_OF_MANY = 200  # because the L1 fits on 1,000 take most of the time of a large data set
 BEFORE = 5  # a cue counts if it is among this many words before a mention
 SURROUNDINGS = ("mentions", "first", *CUES)
 
@@ -65,12 +66,13 @@ class Committee:
     def fit(self, encoded: Encoded, labels_NL: csc_matrix, number: int, C: float) -> None:
         """Fit all members, with `number` features per code if these are chosen by χ² alone, or with C for the L1 penalty."""
         self.members = []
+        screened = SCREENED_OF_MANY if len(encoded) > MANY else SCREENED
         for reading in dict.fromkeys(reading for reading, _ in self.plan):
             reader = FeatureReader.of(reading, self.readings, encoded, ngrams.least_documents(encoded))
             features_NV = reader.presence(encoded)
             fitted = []
             for choice in (choice for each, choice in self.plan if each == reading):
-                ways = {"chi2": (1.0, number), "l1": (C, SCREENED), "few": (FEW_C, FEW)}
+                ways = {"chi2": (1.0, number), "l1": (C, screened), "few": (FEW_C, FEW)}
                 penalty: selected.Penalty = "l1" if choice == "l1" else "l2"
                 fitted.append(selected.fit_chosen(features_NV, labels_NL, *ways[choice], penalty))
             used = np.unique(np.concatenate([coefficients_LV.indices for coefficients_LV, _ in fitted]))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from icdbench.nn.evidence import MANY
 from icdbench.nn.marked import MarkedModel
 from icdbench.nn.members import SURROUNDINGS, Committee, Plan
 from icdbench.nn.mentions import FEATURES as OF_MENTIONS
@@ -31,7 +32,7 @@ from icdbench.types import Encoded, FloatArray, IntArray, Marks, Task, Weights
 
 FOLDS = 5
 AT_ONCE = 250  # documents processed at a time
-MANY, HELD = 10_000, 2_000  # of more than MANY documents the parts are fitted on all but HELD
+HELD = 2_000  # of more than MANY documents the parts are fitted on all but these
 FLOOR, FIRST = 0.005, 20  # pairs below this mean probability are left out, except the first ones of a document
 FLOOR_BESIDE_SPANS = 0.03  # higher, because FLOOR leaves out hardly any pair if most codes are rare
 FLOOR_BESIDE_SHARES = 0.015

@@ -101,7 +101,9 @@ def test_all_fields_with_a_range_are_searched_but_those_that_are_set(few_notes: 
     assert not names("caml", caml__filters="50") & {"caml.filters", "train.t_loss"}
     assert names("jlan") >= training | {"jlan.blocks", "train.t_loss"}
     assert "train.t_loss" not in names("jlan", train__objective="bce")
-    assert names("lr") == {"lr.C", "lr.features", "lr.longest", "lr.penalty"}  # it is fitted as a whole
+    assert names("lr") == {"lr.C", "lr.features", "lr.longest", "lr.penalty", "lr.number"}  # it is fitted as a whole
+    assert names("lr", lr__penalty="l2") == {"lr.C", "lr.features", "lr.longest"}
+    assert names("lr", lr__penalty="l1") == {"lr.C", "lr.features", "lr.longest", "lr.number"}
 
 
 def test_training_is_searched_for_a_network_that_is_registered_as_a_function(few_notes: Path, tmp_path: Path) -> None:
