@@ -10,7 +10,7 @@ import pytest
 from systems import NUM_CODES, encoded, learnable, small_task
 
 from icdbench import registry
-from icdbench.nn import stacking
+from icdbench.nn import members, stacking
 from icdbench.nn.members import Committee, Plan
 from icdbench.nn.words import Readings
 from icdbench.types import Encoded
@@ -63,6 +63,19 @@ def test_the_pooled_classifier_learns_from_documents_that_the_parts_did_not_see(
     assert [len(fitted[0]), len(read[0])] == [25, 15]
     assert len(fitted) == len(read) == 1
     assert fitted[0] | read[0] == set(documents.ids)
+
+
+def test_an_l1_penalty_chooses_among_fewer_features_with_many_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    def features_used() -> int:
+        committee = Committee((("words", "l1"),), Readings.of(None, small_task().num_tokens))
+        committee.fit(documents, documents.labels().tocsc()[:, :1], 20, 10.0)
+        return committee.members[0].coefficients_LV.nnz
+
+    documents = encoded([*[[5, 8]] * 20, *[[6, 9]] * 20, *[[7, 8]] * 20], [*[[0]] * 40, *[[]] * 20])
+    monkeypatch.setattr(members, "SCREENED_OF_MANY", 1)
+    assert features_used() > 1
+    monkeypatch.setattr(members, "MANY", 59)
+    assert features_used() == 1
 
 
 def test_surroundings_are_counted_in_the_document() -> None:
