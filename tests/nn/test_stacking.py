@@ -69,7 +69,7 @@ def test_an_l1_penalty_chooses_among_fewer_features_with_many_documents(monkeypa
     def features_used() -> int:
         committee = Committee((("words", "l1"),), Readings.of(None, small_task().num_tokens))
         committee.fit(documents, documents.labels().tocsc()[:, :1], 20, 10.0)
-        return committee.members[0].coefficients_LV.nnz
+        return int(committee.members[0].coefficients_LV.nnz)
 
     documents = encoded([*[[5, 8]] * 20, *[[6, 9]] * 20, *[[7, 8]] * 20], [*[[0]] * 40, *[[]] * 20])
     monkeypatch.setattr(members, "SCREENED_OF_MANY", 1)
