@@ -95,6 +95,14 @@ class Config(Settings):
         "warmup": 0.0,
         "r_drop": 12.5,
     },
+    small={
+        "hidden_size": 128,
+        "attention_size": 256,
+        "learning_rate": 2e-3,
+        "batch_size": 4,
+        "r_drop": 0.0,
+        "monitor": "map",
+    },
     variants=(
         Variant(
             name="full",
