@@ -37,10 +37,10 @@ from icdbench.experiments.tune import Standing
 from icdbench.presentation import tables
 from icdbench.records import store
 from icdbench.run import Request
-from icdbench.settings import Range, SpecError
+from icdbench.settings import Range, SpecError, TrainingError
 from icdbench.spec import DataSpec, RunSpec, TrainSpec
 from icdbench.training import objectives
-from icdbench.training.state import Progress, TrainingError
+from icdbench.training.state import Progress
 from icdbench.types import Corpus
 
 pytestmark = pytest.mark.slow
