@@ -148,14 +148,14 @@ def task(
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy, corpus.names, codes, words)
 
 
-def parameters(system: str, dataset: str, root: Path | None, prepare: Report = quiet) -> int | None:
+def parameters(system: str, dataset: str, root: Path | None) -> int | None:
     """The number of trained parameters on a data set; None for a linear model, whose size depends on the documents."""
     base, variant = registry.split(system)
     entry = registry.entry(base)
     if not entry.uses_trainer:
         return None
     opened = datasets.open(dataset, root, {**entry.data, **entry.variant(variant).data})
-    corpus = opened.corpus(prepare)
+    corpus = opened.corpus()
     small = entry.small_by_target[entry.name] if len(corpus.splits["train"]) < resolution.SMALL else {}
     settings = {**small, **entry.variant(variant).model}
     return score.num_parameters(registry.build(base, task(corpus, opened.data, None), **settings))

@@ -146,21 +146,19 @@ def tune(
         return _outcome(kept.counted(study), search)
 
 
-def budgets(
-    request: Request, trials: int, storage: str | None = None, seed: int = 0, prepare: Report = quiet
-) -> list[tuple[Request, Budget]]:
+def budgets(request: Request, trials: int, storage: str | None, seed: int) -> list[tuple[Request, Budget]]:
     """The studies that tune the models of the request, each with its remaining trials. Raises SpecError, DataError.
 
     Models without a range are left out. Settings of one model are not passed on to the others.
     """
     found = []
-    for name in dict.fromkeys(each.spec.model for each in runner.resolved(request, prepare)):
+    for name in dict.fromkeys(each.spec.model for each in runner.resolved(request)):
         changes = {
             key: each for key, each in request.changes.items() if key.partition(".")[0] in {"data", "train", name}
         }
         request_of_one = replace(request, models=(name,), changes=changes)
         try:
-            search = _plan_search(request_of_one, trials, seed, prepare)
+            search = _plan_search(request_of_one, trials, seed, quiet)
         except NothingToTuneError:
             continue
         with _open_study(search, storage) as (study, _):
@@ -369,7 +367,7 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
         "trials": counts,
         "seed": search.seed,
         "versions": {**provenance.versions(), "optuna": optuna.__version__},
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created": provenance.now(),
     }
     path = store.save_tuned(search.request.results, stored)
     write_trials(counted, path)
