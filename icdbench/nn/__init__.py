@@ -25,7 +25,6 @@ from icdbench.nn.layers import (
     embedding,
     lengths,
     mask,
-    reversal,
     untitled_notices,
 )
 
@@ -54,7 +53,6 @@ __all__ = [
     "linear",
     "mask",
     "middle",
-    "reversal",
     "untitled_notices",
     "watched",
 ]
