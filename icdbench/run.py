@@ -225,7 +225,7 @@ def _train_and_store(
     spec, began = planned.spec, time.monotonic()
     corpus = _unchanged_corpus(spec, request, prepare)
     own_file = word_vectors.own_file(request.changes)
-    model, vectors = _build(planned, corpus, on, prepare, own_file)
+    model, vectors = build(planned, corpus, on, prepare, own_file)
     prepared = time.monotonic()
     with memory.enough_memory():
         state = train.fit(
@@ -274,7 +274,7 @@ def _unchanged_corpus(spec: RunSpec, request: Request, prepare: Report) -> Corpu
     return corpus
 
 
-def _build(
+def build(
     planned: Planned, corpus: Corpus, on: Fabric, prepare: Report, own_file: Path | None
 ) -> tuple[registry.Model, dict[str, Any]]:
     """The untrained model, and how its word vectors were trained. Raises TrainingError if it does not fit into memory."""

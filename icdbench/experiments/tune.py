@@ -314,13 +314,8 @@ def _validation_value(
 
     spec, corpus = drawn(trial, search.planned.spec, search.entry, search.parameters), search.corpus
     train_split, validation = corpus.splits["train"], corpus.splits["validation"]
-    on = accelerator.fabric(search.request.device, spec.train.precision)
-    on_cpu = on.device.type == "cpu"
-    memory.check(spec, runner.task(corpus, spec.data, None), on_cpu=on_cpu, changed=search.request.changes)
-    accelerator.seed_everything(spec.seed)
-    own_file = word_vectors.own_file(search.request.changes)
-    task = runner.task(corpus, spec.data, spec.config.get("embedding_size"), prepare, own_file)
-    model = memory.build(spec, task, on_cpu=on_cpu, changed=search.request.changes)
+    on, changes = accelerator.fabric(search.request.device, spec.train.precision), search.request.changes
+    model, _ = runner.build(Planned(spec, changes), corpus, on, prepare, word_vectors.own_file(changes))
     if isinstance(model, nn.Module):
         with memory.enough_memory():
             return train.fit(

@@ -215,6 +215,13 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert all("caml@tuned" in record.id and not record.adapted for record in tuned)
 
 
+def test_trials_have_the_word_vectors_of_the_runs_of_their_seed(few_notes: Path, tmp_path: Path) -> None:
+    asked = request(few_notes, tmp_path, data__embeddings="word2vec", data__vectors_per_seed=True)
+    found = tune.tune(asked, 1, seed=3)
+    (planned,) = runner.expand(replace(asked, seeds=(3,)))
+    assert found.first == max(epoch.monitor for epoch in runner.execute(planned, asked).history)
+
+
 @pytest.mark.counted
 def test_the_command_compares_equal_budgets(icdbench: Call, few_notes: Path, tmp_path: Path) -> None:
     held = ("--set", "train.patience=1", "--set", "train.monitor=map", "--set", "data.split_seed=3")
