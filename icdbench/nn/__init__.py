@@ -25,6 +25,7 @@ from icdbench.nn.layers import (
     embedding,
     lengths,
     mask,
+    reversal,
     untitled_notices,
 )
 
@@ -53,6 +54,7 @@ __all__ = [
     "linear",
     "mask",
     "middle",
+    "reversal",
     "untitled_notices",
     "watched",
 ]
