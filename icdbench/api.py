@@ -23,7 +23,7 @@ from icdbench.files import replacing
 from icdbench.inference import bundle, predict
 from icdbench.presentation import catalog, tables
 from icdbench.run import FLOOR, Request
-from icdbench.settings import SpecError, given_names, given_settings, path_text, seed_list
+from icdbench.settings import SpecError, given_names, given_settings, path_text, seed_list, typed
 from icdbench.spec import Benchmark
 from icdbench.training import TrainingError
 from icdbench.views import Dataset, Results, Run, View
@@ -193,8 +193,8 @@ def _data_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     return found
 
 
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(path_text(given, "data"))
+def _path(given: str | Path | None, what: str = "data") -> Path | None:
+    return None if given is None else Path(path_text(given, what))
 
 
 def results(*folders: str | Path) -> Results:
@@ -257,7 +257,7 @@ def score(
     """
     from icdbench.experiments import scored as scoring
 
-    held = _path(validation)
+    held = _path(validation, "validation")
     path, named = Path(path_text(file, "file")), path_text(dataset, "dataset")
     request = scoring.FileRequest(path, named, name, split, held, ranked, _data_settings(settings), reading or {}, _path(data), Path(results))  # fmt: skip
     with bars.preparing(Console(stderr=True)) as report:
@@ -295,7 +295,7 @@ def tune(
     words = ["icdbench", "run", "--models", f"{model},{model}@tuned", "--dataset", dataset]
     words += ["--seeds", "3"] if found.by_epochs else []
     # Settings that both need to be comparable.
-    words += [word for name, value in request.changes.items() for word in ("--set", f"{name}={value}")]
+    words += [word for name, value in request.changes.items() for word in ("--set", f"{name}={typed(value)}")]
     words += ["--data", str(data)] if data else []
     words += ["--results", str(results)] if Path(results) != Path("results") else []
     command = shlex.join(words)

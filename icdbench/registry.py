@@ -328,11 +328,12 @@ def load_file(path: Path) -> list[str]:
     except SpecError:
         _ENTRIES.update(before)
         raise
-    if not names and before:  # it was already imported and has not changed
+    if any(found.cls.__module__ == loading.latest_import(path) for found in before.values()):  # it has not changed
         _ENTRIES.update(before)
-    if not (names or before):
+        return list(before)
+    if not names:
         raise SpecError(f"{path} registers no model; docs/api.md shows how a file does")
-    return names or list(before)
+    return names
 
 
 def load_files(systems: Iterable[str]) -> None:

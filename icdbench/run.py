@@ -148,14 +148,14 @@ def task(
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy, corpus.names, codes, words)
 
 
-def parameters(system: str, dataset: str, root: Path | None, prepare: Report = quiet) -> int | None:
+def parameters(system: str, dataset: str, root: Path | None) -> int | None:
     """The number of trained parameters on a data set; None for a linear model, whose size depends on the documents."""
     base, variant = registry.split(system)
     entry = registry.entry(base)
     if not entry.uses_trainer:
         return None
     opened = datasets.open(dataset, root, {**entry.data, **entry.variant(variant).data})
-    corpus = opened.corpus(prepare)
+    corpus = opened.corpus()
     small = entry.small_by_target[entry.name] if len(corpus.splits["train"]) < resolution.SMALL else {}
     settings = {**small, **entry.variant(variant).model}
     return score.num_parameters(registry.build(base, task(corpus, opened.data, None), **settings))
@@ -225,7 +225,7 @@ def _train_and_store(
     spec, began = planned.spec, time.monotonic()
     corpus = _unchanged_corpus(spec, request, prepare)
     own_file = word_vectors.own_file(request.changes)
-    model, vectors = _build(planned, corpus, on, prepare, own_file)
+    model, vectors = build(planned, corpus, on, prepare, own_file)
     prepared = time.monotonic()
     with memory.enough_memory():
         state = train.fit(
@@ -274,7 +274,7 @@ def _unchanged_corpus(spec: RunSpec, request: Request, prepare: Report) -> Corpu
     return corpus
 
 
-def _build(
+def build(
     planned: Planned, corpus: Corpus, on: Fabric, prepare: Report, own_file: Path | None
 ) -> tuple[registry.Model, dict[str, Any]]:
     """The untrained model, and how its word vectors were trained. Raises TrainingError if it does not fit into memory."""

@@ -57,6 +57,10 @@ class DataError(ValueError):
     """Missing, damaged or contradictory data; one line for the user."""
 
 
+class TrainingError(RuntimeError):
+    """Training cannot go on, for example because a loss is not finite or a model does not fit into memory."""
+
+
 def nearest(value: str, known: Iterable[str], most: int = 40) -> str:
     """Return `; did you mean 'caml'? (known: …)`, the end of an error line, listing at most `most` known names."""
     names = sorted(known)

@@ -321,8 +321,8 @@ def stored(*folders: Path) -> Results:
 
 def _folder_of(record: RunRecord, results: Sequence[Path]) -> Path:
     """The first folder that has the run with its predictions, else the first that has the run."""
-    found = [folder for each in results if (folder := store.folder(each, record)).is_dir()]
-    return next((folder for folder in found if (folder / store.PREDICTIONS).is_file()), found[0])
+    places = (store.folder(each, record) for each in results)
+    return store.with_predictions(results, record) or next(filter(Path.is_dir, places))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from scipy.sparse import csr_matrix
 import icdbench
 from icdbench import api
 from icdbench.evaluation import metrics
+from icdbench.presentation import tables
 from icdbench.records import store
 from icdbench.settings import SpecError
 from icdbench.training import objectives
@@ -196,6 +197,7 @@ def test_a_figure_is_drawn(runs: icdbench.Results) -> None:
         (lambda _: untyped.open_dataset(None), "dataset is a NoneType"),
         (lambda _: untyped.tune(["lr", "caml"]), "model is a list"),
         (lambda _: untyped.score(pd.DataFrame()), "file is a DataFrame"),
+        (lambda _: untyped.score("f.csv", validation=pd.DataFrame()), "validation is a DataFrame"),
         (lambda _: untyped.run("lr", settings=["train.max_epochs=1"]), "give a dict of names"),
         (icdbench.load, "the model is a Results"),
         (lambda runs: untyped.explain(runs[2], None), "the text is no str but NoneType"),
@@ -271,6 +273,18 @@ def test_tuning_and_the_setting_that_it_finds(few_notes: Path, tmp_path: Path, m
         "Tuning of lr on notes.csv",
     ]
     assert len(icdbench.run("lr@tuned", str(few_notes), settings=settings, execution=QUIET)) == 1
+
+
+def test_the_command_that_tuning_prints_has_lists_as_they_are_typed(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = {"embedding_size": 8, "filters": 4, "kernel_sizes": [3, 5]}
+    settings = {f"multirescnn.{name}": value for name, value in small.items()}
+    settings |= {"data.min_documents": 1, "train.max_epochs": 1, "train.stop_epoch": None}
+    monkeypatch.setattr(tables, "tuned", lambda _found, command, _fmt: command)
+    command = icdbench.tune("multirescnn", str(few_notes), trials=1, settings=settings, progress=False).text("md")
+    assert "--set multirescnn.kernel_sizes=3,5 " in command
 
 
 # --- Trained models --------------------------------------------------------------------------------------------------------

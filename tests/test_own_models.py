@@ -214,6 +214,14 @@ def test_an_edited_file_is_a_new_model(few_notes: Path, model: Path, tmp_path: P
     assert before.spec.version == same.spec.version != after.spec.version
 
 
+def test_a_file_whose_edit_leaves_no_model_has_none(model: Path) -> None:
+    assert registry.load_file(model) == ["mine"] == registry.load_file(model)
+    model.write_text("x = 1")
+    with pytest.raises(SpecError, match="registers no model"):
+        registry.load_file(model)
+    assert "mine" not in registry.entries()
+
+
 def test_an_edit_that_is_taken_back_is_the_former_model(model: Path) -> None:
     content = model.read_text(encoding="utf-8")
     versions = []

@@ -20,7 +20,7 @@ BOUNDS = {("run", "--device", "cpu"): 240.0, ("--help",): 1.0}
 
 
 def seconds(words: tuple[str, ...], folder: Path) -> float:
-    """Return the wall time of a command in an empty folder with an empty cache."""
+    """Return the wall time of a command in a folder, with a cache of its own."""
     environment = os.environ | {"ICDBENCH_CACHE": str(folder / "cache")}
     begun = time.monotonic()
     command = [sys.executable, "-m", "icdbench", *words]

@@ -11,23 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+
+from icdbench.benchmarks.speed.demo import seconds
 
 BOUND = 1.5
 GRID = ("run", "--models", "cnn,caml", "--seeds", "6", "--device", "cpu", "--set", "train.max_epochs=15")
-
-
-def seconds(folder: Path, *words: str) -> float:
-    """Return the wall time of a command."""
-    environment = os.environ | {"ICDBENCH_CACHE": str(folder / "cache")}
-    begun = time.monotonic()
-    command = [sys.executable, "-m", "icdbench", *words]
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)  # noqa: S603
-    return time.monotonic() - begun
 
 
 def main() -> None:
@@ -38,9 +28,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         warm = [word if word != "6" else "99," for word in GRID]
-        seconds(place, *warm, "--set", "train.patience=1", "--results", "warm")
-        one = seconds(place, *GRID, "--results", "one")
-        several = seconds(place, *GRID, "--results", "several", "--jobs", str(jobs))
+        seconds((*warm, "--set", "train.patience=1", "--results", "warm"), place)
+        one = seconds((*GRID, "--results", "one"), place)
+        several = seconds((*GRID, "--results", "several", "--jobs", str(jobs)), place)
     print("| 12 runs on the demo notes | seconds |\n|:--|--:|")
     print(f"| one after another | {one:.1f} |\n| --jobs {jobs} | {several:.1f} |")
     print(f"\n{one / several:.2f} times faster; the bound for two jobs on two cores is {BOUND}.")

@@ -84,13 +84,17 @@ def published(scores_NL: Any, labels: csr_matrix, _counts_L: Any) -> str:
     return f"{len(figures)} figures; {shown(figures)}"
 
 
-def record(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
-    """Measure all that a finished run records: both splits and thresholds, intervals, collapse, popularity."""
+def both_splits(scores_NL: Any, labels: csr_matrix) -> dict[str, Predictions]:
+    """Take the first documents for validation, as many as MIMIC-III has beside its test documents."""
     half = len(scores_NL) * 1631 // 3372
     none = np.zeros(len(scores_NL), np.int64)
-    test = Predictions((), scores_NL, labels, none)
     held = Predictions((), scores_NL[:half], labels[:half], none[:half])
-    found = measured({"validation": held, "test": test}, counts_L)
+    return {"validation": held, "test": Predictions((), scores_NL, labels, none)}
+
+
+def record(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
+    """Measure all that a finished run records: both splits and thresholds, intervals, collapse, popularity."""
+    found = measured(both_splits(scores_NL, labels), counts_L)
     low, high = found["intervals"]["fixed"]["f1_micro"]
     return f"micro-F1 from {low:.4f} to {high:.4f}"
 
@@ -109,18 +113,15 @@ def paired(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
 
 def stored(scores_NL: Any, labels: csr_matrix, counts_L: Any) -> str:
     """Write and read predictions.npz, with validation and test."""
-    half = len(scores_NL) * 1631 // 3372
-    none = np.zeros(len(scores_NL), np.int64)
-    test = Predictions((), scores_NL, labels, none)
-    held = Predictions((), scores_NL[:half], labels[:half], none[:half])
+    splits = both_splits(scores_NL, labels)
     names = LabelSet(tuple(f"{code:05d}" for code in range(len(counts_L))), counts_L)
     unsigned: dict[str, Any] = {"id": "benchmark", "digest": ""}
     record = RunRecord.model_construct(**unsigned)
     with tempfile.TemporaryDirectory() as folder:
-        store.save_predictions(Path(folder), record.id, {"validation": held, "test": test}, names)
+        store.save_predictions(Path(folder), record.id, splits, names)
         size = (Path(folder) / store.PREDICTIONS).stat().st_size
         assert (store.load_predictions(Path(folder), record)["test"].scores_NL == scores_NL).all()
-    return f"{size / 1e6:.0f} MB; {4 * (len(scores_NL) + half) * len(counts_L) / 1e6:.0f} MB unpacked"
+    return f"{size / 1e6:.0f} MB; {4 * sum(each.scores_NL.size for each in splits.values()) / 1e6:.0f} MB unpacked"
 
 
 def keep(folder: Path, N: int, L: int) -> None:

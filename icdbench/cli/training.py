@@ -73,10 +73,8 @@ def run(
         raise SpecError("--models names no model; see 'icdbench models'")
     listing.check_names(names or ())
     fmt = options.table_format(fmt, wide=wide)
-    numbers, changes = (
-        options.parsed_seeds(seeds),
-        options.parsed_changes(settings, columns, encoding, skip_bad=skip_bad),
-    )
+    numbers = options.parsed_seeds(seeds)
+    changes = options.parsed_changes(settings, columns, encoding, skip_bad=skip_bad)
     _limit_threads(threads, devices, launcher)
     from icdbench import api
 
@@ -152,10 +150,8 @@ def run_ablation(
     """Run the studies of a model's paper, or all its variants, and print each as its table or a figure's data."""
     listing.check_names([model])
     fmt = options.table_format(fmt, wide=wide)
-    numbers, changes = (
-        options.parsed_seeds(seeds),
-        options.parsed_changes(settings, columns, encoding, skip_bad=skip_bad),
-    )
+    numbers = options.parsed_seeds(seeds)
+    changes = options.parsed_changes(settings, columns, encoding, skip_bad=skip_bad)
     _limit_threads(threads, devices, launcher)
     from icdbench import api
 

@@ -100,9 +100,13 @@ def reader(vocabulary: Vocabulary, rule: Rule) -> Reader:
 
 def notes(texts: Sequence[str], by: Reader, num_codes: int, max_tokens: int) -> Encoded:
     """Texts without codes, encoded for a model."""
-    tokens = _fill_empty(by.read(texts))
-    codes, unseen = Ragged.of([[]] * len(texts)), np.zeros(len(texts), np.int32)
-    return Encoded(("",) * len(texts), *tokens, *codes, unseen, num_codes, max_tokens)
+    return without_codes(_fill_empty(by.read(texts)).rows(), num_codes, max_tokens)
+
+
+def without_codes(rows: Sequence[IntArray], num_codes: int, max_tokens: int) -> Encoded:
+    """Documents of these tokens, without codes."""
+    codes, unseen = Ragged.of([[]] * len(rows)), np.zeros(len(rows), np.int32)
+    return Encoded(("",) * len(rows), *Ragged.of(rows), *codes, unseen, num_codes, max_tokens)
 
 
 def _key(opened: Source, raw_content: str) -> str:

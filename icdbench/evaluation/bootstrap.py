@@ -119,7 +119,7 @@ def enough(comparisons: int) -> int:
     return RESAMPLES * max(1, math.ceil(2 * comparisons / SIGNIFICANT / RESAMPLES))
 
 
-def runs_drawn(ids: Sequence[str], resamples: int, seed: int = SEED) -> IntArray:
+def runs_drawn(ids: Sequence[str], resamples: int) -> IntArray:
     """Draw how often each resample contains each run of a system [R, S], with replacement, S in all.
 
     The draws are seeded by the ids of the runs, so they are independent between systems, and a system has the same draws
@@ -127,7 +127,7 @@ def runs_drawn(ids: Sequence[str], resamples: int, seed: int = SEED) -> IntArray
     """
     S = len(ids)
     content = int.from_bytes(hashlib.sha256("\n".join(ids).encode()).digest()[:16])
-    chosen_RS = np.random.default_rng([seed, content]).integers(0, S, (resamples, S))
+    chosen_RS = np.random.default_rng([SEED, content]).integers(0, S, (resamples, S))
     return np.stack([np.count_nonzero(chosen_RS == run, axis=1) for run in range(S)], axis=1)
 
 

@@ -91,9 +91,8 @@ def with_ceilings(records: Sequence[RunRecord], folders: Sequence[Path]) -> list
     found: dict[str, dict[str, float]] = {}
     for block in comparable.blocks(records):
         known = next((record.ceilings for record in block if record.ceilings), None)
-        places = ((folder / record.id, record) for record in block for folder in folders)
-        for place, record in places if known is None else ():
-            if (place / store.PREDICTIONS).is_file():
+        for record in block if known is None else ():
+            if (place := store.with_predictions(folders, record)) is not None:
                 with contextlib.suppress(DataError):
                     test = store.load_test_predictions(place, record)
                     known = ceilings(test.labels, test.unseen)

@@ -21,10 +21,10 @@ GRID = tuple(step / 20 for step in range(1, 20))  # .05 to .95
 ALPHA = 0.1  # error rate of conformal sets
 
 
-def curve(given: Scored, grid: tuple[float, ...] = GRID) -> dict[float, dict[str, float]]:
-    """Compute micro and macro (mean over codes) F1 at each threshold of the grid."""
+def curve(given: Scored) -> dict[float, dict[str, float]]:
+    """Compute micro and macro (mean over codes) F1 at each threshold of GRID."""
     found = {}
-    for threshold in grid:
+    for threshold in GRID:
         counts = (*metrics.code_counts(given, given.scores_NL > threshold), given.unseen_N.sum())
         figures = metrics.macro_and_micro(*counts)
         found[threshold] = {key: float(figures[key]) for key in ("f1_micro", "f1_macro")}

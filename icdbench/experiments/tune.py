@@ -146,21 +146,19 @@ def tune(
         return _outcome(kept.counted(study), search)
 
 
-def budgets(
-    request: Request, trials: int, storage: str | None = None, seed: int = 0, prepare: Report = quiet
-) -> list[tuple[Request, Budget]]:
+def budgets(request: Request, trials: int, storage: str | None, seed: int) -> list[tuple[Request, Budget]]:
     """The studies that tune the models of the request, each with its remaining trials. Raises SpecError, DataError.
 
     Models without a range are left out. Settings of one model are not passed on to the others.
     """
     found = []
-    for name in dict.fromkeys(each.spec.model for each in runner.resolved(request, prepare)):
+    for name in dict.fromkeys(each.spec.model for each in runner.resolved(request)):
         changes = {
             key: each for key, each in request.changes.items() if key.partition(".")[0] in {"data", "train", name}
         }
         request_of_one = replace(request, models=(name,), changes=changes)
         try:
-            search = _plan_search(request_of_one, trials, seed, prepare)
+            search = _plan_search(request_of_one, trials, seed, quiet)
         except NothingToTuneError:
             continue
         with _open_study(search, storage) as (study, _):
@@ -316,13 +314,8 @@ def _validation_value(
 
     spec, corpus = drawn(trial, search.planned.spec, search.entry, search.parameters), search.corpus
     train_split, validation = corpus.splits["train"], corpus.splits["validation"]
-    on = accelerator.fabric(search.request.device, spec.train.precision)
-    on_cpu = on.device.type == "cpu"
-    memory.check(spec, runner.task(corpus, spec.data, None), on_cpu=on_cpu, changed=search.request.changes)
-    accelerator.seed_everything(spec.seed)
-    own_file = word_vectors.own_file(search.request.changes)
-    task = runner.task(corpus, spec.data, spec.config.get("embedding_size"), prepare, own_file)
-    model = memory.build(spec, task, on_cpu=on_cpu, changed=search.request.changes)
+    on, changes = accelerator.fabric(search.request.device, spec.train.precision), search.request.changes
+    model, _ = runner.build(Planned(spec, changes), corpus, on, prepare, word_vectors.own_file(changes))
     if isinstance(model, nn.Module):
         with memory.enough_memory():
             return train.fit(
@@ -369,7 +362,7 @@ def _outcome(counted: optuna.Study, search: _Search) -> Outcome:
         "trials": counts,
         "seed": search.seed,
         "versions": {**provenance.versions(), "optuna": optuna.__version__},
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created": provenance.now(),
     }
     path = store.save_tuned(search.request.results, stored)
     write_trials(counted, path)

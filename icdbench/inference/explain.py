@@ -33,7 +33,7 @@ from icdbench.inference.predict import Predictor, Reading
 from icdbench.nn import WORDS, Positions, Shown, watched
 from icdbench.settings import DataError, SpecError, nearest
 from icdbench.training import score
-from icdbench.types import SENTENCE_END, UNKNOWN, Batch, Encoded, FloatArray, IntArray
+from icdbench.types import SENTENCE_END, UNKNOWN, Batch, FloatArray, IntArray
 
 STEPS = 50  # integrated gradients: points on the path
 STEP_TOKENS = 8192  # integrated gradients: words that go through the model at once
@@ -278,25 +278,9 @@ def _occlusion(forward: Pass) -> tuple[FloatArray, IntArray]:
     window_T = np.arange(length) // width
     tokens_T = forward.encoded.tokens[:length]
     without_NT = np.where(np.arange(window_T[-1] + 1)[:, None] == window_T, UNKNOWN, tokens_T)
-    logits_NL = forward.predictor.scores(of_equal_length([tokens_T, *without_NT], forward.predictor)).astype(np.float64)
+    logits_NL = forward.predictor.scores(forward.predictor.documents([tokens_T, *without_NT])).astype(np.float64)
     lost_WL: FloatArray = logits_NL[0] - logits_NL[1:]
     return lost_WL, window_T
-
-
-def of_equal_length(rows: Sequence[IntArray], predictor: Predictor) -> Encoded:
-    """Encode token rows of equal length as documents without codes."""
-    none = np.zeros(len(rows), np.int32)
-    offsets = np.arange(len(rows) + 1, dtype=np.int64) * len(rows[0])
-    return Encoded(
-        ids=("",) * len(rows),
-        tokens=np.concatenate(rows).astype(np.int32),
-        token_offsets=offsets,
-        codes=none[:0],
-        code_offsets=np.append(none, 0),
-        unseen=none,
-        num_codes=len(predictor.codes),
-        max_tokens=predictor.bundle.contents.max_tokens,
-    )
 
 
 # --- Output --------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,9 +36,9 @@ from icdbench.data import datasets
 from icdbench.evaluation import bootstrap
 from icdbench.files import remove_abandoned
 from icdbench.inference import bundle
-from icdbench.inference.explain import Pass, methods, of_equal_length
+from icdbench.inference.explain import Pass, methods
 from icdbench.inference.predict import Predictor
-from icdbench.records import Explained, RunRecord, Trust, store
+from icdbench.records import Explained, RunRecord, Trust, provenance, store
 from icdbench.settings import DataError, SpecError
 from icdbench.training import score
 from icdbench.types import SPLITS, UNKNOWN, Document, FloatArray, Report, quiet
@@ -117,7 +116,7 @@ def faithfulness(
             without_T, alone_T = tokens_T.copy(), np.full_like(tokens_T, UNKNOWN)
             without_T[first], alone_T[first] = UNKNOWN, tokens_T[first]
             rows += [without_T, alone_T]
-    probabilities_NL = score.probabilities(predictor.scores(of_equal_length(rows, predictor)))
+    probabilities_NL = score.probabilities(predictor.scores(predictor.documents(rows)))
     changed_WF2L = probabilities_NL[1:].reshape(len(weightings), len(FRACTIONS), 2, -1)
     found = []
     for changed_F2L, (_, code) in zip(changed_WF2L, weightings, strict=True):
@@ -321,7 +320,7 @@ def of_run(name: str, request: Sampling, report: Report = quiet) -> tuple[RunRec
         seed=request.seed,
         counts=counts,
         methods=found,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=provenance.now(),
         marks=marks or "",
     )
     store.save_explained(folder, explained)

@@ -18,38 +18,28 @@ log = logging.getLogger("icdbench")
 STDIN = "-"
 
 
-def notes(sources: Sequence[str], reading: datasets.OwnSettings | None = None) -> Iterator[tuple[str, str]]:
-    """Iterate over the names and texts of notes. A folder stands for its .txt files, `-` for standard input as one note.
-
-    `reading` says how tables are read, and the encoding of all files. A source that does not exist raises DataError at once,
-    a note that cannot be read when it is reached.
+def single(source: str, reading: datasets.OwnSettings) -> tuple[str, str]:
+    """The name and text of a source with a single note. Raises SpecError if it has none or several, DataError as `every`, and
+    for a note that cannot be read.
     """
-    return _raise_errors(every(sources, reading))
-
-
-def single(source: str, reading: datasets.OwnSettings | None = None) -> tuple[str, str]:
-    """The name and text of a source with a single note. Raises SpecError if it has none or several."""
-    found = list(notes([source], reading))
+    found: list[tuple[str, str]] = []
+    for name, text in every([source], reading):
+        if isinstance(text, DataError):
+            raise text
+        found.append((name, text))
     if len(found) != 1:
         raise SpecError(f"'{source}' has {len(found)} notes; name a file with a single one")
     return found[0]
 
 
-def every(sources: Sequence[str], reading: datasets.OwnSettings | None = None) -> Iterator[tuple[str, str | DataError]]:
-    """Like `notes`, but a note that is empty or cannot be read has its error in place of a text, and the iteration goes on.
+def every(sources: Sequence[str], reading: datasets.OwnSettings) -> Iterator[tuple[str, str | DataError]]:
+    """Iterate over the names and texts of notes. A folder stands for its .txt files, `-` for standard input as one note.
 
-    A table that is damaged from some row on ends with one such note. Raises DataError for a source that does not exist, and
-    for a table whose first row cannot be read.
+    `reading` says how tables are read, and the encoding of all files. A note that is empty or cannot be read has its error in
+    place of a text, and the iteration goes on; a table that is damaged from some row on ends with one such note. Raises
+    DataError at once for a source that does not exist, and when it is reached for a table whose first row cannot be read.
     """
-    paths = [path for source in sources for path in _paths(source)]
-    return _read(paths, reading or datasets.reading())
-
-
-def _raise_errors(found: Iterator[tuple[str, str | DataError]]) -> Iterator[tuple[str, str]]:
-    for name, text in found:
-        if isinstance(text, DataError):
-            raise text
-        yield name, text
+    return _read([path for source in sources for path in _paths(source)], reading)
 
 
 def _read(paths: Sequence[Path | None], reading: datasets.OwnSettings) -> Iterator[tuple[str, str | DataError]]:

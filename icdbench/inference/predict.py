@@ -22,7 +22,7 @@ from icdbench.inference.bundle import Bundle
 from icdbench.inference.notes import short_name
 from icdbench.settings import DataError, SpecError, nearest
 from icdbench.training import accelerator, score
-from icdbench.types import SENTENCE_END, THRESHOLDS, UNKNOWN, Encoded, FloatArray, composed
+from icdbench.types import SENTENCE_END, THRESHOLDS, UNKNOWN, Encoded, FloatArray, IntArray, composed
 
 WINDOW, WINDOW_CHARACTERS = 1024, 1 << 24  # most notes and characters in memory at once
 SHOWN = 10  # least number of codes shown for a note, unless the user gives one
@@ -126,8 +126,11 @@ class Predictor:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The texts as the model reads them."""
-        contents = self.bundle.contents
-        return encode.notes(texts, self.reader, len(self.codes), contents.max_tokens)
+        return encode.notes(texts, self.reader, len(self.codes), self.bundle.contents.max_tokens)
+
+    def documents(self, rows: Sequence[IntArray]) -> Encoded:
+        """Documents of these tokens, as the model reads them."""
+        return encode.without_codes(rows, len(self.codes), self.bundle.contents.max_tokens)
 
     def scores(self, encoded: Encoded) -> FloatArray:
         """Logits [N, L], in 32 bits."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from icdbench.nn.ngrams import in_parts
-from icdbench.nn.ragged import first_rows, items, places
+from icdbench.nn.ragged import first_rows, items, ones_in, places
 from icdbench.nn.words import Readings
 from icdbench.types import UNKNOWN, Encoded, FloatArray, IntArray
 
@@ -91,10 +91,7 @@ class FeatureReader:
         parts = [csr_matrix((0, len(self.known)), dtype=np.float32)]
         for size, documents_T, tokens_T in in_parts(encoded):
             found = self.occurrences(documents_T, tokens_T)
-            ones, cells = np.ones(len(found.features), np.float32), (found.documents, found.features)
-            part = csr_matrix((ones, cells), shape=(size, len(self.known)))  # adds up repeated cells
-            part.data[:] = 1
-            parts.append(part)
+            parts.append(ones_in(found.documents, found.features, (size, len(self.known))))
         return vstack(parts, format="csr")
 
     def occurrences(self, documents_T: IntArray, tokens_T: IntArray) -> Occurrences:

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from icdbench.nn.mentions import any_before, noisy_or, part_of_longer
 from icdbench.nn.ngrams import in_parts, read_in_parts
-from icdbench.nn.ragged import first_rows, items
+from icdbench.nn.ragged import first_rows, items, ones_in
 from icdbench.nn.words import Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Weights
 
@@ -119,7 +119,7 @@ class SpanLexicon:
         places = np.flatnonzero(self.form_of_token[tokens_T] >= 0)  # without ignored words
         documents, forms = documents_T[places], self.form_of_token[tokens_T[places]]
         width, sizes_K = len(self.weights_V), np.diff(self.offsets)
-        common = (_presence(documents, forms, (size, width)) @ self._keys(np.ones(width)).T).tocoo()
+        common = (ones_in(documents, forms, (size, width)) @ self._keys(np.ones(width)).T).tocoo()
         whole = common.data == sizes_K[common.col]
         document_C, key_C = common.row[whole].astype(np.int64), common.col[whole].astype(np.int64)
         # The places of each form in each document, by document, then form.
@@ -174,7 +174,7 @@ class SpanLexicon:
         parts = []
         for size, documents_T, tokens_T in in_parts(encoded):
             forms_T = self.form_of_token[tokens_T]
-            parts.append(_presence(documents_T[forms_T > 0], forms_T[forms_T > 0], (size, len(self.weights_V))))
+            parts.append(ones_in(documents_T[forms_T > 0], forms_T[forms_T > 0], (size, len(self.weights_V))))
         return vstack(parts, format="csr")
 
     def _keys(self, weights_V: FloatArray) -> csr_matrix:
@@ -289,13 +289,6 @@ class MarkedModel:
         self.lexicons = tuple(
             SpanLexicon(*(weights[f"marked.{number}.{name}"] for name in names)) for number in range(2)
         )
-
-
-def _presence(documents: IntArray, forms: IntArray, shape: tuple[int, int]) -> csr_matrix:
-    """Return a matrix with 1 in these cells, which may be repeated."""
-    found = csr_matrix((np.ones(len(forms), np.float32), (documents, forms)), shape=shape)
-    found.data[:] = 1
-    return found
 
 
 def _group(between: IntArray) -> IntArray:

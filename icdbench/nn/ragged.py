@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from icdbench.types import IntArray
 
@@ -26,3 +29,10 @@ def places(known: IntArray, wanted: IntArray) -> IntArray:
         return np.full(len(wanted), -1, np.int64)
     found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     return np.where(known[found] == wanted, found, -1)
+
+
+def ones_in(rows: IntArray, columns: IntArray, shape: tuple[int, int], dtype: Any = np.float32) -> csr_matrix:
+    """Return a matrix with 1 in these cells, which may be repeated."""
+    found = csr_matrix((np.ones(len(rows), dtype), (rows, columns)), shape=shape)  # adds up repeated cells
+    found.data[:] = 1
+    return found

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from icdbench.nn.ngrams import in_parts
-from icdbench.nn.ragged import first_rows, items, places
+from icdbench.nn.ragged import first_rows, items, ones_in, places
 from icdbench.nn.words import Readings
 from icdbench.types import Encoded, FloatArray, IntArray, Names, Weights
 
@@ -145,17 +145,10 @@ def _windows(encoded: Encoded, stem_of_token: IntArray, width: int) -> Iterator[
             start, within = items(np.minimum(WINDOW, len(stems) - np.arange(len(stems))))
             known = stems[start + within] > 0
             cells = start[known], stems[start + within][known]
-            yield _ones(*cells, (len(stems), width))
+            yield ones_in(*cells, (len(stems), width), np.float64)
 
 
 def _present(windows_TV: csr_matrix) -> csr_matrix:
     """Return the stems of a document [1, V]."""
     stems = np.unique(windows_TV.indices)
-    return _ones(np.zeros_like(stems), stems, (1, windows_TV.shape[1]))
-
-
-def _ones(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> csr_matrix:
-    """Return a matrix with 1 in these cells, which may be repeated."""
-    found = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
-    found.data[:] = 1
-    return found
+    return ones_in(np.zeros_like(stems), stems, (1, windows_TV.shape[1]), np.float64)

@@ -34,7 +34,7 @@ def import_file(path: Path) -> ModuleType:
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror or error}") from None
     name = f"{PREFIX}{path.stem}_{hashlib.sha256(bytes(file) + b'|' + content).hexdigest()[:16]}"
-    if name == _latest_import(file):
+    if name == latest_import(file):
         return sys.modules[name]
     sys.modules.pop(name, None)  # loaded before an edit that has been undone since
     spec = importlib.util.spec_from_file_location(name, file)
@@ -53,7 +53,7 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def _latest_import(file: Path) -> str | None:
+def latest_import(file: Path) -> str | None:
     """The module name of the file's last import; None if it was never imported."""
     names = [name for name, module in sys.modules.items() if name.startswith(PREFIX) and module.__file__ == str(file)]
     return names[-1] if names else None

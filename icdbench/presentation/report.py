@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # it imports torch
 
 log = logging.getLogger("icdbench")
 
+READING = {"columns": "--column", "encoding": "--encoding", "code_separator": "--code-separator"}  # of `icdbench score`
 LIBRARIES = ("d3.min.js", "plot.umd.min.js")
 SCRIPTS = ("report_tables.js", "report_codes.js", "report_charts.js", "report.js")
 # What Plot 0.6.17 puts into every drawing of className "plot"; the page's policy must name it.
@@ -212,6 +213,8 @@ def _score_command(run: RunRecord, source: provenance.ScoredFile) -> str:
     words = ["icdbench", "score", source.file, "--dataset", run.spec.dataset, "--name", run.spec.system]
     words += ["--validation", source.validation] if source.validation else []
     words += ["--ranked"] if source.kind == "ranking" else []
+    reading = run.spec.config.get("reading", {})
+    words += [word for name, option in READING.items() if name in reading for word in (option, typed(reading[name]))]
     return shlex.join([*words, *_set_options(run)])
 
 

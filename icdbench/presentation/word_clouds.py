@@ -102,7 +102,7 @@ def save(words: Mapping[str, Word], path: Path) -> None:
 def draw(words: Mapping[str, Word]) -> Figure:
     """Draw the cloud: wordcloud places the words, and matplotlib draws them in its own font.
 
-    Raises DataError if there are only function words.
+    Raises DataError if there are only function words, and words that are too long.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -137,8 +137,10 @@ def draw(words: Mapping[str, Word]) -> Figure:
         if len(cloud.layout_) == len(order) and len(sizes) == len({content[word].times for word in order}):
             break
         largest *= 0.85
-        if largest < SMALLEST:
-            largest, order = LARGEST, order[: len(order) * 3 // 4]
+        if largest < SMALLEST:  # a first word that does not fit at any size is too long
+            largest, order = LARGEST, order[: len(order) * 3 // 4] if cloud.layout_ else order[1:]
+        if not order:
+            raise DataError("there are no words to draw but those that are too long for a cloud")
     figure = Figure(figsize=(width / 72, height / 72))
     for (word, _), size, (top, left), *_ in cloud.layout_:
         right, up = ImageFont.truetype(font, size).getbbox(word, anchor="ls")[:2]  # the ink's corner, from the baseline

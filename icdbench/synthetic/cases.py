@@ -135,11 +135,8 @@ class Case:
 
 def draw_case(patient: Dice, dice: Dice) -> Case:
     """A case; `patient` draws what stays the same over a patient's admissions, `dice` the rest."""
-    woman, age, usual = (
-        patient.luck(0.44),
-        patient.number(19, 88),
-        topics()[patient.weighted(topic_weights("mimic_topics"))],
-    )
+    woman, age = patient.luck(0.44), patient.number(19, 88)
+    usual = topics()[patient.weighted(topic_weights("mimic_topics"))]
     chronic = {code for code, chance in background("mimic").items() if patient.luck(chance)}
     stays = usual.name == "newborn" or dice.luck(SAME_TOPIC)
     topic = usual if stays else topics()[dice.weighted(topic_weights("mimic_topics"))]

@@ -18,7 +18,6 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +30,7 @@ from typing import IO, TypeVar
 
 from icdbench.codes import icd9
 from icdbench.files import remove_abandoned, replacing_folder
-from icdbench.host import processes
+from icdbench.host import cores, processes
 from icdbench.settings import SpecError
 from icdbench.synthetic import MARKER
 from icdbench.synthetic.plan import TablesSpec, draw_lists, make_plan
@@ -61,7 +60,7 @@ def make(
 
     `admissions` are those with a discharge summary; `other_notes` the mean number of other notes for each; `label_noise`
     the share of labels that are wrong. Needs about 20 kB of disk per admission at 38 other notes. The number of `workers`
-    (processes; None: one per processor) changes no byte. Raises SpecError.
+    (processes; None: one per core that this process may use) changes no byte. Raises SpecError.
     """
     spec = TablesSpec(admissions, seed, label_noise, other_notes)
     spec.check()
@@ -186,7 +185,7 @@ def _header(columns: str) -> str:
 
 def _map_in_order(work: Callable[[T], R], tasks: Sequence[T], workers: int | None) -> Generator[R, None, None]:
     """The results of `work` in the order of the tasks; only a few are kept waiting, as they take memory."""
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    workers = min(workers or cores(), len(tasks))
     if workers <= 1:
         yield from map(work, tasks)
         return

@@ -27,9 +27,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from icdbench.data import batches
 from icdbench.nn import Attention, LabelwiseLinear, collecting, label_texts
-from icdbench.settings import SpecError, UnsuitableError
+from icdbench.settings import SpecError, TrainingError, UnsuitableError
 from icdbench.spec import TrainSpec
-from icdbench.training.errors import TrainingError
 from icdbench.types import PADDING, UNKNOWN, Batch, Encoded
 
 NAMES, WORDS = 8, 32  # of a code, at most

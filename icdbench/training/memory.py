@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from icdbench import registry
-from icdbench.settings import SpecError, UnsuitableError
+from icdbench.settings import SpecError, TrainingError, UnsuitableError
 from icdbench.spec import RunSpec
 from icdbench.training import guidance, score
-from icdbench.training.errors import TrainingError
 from icdbench.training.objectives import Objective, objective_of, own_count, read, with_penalty
 from icdbench.training.state import State
 from icdbench.types import Batch, Task

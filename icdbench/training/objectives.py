@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from icdbench.settings import TrainingError
 from icdbench.spec import TrainSpec
 from icdbench.training.accelerator import all_rows
-from icdbench.training.errors import TrainingError
 from icdbench.training.guidance import Guide, code_vectors, distance, guide_for, padded
 from icdbench.training.losses import PairLoss, divergence, each_loss, of_each_pair
 from icdbench.types import Batch, Encoded

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from icdbench.data import batches
-from icdbench.training.errors import TrainingError
+from icdbench.settings import TrainingError
 from icdbench.training.objectives import logits
 from icdbench.types import FloatArray, Predictions
 

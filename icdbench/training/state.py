@@ -1,4 +1,4 @@
-"""The state of training, what a display may show of it, and the error that ends it."""
+"""The state of training, and what a display may show of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from icdbench.spec import TrainSpec
-from icdbench.training.errors import TrainingError
 from icdbench.training.objectives import drop_count
-
-__all__ = ["Progress", "State", "TrainingError"]
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from icdbench.experiments import cluster, pool
 from icdbench.experiments.progress import display
 from icdbench.host import processes
 from icdbench.records import store
+from icdbench.settings import TrainingError
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec
-from icdbench.training.state import Progress, TrainingError
+from icdbench.training.state import Progress
 
 pytestmark = pytest.mark.slow
 

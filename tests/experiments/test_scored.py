@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import Call
 
 import icdbench as api
 from icdbench.data import datasets
+from icdbench.presentation import report
 from icdbench.records import RunRecord, store
 
 pytestmark = [pytest.mark.slow, pytest.mark.counted]
@@ -38,6 +40,20 @@ def score(file: Path, dataset: Path, **options: Any) -> RunRecord:
     found = api.score(file, str(dataset), results=file.parent / "results", **options).data
     assert found.record is not None
     return found.record
+
+
+def test_the_command_in_the_report_reads_the_file_as_it_was_read(
+    few_notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, icdbench: Call
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{name},{'|'.join(codes)}\n" for name, codes in TEST.items()]
+    Path("gpt.csv").write_text("".join(["note,guess\n", *rows]), encoding="cp1252")
+    reading = ("--column", "id=note", "--column", "codes=guess", "--code-separator", "none", "--encoding", "cp1252")
+    assert icdbench("score", "gpt.csv", "--dataset", few_notes, *reading)[0] == 0
+    (run,) = api.results("results")
+    (command,) = report.commands([run.record])
+    command = command.replace(f"--dataset {few_notes.name}", f"--dataset {few_notes}")
+    assert "already stored" in icdbench(*shlex.split(command)[1:])[2]
 
 
 # --- A run's own predictions give its own figures ---------------------------------------------------------------------------

@@ -37,10 +37,10 @@ from icdbench.experiments.tune import Standing
 from icdbench.presentation import tables
 from icdbench.records import store
 from icdbench.run import Request
-from icdbench.settings import Range, SpecError
+from icdbench.settings import Range, SpecError, TrainingError
 from icdbench.spec import DataSpec, RunSpec, TrainSpec
 from icdbench.training import objectives
-from icdbench.training.state import Progress, TrainingError
+from icdbench.training.state import Progress
 from icdbench.types import Corpus
 
 pytestmark = pytest.mark.slow
@@ -215,6 +215,13 @@ def test_the_best_setting_is_stored_shown_and_run(icdbench: Call, few_notes: Pat
     assert {record.spec.config["dropout"] for record in tuned} == {best.params["caml.dropout"]}
     assert max(epoch.monitor for epoch in tuned[0].history) == best.value  # the same run
     assert all("caml@tuned" in record.id and not record.adapted for record in tuned)
+
+
+def test_trials_have_the_word_vectors_of_the_runs_of_their_seed(few_notes: Path, tmp_path: Path) -> None:
+    asked = request(few_notes, tmp_path, data__embeddings="word2vec", data__vectors_per_seed=True)
+    found = tune.tune(asked, 1, seed=3)
+    (planned,) = runner.expand(replace(asked, seeds=(3,)))
+    assert found.first == max(epoch.monitor for epoch in runner.execute(planned, asked).history)
 
 
 @pytest.mark.counted

@@ -15,7 +15,7 @@ from systems import NUM_CODES, NUM_TOKENS, TEXT, predictor
 import icdbench.inference.explain as explaining
 from icdbench import registry
 from icdbench.inference import faithfulness as faithful
-from icdbench.inference.explain import Pass, methods, of_equal_length
+from icdbench.inference.explain import Pass, methods
 from icdbench.inference.faithfulness import Agreement, Measured, evaluate
 from icdbench.inference.predict import Predictor
 from icdbench.records import store
@@ -116,7 +116,7 @@ def test_words_are_taken_away_in_the_order_of_their_weights() -> None:
 
     def probability(kept: list[int]) -> float:
         row_T = np.where(np.isin(np.arange(10), kept), tokens_T, UNKNOWN)
-        return float(score.probabilities(model.scores(of_equal_length([row_T], model)))[0, 0])
+        return float(score.probabilities(model.scores(model.documents([row_T])))[0, 0])
 
     order = [0, 4, 9, 1, 2, 5, 6, 7, 8, 3]
     counts = [1, 1, 1, 2, 5]

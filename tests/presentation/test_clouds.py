@@ -120,7 +120,11 @@ def test_equal_words_give_equal_files_in_any_order(form: str, tmp_path: Path) ->
 def test_what_cannot_be_drawn_is_said() -> None:
     with pytest.raises(DataError, match="no words to draw but function words"):
         clouds.draw({"the": Word(3, 1.0)})
+    with pytest.raises(DataError, match="too long for a cloud"):
+        clouds.draw({"acgt" * 75: Word(2, 1.0)})
     assert len(clouds.draw({"fever": Word(1, 0.0), "$a$": Word(1, 0.0)}).texts) == 2
+    drawn = clouds.draw({"acgt" * 75: Word(4, 1.0), **WORDS}).texts
+    assert [each.get_text() for each in drawn] == ["fever", "pneumonia", "cough"]
     with pytest.raises(SpecError, match=r"cannot be written to 'cloud\.pfd'; did you mean '\.pdf'\?"):
         clouds.checked(Path("cloud.pfd"))
 

@@ -12,9 +12,9 @@ from systems import SMALL, small_task
 
 from icdbench import registry
 from icdbench.records import store
+from icdbench.settings import TrainingError
 from icdbench.spec import DataSpec, Planned, RunSpec, TrainSpec
 from icdbench.training import memory
-from icdbench.training.state import TrainingError
 
 ABSURD = (10**9 + 1, 10**12 + 1, 10**30 + 1)  # odd, as some kernels must be
 

@@ -22,7 +22,7 @@ from icdbench import registry, train
 from icdbench.data.batches import Loader
 from icdbench.evaluation import metrics
 from icdbench.records import store
-from icdbench.settings import SpecError
+from icdbench.settings import SpecError, TrainingError
 from icdbench.spec import TrainSpec
 from icdbench.training import checkpointing, memory
 from icdbench.training.accelerator import fabric, seed_everything
@@ -30,7 +30,7 @@ from icdbench.training.losses import each_loss
 from icdbench.training.memory import enough_memory
 from icdbench.training.objectives import drop_count, drop_rate, dropped, learning_rate, loss, monitored
 from icdbench.training.score import predictions, probabilities
-from icdbench.training.state import Progress, State, TrainingError
+from icdbench.training.state import Progress, State
 from icdbench.types import Batch, Encoded
 
 TRAIN, VALIDATION = learnable(70), learnable(30, seed=1)
