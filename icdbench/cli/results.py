@@ -302,7 +302,7 @@ def make_report(
     if serve:
         from icdbench.serving import live_report
 
-        options.until_stopped(live_report.serving(folders, port), browser=browser)
+        options.until_stopped(live_report.serving(folders, port, data), browser=browser)
         return
     from icdbench.presentation import report
 

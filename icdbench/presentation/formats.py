@@ -197,7 +197,10 @@ def _csv(grids: Sequence[Grid]) -> str:
     """All tables under one header. Standard deviations and ≈ have columns of their own; notes are in a table's first row."""
     records = []
     for grid in grids:
-        for row, notes in zip(grid.rows, [" ".join(grid.notes), *[""] * len(grid.rows)], strict=False):
+        rows: Sequence[Sequence[Value]] = grid.rows or [
+            ("",) * len(grid.header)
+        ]  # without rows the notes say what is missing
+        for row, notes in zip(rows, [" ".join(grid.notes), *[""] * len(rows)], strict=False):
             record = {"table": grid.title, "notes": notes}
             for heading, cell in zip(grid.header, row, strict=True):
                 shown = cell._replace(tied=False) if isinstance(cell, Cell) else cell
@@ -213,5 +216,5 @@ def _csv(grids: Sequence[Grid]) -> str:
     fields = [key for heading in headings for key in (heading, f"{heading} sd", f"{heading} {TIED}")]
     used = [key for key in dict.fromkeys(fields) if key not in optional or any(record.get(key) for record in records)]
     columns = ["table", *used, "notes"]
-    rows = ([record.get(column, "") for column in columns] for record in records)
-    return "".join(map(output.csv_row, [[output.csv_cell(output.one_line(column)) for column in columns], *rows]))
+    lines = ([record.get(column, "") for column in columns] for record in records)
+    return "".join(map(output.csv_row, [[output.csv_cell(output.one_line(column)) for column in columns], *lines]))

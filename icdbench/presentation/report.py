@@ -106,7 +106,7 @@ def save(out: Path, results: Sequence[Path], root: Path | None = None, *, docume
         hint = "'icdbench run' makes some, --results names another folder"
         raise SpecError(f"no finished runs in {folders}{unfinished}; {hint}")
     with replacing(out) as temporary:
-        temporary.write_text(page(records, begun, results, raw=RawData(root, document_ids)), encoding="utf-8")
+        temporary.write_text(page(records, begun, results, root=root, document_ids=document_ids), encoding="utf-8")
 
 
 def page(
@@ -114,7 +114,9 @@ def page(
     begun: Sequence[store.Begun] = (),
     results: Sequence[Path] = (),
     version: str = "",
-    raw: RawData = NO_IDS,
+    root: Path | None = None,
+    *,
+    document_ids: bool = False,
 ) -> str:
     """The report as HTML. Differences are tested if the predictions are below `results` and the test split is not too large.
 
@@ -123,6 +125,7 @@ def page(
     """
     found = comparable.blocks(records)
     named = zip(found, block_names(found), strict=True)
+    raw = RawData(root, document_ids)
     sections = [_section(block, results, name, records, raw) for block, name in named]
     lacking = [f"no document ids of {section.name}: {section.lacking}" for section in sections if section.lacking]
     if sections and len(lacking) == len(sections):

@@ -20,13 +20,14 @@ POLICY = {"Content-Security-Policy": "frame-ancestors 'none'"}  # the rest of th
 
 
 @contextlib.contextmanager
-def serving(results: Sequence[Path], port: int) -> Iterator[tuple[str, Callable[[], object]]]:
+def serving(results: Sequence[Path], port: int, root: Path | None = None) -> Iterator[tuple[str, Callable[[], object]]]:
     """Serve the report inside the block; yield its address and a function that waits until it is interrupted.
 
-    Raises SpecError if a results folder does not exist or the port cannot be used.
+    `root` is the folder of raw data, the source of code titles. Raises SpecError if a results folder does not exist or the port
+    cannot be used.
     """
     report.load(results)
-    pages = Pages(results)
+    pages = Pages(results, root)
     page = Route("/", lambda _: HTMLResponse(pages.page(), headers=POLICY))
     version = Route("/version", lambda _: PlainTextResponse(pages.version()))
     site = Starlette(routes=[page, version])
@@ -37,8 +38,8 @@ def serving(results: Sequence[Path], port: int) -> Iterator[tuple[str, Callable[
 class Pages:
     """Renders the page of the latest records, and keeps it until a record or checkpoint changes."""
 
-    def __init__(self, results: Sequence[Path]) -> None:
-        self.results = results
+    def __init__(self, results: Sequence[Path], root: Path | None = None) -> None:
+        self.results, self.root = results, root
         self.lock = threading.Lock()
         self.rendered = ("", "")
 
@@ -58,5 +59,5 @@ class Pages:
         with self.lock:
             version = self.version()
             if self.rendered[0] != version:
-                self.rendered = version, report.page(*report.load(self.results), self.results, version)
+                self.rendered = version, report.page(*report.load(self.results), self.results, version, self.root)
             return self.rendered[1]

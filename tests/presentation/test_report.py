@@ -586,3 +586,8 @@ def test_ctrl_c_ends_the_server(tmp_path: Path) -> None:
         server.send_signal(signal.SIGINT)
         assert server.communicate() == ("", "icdbench: stopped\n")
     assert server.returncode == 130
+
+
+def test_a_served_page_has_titles_from_the_folder_of_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(report, "page", lambda *given: str(given[-1]))
+    assert serve.Pages([tmp_path], tmp_path / "data").page() == str(tmp_path / "data")
