@@ -53,7 +53,7 @@ def living(mark: str) -> list[Path]:
 )
 def test_workers_of_data_make_end_with_a_killed_parent_and_the_next_one_removes_what_was_left(tmp_path: Path) -> None:
     mark = f"ICDBENCH_TEST={tmp_path}"
-    environment = os.environ | {"ICDBENCH_TEST": str(tmp_path)}
+    environment = os.environ | {"ICDBENCH_TEST": str(tmp_path), "LOKY_MAX_CPU_COUNT": "2"}
     with subprocess.Popen([*COMMAND, *SLOW], cwd=tmp_path, env=environment) as process, ended(process):
         until(lambda: len(living(mark)) >= 3, process)  # itself and two workers
         until(lambda: files.temporaries(tmp_path), process)
