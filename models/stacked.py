@@ -3,9 +3,10 @@
 A baseline of this suite, for data sets of a few hundred notes. Each part can be switched off:
 
 - Members, each a logistic regression per code on the presence of features: the `number` words and phrases of largest χ², as in
-  `phrases`, or those that an L1 penalty leaves of the best 1,000. `words` reads words as they are written; `forms`
-  their normal forms (without plural, accents and words such as "of", in one spelling: icdbench/nn/words.toml) and pairs of words
-  up to three apart; `stems` the same for the first six letters of forms; `letters` three to five adjacent letters of a word.
+  `phrases`, or those that an L1 penalty leaves of the best 1,000 (200 with more than 10,000 notes). `words` reads words as they
+  are written; `forms` their normal forms (without plural, accents and words such as "of", in one spelling:
+  icdbench/nn/words.toml) and pairs of words up to three apart; `stems` the same for the first six letters of forms; `letters`
+  three to five adjacent letters of a word.
 - `context`: position and number of the phrases that speak for a code, and the share of them after a negation, a mention of the
   family, of the past or of doubt.
 - `document`: the expected number of the note's other codes, this code's rank among them, the note's length.
