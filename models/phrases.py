@@ -1,10 +1,10 @@
 """Phrases: a logistic regression per code on the few phrases most associated with it.
 
 A baseline of this suite. A phrase is a run of one to four words that at least two training documents contain (or one in
-5,000 of more than 10,000); its feature is its presence. Each code has the n phrases of largest χ² among those that are more
-frequent with the code than without it, and an L2-regularised logistic regression on them (C; the intercept is penalised, too,
-as in LIBLINEAR). Coders look for mentions, and mentions are phrases, so a handful of features per code can do better than all
-words of a document.
+5,000 of more than 10,000); its feature is its presence. Each code has the phrases of largest χ² among those that are more
+frequent with the code than without it: five, or one for every two of its training documents if that is more, at most 100. An
+L2-regularised logistic regression is fitted on them (C; the intercept is penalised, too, as in LIBLINEAR). Coders look for
+mentions, and mentions are phrases, so a handful of features per code can do better than all words of a document.
 
 The variant `titles` also looks for the codes' names (titles and inclusion terms) and predicts the whole code system, including
 codes without training documents. If a document mentions a name (icdbench.nn.mentions: its words in any order, perhaps with one
@@ -28,9 +28,12 @@ from icdbench.types import Encoded, FloatArray, Task, Weights
 
 
 class Config(Settings):
-    number: Positive = tunable(5, 2, 50, log=True, about="phrases per code")
+    number: Positive = tunable(5, 2, 50, log=True, about="phrases per code, at least")
+    per_document: Annotated[float, Field(ge=0)] = tunable(
+        0.5, 0.0, 1.0, about="phrases per training document with the code"
+    )
     longest: Annotated[int, Field(gt=0, le=6)] = tunable(4, 1, 4, about="words of the longest phrases")
-    C: PositiveFloat = tunable(1.0, 1e-1, 1e2, log=True)
+    C: PositiveFloat = tunable(4.0, 1e-1, 1e2, log=True)
     names: bool = Field(False, description="look for the names of the codes; needs data.code_terms=true")
 
 
@@ -42,13 +45,13 @@ class Config(Settings):
         Variant(
             name="titles",
             about="also codes that training never shows, by their titles and inclusion terms",
-            model={"names": True, "C": 10.0},
+            model={"names": True},
             data={"label_set": "system", "code_terms": True},
             needs=("titles",),
         )
     ],
     data=ngrams.ALL_WORDS,
-    version="1",
+    version="2",
 )
 class Phrases(ngrams.NGramModel):
     def __init__(self, config: Config, task: Task) -> None:
@@ -60,7 +63,8 @@ class Phrases(ngrams.NGramModel):
         """Choose every code's phrases and fit their weights, then those of the mentions of names."""
         features_NV = self.learn(encoded, self.config.longest, ngrams.least_documents(encoded))
         labels_NL = encoded.labels().tocsc()
-        fitted = selected.fit_chosen(features_NV, labels_NL, self.config.C, self.config.number)
+        C, number, per_document = self.config.C, self.config.number, self.config.per_document
+        fitted = selected.fit_chosen(features_NV, labels_NL, C, number, per_document=per_document)
         self.coefficients_LV, self.intercepts_L = fitted
         if self.config.names:
             if self.task.names is None:

@@ -17,8 +17,8 @@ A baseline of this suite, for data sets of a few hundred notes. Each part can be
 - `names`: mentions of titles and inclusion terms, as in `phrases@titles`, also for codes that never occur in training (variant
   `titles`). Codes without training notes have a classifier of their own, trained on codes that occur in only one fold.
 - `partial` (with `names`): how much of a code's title or other names stands close together in the note, for codes with training
-  notes. The classifier of pairs then also sees the five phrases of `phrases@titles`, leaves out more pairs for which nothing
-  speaks, and grows deeper trees (variant `titles`; `whole-titles` is without it).
+  notes. The classifier of pairs then also sees a member with the five best phrases of each code, leaves out more pairs for
+  which nothing speaks, and grows deeper trees (variant `titles`; `whole-titles` is without it).
 - `affirmed`: in notes to be coded, negated words and mentions of the family are not read (variant `affirmed`, which also uses
   the ends of sentences), by English and Spanish rules (icdbench/nn/words.toml). Training notes are read as a whole: if their
   coders code what is denied, as CodiEsp's do, the model learns such words, but must not apply them to others' notes.

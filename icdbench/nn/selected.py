@@ -21,6 +21,7 @@ from scipy.sparse import csc_matrix, csr_matrix, vstack
 from icdbench.types import FloatArray, IntArray
 
 TOGETHER = 64  # codes of one part
+MOST = 100  # features of a code with many documents
 SMOOTHING = 0.5  # added to the numbers of documents with and without a code for its log-odds
 
 Penalty = Literal["l1", "l2"]
@@ -84,11 +85,18 @@ def fit_standardised(features_PF: FloatArray, labels_P: IntArray) -> tuple[Float
 
 
 def fit_chosen(
-    features_NV: csr_matrix, labels_NL: csc_matrix, C: float, number: int, penalty: Penalty = "l2"
+    features_NV: csr_matrix,
+    labels_NL: csc_matrix,
+    C: float,
+    number: int,
+    penalty: Penalty = "l2",
+    *,
+    per_document: float = 0.0,
 ) -> tuple[csr_matrix, FloatArray]:
-    """Fit each code on the `number` features most associated with it by χ²: coefficients [L, V], intercepts [L].
+    """Fit each code on the features most associated with it by χ²: coefficients [L, V], intercepts [L].
 
-    Features that are rarer with the code than without it are left out, and with an L1 penalty most of the others, too.
+    A code has `number` features, or `per_document` for each of its documents if that is more, but then at most `MOST`. Features
+    that are rarer with the code than without it are left out, and with an L1 penalty most of the others, too.
     """
     spread_V, size = np.bincount(features_NV.indices, minlength=features_NV.shape[1]), features_NV.shape[0]
     by_column = features_NV.tocsc()
@@ -98,7 +106,8 @@ def fit_chosen(
     def fit_code(together_1V: csr_matrix, documents: IntArray) -> Fitted:
         chosen: IntArray = np.zeros(0, np.int64)
         if 0 < len(documents) < size:
-            chosen = best_by_chi2(together_1V, spread_V, len(documents), size, number)
+            most = max(number, min(MOST, int(per_document * len(documents))))
+            chosen = best_by_chi2(together_1V, spread_V, len(documents), size, most)
         if not len(chosen):
             return chosen, np.zeros(0), log_odds(len(documents), size)
         few_NK = by_column[:, chosen].tocsr()

@@ -63,6 +63,19 @@ def test_chosen_features_are_those_of_largest_chi2_among_the_positive(problem: t
         assert statistic_V[chosen].min() >= np.sort(statistic_V)[-5] - 1e-9
 
 
+def test_codes_of_many_documents_have_more_features() -> None:
+    """Each code's documents have its own 120 features, each of them some; nearly all of them are in favour of it."""
+    drawn = np.random.default_rng(0)
+    owner_N = np.repeat([0, 1, 2], [6, 60, 600])
+    found_NV = (np.repeat(np.arange(3), 120) == owner_N[:, None]) & (drawn.random((len(owner_N), 360)) < 0.5)
+    features_NV = csr_matrix(found_NV.astype(np.float32))
+    labels_NL = csc_matrix((owner_N[:, None] == np.arange(3)).astype(np.uint8))
+    alike, _ = selected.fit_chosen(features_NV, labels_NL, 1.0, 5)
+    grown, _ = selected.fit_chosen(features_NV, labels_NL, 1.0, 5, per_document=0.5)
+    assert np.diff(alike.indptr).tolist() == [5, 5, 5]
+    assert np.diff(grown.indptr).tolist() == [5, 30, selected.MOST]
+
+
 def test_documents_without_features_are_fitted_as_one(problem: tuple[csr_matrix, csc_matrix]) -> None:
     features_NV, labels_NL = problem
     labels_N = labels_NL[:, [3]].toarray().ravel().astype(float)
