@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from icdbench.nn import Dropout, LabelAttention, LabelwiseLinear, MultiFilterEncoder, embedding, lengths, mask
 from icdbench.registry import register
-from icdbench.spec import OddSizes, Positive, Rate, Settings, tunable
+from icdbench.spec import OddSizes, Positive, Rate, Settings, Study, tunable
 from icdbench.types import Batch, Task
 
 
@@ -41,7 +41,14 @@ class Config(Settings):
     paper="Li and Yu, AAAI 2020",
     version="1",
     train={"learning_rate": 1e-4},
-    small={"learning_rate": 1e-3, "batch_size": 4},
+    small={
+        "filters": 47,
+        "dropout": 0.0015,
+        "learning_rate": 2.09e-3,
+        "weight_decay": 1e-3,
+        "monitor": "map",
+    },
+    study=Study(trials=16, dataset="codiesp-d50"),
 )
 class MultiResCnn(nn.Module):
     def __init__(self, config: Config, task: Task) -> None:
