@@ -149,7 +149,10 @@ def _source_of_python_file(path: Path, name: str) -> Source:
 
 
 def _import_file(path: Path) -> list[str]:
-    """The names of the data sets that a Python file registers. An edited file is executed again. Raises SpecError."""
+    """The names of the data sets that a Python file registers, itself or by files that it imports. Raises SpecError.
+
+    An edited file is executed again, but not those that it imports: data sets of their classes stay.
+    """
     file = _user_file(path)
     for name in file.sources:
         SOURCES.pop(name, None)
@@ -157,7 +160,9 @@ def _import_file(path: Path) -> list[str]:
     try:
         module = loading.import_file(path)
         if module is not file.module:
-            file.module, file.sources = module, {name: SOURCES[name] for name in SOURCES if name not in before}
+            imported = {name: found for name, found in file.sources.items() if not loading.is_of_user_file(type(found))}
+            file.module = module
+            file.sources = imported | {name: SOURCES[name] for name in SOURCES if name not in before}
     finally:
         for name in set(SOURCES) - before:
             del SOURCES[name]

@@ -59,6 +59,11 @@ def latest_import(file: Path) -> str | None:
     return names[-1] if names else None
 
 
+def is_of_user_file(cls: type) -> bool:
+    """Whether `import_file` executed the definition of the class, not that of a file which the user's file imports."""
+    return cls.__module__.startswith(PREFIX)
+
+
 def installed(group: str) -> tuple[EntryPoint, ...]:
     """The entry points of installed packages in a group."""
     return _entry_points(group, tuple(sys.path))

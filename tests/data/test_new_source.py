@@ -174,6 +174,21 @@ def test_an_edited_file_is_read_again(ward: Path) -> None:
     assert "ward" not in datasets.scan()
 
 
+def test_an_edit_keeps_the_data_sets_of_files_that_the_file_imports(
+    ward: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python does not execute the imported file again."""
+    (ward / "shared_wards.py").write_text(SOURCE)
+    own = "from shared_wards import Ward, register\n\n\nclass Clinic(Ward):\n    pass\n\n\n"
+    path = ward / "mine.py"
+    monkeypatch.delitem(sys.modules, "shared_wards", raising=False)
+    for name in ("clinic", "clinic", "practice"):
+        path.write_text(own + f'register(Clinic("{name}", "notes of a {name}", {{"min_documents": 1}}))\n')
+        assert datasets.source(f"{path}:{name}").about == f"notes of a {name}"
+        assert datasets.source(f"{path}:ward").about == "notes of a ward"
+    assert "clinic" not in datasets.scan()
+
+
 def test_a_users_own_file_that_does_not_fit_is_one_line(ward: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (ward / "none.py").write_text("")
     (ward / "two.py").write_text(SOURCE + 'register(Ward("ward2", "more"))\n')
