@@ -151,7 +151,7 @@ def _source_of_python_file(path: Path, name: str) -> Source:
 def _import_file(path: Path) -> list[str]:
     """The names of the data sets that a Python file registers, itself or by files that it imports. Raises SpecError.
 
-    An edited file is executed again, but not those that it imports: data sets of their classes stay.
+    An edited file is executed again, but not those that it imports: data sets of their classes stay, even after an error.
     """
     file = _user_file(path)
     for name in file.sources:
@@ -160,14 +160,25 @@ def _import_file(path: Path) -> list[str]:
     try:
         module = loading.import_file(path)
         if module is not file.module:
-            imported = {name: found for name, found in file.sources.items() if not loading.is_of_user_file(type(found))}
-            file.module = module
-            file.sources = imported | {name: SOURCES[name] for name in SOURCES if name not in before}
+            file.module, file.sources = module, _of_imports(file.sources) | _others(before)
+    except SpecError:
+        file.sources = {**file.sources, **_of_imports(_others(before))}
+        raise
     finally:
-        for name in set(SOURCES) - before:
+        for name in _others(before):
             del SOURCES[name]
         SOURCES.update(file.sources)
     return list(file.sources)
+
+
+def _others(known: set[str]) -> dict[str, Source]:
+    """The registered data sets but these."""
+    return {name: found for name, found in SOURCES.items() if name not in known}
+
+
+def _of_imports(sources: Mapping[str, Source]) -> dict[str, Source]:
+    """Those of the data sets whose classes a user's file imports."""
+    return {name: found for name, found in sources.items() if not loading.is_of_user_file(type(found))}
 
 
 @dataclass

@@ -182,6 +182,9 @@ def test_an_edit_keeps_the_data_sets_of_files_that_the_file_imports(
     own = "from shared_wards import Ward, register\n\n\nclass Clinic(Ward):\n    pass\n\n\n"
     path = ward / "mine.py"
     monkeypatch.delitem(sys.modules, "shared_wards", raising=False)
+    path.write_text(own + "1 / 0")
+    with pytest.raises(SpecError, match="ZeroDivisionError"):
+        datasets.source(str(path))
     for name in ("clinic", "clinic", "practice"):
         path.write_text(own + f'register(Clinic("{name}", "notes of a {name}", {{"min_documents": 1}}))\n')
         assert datasets.source(f"{path}:{name}").about == f"notes of a {name}"
