@@ -762,7 +762,7 @@ def test_several_models_say_their_whole_cost_before_and_what_is_left(
     status, out, err = icdbench(*words, "--set", "lr.unknown=true", "--trials", "2")
     assert status == 0
     assert cost_rows(err) == [
-        ["phrases", "3", "0", "2", "?"],
+        ["phrases", "4", "0", "2", "?"],
         ["lr", "5", "0", "2", "?"],
         ["all", "", "0", "4", "0.0 s + ?"],
     ]
@@ -775,7 +775,7 @@ def test_several_models_say_their_whole_cost_before_and_what_is_left(
     status, _, err = icdbench(*words, "--set", "lr.unknown=true", "--trials", "3")
     assert status == 0
     rows = cost_rows(err)
-    assert [row[:4] for row in rows] == [["phrases", "3", "2", "1"], ["lr", "5", "2", "1"], ["all", "", "4", "2"]]
+    assert [row[:4] for row in rows] == [["phrases", "4", "2", "1"], ["lr", "5", "2", "1"], ["all", "", "4", "2"]]
     assert not any("?" in row[4] for row in rows)
 
 
