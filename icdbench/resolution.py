@@ -14,7 +14,7 @@ meant for models without any.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from icdbench.data import datasets, encoders, word_vectors
@@ -26,6 +26,7 @@ from icdbench.types import Corpus
 if TYPE_CHECKING:
     import torch
 
+    from icdbench.records import RunRecord
     from icdbench.registry import Entry
 
 SUITE, MODEL, DATA_SET, USER = LAYERS = ("suite", "model", "data set", "user")
@@ -76,7 +77,7 @@ def resolve(
     data = origin.settings({**declared, **data_changes})
     corpus = load(data)
     entry.check(corpus, variant)
-    small = _for_small_data(entry, variant, len(corpus.splits["train"]))
+    small = _for_small_data(entry, variant, corpus)
     default_config = entry.config().override({**small[entry.name], **variant.model}, entry.name)
     config = default_config.override(config_changes, entry.name)
     of_origin = {name: value for name, value in origin.train.items() if name not in variant.train}
@@ -125,6 +126,22 @@ def resolve(
     return Resolved(Planned(spec, changed, adapted), corpus, layers, frozenset(unused & changes.keys()))
 
 
+def without_validation(planned: Planned) -> Planned | None:
+    """The same run on the training documents alone, if this one also learns from those of validation; else None."""
+    data = planned.spec.data
+    if data.train_on == "train":
+        return None
+    spec = planned.spec.model_copy(update={"data": data.override({"train_on": "train"}, "data")})
+    changed = {name: value for name, value in planned.changed.items() if name != "data.train_on"}
+    return replace(planned, spec=spec, changed=changed)
+
+
+def with_epochs_of(chosen: RunRecord, train: TrainSpec) -> TrainSpec:
+    """The settings of a training that ends with the epoch that was best in a stored run, if that has epochs."""
+    best = chosen.best_epoch
+    return train if best is None else train.override({"max_epochs": int(best.epoch)}, "train")
+
+
 def _with_encoder(entry: Entry, variant: Variant, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The user's changes of the model, and the data settings that the model declares.
 
@@ -142,8 +159,9 @@ def _with_encoder(entry: Entry, variant: Variant, changes: Mapping[str, Any]) ->
     return {**config_changes, encoders.FIELD: encoder.name}, {**declared, "tokenizer": encoder.tokenizer}
 
 
-def _for_small_data(entry: Entry, variant: Variant, documents: int) -> dict[str, dict[str, Any]]:
+def _for_small_data(entry: Entry, variant: Variant, corpus: Corpus) -> dict[str, dict[str, Any]]:
     """The model's settings for small data, by target, if there are few training documents; without those of the variant."""
+    documents = len(corpus.splits["train"]) - corpus.facts.get("validation_documents_in_training", 0)
     declared = entry.small_by_target if documents < SMALL else {entry.name: {}, "train": {}}
     by_variant = {entry.name: variant.model, "train": variant.train}
     return {

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,19 +148,6 @@ def task(
     return Task(len(words), len(codes), vectors, corpus.descriptions, corpus.hierarchy, corpus.names, codes, words)
 
 
-def parameters(system: str, dataset: str, root: Path | None) -> int | None:
-    """The number of trained parameters on a data set; None for a linear model, whose size depends on the documents."""
-    base, variant = registry.split(system)
-    entry = registry.entry(base)
-    if not entry.uses_trainer:
-        return None
-    opened = datasets.open(dataset, root, {**entry.data, **entry.variant(variant).data})
-    corpus = opened.corpus()
-    small = entry.small_by_target[entry.name] if len(corpus.splits["train"]) < resolution.SMALL else {}
-    settings = {**small, **entry.variant(variant).model}
-    return score.num_parameters(registry.build(base, task(corpus, opened.data, None), **settings))
-
-
 def execute(
     planned: Planned, request: Request, report: Callable[[Progress], None] = lambda _: None, prepare: Report = quiet
 ) -> RunRecord:
@@ -170,14 +157,14 @@ def execute(
     distributed = (
         request.devices * request.nodes > 1
     )  # then all processes must look at the same time, behind the barrier
-    if not distributed and (finished := _stored(spec, request)) is not None:
+    if not (distributed or request.force) and (finished := store.find(request.results, spec)) is not None:
         store.tidy(store.folder(request.results, finished))
         return finished
     folder = store.folder(request.results, spec)
     on = accelerator.processes(spec, request.device, request.devices, request.nodes)
     with contextlib.nullcontext() if on.global_rank else store.alone(folder):
         on.barrier()  # only the first process of a run holds its lock and writes
-        if (finished := _stored(spec, request)) is not None:
+        if not request.force and (finished := store.find(request.results, spec)) is not None:
             store.remove_checkpoints(store.folder(request.results, finished))
             return finished
         on.barrier()
@@ -203,11 +190,6 @@ def _locating_user_errors(spec: RunSpec) -> Iterator[None]:
         raise TrainingError(loading.where_and_why(error, path)) from error
 
 
-def _stored(spec: RunSpec, request: Request) -> RunRecord | None:
-    """The finished run, if it is stored and the request does not force a new one."""
-    return None if request.force else store.find(request.results, spec)
-
-
 def _set_aside_replaced(spec: RunSpec, request: Request) -> None:
     """Set aside the stored run that is replaced; warn if a run by an older version of the model's code exists."""
     found = store.find(request.results, spec)
@@ -221,7 +203,12 @@ def _set_aside_replaced(spec: RunSpec, request: Request) -> None:
 def _train_and_store(
     planned: Planned, request: Request, folder: Path, on: Fabric, report: Callable[[Progress], None], prepare: Report
 ) -> RunRecord:
-    """Train the model and score validation and test documents; the first process of the run stores the results."""
+    """Train the model and score validation and test documents; the first process of the run stores the results.
+
+    A run that also learns from validation documents takes its epochs and threshold from the same run without them.
+    """
+    without = resolution.without_validation(planned)
+    chosen = None if without is None else execute(without, replace(request, force=False), report, prepare)
     spec, began = planned.spec, time.monotonic()
     corpus = _unchanged_corpus(spec, request, prepare)
     own_file = word_vectors.own_file(request.changes)
@@ -232,7 +219,7 @@ def _train_and_store(
             model,
             corpus.splits["train"],
             corpus.splits["validation"],
-            spec.train,
+            spec.train if chosen is None else resolution.with_epochs_of(chosen, spec.train),
             seed=spec.seed,
             on=on,
             checkpoint=folder / store.CHECKPOINT,
@@ -242,6 +229,7 @@ def _train_and_store(
     predictions = {
         split: score.predictions(model, batches.Loader(corpus.splits[split], on.device), on)
         for split in measure.MEASURED
+        if len(corpus.splits[split])
     }
     timing = {"prepare": prepared - began, "train": state.seconds, "predict": time.monotonic() - trained}
     if state.history:
@@ -250,7 +238,8 @@ def _train_and_store(
     record = provenance.record(
         planned,
         provenance.describe(corpus, vectors, own_file),
-        {**measure.measured(predictions, train_counts), "notes": memory.notes(model, state)},
+        measure.measured(predictions, train_counts, tuned=chosen.threshold["tuned"] if chosen else None)
+        | {"notes": memory.notes(model, state) + ([f"epochs and threshold of {chosen.id}"] if chosen else [])},
         state.history,
         score.num_parameters(model),
         timing,

@@ -91,6 +91,11 @@ class DataSpec(Settings):
         task=True,
     )
     fraction_seed: int = option(0, "seed for the choice of the training documents of data.fraction", task=True)
+    train_on: Literal["train", "train+validation"] = option(
+        "train",
+        "documents that the model learns from; epochs and threshold are always chosen without those of validation",
+        task=True,
+    )
     min_documents: Positive = Field(3, description="a token is known if at least this many training documents have it")
     code_terms: bool = Field(
         False, description="read all names of the codes (inclusion terms); their words are known despite min_documents"
@@ -137,6 +142,7 @@ class DataSpec(Settings):
             "code_terms": not self.code_terms,
             "synonyms": not (self.code_terms and self.synonyms),
             "spans": not self.spans,
+            "train_on": self.train_on == "train",
             "fraction": self.fraction == 1,
             "fraction_seed": self.fraction == 1,
             "tokens": self.tokens == "words",

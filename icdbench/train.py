@@ -47,7 +47,8 @@ def fit(
 
     A network may have a method `penalty(batch)`, a scalar that is added to the objective and so to the reported loss.
     Continues from `checkpoint` if it exists; with None no checkpoint is written. Ctrl-C, SIGTERM and SIGHUP write one and
-    raise KeyboardInterrupt. A linear model is fitted as a whole and has no history. Raises TrainingError.
+    raise KeyboardInterrupt. A linear model is fitted as a whole and has no history. Without validation documents training
+    lasts `max_epochs`, and the last weights are kept. Raises TrainingError.
     """
     if not score.is_network(model):
         return _fit_whole(model, train)
@@ -58,7 +59,8 @@ def fit(
     state, best_weights = checkpointing.resume(checkpoint, model, optimizer, on)
     _check_same_step(state, checkpoint, on)
     documents, held_out = batches.Loader(train, on.device), batches.Loader(validation, on.device)
-    positives_N, monitor = np.diff(train.code_offsets), objectives.monitored(spec, train.num_codes)
+    positives_N = np.diff(train.code_offsets)
+    monitor = objectives.monitored(spec, train.num_codes) if len(validation) else ""
     objective = objectives.objective_for(spec, train, on.device)
 
     with checkpointing.interruptible() as interrupted:
@@ -84,10 +86,7 @@ def fit(
                 clock()
                 _report(report, _progress(state, len(order), loss, monitor, len(train)))
                 checkpoints.stop_or_save(state, best_weights, checkpointing.CHECKPOINT_SECONDS, stop=interrupted())
-            try:
-                measured = measure.epoch_measures(score.predictions(model, held_out, on), monitor)
-            except TrainingError as error:
-                raise TrainingError(f"{error} {_position(state, state.step, checkpoint)}") from None
+            measured = _validation_figures(model, held_out, monitor, state, checkpoint, on)
             if measured[monitor] > state.best:
                 state.best, state.best_epoch = measured[monitor], state.epoch
                 best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -111,6 +110,18 @@ def _check_same_step(state: State, checkpoint: Path | None, on: Fabric) -> None:
     steps_WP = accelerator.all_rows(torch.tensor([state.epoch, state.step]), on)
     if not (steps_WP == steps_WP[0]).all():
         raise TrainingError(f"processes do not find the same {checkpoint}; it must lie in a folder that all share")
+
+
+def _validation_figures(
+    model: Model, held_out: batches.Loader, monitor: str, state: State, checkpoint: Path | None, on: Fabric
+) -> dict[str, float]:
+    """The figures after an epoch; without validation documents only its number, by which the last one is the best."""
+    if not monitor:
+        return {monitor: float(state.epoch)}
+    try:
+        return measure.epoch_measures(score.predictions(model, held_out, on), monitor)
+    except TrainingError as error:
+        raise TrainingError(f"{error} {_position(state, state.step, checkpoint)}") from None
 
 
 def _position(state: State, step: int, checkpoint: Path | None) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from icdbench.experiments import blend
-from icdbench.records import RunRecord, store
+from icdbench.records import RunRecord, comparable, store
 
 HEADS = ["mixed with", "F1 at .5", "F1, tuned", "MAP"]
 
@@ -26,26 +26,25 @@ def validation_figures(record: RunRecord) -> list[float]:
 
 
 def figures(results: Path, dataset: str, first: str, mixes: list[list[str]]) -> list[list[object]]:
-    """A row for the first run of the system `first`, and one for each mix with it."""
+    """A row for the first run of the system `first`, and one for each mix with it. Runs of another task are left out."""
 
-    def runs(system: str) -> list[str]:
-        found = sorted(folder.relative_to(results).as_posix() for folder in (results / dataset / system).glob("*-*"))
+    def runs(system: str) -> list[RunRecord]:
+        records = [store.load_record(folder) for folder in sorted((results / dataset / system).glob("*-*"))]
+        found = [each for each in records if each is not None and "validation" in each.metrics]
         if not found:
             raise SystemExit(f"no run of '{system}' under {results / dataset}; train it with icdbench run first")
         return found
 
     start = runs(first)[0]
-    record = store.load_record(results / start)
-    if record is None:
-        raise SystemExit(f"run '{start}' is unfinished")
-    rows: list[list[object]] = [["nothing", *validation_figures(record)]]
+    task = comparable.task(start)
+    rows: list[list[object]] = [["nothing", *validation_figures(start)]]
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder)
         for system in {first}.union(*mixes):
             shutil.copytree(results / dataset / system, copied / dataset / system)
         for number, mix in enumerate(mixes):
-            others = [run for system in mix for run in runs(system)]
-            mixed = blend.blend(start, others, copied, f"mix-{number}").record
+            others = [run.id for system in mix for run in runs(system) if comparable.task(run) == task]
+            mixed = blend.blend(start.id, others, copied, f"mix-{number}").record
             rows.append([", ".join(mix), *validation_figures(mixed)])
     return rows
 

@@ -15,7 +15,8 @@ from icdbench.plugins import listing
 from icdbench.settings import SpecError, typed
 
 if TYPE_CHECKING:
-    from icdbench import api
+    from icdbench import api, registry
+    from icdbench.spec import Variant
 
 log = logging.getLogger("icdbench")
 app = typer.Typer()
@@ -239,14 +240,13 @@ def show_models(
         options.print_list(_model_rows(), ["model", "paper", "variants"], wide=wide)
         return
     listing.check_names([name])
-    import icdbench.run as runner
     from icdbench import registry, resolution
     from icdbench.spec import TrainSpec
 
     base, variant_name = registry.split(name)
     entry = registry.entry(base)
     variant = entry.variant(variant_name)
-    count = None if dataset is None else runner.parameters(name, dataset, data)
+    count = _num_parameters(entry, variant, dataset, data) if dataset is not None and entry.uses_trainer else None
     fields = entry.config().override(variant.model, base).model_dump()
     if entry.needs:
         options.echo(f"Needs: {', '.join(NEEDS[each].format(entry.name) for each in entry.needs)}\n")
@@ -285,6 +285,20 @@ def _model_rows() -> list[list[str]]:
     from icdbench import registry
 
     return [[each.name, each.paper, ", ".join(each.variants)] for each in registry.entries().values()]
+
+
+def _num_parameters(entry: registry.Entry, variant: Variant, dataset: str, root: Path | None) -> int:
+    """The number of trained parameters on a data set."""
+    import icdbench.run as runner
+    from icdbench import registry, resolution
+    from icdbench.data import datasets
+    from icdbench.training import score
+
+    opened = datasets.open(dataset, root, {**entry.data, **variant.data})
+    corpus = opened.corpus()
+    small = entry.small_by_target[entry.name] if len(corpus.splits["train"]) < resolution.SMALL else {}
+    model = registry.build(entry.name, runner.task(corpus, opened.data, None), **{**small, **variant.model})
+    return score.num_parameters(model)
 
 
 def _print_fields(target: str, values: Mapping[str, Any], ranges: Mapping[str, object], *, wide: bool) -> None:

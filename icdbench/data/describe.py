@@ -43,7 +43,9 @@ def sizes(corpus: Corpus) -> CorpusSizes:
         vocabulary=len(corpus.vocabulary.tokens) - 2,
         codes=len(corpus.vocabulary.codes),
         documents={split: len(encoded) for split, encoded in splits.items()},
-        median_tokens={split: float(np.median(np.diff(each.token_offsets))) for split, each in splits.items()},
+        median_tokens={
+            split: float(np.median(np.diff(each.token_offsets))) if len(each) else 0.0 for split, each in splits.items()
+        },
         gold={split: len(encoded.codes) + unseen[split] for split, encoded in splits.items()},
         unseen=unseen,
     )

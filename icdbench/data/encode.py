@@ -130,11 +130,11 @@ class _Labelled(NamedTuple):
 def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus:
     data, raw = opened.data, opened.documents(report)
     by_split = divide(opened.name, raw.documents)
-    base_codes = label_set.of_training(by_split["train"], data) if raw.codes is None else tuple(raw.codes)
+    base_codes = label_set.of_training(by_split, data) if raw.codes is None else tuple(raw.codes)
     whole_system = "label_set" not in data.unchosen
     codes = label_set.of_system(base_codes, opened) if whole_system else base_codes
     frequencies = quality.document_frequencies(each.codes for documents in by_split.values() for each in documents)
-    by_split["train"] = _fraction(by_split["train"], data)
+    moved = _choose_training(by_split, data)
     tokenizer = _tokenizer(data)
     lexicon = Subwords(tokenizer) if tokenizer else Lexicon(data.words)
     words = {split: lexicon.read([document.text for document in by_split[split]], report) for split in SPLITS}
@@ -170,6 +170,7 @@ def _build(opened: Source, report: Report, raw_content: str, key: str) -> Corpus
         "background_documents": len(background.lengths),
         "codes_without_title": sum(code not in titles for code in codes),
         **({"codes_outside_hierarchy": len(outside)} if outside else {}),
+        **({"validation_documents_in_training": moved} if moved else {}),
         **(label_set.facts(base_codes, labelled) if whole_system else {}),
         **({"fingerprint_without_spans": opened.without_spans().fingerprint()} if data.spans else {}),
     }
@@ -234,6 +235,15 @@ def _known_words(
     positions[[number for _, number in known]] = np.arange(len(known)) + UNKNOWN + 1
     tokens = ("<padding>", "<unknown>", *(word for word, _ in known))
     return (*tokens, *sorted(name_words.difference(tokens))), positions
+
+
+def _choose_training(by_split: dict[str, list[Document]], data: DataSpec) -> int:
+    """Change the splits to what `data.train_on` and `data.fraction` say; return how many documents of validation moved."""
+    moved = by_split["validation"] if data.train_on == "train+validation" else []
+    if moved:
+        by_split["validation"] = []
+    by_split["train"] = _fraction(by_split["train"] + moved, data)
+    return len(moved)
 
 
 def _fraction(train: list[Document], data: DataSpec) -> list[Document]:

@@ -15,8 +15,15 @@ from icdbench.spec import DataSpec
 from icdbench.types import Document
 
 
-def of_training(train: Sequence[Document], data: DataSpec) -> tuple[str, ...]:
-    """The codes seen in training, sorted, or the `data.top_codes` most frequent of them (ties by first appearance)."""
+def of_training(by_split: Mapping[str, Sequence[Document]], data: DataSpec) -> tuple[str, ...]:
+    """The codes seen in training, sorted, or the `data.top_codes` most frequent of them (ties by first appearance).
+
+    With `data.train_on=train+validation` the codes of validation are added to the former. They do not change the latter,
+    which would be another task.
+    """
+    train = [*by_split["train"]]
+    if data.top_codes is None and data.train_on == "train+validation":
+        train += by_split["validation"]
     counts = Counter(code for document in train for code in document.codes)
     if data.top_codes is None:
         return tuple(sorted(counts))

@@ -153,7 +153,7 @@ def of_run(
     record: RunRecord, predictions: Mapping[str, Predictions], label_set: LabelSet, known: Facts, choice: Choice
 ) -> list[Figure]:
     counts_L, threshold = label_set.train_counts.astype(np.int64), record.threshold[choice.rule]
-    validation, test = (measure.scored(predictions[split]) for split in ("validation", "test"))
+    test, held_out = measure.scored(predictions["test"]), predictions.get("validation")
     predicted_NL = test.scores_NL > threshold
     by_frequency = groups.by_edges(counts_L, choice.edges) if choice.edges else groups.by_share(counts_L)
     gold_N = np.bincount(test.docs_P, minlength=len(predicted_NL)) + test.unseen_N
@@ -165,7 +165,7 @@ def of_run(
             "detail", {"": detail.of_decisions(test, predicted_NL) | detail.of_ranking(test, counts_L, documents)}
         ),
         *_calibration(test.scores_NL, predictions["test"].labels.toarray().astype(bool)),
-        *_thresholds(validation, test, by_frequency, threshold),
+        *(_thresholds(measure.scored(held_out), test, by_frequency, threshold) if held_out else []),
     ]
     if known.lengths_N is not None:
         by_length = groups.equal_parts(known.lengths_N)

@@ -23,15 +23,18 @@ BOUNDED = ("p@5", "p@8", "p@15", "r@5", "r@8", "r@15", "map")  # ranking metrics
 
 
 def measured(
-    predictions: Mapping[str, Predictions], train_counts: IntArray, lacking: tuple[str, ...] = ()
+    predictions: Mapping[str, Predictions],
+    train_counts: IntArray,
+    lacking: tuple[str, ...] = (),
+    tuned: float | None = None,
 ) -> dict[str, Any]:
     """Compute the fields of a record that follow from its predictions. The tuned threshold uses only validation.
 
-    `predictions` has the keys of MEASURED; without validation there is no tuned threshold. `train_counts` [L] counts each
-    code's training documents. Metrics whose keys begin with one of `lacking` are left out.
+    `predictions` has the keys of MEASURED; without validation the tuned threshold is the given one, or there is none.
+    `train_counts` [L] counts each code's training documents. Metrics whose keys begin with one of `lacking` are left out.
     """
     given = {split: scored(predicted, train_counts) for split, predicted in predictions.items()}
-    test, threshold = predictions["test"], {"fixed": 0.5}
+    test, threshold = predictions["test"], {"fixed": 0.5} | ({} if tuned is None else {"tuned": tuned})
     if (held := predictions.get("validation")) is not None:
         checked = given["validation"]
         threshold["tuned"] = metrics.tune_threshold(
@@ -112,11 +115,13 @@ def remeasure(folder: Path, record: RunRecord) -> RunRecord:
     shapes = {split: predicted.scores_NL.shape for split, predicted in predictions.items()}
     documents, L = record.data.documents, record.data.num_codes
     lacking = record.scored.lacking if record.scored else ()
-    expected = MEASURED if "tuned" in record.threshold else ("test",)
+    tuned = record.threshold.get("tuned")
+    held_out = tuned is not None and record.data.documents["validation"] > 0
+    expected = MEASURED if held_out else ("test",)
     if shapes != {split: (documents[split], L) for split in expected}:
         raise DataError(f"{folder / store.PREDICTIONS} has other documents or codes than its record; run it again")
     in_order = {split: predictions[split] for split in expected}
-    again = record.model_copy(update=measured(in_order, label_set.train_counts, lacking))
+    again = record.model_copy(update=measured(in_order, label_set.train_counts, lacking, tuned))
     if again == record and record.signed:
         return record
     if again != record:

@@ -146,6 +146,8 @@ def tuning(console: Console) -> Iterator[Callable[[tune.Standing], Callable[[Ste
 
 def figures(step: Step, spec: RunSpec) -> str:
     """Epoch, loss, validation metric, speed, and the time left if the best epoch so far stays the best."""
+    if not step.monitor:
+        return f"epoch {step.epoch}  loss {step.loss:.4f}  {step.rate:.0f} docs/s  with the validation documents"
     value = "" if step.value is None else f"  {step.monitor} {step.value:.3f}"
     best = "" if step.best is None else f" (best {step.best:.3f}, epoch {step.best_epoch})"
     stop = min(spec.train.max_epochs, max(step.best_epoch, 1) + spec.train.patience)

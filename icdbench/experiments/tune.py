@@ -186,6 +186,8 @@ def _plan_search(request: Request, trials: int, seed: int, prepare: Report) -> _
     entry = registry.entry(name)
     (planned,) = runner.expand(replace(request, seeds=(seed,)), prepare)
     base = planned.spec
+    if base.data.train_on != "train":
+        raise SpecError("data.train_on=train+validation leaves no documents to compare trials on; leave it out")
     request = replace(request, changes=with_effect(base, request.changes))
     searched = parameters(entry, base, request.changes)
     if not searched:

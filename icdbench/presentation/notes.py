@@ -99,6 +99,9 @@ def about_data(records: Sequence[RunRecord]) -> list[str]:
     documents = ", ".join(f"{data.documents[split]:,} {split}" for split in SPLITS)
     size = f"documents {documents}; L = {data.num_codes:,} codes; fingerprint {spec.fingerprint}"
     notes = [f"Data: {data_name(records[0])}; {size}."]
+    if moved := data.facts.get("validation_documents_in_training"):
+        alone = "epochs and threshold are those of the same runs on the training documents alone"
+        notes.append(f"Of the training documents {moved:,} are those of validation: {alone}.")
     if facts := [f"{name.replace('_', ' ')}: {data.facts[name]}" for name in READING if name in data.facts]:
         notes.append(f"Own file; {'; '.join(facts)}.")
     if unseen := data.unseen["test"]:

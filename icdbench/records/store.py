@@ -84,7 +84,7 @@ DIGEST = "digest"
 OLDEST = 2  # oldest schema of records that is still read
 LATER_DATA = {  # fields that were added to DataSpec since, with the values that earlier runs had in effect
     "fraction": 1.0, "fraction_seed": 0, "label_set": "train", "code_terms": False, "tokens": "words", "tokenizer": "",
-    "spans": False, "synonyms": "", "vectors_per_seed": False,
+    "spans": False, "synonyms": "", "train_on": "train", "vectors_per_seed": False,
 }  # fmt: skip
 
 
