@@ -68,7 +68,13 @@ TINY = {
     "data.max_tokens": "30",
     "data.code_system": "icd9cm",
 }
-STORED = {"tables", "figures", "report", "export", "blend"}  # read runs: the committed ones, in which their data sets are
+STORED = {
+    "tables",
+    "figures",
+    "report",
+    "export",
+    "blend",
+}  # read runs: the committed ones, in which their data sets are
 FOUND = {("data", "check")}  # status 2 says that something is wrong with the data
 
 
@@ -145,7 +151,10 @@ def desk(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     small().write(finished / "DIR" / "mimic3")
     marked = {hadm: [(hadm - 101, SUMMARY, [(0, 6, "401.9", "ICD-9-CM")])] for hadm in (104, 105)}
     write_mdace(finished / "DIR", marked, {"train": [101, 102, 103], "val": [104], "test": [105]})
-    for place, systems in (("ours", ("caml", "jlan", "lr", "leam", "msatt-kg@no-graph", "stacked@titles")), ("theirs", ("caml", "cnn"))):
+    for place, systems in (
+        ("ours", ("caml", "jlan", "lr", "leam", "msatt-kg@no-graph", "stacked@titles")),
+        ("theirs", ("caml", "cnn")),
+    ):
         (finished / place / "codiesp-d50").mkdir(parents=True)
         for system in systems:
             (finished / place / "codiesp-d50" / system).symlink_to(ROOT / "results" / "codiesp-d50" / system)

@@ -20,7 +20,7 @@ def statistics(corpus: Corpus, fmt: str = "md") -> str:
     found = describe.sizes(corpus)
     name = corpus.name + " (SYNTHETIC)" * corpus.synthetic
     header = ["data set", "vocabulary", "codes", *SPLITS, "median tokens", "codes per document"]
-    rates = [found.gold[split] / found.documents[split] for split in SPLITS]
+    rates = [found.gold[split] / number for split, number in found.documents.items() if number]
     counts = map(count, (found.vocabulary, found.codes, *found.documents.values()))
     row: list[Value] = [name, *counts, joined(found.median_tokens.values(), digits=0), joined(rates)]
     facts = "; ".join(f"{fact.replace('_', ' ')}: {value}" for fact, value in corpus.facts.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import runs
 from codiesp import small as small_codiesp
 from conftest import Call
 from corpora import write
+from mimic import small as small_mimic
 
 import icdbench.run as runner
 from icdbench import registry
@@ -18,7 +20,7 @@ from icdbench.evaluation import analysis, measure
 from icdbench.experiments import tune
 from icdbench.records import comparable, store
 from icdbench.settings import SpecError
-from icdbench.types import Corpus
+from icdbench.types import Corpus, quiet
 
 BOTH = {"data.train_on": "train+validation"}
 WITH_BOTH = ("--set", "data.train_on=train+validation")
@@ -121,8 +123,33 @@ def test_such_runs_have_a_table_of_their_own_which_says_what_they_learned_from(n
     names = {each.id: {figure.metric for figure in found.figures[each.id]} for each in records}
     both = next(each.id for each in records if each.spec.data.train_on != "train")
     assert names.pop(both)
-    for command in (("report",), ("tables", "table5"), ("show", both), ("bundle", both, "--out", "mine.icdbench"), ("runs", "--remeasure")):
+    for command in (
+        ("report",),
+        ("tables", "table5"),
+        ("show", both),
+        ("bundle", both, "--out", "mine.icdbench"),
+        ("runs", "--remeasure"),
+    ):
         assert icdbench(*command)[0] == 0, command
+
+
+def test_sizes_of_the_data_are_shown(notes: Path, icdbench: Call) -> None:
+    status, out, _ = icdbench("data", "describe", notes, *WITH_BOTH)
+    assert status == 0
+    assert re.search(r"\b50 +\| +0 +\| +10\b", out)
+
+
+def test_published_counts_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICDBENCH_CACHE", str(tmp_path / "cache"))
+    small_mimic().write(tmp_path / "mimic3")
+    alone, both = (
+        datasets.open("mimic50", tmp_path, {"train_on": train_on, "top_codes": 2, "min_documents": 1}).unlike_published(
+            quiet
+        )
+        for train_on in ("train", "train+validation")
+    )
+    assert alone
+    assert not both
 
 
 def test_settings_for_small_data_depend_on_the_documents_of_training_alone(

@@ -128,8 +128,11 @@ class Mimic(Source):
     # --- Published counts ------------------------------------------------------------------------------------------------
 
     def unlike_published(self, report: Report) -> Sequence[str]:
-        """A line for each count that differs from the published one, with its cause where the data tell it."""
-        if self.known is None:
+        """A line for each count that differs from the published one, with its cause where the data tell it.
+
+        None if validation documents belong to training, as in no published preparation.
+        """
+        if self.known is None or self.data.train_on != "train":
             return []
         corpus = self.corpus(report)
         comparisons = (self._unlike_documents, self._unlike_label_set, self._unlike_codes, self._unlike_words)
