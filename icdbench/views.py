@@ -166,7 +166,7 @@ class Results(Sequence[Run]):
     ) -> View[comparing.Comparison]:
         """Two systems on the same test documents: paired differences with 95 % intervals and p-values, codes won and lost.
 
-        `one` and `other` are systems such as `jlan@no-joint`, or `jlan:3f9c2d1a` with the digits of a setting. `dataset` is
+        `one` and `other` are systems such as `jlan@no-joint`, or `jlan:3f9c2d1a` with digits of a setting or a run. `dataset` is
         optional if all runs are on one. The bootstrap draws test documents and the seeds of each system `resamples` times,
         with `fix_seeds` only documents. Raises SpecError for what cannot be compared, DataError for damaged files.
         """

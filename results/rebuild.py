@@ -30,8 +30,12 @@ PRINTED_TABLES = {f"results/{name}.md": name for name in ("table2", "table3", "t
 CODIESP = ("codiesp-d50", "codiesp-d", "codiesp-d3", "codiesp-p")
 FOLDERS = {**dict.fromkeys(CODIESP, ROOT / "results"), "demo": ROOT / "results" / "reference"}
 PLACES = (FOLDERS["demo"], ROOT / "results")  # in this order: a newcomer's run on demo may have the id of one of ours
-# Pages whose runs are kept apart, as their settings are not those of a comparison: JLAN's other readings, an encoder.
-APART = {"docs/jlan.md": ROOT / "results" / "readings", "results/pretrained.md": ROOT / "results" / "pretrained"}
+# Pages whose runs are kept apart, as they are not those of a comparison: JLAN's other readings, an encoder, more notes.
+APART = {
+    "docs/jlan.md": ROOT / "results" / "readings",
+    "results/pretrained.md": ROOT / "results" / "pretrained",
+    "results/validation-notes.md": ROOT / "results" / "validation-notes",
+}
 EMBEDDED = ("README.md", *APART, "results/codiesp.md", "results/codiesp-d50.md", "results/demo.md")
 EXPLAINED = "results/explain.md"  # its text by hand, then the tables of the runs in results/explain, which are few and kept apart
 PAGES = (*PRINTED_TABLES, *EMBEDDED, EXPLAINED)

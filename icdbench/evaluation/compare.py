@@ -72,10 +72,11 @@ class Comparison:
 def choose(
     records: Sequence[RunRecord], name: str, dataset: str, seeds: Sequence[int] | None = None, *, mix: bool = False
 ) -> System:
-    """Choose the runs of a system by name: `jlan`, `jlan@no-joint`, or `jlan:3f9c2d1a` with digits of RunSpec.setting.
+    """Choose the runs of a system by name: `jlan`, `jlan@no-joint`, or `jlan:3f9c2d1a` with digits of a setting or a run.
 
-    Raises SpecError for a name that matches no setting or several, for missing seeds, and, unless `mix`, for runs of
-    different minor versions of the suite.
+    Without digits, runs on the data set as it is are meant, not those with further settings of the data. Raises SpecError
+    for a name that matches no setting or several, for missing seeds, and, unless `mix`, for runs of different minor versions
+    of the suite.
     """
     system, _, setting = name.partition(":")
     here = _runs_on(records, dataset, any_content=bool(setting))
@@ -84,9 +85,13 @@ def choose(
     if not of_system:
         raise SpecError(f"no run of '{system}' on {dataset} is stored{nearest(system, {r.spec.system for r in here})}")
     settings: dict[str, list[RunRecord]] = {}
-    for record in of_system:
+    for record in of_system if setting else _plainest(of_system):
         settings.setdefault(record.spec.setting, []).append(record)
-    found = [digits for digits in settings if digits.startswith(setting)]
+    found = [
+        digits
+        for digits, runs in settings.items()
+        if any(each.startswith(setting) for each in (digits, *(run.id.rpartition("-")[2] for run in runs)))
+    ]
     if not found:
         raise SpecError(f"no setting '{setting}' of '{system}' on {dataset} is stored{nearest(setting, settings)}")
     if len(found) > 1:
@@ -130,6 +135,15 @@ def _runs_on(records: Sequence[RunRecord], dataset: str, *, any_content: bool) -
         f"other content ({others}). To compare those, name their setting, such as "
         f"{here[0].spec.system}:{here[0].spec.setting}"
     )
+
+
+def _plainest(runs: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """Return the runs whose settings of the data all others have, too; all of them if there are none."""
+    changed = [{key: value for key, value in run.changed.items() if key.startswith("data.")} for run in runs]
+    plainest = [
+        run for run, mine in zip(runs, changed, strict=True) if all(mine.items() <= each.items() for each in changed)
+    ]
+    return plainest or runs
 
 
 def _describe_setting(runs: Sequence[RunRecord]) -> str:

@@ -303,6 +303,22 @@ def test_several_settings_are_listed_and_told_apart_by_their_digits(icdbench: Ca
     assert f"- {name}: seed 1; train.t_loss=0.0." in out
 
 
+def test_a_name_alone_means_the_data_set_as_it_is(icdbench: Call, results: Path) -> None:
+    words = ("compare", "jlan", "caml", "--dataset", "demo", "--resamples", 100)
+    before = icdbench(*words)
+    stored(results, "jlan", changed={"data.train_on": "train+validation"}, version="2")
+    assert icdbench(*words) == before
+
+
+def test_a_run_stands_for_its_setting(icdbench: Call, results: Path) -> None:
+    stored(results, "jlan", changed={"train.t_loss": 0.0}, version="2")
+    changed = next(record for record in store.load_records(results) if record.changed)
+    name = f"jlan:{changed.id.rpartition('-')[2]}"
+    status, out, _ = icdbench("compare", name, "caml", "--dataset", "demo", "--resamples", 100)
+    assert status == 0
+    assert f"- {name}: seed 1; train.t_loss=0.0." in out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["missing", "cut", "altered", "without scores", "of another run", "no archive"])
 def test_predictions_that_cannot_be_read_are_named(icdbench: Call, results: Path, harm: str) -> None:

@@ -33,7 +33,9 @@ COLUMNS = [
 
 @functools.cache
 def committed() -> list[RunRecord]:
-    folders = [ROOT / "results" / name for name in ("", "reference", "explain", "readings", "pretrained")]
+    folders = [
+        ROOT / "results" / name for name in ("", "reference", "explain", "readings", "pretrained", "validation-notes")
+    ]
     return [record for folder in folders for record in store.load_records(folder)]
 
 

@@ -35,7 +35,10 @@ from icdbench.spec import FORMER_OPTIONS, LATER_FIELDS, DataSpec, RunSpec, Store
 pytestmark = pytest.mark.slow
 
 RESULTS = ROOT / "results"
-FOLDERS = (RESULTS, *(RESULTS / name for name in ("reference", "explain", "readings", "pretrained")))
+FOLDERS = (
+    RESULTS,
+    *(RESULTS / name for name in ("reference", "explain", "readings", "pretrained", "validation-notes")),
+)
 IDENTITIES = "45d5e323dbf6f6e8010e6509ede04b9c185ccba168de33ab669123dd8813698f"
 SINCE_7 = {"guidance", "guidance_similarity", "clip_norm"}  # fields of training that records have since schema 7
 SMALL = {"data.min_documents": 1, "train.max_epochs": 1, "data.embeddings": "random"}
