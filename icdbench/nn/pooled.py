@@ -1,6 +1,7 @@
 """One classifier of all pairs of a document and a code (`Pooled`): the mean of a logistic regression and boosted trees.
 
-Both are fitted by scikit-learn and stored as arrays.
+Both are fitted by scikit-learn and stored as arrays. A leaf of its trees has no bound: where hardly any pair is right, Newton's
+step may be 1e56. The logits of the trees are bounded by CERTAIN.
 
 Shapes in names: P pairs, F features, R trees, J nodes of the largest tree.
 """
@@ -17,6 +18,7 @@ from icdbench.types import FloatArray, IntArray, Weights
 TREES = 150
 FLAT, DEEP = (3, 0.08), (5, 0.05)  # depth of trees, learning rate
 LEAST = 20  # least number of pairs of a leaf
+CERTAIN = -float(np.log(np.finfo(float).eps))  # at this logit a probability is 1 but for the last of 64 bits
 
 
 @dataclass(eq=False)
@@ -49,7 +51,7 @@ class Pooled:
         return (linear_P + self.boosted(features_PF)) / 2
 
     def boosted(self, features_PF: FloatArray) -> FloatArray:
-        """Return the logits of the trees [P]."""
+        """Return the logits of the trees [P], between ±CERTAIN."""
         total_P, rows = np.full(len(features_PF), self.start[0]), np.arange(len(features_PF))
         rounded_PF = features_PF.astype(np.float32)  # scikit-learn compares in this precision
         for features, thresholds, children, values in zip(
@@ -61,7 +63,8 @@ class Pooled:
                 right = rounded_PF[rows, feature] > thresholds[nodes]
                 nodes = np.where(feature >= 0, children[nodes, right.astype(np.int64)], nodes)
             total_P += values[nodes]
-        return total_P
+        bounded_P: FloatArray = np.clip(total_P, -CERTAIN, CERTAIN)
+        return bounded_P
 
     def weights(self, prefix: str) -> Weights:
         """Return everything that was fitted, by name."""
@@ -94,7 +97,5 @@ def _forest(
         thresholds_RJ[row, : each.node_count] = each.threshold
         children_RJ2[row, : each.node_count] = np.stack([each.children_left, each.children_right], axis=1)
         values_RJ[row, : each.node_count] = rate * each.value[:, 0, 0]
-    arrays = features_RJ, thresholds_RJ, children_RJ2, values_RJ
-    fitted = Pooled(np.zeros(features_PF.shape[1]), np.zeros(1), *arrays, np.zeros(1))
-    start = solver.decision_function(features_PF[:1]) - fitted.boosted(features_PF[:1])
-    return *arrays, start
+    share = labels_P.mean(keepdims=True)
+    return features_RJ, thresholds_RJ, children_RJ2, values_RJ, np.log(share) - np.log1p(-share)

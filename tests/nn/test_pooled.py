@@ -39,3 +39,26 @@ def test_trees_and_regression_are_those_of_scikit_learn(deep: bool) -> None:  # 
 def test_pairs_of_one_kind_get_their_log_odds() -> None:
     found = Pooled.of(np.ones((9, 2)), np.zeros(9, np.int64), trees=True)
     np.testing.assert_allclose(found.logits(np.ones((1, 2))), np.log(0.5 / 9.5))
+
+
+def test_a_step_without_bound_is_certainty_and_no_more() -> None:
+    """Where hardly any pair is right, a leaf of scikit-learn's trees may be 1e56, and a first pair there hides the start."""
+    generator = np.random.default_rng(0)
+    features_PF = generator.normal(size=(400, 2))
+    fitted = Pooled.of(features_PF, (features_PF[:, 0] > 1).astype(np.int64), trees=True)
+    expected_P, most = fitted.boosted(features_PF), np.abs(fitted.values_RJ).max()
+    fitted.values_RJ = np.where(fitted.values_RJ == fitted.values_RJ.max(), 1e56, fitted.values_RJ)
+    found_P = fitted.boosted(features_PF)
+    moved_P = found_P != expected_P
+    assert moved_P.any()
+    assert not moved_P.all()
+    assert np.isfinite(fitted.logits(features_PF).astype(np.float32)).all()
+    chances_P = 1 / (1 + np.exp(-found_P[moved_P]))
+    np.testing.assert_allclose(chances_P, 1, rtol=1e-15)
+    assert most < pooled.CERTAIN
+
+
+def test_trees_start_from_the_log_odds_of_the_pairs() -> None:
+    labels_P = np.repeat([0, 1], [300, 100])
+    fitted = Pooled.of(labels_P[:, None] * np.ones((400, 2)), labels_P, trees=True)
+    assert fitted.start == pytest.approx(np.log([1 / 3]))
