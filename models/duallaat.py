@@ -42,7 +42,7 @@ from icdbench.nn import BiRNN, Dropout, Inspectable, Linear, Positions, Shown, e
 from icdbench.nn.attention import WORDS, weights_by_code
 from icdbench.nn.label_texts import groups_of, in_blocks, tokens_of
 from icdbench.registry import register
-from icdbench.spec import Positive, Rate, Settings, Study, Variant, tunable
+from icdbench.spec import Positive, Rate, Settings, Variant, tunable
 from icdbench.types import PADDING, Batch, Task
 
 SILENT = -100.0  # logit of pairs that training leaves out: their cross-entropy is 0 in 32 bits
@@ -78,15 +78,11 @@ class Config(Settings):
         "warmup": 0.01,
     },
     small={
-        "attention_size": 144,
-        "dropout": 0.456,
-        "learning_rate": 1.76e-3,
-        "weight_decay": 1e-4,
+        "learning_rate": 3e-3,
         "scheduler": "none",
         "batch_size": 4,
         "monitor": "map",
     },
-    study=Study(trials=16, dataset="codiesp-d50"),
     variants=(
         Variant(name="cnn", about="convolutions in place of recurrences", model={"encoder": "cnn"}),
         Variant(
